@@ -1,0 +1,75 @@
+"""What scene it is: weather, kind of place and time of day, each with probabilities."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perception.classes import ATTRIBUTES
+from perception.metrics.classification import ClassificationMetric
+from perception.runtime.description import Group, View
+from perception.tasks.base import Raw, Target, Task
+from perception.tasks.dense import cross_entropy
+
+_GROUPS = tuple(Group(name, classes) for name, classes in ATTRIBUTES.items())
+
+
+class Scene(Task):
+    """Three attributes from the pooled pyramid.
+
+    Rare classes weigh more, by the square root of their rarity as counted while training: enough
+    to keep them alive, little enough to leave the probabilities usable.
+    """
+
+    view: ClassVar[View] = View(kind="label", groups=_GROUPS)
+    score: ClassVar[str] = "accuracy"
+    counts: Tensor
+
+    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
+        super().__init__(channels, strides)
+        self.sizes = tuple(len(group.classes) for group in _GROUPS)
+        self.perceptron = nn.Sequential(
+            nn.Linear(2 * channels, 2 * channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.1),
+            nn.Linear(2 * channels, sum(self.sizes)),
+        )
+        self.register_buffer("counts", torch.full((sum(self.sizes),), 10.0))
+
+    def forward(self, features: Sequence[Tensor]) -> Raw:
+        pooled = [feature.mean((2, 3)) for feature in features[-2:]]
+        return {"logits": self.perceptron(torch.cat(pooled, 1))}  # (B, 15)
+
+    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
+        labels = target["labels"]  # (B, 3)
+        if self.training:
+            self._count(labels)
+        losses = {}
+        parts = zip(raw["logits"].split(self.sizes, 1), self.counts.split(self.sizes), strict=True)
+        for index, (logits, counts) in enumerate(parts):
+            weight = (counts.mean() / counts).sqrt().clamp(max=5)
+            classes = labels[:, index]
+            losses[_GROUPS[index].name] = 0.5 * cross_entropy(logits, classes, classes >= 0, weight)
+        return losses
+
+    def _count(self, labels: Tensor) -> None:
+        with torch.no_grad():
+            start = 0
+            for index, size in enumerate(self.sizes):
+                seen = labels[:, index]
+                hot = F.one_hot(seen.clamp(min=0), size) * (seen >= 0)[:, None]
+                self.counts[start : start + size] += hot.sum(0)
+                start += size
+
+    def decode(self, raw: Raw) -> Tensor:
+        widest = max(self.sizes)
+        groups = [
+            F.pad(logits.softmax(1), (0, widest - logits.shape[1]))
+            for logits in raw["logits"].split(self.sizes, 1)
+        ]
+        return torch.stack(groups, 1)  # (B, G, C)
+
+    def metric(self) -> ClassificationMetric:
+        return ClassificationMetric(ATTRIBUTES)

@@ -1,0 +1,86 @@
+"""Any timm backbone as a pyramid at strides 4, 8, 16 and 32 that publishes its channels."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from perception.errors import UserError
+
+STRIDES: Final = (4, 8, 16, 32)
+
+
+class Trunk(nn.Module):
+    """Pyramid features of a timm model, always (B, C, H/stride, W/stride).
+
+    `channels` and `strides` are read from timm's feature_info, so no head writes them itself.
+    Raises UserError where timm has no such model or it lacks one of the strides.
+    """
+
+    def __init__(self, name: str, pretrained: bool = False, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.name = name
+        self.body = _create(name, pretrained, drop_path)
+        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
+        self.strides: tuple[int, ...] = tuple(self.body.feature_info.reduction())
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """image (B, 3, H, W) normalised RGB -> one feature map a stride."""
+        features = self.body(image)
+        return [
+            feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)
+            for feature, channels in zip(features, self.channels, strict=True)
+        ]
+
+
+def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model {name!r}; see timm.list_models()")
+    options: dict[str, object] = {"features_only": True, "pretrained": pretrained}
+    if drop_path:
+        options["drop_path_rate"] = drop_path
+    if name.startswith("swin"):
+        # Window attention is built for one image size unless told otherwise.
+        options |= {"strict_img_size": False}
+    try:
+        reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        out_indices = [reductions.index(stride) for stride in STRIDES]
+        return timm.create_model(name, out_indices=out_indices, **options)
+    except ValueError:
+        raise UserError(f"{name!r} has no features at strides {STRIDES}") from None
+    except OSError as error:
+        raise UserError(
+            f"the pretrained weights of {name!r} could not be fetched ({type(error).__name__}); "
+            "train without --pretrained, or give a local file with --init"
+        ) from None
+
+
+def load_trunk_weights(trunk: Trunk, weights: dict[str, Tensor], source: str) -> tuple[int, int]:
+    """Copies matching weights (timm's names, or ours with a `trunk.body.` prefix) into the trunk.
+
+    Returns (copied, total). Raises UserError where less than half of the trunk is found.
+    """
+    own = trunk.body.state_dict()
+    found: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        short = key.removeprefix("trunk.").removeprefix("body.")
+        for candidate in _spellings(short):
+            if candidate in own and own[candidate].shape == value.shape:
+                found[candidate] = value
+    if len(found) < len(own) / 2:
+        raise UserError(
+            f"{source}: only {len(found)} of {len(own)} tensors fit the trunk {trunk.name!r}; "
+            "it is another architecture's file"
+        )
+    with torch.no_grad():
+        trunk.body.load_state_dict(own | found)
+    return len(found), len(own)
+
+
+def _spellings(key: str) -> Sequence[str]:
+    # timm flattens `stages.0.x` to `stages_0.x` in features_only models of some families.
+    parts = key.split(".")
+    flat = [f"{parts[0]}_{parts[1]}", *parts[2:]] if len(parts) > 2 else parts
+    return key, ".".join(flat)

@@ -1,0 +1,53 @@
+"""Named recipes: which trunk, which neck, which head for which task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from perception.errors import unknown_name
+from perception.model import HydraNet
+from perception.neck import NECKS
+from perception.tasks import TASKS
+from perception.tasks.base import Task
+from perception.trunk import Trunk
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model by its parts; `heads` replaces the registry's head of a task."""
+
+    trunk: str
+    neck: str = "bifpn"
+    width: int = 64
+    heads: Mapping[str, type[Task]] = field(default_factory=dict)
+
+
+ZOO: Final[dict[str, Recipe]] = {
+    "pvt-hydranet-b0": Recipe("pvt_v2_b0"),
+    "pvt-hydranet-b1": Recipe("pvt_v2_b1", width=96),
+    "pvt-hydranet-b2": Recipe("pvt_v2_b2", width=128),
+    "hydranet-regnet": Recipe("regnety_008"),
+    "resnet50": Recipe("resnet50", width=128),
+    "swin-tiny": Recipe("swin_tiny_patch4_window7_224", width=128),
+}
+
+
+def build(
+    name: str, tasks: Sequence[str], pretrained: bool = False, drop_path: float = 0.0
+) -> HydraNet:
+    """The model `name` with a head for each of `tasks`, in the order given.
+
+    Raises UserError for an unknown name, with the near miss suggested.
+    """
+    if name not in ZOO:
+        raise unknown_name("model", name, ZOO)
+    recipe = ZOO[name]
+    for task in tasks:
+        if task not in TASKS:
+            raise unknown_name("task", task, TASKS)
+    trunk = Trunk(recipe.trunk, pretrained, drop_path)
+    neck = NECKS[recipe.neck](trunk.channels, recipe.width)
+    heads = {task: recipe.heads.get(task, TASKS[task]) for task in tasks}
+    return HydraNet(
+        trunk, neck, {task: head(recipe.width, trunk.strides) for task, head in heads.items()}
+    )

@@ -1,0 +1,87 @@
+"""Contract 2: a sample with the labels it has, and a batch that says which rows have which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.labels import Label, Window, crop_image
+
+
+@dataclass
+class Sample:
+    """One frame: image uint8 (H, W, 3) BGR and the labels that exist; a missing key is missing.
+
+    The image may be decoded smaller than its labels: windows are fractions of the frame.
+    """
+
+    image: np.ndarray
+    labels: dict[str, Label]
+    name: str
+
+    def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
+        """Crop and resize, image and labels alike."""
+        labels = {task: label.window(window, size_hw) for task, label in self.labels.items()}
+        return replace(self, image=crop_image(self.image, window, size_hw), labels=labels)
+
+    def flip(self) -> Self:
+        """Mirror left to right."""
+        labels = {task: label.flip() for task, label in self.labels.items()}
+        return replace(self, image=np.ascontiguousarray(self.image[:, ::-1]), labels=labels)
+
+
+class Dataset(Protocol):
+    """What every dataset gives: the tasks it labels, its length, its samples at native size."""
+
+    tasks: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass
+class Batch:
+    """Frames uint8 (B, H, W, 3) BGR; for each task the rows that have it and their targets."""
+
+    frames: Tensor
+    targets: dict[str, dict[str, Tensor]]
+    rows: dict[str, Tensor]  # (B_task,) int64 indices into the batch
+    names: list[str]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device; copies do not block where the memory is pinned."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: move(item) for key, item in value.items()}
+            return value.to(device, non_blocking=True)
+
+        return Batch(move(self.frames), move(self.targets), move(self.rows), self.names)
+
+    def pin_memory(self) -> "Batch":
+        """Page-locked copies, for the loader."""
+        targets = {
+            task: {key: value.pin_memory() for key, value in target.items()}
+            for task, target in self.targets.items()
+        }
+        rows = {task: rows.pin_memory() for task, rows in self.rows.items()}
+        return Batch(self.frames.pin_memory(), targets, rows, self.names)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """A batch of samples of one size; tasks that no sample has are absent."""
+    frames = torch.from_numpy(np.stack([sample.image for sample in samples]))
+    tasks = sorted({task for sample in samples for task in sample.labels})
+    targets: dict[str, dict[str, Tensor]] = {}
+    rows: dict[str, Tensor] = {}
+    for task in tasks:
+        having = [row for row, sample in enumerate(samples) if task in sample.labels]
+        labels = [samples[row].labels[task] for row in having]
+        arrays = labels[0].collate([label.arrays() for label in labels])
+        targets[task] = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        rows[task] = torch.tensor(having)
+    return Batch(frames, targets, rows, [sample.name for sample in samples])
