@@ -1,0 +1,146 @@
+"""Augmentations: one view of a frame for validation, many for training.
+
+Every random draw comes from the generator given, so a sample depends on (seed, epoch, index) alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from training.data.labels import Window
+from training.data.sample import Sample
+
+
+def letterbox_window(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> Window:
+    """The window of a frame that fills `size_hw` with nothing cut: centred, padded around."""
+    scale = min(size_hw[0] / frame_hw[0], size_hw[1] / frame_hw[1])
+    # Whole pixels, as the runtime's letterbox places them.
+    inner_h, inner_w = round(frame_hw[0] * scale), round(frame_hw[1] * scale)
+    top, left = (size_hw[0] - inner_h) // 2, (size_hw[1] - inner_w) // 2
+    return (
+        -left / inner_w,
+        -top / inner_h,
+        (size_hw[1] - left) / inner_w,
+        (size_hw[0] - top) / inner_h,
+    )
+
+
+def letterbox(sample: Sample, size_hw: tuple[int, int]) -> Sample:
+    """The sample as the deployed model sees it."""
+    return sample.window(letterbox_window(sample.image.shape[:2], size_hw), size_hw)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Scale jitter, shift, flip, colour, blur, noise and weather on the way to `size_hw`.
+
+    `zoom` bounds the size of things relative to the letterboxed frame; `strength` scales every
+    photometric change (0 switches them off).
+    """
+
+    size_hw: tuple[int, int]
+    zoom: tuple[float, float] = (0.75, 1.6)
+    aspect: float = 0.1
+    flip: float = 0.5
+    strength: float = 1.0
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        sample = sample.window(self._window(sample, rng), self.size_hw)
+        if rng.random() < self.flip:
+            sample = sample.flip()
+        if self.strength > 0:
+            sample = replace(sample, image=photometric(sample.image, self.strength, rng))
+        return sample
+
+    def _window(self, sample: Sample, rng: np.random.Generator) -> Window:
+        whole = letterbox_window(sample.image.shape[:2], self.size_hw)
+        zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
+        stretch = float(np.exp(rng.uniform(-self.aspect, self.aspect)))
+        width = (whole[2] - whole[0]) / zoom * stretch
+        height = (whole[3] - whole[1]) / zoom / stretch
+        # Where the frame is larger than the window the window stays inside it; else it may move
+        # within the padding.
+        left = rng.uniform(min(0.0, 1 - width), max(0.0, 1 - width))
+        top = rng.uniform(min(0.0, 1 - height), max(0.0, 1 - height))
+        return (left, top, left + width, top + height)
+
+
+def photometric(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Colour, exposure, blur, noise, haze and compression, each with its own chance."""
+    image = _colour(image, strength, rng)
+    for chance, change in _CHANGES:
+        if rng.random() < chance * strength:
+            image = change(image, rng)
+    return image
+
+
+def _colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    hue, saturation, value = rng.uniform(-1, 1, 3) * (0.02, 0.6, 0.4) * strength + 1
+    gamma = float(np.exp(rng.uniform(-0.35, 0.35) * strength))
+    ramp = np.arange(256, dtype=np.float32)
+    hues = ((ramp + (hue - 1) * 180) % 180).astype(np.uint8)
+    saturations = np.clip(ramp * saturation, 0, 255).astype(np.uint8)
+    values = np.clip(255 * (ramp / 255) ** gamma * value, 0, 255).astype(np.uint8)
+    tables = np.stack([hues, saturations, values], -1)[None]  # (1, 256, 3)
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), tables)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+
+
+def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.4)))
+
+
+def _motion(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    length = int(rng.integers(3, 8))
+    kernel = np.zeros((length, length), np.float32)
+    kernel[length // 2] = 1 / length
+    turn = cv2.getRotationMatrix2D((length / 2 - 0.5,) * 2, float(rng.uniform(0, 180)), 1)
+    kernel = cv2.warpAffine(kernel, turn, (length, length))
+    return cv2.filter2D(image, -1, kernel / max(float(kernel.sum()), 1e-6))
+
+
+def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    sigma = float(rng.uniform(2, 14))
+    height, width = image.shape[:2]
+    noise = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32) * sigma
+    grown = cv2.resize(noise, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.add(image, grown.astype(np.int16), dtype=cv2.CV_8U)
+
+
+def _compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))]
+    return cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+
+
+def _haze(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    veil, amount = int(rng.integers(120, 235)), float(rng.uniform(0.1, 0.45))
+    return cv2.addWeighted(image, 1 - amount, np.full_like(image, veil), amount, 0)
+
+
+def _glare(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = np.zeros((height // 8, width // 8, 3), np.uint8)
+    centre = (int(rng.integers(0, width // 8)), int(rng.integers(0, height // 8)))
+    colour = [int(value) for value in rng.integers(150, 256, 3)]
+    cv2.circle(small, centre, int(rng.integers(1, height // 24)), colour, -1)
+    light = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(2, 8)))
+    return cv2.add(image, cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _grey(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return cv2.addWeighted(image, 0.3, cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), 0.7, 0)
+
+
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+_CHANGES: tuple[tuple[float, Change], ...] = (
+    (0.05, _grey),
+    (0.10, _haze),
+    (0.08, _glare),
+    (0.12, _blur),
+    (0.06, _motion),
+    (0.15, _compress),
+    (0.15, _noise),
+)
