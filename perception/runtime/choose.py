@@ -1,0 +1,185 @@
+"""What `provider="auto"` picks: the best one here that agrees with the CPU's numbers.
+
+A provider can return wrong numbers or take the whole process down, so each is tried once in a
+child process (`python -m perception.runtime.choose MODEL PROVIDER THREADS`) and the verdict kept
+in the user's cache folder.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from perception.files import write_atomic
+from perception.runtime.description import BOXES, LABEL, MASK, Description, View
+from perception.runtime.providers import Engine, candidates, load
+
+TRIAL_SECONDS = 180
+REPEATS = 5
+
+
+def choose(path: Path, threads: int) -> tuple[str, str]:
+    """(provider, how it was chosen). Falls back to `cpu`, which needs no trial."""
+    names = candidates()
+    if names == ["cpu"]:
+        return "cpu", "the only one here"
+    key, cache = _key(path, threads, names), _cache_file()
+    known = _read(cache)
+    if key not in known:
+        known[key] = _try_all(path, threads, names)
+        _write(cache, known)
+    return known[key]["provider"], known[key]["said"]
+
+
+def _try_all(path: Path, threads: int, names: list[str]) -> dict[str, str]:
+    """Tries from the best down; the first that agrees and is no slower than the CPU wins."""
+    refused: list[str] = []
+    for name in names[:-1]:
+        verdict = trial(path, name, threads)
+        if not verdict["reason"]:
+            said = f"agrees with cpu, {verdict['ms']:.0f} against {verdict['cpu_ms']:.0f} ms"
+            return {"provider": name, "said": "; ".join([said, *refused])}
+        refused.append(f"{name} not used: {verdict['reason']}")
+    return {"provider": "cpu", "said": "; ".join(refused)}
+
+
+def trial(path: Path, provider: str, threads: int) -> dict:
+    """{"reason": why not, or "", "ms", "cpu_ms"} of a provider, from a child process."""
+    command = [sys.executable, "-m", __name__, str(path), provider, str(threads)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=TRIAL_SECONDS, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [""])[-1][:160]
+            return {"reason": f"its trial ended with code {done.returncode} {last}".strip()}
+        return json.loads(done.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return {"reason": f"its trial took over {TRIAL_SECONDS} s"}
+    except (ValueError, IndexError, OSError) as error:
+        return {"reason": f"its trial gave no verdict ({error})"}
+
+
+def compare(path: Path, provider: str, threads: int) -> dict:
+    """The child's work: both engines on the same pictures, numbers and time compared."""
+    from perception.runtime.runner import read_description
+
+    description = read_description(path)
+    reference, other = load(path, "cpu", threads), load(path, provider, threads)
+    reason = ""
+    for image in trial_images(description.size_hw):
+        expected = dict(zip(reference.names, reference.run(image), strict=True))
+        got = dict(zip(other.names, other.run(image), strict=True))
+        reason = reason or difference(description, expected, got)
+    cpu_ms, ms = _time(reference, image), _time(other, image)
+    if not reason and ms > cpu_ms:
+        reason = f"slower than cpu ({ms:.0f} against {cpu_ms:.0f} ms)"
+    return {"reason": reason, "ms": ms, "cpu_ms": cpu_ms}
+
+
+def difference(
+    description: Description, expected: dict[str, np.ndarray], got: dict[str, np.ndarray]
+) -> str:
+    """Why two sets of outputs do not agree; empty where they do up to rounding.
+
+    The bounds let bfloat16 through (about 3 significant digits) and stop wrong numbers.
+    """
+    for name, view in description.views.items():
+        if name not in got or got[name].shape != expected[name].shape:
+            return f"output {name} is missing or has another shape"
+        share = agreement(view, np.asarray(expected[name]), np.asarray(got[name]))
+        if not share >= 0.95:
+            return f"output {name} agrees with cpu's in only {100 * share:.0f} %"
+    return ""
+
+
+def agreement(view: View, expected: np.ndarray, got: np.ndarray) -> float:
+    """Share of an output's numbers (pixels, probabilities, boxes' scores) that agree."""
+    if view.kind == MASK:
+        return float((expected == got).mean())
+    if view.kind == LABEL:
+        return float((np.abs(expected - got) <= 0.05).mean())
+    if view.kind == BOXES:
+        # Only the sorted scores: near-equal boxes may change places by rounding alone.
+        scores, others = (np.sort(rows.reshape(-1, 6)[:, 4]) for rows in (expected, got))
+        return float((np.abs(scores - others) <= 0.05).mean())
+    scale = max(float(np.nanmedian(np.abs(expected))), 1e-3)
+    return float((np.abs(expected - got) <= 0.05 * np.abs(expected) + 0.05 * scale).mean())
+
+
+def trial_images(size_hw: tuple[int, int]) -> list[np.ndarray]:
+    """Two uint8 (1, H, W, 3) pictures that are the same everywhere: a plain road, and texture."""
+    height, width = size_hw
+    road = np.full((height, width, 3), (200, 170, 140), np.uint8)
+    road[height // 2 :] = (90, 90, 90)
+    for x in (-0.9, -0.3, 0.3, 0.9):
+        foot = (round(width * (0.5 + x)), height)
+        cv2.line(road, (width // 2, height // 2), foot, (235, 235, 235), max(1, width // 160))
+    cv2.rectangle(
+        road, (width // 3, height // 2), (width // 2, height * 3 // 4), (40, 30, 160), cv2.FILLED
+    )
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    texture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return [road[None], texture[None]]
+
+
+def _time(engine: Engine, image: np.ndarray) -> float:
+    """Fastest of a few runs in ms: the one least disturbed by other work."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        engine.run(image)
+        times.append(1000 * (time.perf_counter() - start))
+    return min(times)
+
+
+def _key(path: Path, threads: int, names: list[str]) -> str:
+    """Changes with the model's bytes, the libraries' versions and the machine's offers."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return " ".join(
+        [digest, f"threads={threads}", *map(_versioned, ("onnxruntime", "openvino")), *names]
+    )
+
+
+def _versioned(package: str) -> str:
+    try:
+        return f"{package}={version(package)}"
+    except PackageNotFoundError:
+        return f"{package}=-"
+
+
+def _cache_file() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pvt-hydranet" / "providers.json"
+
+
+def _read(cache: Path) -> dict[str, dict[str, str]]:
+    """What was found before; a missing or damaged cache is an empty one."""
+    try:
+        entries = json.loads(cache.read_text())
+        return {
+            key: entry
+            for key, entry in entries.items()
+            if entry["provider"] in candidates() and isinstance(entry["said"], str)
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _write(cache: Path, known: dict[str, dict[str, str]]) -> None:
+    """Keeps the last 50 verdicts; a cache that cannot be written only costs the next trial."""
+    kept = dict(list(known.items())[-50:])
+    try:
+        write_atomic(cache, json.dumps(kept, indent=1))
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    print(json.dumps(compare(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

@@ -1,0 +1,139 @@
+"""The engines a model file can run on, behind one call: decoded outputs for a letterboxed frame."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from perception.errors import UserError, require_extra, unknown_name
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    names: tuple[str, ...]  # the outputs, in the order run() returns them
+
+    def run(self, image: np.ndarray) -> list[np.ndarray]:
+        """Outputs for one uint8 (1, H, W, 3) BGR image."""
+
+
+class OrtEngine:
+    """ONNX Runtime on one of its execution providers."""
+
+    def __init__(self, path: Path, threads: int, provider: str = "CPUExecutionProvider") -> None:
+        self.session = ort_session(path, threads, provider)
+        if provider not in self.session.get_providers():
+            raise UserError(f"{provider} did not start on this machine; use --provider cpu")
+        self.names = tuple(output.name for output in self.session.get_outputs())
+        self.input = self.session.get_inputs()[0].name
+
+    def run(self, image: np.ndarray) -> list[np.ndarray]:
+        """Outputs for one uint8 (1, H, W, 3) BGR image."""
+        return self.session.run(None, {self.input: image})
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU; it reads the same .onnx."""
+
+    def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
+        import openvino
+
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads:
+            config["INFERENCE_NUM_THREADS"] = threads
+        model = openvino.Core().compile_model(str(path), "CPU", config)
+        self.names = tuple(output.get_any_name() for output in model.outputs)
+        self.request = model.create_infer_request()
+
+    def run(self, image: np.ndarray) -> list[np.ndarray]:
+        """Outputs for one uint8 (1, H, W, 3) BGR image."""
+        self.request.infer([image])
+        # Copies, because the request's own buffers are overwritten by the next frame.
+        return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.names))]
+
+
+def ort_session(path: Path, threads: int, provider: str, optimise: bool = True) -> Any:
+    """An onnxruntime.InferenceSession. Raises UserError where the file is not a model."""
+    require_extra("cpu", "onnxruntime")
+    import onnxruntime
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such model file")
+    if provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+        # The pip builds find CUDA and cuDNN in the nvidia-* wheels only when told to.
+        getattr(onnxruntime, "preload_dlls", lambda: None)()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # the library raises a dozen unrelated types
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"{path}: ONNX Runtime cannot load it ({reason})") from None
+
+
+# Each entry: what makes the engine, best first; `auto` goes down the list.
+ENGINES: dict[str, Callable[[Path, int], Engine]] = {
+    "tensorrt": lambda path, threads: OrtEngine(path, threads, "TensorrtExecutionProvider"),
+    "cuda": lambda path, threads: OrtEngine(path, threads, "CUDAExecutionProvider"),
+    "openvino-bf16": lambda path, threads: OpenVinoEngine(path, threads, "bf16"),
+    "openvino": lambda path, threads: OpenVinoEngine(path, threads, "f32"),
+    "cpu": lambda path, threads: OrtEngine(path, threads),
+}
+ORT_NAMES = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# Building a TensorRT engine takes minutes at every start: only on request.
+NOT_AUTOMATIC = ("tensorrt",)
+
+
+def missing(provider: str) -> str:
+    """Why this machine cannot offer a provider, with the mend; empty where it can."""
+    if provider in ORT_NAMES:
+        import onnxruntime
+
+        if ORT_NAMES[provider] in onnxruntime.get_available_providers():
+            return ""
+        return (
+            "this onnxruntime has no GPU support: pip install 'pvt-hydranet[gpu]' in place of cpu"
+        )
+    if provider.startswith("openvino"):
+        if find_spec("openvino") is None:
+            return "pip install 'pvt-hydranet[openvino]'"
+        if provider == "openvino-bf16" and not cpu_has_bf16():
+            return "this CPU has no bfloat16 instructions; use openvino"
+    return ""
+
+
+def cpu_has_bf16() -> bool:
+    """Whether OpenVINO finds bfloat16 arithmetic in this CPU (AVX512-BF16 or AMX)."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def candidates() -> list[str]:
+    """Providers this machine can offer to `auto`, best first; `cpu` is always the last."""
+    return [name for name in ENGINES if name not in NOT_AUTOMATIC and not missing(name)]
+
+
+def load(path: Path, provider: str, threads: int) -> Engine:
+    """Loads the model on a named provider. Raises UserError saying why it cannot."""
+    if provider not in ENGINES:
+        raise unknown_name("provider", provider, ["auto", *ENGINES])
+    require_extra("cpu", "onnxruntime")
+    reason = missing(provider)
+    if reason:
+        raise UserError(f"provider {provider} is not available here: {reason}")
+    try:
+        return ENGINES[provider](path, threads)
+    except UserError:
+        raise
+    except Exception as error:  # OpenVINO raises RuntimeError for everything
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise UserError(f"{path}: provider {provider} cannot load it ({reason})") from None
