@@ -1,0 +1,62 @@
+"""Box geometry and the losses of detection heads; everything in float32, whatever autocast does."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+EPS = 1e-7
+
+
+def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    """Elementwise IoU of broadcastable boxes (..., 4) -> (...); 0 for an empty box."""
+    overlap, union = _overlap_union(a_xyxy, b_xyxy)
+    return overlap / union.clamp(min=EPS)
+
+
+def giou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
+    """1 - generalised IoU (arXiv 1902.09630), in [0, 2]; it pulls boxes that do not touch yet."""
+    overlap, union = _overlap_union(pred_xyxy, target_xyxy)
+    hull_wh = _hull_wh(pred_xyxy, target_xyxy)
+    hull = (hull_wh[..., 0] * hull_wh[..., 1]).clamp(min=EPS)
+    return 1 - overlap / union.clamp(min=EPS) + (hull - union) / hull
+
+
+def ciou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
+    """1 - complete IoU (arXiv 1911.08287): overlap, centre distance and aspect ratio."""
+    pred, target = pred_xyxy.float(), target_xyxy.float()
+    overlap = iou(pred, target)
+    diagonal = _hull_wh(pred, target).square().sum(-1).clamp(min=EPS)
+    centres = (pred[..., :2] + pred[..., 2:] - target[..., :2] - target[..., 2:]) / 2
+    pred_wh, target_wh = pred[..., 2:] - pred[..., :2], target[..., 2:] - target[..., :2]
+    angle = torch.atan2(target_wh[..., 0], target_wh[..., 1].clamp(min=EPS)) - torch.atan2(
+        pred_wh[..., 0], pred_wh[..., 1].clamp(min=EPS)
+    )
+    aspect = (4 / math.pi**2) * angle.square()
+    trade_off = (aspect / (1 - overlap + aspect).clamp(min=EPS)).detach()
+    return 1 - overlap + centres.square().sum(-1) / diagonal + trade_off * aspect
+
+
+def quality_focal_loss(logits: Tensor, quality: Tensor, gamma: float = 2.0) -> Tensor:
+    """Elementwise |quality - p|^gamma * BCE (arXiv 2006.04388); soft targets, easy points fade."""
+    logits, quality = logits.float(), quality.float()
+    focus = (quality - logits.sigmoid()).abs().pow(gamma)
+    return focus * binary_cross_entropy_with_logits(logits, quality, reduction="none")
+
+
+def _overlap_union(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = a_xyxy.float(), b_xyxy.float()
+    wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)
+    overlap = wh[..., 0] * wh[..., 1]
+    return overlap, _area(a) + _area(b) - overlap
+
+
+def _area(xyxy: Tensor) -> Tensor:
+    wh = (xyxy[..., 2:] - xyxy[..., :2]).clamp(0)
+    return wh[..., 0] * wh[..., 1]
+
+
+def _hull_wh(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    a, b = a_xyxy.float(), b_xyxy.float()
+    return torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
