@@ -1,0 +1,51 @@
+"""The cache gives what the dataset gives, once it has been written, and mends a torn file."""
+
+import numpy as np
+
+from training.data.cached import Cached
+from training.data.labels import Boxes, LaneMask
+from training.data.sample import Sample
+
+
+class Counting:
+    """One frame with one box and a lane; counts how often it is read."""
+
+    tasks = ("det", "lane")
+
+    def __init__(self):
+        self.reads = 0
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        self.reads += 1
+        lane = np.full((40, 80), 255, np.uint8)
+        lane[:, 7] = 6
+        boxes = Boxes(np.array([[4, 4, 24, 20]]), np.array([2]), (40, 80))
+        return Sample(
+            np.full((40, 80, 3), 9, np.uint8), {"det": boxes, "lane": LaneMask(lane)}, "x"
+        )
+
+
+def test_read_once_then_from_disk_and_again_when_torn(tmp_path):
+    source = Counting()
+    cached = Cached(source, tmp_path, (20, 40), "key")
+    first, second = cached[0], cached[0]
+    assert source.reads == 1
+    assert second.image.shape == (20, 40, 3)
+    np.testing.assert_array_equal(second.labels["det"].xyxy, [[2, 2, 12, 10]])
+    np.testing.assert_array_equal(second.labels["lane"].lane, first.labels["lane"].lane)
+    assert second.labels["det"].size_hw == (20, 40)
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:100])
+    assert cached[0].image.shape == (20, 40, 3)
+    assert source.reads == 2
+
+
+def test_another_key_is_another_folder(tmp_path):
+    source = Counting()
+    Cached(source, tmp_path, (20, 40), "one")[0]
+    Cached(source, tmp_path, (20, 40), "two")[0]
+    Cached(source, tmp_path, (40, 80), "two")[0]
+    assert source.reads == 3

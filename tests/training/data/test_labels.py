@@ -1,0 +1,112 @@
+"""Every label kind under window, flip and collate; the first case is always the empty one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perception.classes import IGNORE, LANE_BACKGROUND, LANE_IGNORE
+from training.data.cached import pack, unpack
+from training.data.labels import Boxes, Labels, LaneMask, Map, Mask, Normals
+from training.data.sample import Sample, collate
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def every_kind(height=12, width=20):
+    rng = np.random.default_rng(0)
+    normals = rng.standard_normal((3, height, width)).astype(np.float32)
+    return {
+        "none": Boxes(np.zeros((0, 4)), np.zeros(0), (height, width)),
+        "boxes": Boxes(
+            np.array([[2, 3, 8, 9], [10, 0, 20, 12]]), np.array([2, 8]), (height, width)
+        ),
+        "mask": Mask(rng.integers(0, 3, (height, width)).astype(np.uint8)),
+        "lane": LaneMask(rng.choice([255, 255, 6, 23], (height, width)).astype(np.uint8)),
+        "map": Map(rng.random((height, width)).astype(np.float32)),
+        "normals": Normals(normals / np.linalg.norm(normals, axis=0)),
+        "labels": Labels(np.array([2, -1, 0])),
+    }
+
+
+def assert_same(left, right):
+    for key, array in left.arrays().items():
+        np.testing.assert_array_equal(array, right.arrays()[key], err_msg=key)
+
+
+@pytest.mark.parametrize("kind", every_kind())
+def test_flip_twice_and_whole_window_change_nothing(kind):
+    label = every_kind()[kind]
+    assert_same(label.flip().flip(), label)
+    assert_same(label.window(WHOLE, (12, 20)), label)
+
+
+def test_flip_mirrors():
+    kinds = every_kind()
+    np.testing.assert_array_equal(kinds["boxes"].flip().xyxy[0], [12, 3, 18, 9])
+    assert kinds["normals"].flip().normals[0, 0, 0] == -kinds["normals"].normals[0, 0, -1]
+    assert kinds["mask"].flip().mask[0, 0] == kinds["mask"].mask[0, -1]
+
+
+def test_outside_the_frame_nothing_is_annotated():
+    kinds, window = every_kind(), (-0.5, 0.0, 0.5, 1.0)
+    assert (kinds["mask"].window(window, (12, 20)).mask[:, :10] == IGNORE).all()
+    assert (kinds["lane"].window(window, (12, 20)).lane[:, :10] == LANE_IGNORE).all()
+    assert np.isnan(kinds["map"].window(window, (12, 20)).map[:, :10]).all()
+    assert np.isnan(kinds["normals"].window(window, (12, 20)).normals[:, :, :10]).all()
+
+
+def test_boxes_move_are_clipped_and_dropped():
+    seen = every_kind()["boxes"].window((0.0, 0.0, 0.5, 0.5), (12, 20))
+    # The first is half inside and clipped; the second lies outside.
+    np.testing.assert_array_equal(seen.xyxy, [[4, 6, 16, 12]])
+    assert seen.classes.tolist() == [2]
+
+
+@given(st.integers(4, 16), st.integers(0, 79), st.integers(20, 160))
+def test_a_thin_lane_survives_any_reduction(height, column, width):
+    lane = np.full((64, 160), LANE_BACKGROUND, np.uint8)
+    lane[:, column : column + 2] = 23
+    seen = LaneMask(lane).window(WHOLE, (height, width)).lane
+    assert (seen == 23).any(axis=1).all()
+    assert set(np.unique(seen)) <= {23, LANE_BACKGROUND}
+
+
+def test_half_size_is_or_pooling():
+    lane = np.full((4, 4), LANE_BACKGROUND, np.uint8)
+    lane[1, 1], lane[2, 3] = 6, 192
+    seen = LaneMask(lane).window(WHOLE, (2, 2)).lane
+    np.testing.assert_array_equal(seen, [[6, 255], [255, 192]])
+
+
+def test_depth_shrinks_as_the_view_narrows():
+    flat = Map(np.full((12, 20), 10.0, np.float32))
+    assert (flat.window((0.25, 0.25, 0.75, 0.75), (12, 20)).map == 5).all()
+    assert (flat.window(WHOLE, (6, 10)).map == 10).all()
+
+
+def test_collate_keeps_the_rows_that_have_the_label():
+    image = np.zeros((12, 20, 3), np.uint8)
+    kinds = every_kind()
+    batch = collate(
+        [
+            Sample(image, {"det": kinds["none"]}, "a"),
+            Sample(image, {"det": kinds["boxes"], "lane": kinds["lane"]}, "b"),
+            Sample(image, {}, "c"),
+        ]
+    )
+    assert batch.rows["det"].tolist() == [0, 1]
+    assert batch.rows["lane"].tolist() == [1]
+    assert batch.targets["det"]["classes"].tolist() == [[-1, -1], [2, 8]]
+    assert batch.targets["lane"]["lane"].shape == (1, 12, 20)
+    assert collate([Sample(image, {}, "c")]).targets == {}
+
+
+def test_pack_and_unpack_are_inverse():
+    sample = Sample(np.ones((12, 20, 3), np.uint8), every_kind(), "ä/b.jpg")
+    again = unpack(pack(sample))
+    assert again.name == sample.name
+    np.testing.assert_array_equal(again.image, sample.image)
+    for task, label in sample.labels.items():
+        assert type(again.labels[task]) is type(label)
+        assert_same(again.labels[task], label)

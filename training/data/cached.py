@@ -1,0 +1,72 @@
+"""Samples kept decoded and resized on disk: reading a frame costs a copy, no decoding."""
+
+import hashlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from perception.files import replacing
+from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
+from training.data.sample import Dataset, Sample
+
+KINDS: Final[dict[str, type[Any]]] = {
+    kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Normals, Labels)
+}
+WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
+
+
+class Cached:
+    """`dataset` at `size_hw`, written under `folder` the first time a sample is asked for.
+
+    A file that is torn or from another version is made anew. `key` names everything that the
+    samples depend on (dataset, split, tasks): another key is another folder.
+    """
+
+    def __init__(self, dataset: Dataset, folder: Path, size_hw: tuple[int, int], key: str) -> None:
+        self.dataset, self.size_hw = dataset, size_hw
+        self.tasks = dataset.tasks
+        digest = hashlib.sha256(f"1 {key} {size_hw}".encode()).hexdigest()[:16]
+        self.folder = folder / digest
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.folder / f"{index // 1000:04d}" / f"{index:07d}.safetensors"
+        try:
+            return unpack(load_file(path))
+        except (OSError, SafetensorError, KeyError, TypeError):
+            sample = self.dataset[index].window(WHOLE, self.size_hw)
+            with replacing(path) as beside:
+                save_file(pack(sample), beside)
+            return sample
+
+
+def pack(sample: Sample) -> dict[str, np.ndarray]:
+    """The sample as named arrays: `image`, `name` and `task/Kind/field`."""
+    arrays = {"image": sample.image, "name": np.frombuffer(sample.name.encode(), np.uint8)}
+    for task, label in sample.labels.items():
+        for part in fields(label):  # type: ignore[arg-type]
+            value = np.asarray(getattr(label, part.name))
+            arrays[f"{task}/{type(label).__name__}/{part.name}"] = np.ascontiguousarray(value)
+    return arrays
+
+
+def unpack(arrays: dict[str, np.ndarray]) -> Sample:
+    """The inverse of `pack`."""
+    parts: dict[tuple[str, str], dict[str, Any]] = {}
+    for key, value in arrays.items():
+        if key.count("/") == 2:
+            task, kind, part = key.split("/")
+            parts.setdefault((task, kind), {})[part] = value
+    labels: dict[str, Label] = {}
+    for (task, kind), values in parts.items():
+        if "size_hw" in values:
+            values["size_hw"] = tuple(int(side) for side in values["size_hw"])
+            values |= {name: values[name].item() for name in ("min_visible", "min_side")}
+        labels[task] = KINDS[kind](**values)
+    return Sample(arrays["image"], labels, arrays["name"].tobytes().decode())
