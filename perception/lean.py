@@ -1,0 +1,166 @@
+"""PVT v2 rewritten for inference: the same numbers from fewer and larger operations.
+
+timm runs the MLP as linear layers around a depthwise convolution, with two transposes of the
+widened tokens in each block. Here its linear layers are 1x1 convolutions, so that the wide tensor
+stays in the convolution's own layout; tokens are a plain matrix, (B*H*W, C), which keeps ONNX
+Runtime from a slower fusion of addition and LayerNorm; and the attention's constants are folded
+into its weights. Not for training: weights are copies.
+"""
+
+import copy
+from typing import TypeVar, cast
+
+import torch
+from timm.models.pvt_v2 import Attention, Block, MlpWithDepthwiseConv, PyramidVisionTransformerStage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Size = tuple[int, int, int]  # batch, height, width of the token grid
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def lean(module: nn.Module) -> nn.Module:
+    """A copy of `module` for inference with every PVT v2 stage in it rewritten.
+
+    Works on a timm model, a Trunk or a whole network; what it does not know is copied unchanged.
+    Outputs are equal to 1e-5.
+    """
+    module = copy.deepcopy(module).eval().requires_grad_(False)
+    known = [name for name, child in module.named_modules() if _rewritable(child)]
+    for name in known:
+        parent, _, leaf = name.rpartition(".")
+        stage = cast(PyramidVisionTransformerStage, module.get_submodule(name))
+        setattr(module.get_submodule(parent), leaf, LeanStage(stage))
+    return module
+
+
+def _rewritable(module: nn.Module) -> bool:
+    # The "li" variants pool to a fixed 7x7 and are left alone.
+    return isinstance(module, PyramidVisionTransformerStage) and all(
+        isinstance(block, Block) and block.attn.pool is None for block in module.blocks
+    )
+
+
+class LeanStage(nn.Module):
+    """One stage: the patch embedding's (B, H, W, C) or the last stage's (B, C, H, W) in,
+    (B, C, H, W) out."""
+
+    def __init__(self, stage: PyramidVisionTransformerStage) -> None:
+        super().__init__()
+        self.downsample, self.norm = stage.downsample, stage.norm
+        self.blocks = nn.ModuleList(LeanBlock(cast(Block, block)) for block in stage.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.downsample is not None:
+            x = self.downsample(x)  # (B, H, W, C)
+        batch, height, width, channels = x.shape
+        tokens = x.reshape(-1, channels)  # (B*H*W, C)
+        for block in self.blocks:
+            tokens = block(tokens, (batch, height, width))
+        return _image(self.norm(tokens), (batch, height, width))
+
+
+class LeanBlock(nn.Module):
+    """Attention and MLP with their residuals, on (B*H*W, C)."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = block.norm1, block.norm2
+        self.attn, self.mlp = LeanAttention(block.attn), LeanMlp(block.mlp)
+
+    def forward(self, tokens: Tensor, size: Size) -> Tensor:
+        tokens = tokens + self.attn(self.norm1(tokens), size)
+        return tokens + self.mlp(self.norm2(tokens), size)
+
+
+class LeanMlp(nn.Module):
+    """1x1 convolution, depthwise 3x3, GELU, 1x1 convolution."""
+
+    def __init__(self, mlp: MlpWithDepthwiseConv) -> None:
+        super().__init__()
+        self.depthwise = mlp.dwconv
+        self.widen, self.narrow = _pointwise(mlp.fc1), _pointwise(mlp.fc2)
+
+    def forward(self, tokens: Tensor, size: Size) -> Tensor:
+        hidden = self.depthwise(self.widen(_image(tokens, size)))
+        return _tokens(self.narrow(F.gelu(hidden)))
+
+
+class LeanAttention(nn.Module):
+    """Attention to a spatially reduced grid, the scale folded into the queries.
+
+    With one head the output projection is folded into the values: the rows of the attention sum
+    to one, so softmax(S) (V P^T) + b equals softmax(S) V P^T + b, and the few values are projected
+    instead of the many tokens. With more heads the values would grow by their number.
+    """
+
+    def __init__(self, attn: Attention) -> None:
+        super().__init__()
+        self.heads, self.head_dim = attn.num_heads, attn.head_dim
+        self.reduce, self.norm = attn.sr, attn.norm
+        self.query = _scaled(attn.q, attn.head_dim**-0.5)
+        self.key, value = _halves(attn.kv)
+        self.project: nn.Module = attn.proj
+        if self.heads == 1:
+            value, self.project = _composed(value, attn.proj), nn.Identity()
+        self.value = value
+
+    def forward(self, tokens: Tensor, size: Size) -> Tensor:
+        source = tokens
+        if self.reduce is not None:
+            source = self.norm(_tokens(self.reduce(_image(tokens, size))))
+        query = self._split(self.query(tokens), size).transpose(1, 2)  # (B, heads, N, D)
+        key = self._split(self.key(source), size).permute(0, 2, 3, 1)  # (B, heads, D, M)
+        value = self._split(self.value(source), size).transpose(1, 2)  # (B, heads, M, D)
+        mixed = (query @ key).softmax(-1) @ value  # (B, heads, N, D)
+        return self.project(mixed.transpose(1, 2).reshape(tokens.shape))
+
+    def _split(self, tokens: Tensor, size: Size) -> Tensor:
+        return tokens.reshape(size[0], -1, self.heads, self.head_dim)  # (B, N, heads, D)
+
+
+def _image(tokens: Tensor, size: Size) -> Tensor:
+    """(B*H*W, C) -> (B, C, H, W)."""
+    return tokens.reshape(*size, tokens.shape[-1]).permute(0, 3, 1, 2)
+
+
+def _tokens(image: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B*H*W, C)."""
+    return image.permute(0, 2, 3, 1).reshape(-1, image.shape[1])
+
+
+def _pointwise(linear: nn.Linear) -> nn.Conv2d:
+    conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
+    return _filled(conv, linear.weight[:, :, None, None], linear.bias)
+
+
+def _scaled(linear: nn.Linear, scale: float) -> nn.Linear:
+    bias = None if linear.bias is None else linear.bias * scale
+    return _linear(linear.weight * scale, bias)
+
+
+def _halves(linear: nn.Linear) -> tuple[nn.Linear, nn.Linear]:
+    """The keys' and the values' part of timm's common linear layer."""
+    biases = (None, None) if linear.bias is None else linear.bias.chunk(2)
+    key, value = (_linear(*part) for part in zip(linear.weight.chunk(2), biases, strict=True))
+    return key, value
+
+
+def _composed(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """One linear layer for second(first(x))."""
+    bias = 0 if first.bias is None else second.weight @ first.bias
+    return _linear(second.weight @ first.weight, second.bias + bias)
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+    return _filled(layer, weight, bias)
+
+
+def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
+    layer = layer.to(weight.device, weight.dtype).eval().requires_grad_(False)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if layer.bias is not None:
+            layer.bias.copy_(torch.zeros_like(layer.bias) if bias is None else bias)
+    return layer

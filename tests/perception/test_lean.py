@@ -1,0 +1,57 @@
+"""The rewrite for inference must change nothing but the speed."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from perception.lean import LeanStage, lean
+
+
+def features(name: str) -> nn.Module:
+    """A trunk whose every vector (biases, LayerNorm) is away from its neutral start."""
+    torch.manual_seed(0)
+    trunk = timm.create_model(name, features_only=True, pretrained=False).eval()
+    for parameter in trunk.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, 0.3, 0.3)
+    return trunk
+
+
+def stages(module: nn.Module) -> int:
+    return sum(isinstance(child, LeanStage) for child in module.modules())
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("name", ["pvt_v2_b0", "pvt_v2_b1"])
+def test_rewritten_trunk_gives_the_same_features(name: str, batch: int) -> None:
+    trunk = features(name)
+    image = torch.randn(batch, 3, 96, 160)
+    with torch.no_grad():
+        expected, found = trunk(image), lean(trunk)(image)
+    assert stages(lean(trunk)) == 4
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b2_li"])
+def test_unknown_trunks_are_only_copied(name: str) -> None:
+    trunk = features(name)
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(trunk(image), lean(trunk)(image), strict=True))
+    assert stages(lean(trunk)) == 0
+
+
+def test_original_stays_trainable_and_untouched() -> None:
+    trunk = features("pvt_v2_b0").train()
+    before = {key: value.clone() for key, value in trunk.state_dict().items()}
+    rewritten = lean(trunk)
+    assert trunk.training
+    assert all(p.requires_grad for p in trunk.parameters())
+    assert stages(trunk) == 0
+    assert not any(p.requires_grad for p in rewritten.parameters())
+    with torch.no_grad():
+        for parameter in rewritten.parameters():
+            parameter.zero_()
+    assert all(torch.equal(before[key], value) for key, value in trunk.state_dict().items())
