@@ -1,0 +1,126 @@
+"""The index on disk: one folder of .npy columns, mapped into memory and shared by all workers.
+
+The folder's name is a digest of everything the index was read from (paths, sizes, times), so a
+changed file means another name, and an old cache can never be taken for a new one.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from training.data.bdd.index import Index, build
+from training.data.bdd.layouts import LabelSource, Layout
+
+FORMAT: Final = 1
+FOLDER_VARIABLE: Final = "PVT_HYDRANET_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where indexes are kept: $PVT_HYDRANET_CACHE, else the user's cache folder."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "pvt-hydranet"
+
+
+def open_index(layout: Layout, folder: Path | None = None) -> Index:
+    """The index of a split: from its cache in well under a second, else built and cached.
+
+    Columns are read-only maps of files. Where nothing can be written the index is just built.
+    """
+    folder = (folder or cache_folder()) / "bdd"
+    place = hashlib.sha256(f"{layout.root.resolve()}\n{layout.split}".encode()).hexdigest()[:12]
+    target = folder / f"{place}-{fingerprint(layout)}"
+    found = _load(target)
+    if found is not None:
+        return found
+    index = build(layout)
+    try:
+        _save(index, target)
+    except OSError:
+        return index
+    _forget_older(folder, place, target)
+    return _load(target) or index
+
+
+def fingerprint(layout: Layout) -> str:
+    """A digest of the format, and of the path, size and time of all that the index depends on."""
+    digest = hashlib.sha256(json.dumps([FORMAT, str(layout.root.resolve())]).encode())
+    for folder in layout.images:
+        digest.update(_stamp(folder))
+    for mask in layout.masks:
+        digest.update(_stamp(mask.folder) + mask.suffix.encode())
+    for source in layout.labels:
+        digest.update(_label_stamp(source))
+    return digest.hexdigest()[:20]
+
+
+def _stamp(path: Path) -> bytes:
+    """A folder's time changes when an entry comes or goes; masks are read anew in any case."""
+    status = path.stat()
+    return f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode()
+
+
+def _label_stamp(source: LabelSource) -> bytes:
+    stamp = _stamp(source.path)
+    if source.path.is_file():
+        return stamp
+    digest = hashlib.sha256(stamp)
+    with os.scandir(source.path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            status = entry.stat()
+            digest.update(f"{entry.name}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+    return digest.digest()
+
+
+def _load(target: Path) -> Index | None:
+    """The cached index; None where it is absent or damaged."""
+    try:
+        columns = {
+            column.name: np.load(target / f"{column.name}.npy", mmap_mode="r", allow_pickle=False)
+            for column in fields(Index)
+        }
+    except (OSError, ValueError):
+        return None
+    index = Index(**columns)
+    return index if _consistent(index) else None
+
+
+def _consistent(index: Index) -> bool:
+    frames, boxes, polygons = len(index.stems), len(index.box_class), len(index.polygon_kind)
+    per_frame = (index.image, index.attributes, index.has_boxes, index.source, index.box_rows)
+    return (
+        all(len(column) == frames for column in per_frame)
+        and len(index.box_xyxy) == boxes
+        and len(index.vertex_start) == polygons + 1
+        and len(index.vertex_xy) == len(index.vertex_curve)
+    )
+
+
+def _save(index: Index, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+    try:
+        for name, column in index.columns().items():
+            np.save(beside / f"{name}.npy", column, allow_pickle=False)
+        if target.exists():  # damaged, or another process was faster: both may go
+            shutil.rmtree(target, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rename(beside, target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _forget_older(folder: Path, place: str, target: Path) -> None:
+    for other in folder.glob(f"{place}-*"):
+        if other != target:
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,134 @@
+"""Labels of many frames in flat columns, filled frame by frame while the JSON streams by."""
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from training.data.bdd.categories import attribute_codes, box_class, drivable_value, lane_byte
+
+IGNORE_FLAG: Final = 1
+OCCLUDED_FLAG: Final = 2
+TRUNCATED_FLAG: Final = 4
+DRIVABLE_POLYGON: Final = 0
+LANE_POLYGON: Final = 1
+# A box may stand this far outside (annotation tools round); it is cut to the frame.
+TOLERANCE: Final = 2.0
+
+
+class Table:
+    """Boxes and polygons of all frames; a frame's are the rows [start, start + count)."""
+
+    def __init__(self) -> None:
+        self.box_xyxy, self.box_class, self.box_flags = array("f"), array("b"), array("B")
+        self.polygon_kind, self.polygon_value = array("B"), array("B")
+        self.vertex_start, self.vertex_xy = array("q", [0]), array("d")
+        self.vertex_curve = array("B")
+
+    def add_boxes(self, labels: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Adds every `box2d`; returns what is wrong with those that cannot be used."""
+        wrong: list[str] = []
+        for label in labels:
+            box = label.get("box2d")
+            if box is None:
+                continue
+            category = label.get("category")
+            found = box_class(category) if isinstance(category, str) else None
+            try:
+                x1, y1 = float(box["x1"]), float(box["y1"])
+                x2, y2 = float(box["x2"]), float(box["y2"])
+            except (KeyError, TypeError, ValueError):
+                wrong.append(f"box {_name(label)} lacks a number among x1, y1, x2, y2")
+                continue
+            problem = "" if x2 > x1 and y2 > y1 else "is empty (x2 <= x1 or y2 <= y1)"
+            if not math.isfinite(x1 + y1 + x2 + y2):
+                problem = "is not finite"
+            elif min(x1, y1) < -TOLERANCE:
+                problem = "begins outside the frame"
+            if found is None:
+                problem = f"has the unknown category {category!r}"
+            if problem or found is None:
+                wrong.append(f"box {_name(label)} {problem}")
+                continue
+            attributes = label.get("attributes") or {}
+            flags = (
+                (IGNORE_FLAG if found[1] or _ignored(attributes) else 0)
+                | (OCCLUDED_FLAG if attributes.get("occluded") else 0)
+                | (TRUNCATED_FLAG if attributes.get("truncated") else 0)
+            )
+            self.box_xyxy.extend((x1, y1, x2, y2))
+            self.box_class.append(found[0])
+            self.box_flags.append(flags)
+        return wrong
+
+    def add_polygons(self, labels: Sequence[Mapping[str, Any]], kinds: frozenset[str]) -> list[str]:
+        """Adds drivable areas and lanes, of the wanted kinds, in drawing order."""
+        wrong: list[str] = []
+        for label in labels:
+            polygons = label.get("poly2d")
+            if not polygons:
+                continue
+            category = str(label.get("category"))
+            kind, value = _meaning(category, label.get("attributes") or {})
+            if value is None or _KIND_NAMES[kind] not in kinds:
+                continue
+            for vertices, types in _outlines(polygons):
+                if not _drawable(vertices, types):
+                    wrong.append(f"poly2d {_name(label)} ({category}) has malformed vertices")
+                    continue
+                self.polygon_kind.append(kind)
+                self.polygon_value.append(value)
+                for x, y in vertices:
+                    self.vertex_xy.extend((x, y))
+                self.vertex_curve.extend(letter == "C" for letter in types)
+                self.vertex_start.append(len(self.vertex_curve))
+        return wrong
+
+
+_KIND_NAMES: Final = ("drivable", "lane")
+
+
+def _name(label: Mapping[str, Any]) -> str:
+    return repr(str(label.get("id", "?")))
+
+
+def _ignored(attributes: Mapping[str, Any]) -> bool:
+    return bool(attributes.get("ignored") or attributes.get("crowd"))
+
+
+def _meaning(category: str, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
+    area = drivable_value(category, attributes)
+    if area is not None:
+        return DRIVABLE_POLYGON, area
+    return LANE_POLYGON, lane_byte(category, attributes)
+
+
+def _outlines(polygons: Any) -> list[tuple[list[Any], str]]:
+    """(vertices, types) of `poly2d`: a list of polygons (2020), or one list of [x, y, type]."""
+    if not isinstance(polygons, list):
+        return [([], "")]
+    if polygons and isinstance(polygons[0], list):
+        vertices = [vertex[:2] for vertex in polygons if isinstance(vertex, list)]
+        types = "".join(str(vertex[2]) for vertex in polygons if len(vertex) > 2)
+        return [(vertices, types)]
+    return [
+        (polygon.get("vertices") or [], str(polygon.get("types", "")))
+        for polygon in polygons
+        if isinstance(polygon, dict)
+    ]
+
+
+def _drawable(vertices: Sequence[Any], types: str) -> bool:
+    if len(vertices) < 2 or len(types) != len(vertices) or set(types) - {"L", "C"}:
+        return False
+    return all(
+        len(vertex) == 2
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in vertex)
+        for vertex in vertices
+    )
+
+
+def frame_attributes(frame: Mapping[str, Any]) -> tuple[int, ...]:
+    """Codes of the frame's attributes; all -1 where the field is no object."""
+    attributes = frame.get("attributes")
+    return attribute_codes(attributes if isinstance(attributes, dict) else None)

@@ -1,0 +1,86 @@
+"""YOLO text boxes: one file a frame, lines `class cx cy w h` in fractions of the frame."""
+
+import math
+import re
+from pathlib import Path
+from typing import Final
+
+from perception.classes import DETECTION
+from perception.errors import UserError
+from training.data.bdd.categories import box_class
+from training.data.bdd.table import IGNORE_FLAG, Table
+
+NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
+
+
+def class_table(root: Path) -> list[tuple[int, bool]]:
+    """(class index, ignore) of each number; the official order where no file of names lies there.
+
+    Raises UserError where a name is none of BDD100K's.
+    """
+    for name in NAME_FILES:
+        for path in (root / name, root / "labels" / name):
+            if path.is_file():
+                return _of_names(path)
+    return [(index, False) for index in range(len(DETECTION))]
+
+
+def _of_names(path: Path) -> list[tuple[int, bool]]:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    names = _yaml_names(text) if path.suffix == ".yaml" else text.split("\n")
+    table: list[tuple[int, bool]] = []
+    for name in (name.strip() for name in names):
+        if not name:
+            continue
+        found = box_class(name)
+        if found is None:
+            raise UserError(f"{path}: unknown class {name!r}; known: {', '.join(DETECTION)}")
+        table.append(found)
+    return table
+
+
+def _yaml_names(text: str) -> list[str]:
+    """The `names` of a YOLO data file: [a, b], a list of `- a`, or `0: a` (no YAML library)."""
+    inline = re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL)
+    if inline:
+        return [name.strip().strip("'\"") for name in inline.group(1).split(",")]
+    block = re.search(r"^names:\s*\n((?:[ \t]*(?:-|\d+:).*\n?)+)", text, re.MULTILINE)
+    lines = block.group(1).splitlines() if block else []
+    return [re.sub(r"^\s*(?:-|\d+:)\s*", "", line).strip().strip("'\"") for line in lines]
+
+
+def add_boxes(table: Table, path: Path, classes: list[tuple[int, bool]]) -> list[str]:
+    """Adds a file's boxes in fractions of the frame; returns what is wrong with the others."""
+    wrong: list[str] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"cannot be read ({error})"]
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        found = _box(line, len(classes))
+        if isinstance(found, str):
+            wrong.append(f"line {number}: {found}")
+            continue
+        kind, xyxy = found
+        index, ignore = classes[kind]
+        table.box_xyxy.extend(xyxy)
+        table.box_class.append(index)
+        table.box_flags.append(IGNORE_FLAG if ignore else 0)
+    return wrong
+
+
+def _box(line: str, classes: int) -> tuple[int, tuple[float, ...]] | str:
+    try:
+        kind, cx, cy, width, height = (float(part) for part in line.split()[:5])
+    except ValueError:
+        return "expected 'class cx cy w h'"
+    if not kind.is_integer() or not 0 <= kind < classes:
+        return f"unknown class {kind:g}; there are {classes}"
+    xyxy = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+    if not all(math.isfinite(value) for value in xyxy) or width <= 0 or height <= 0:
+        return "box is empty or not finite"
+    if min(xyxy) < -0.01 or max(xyxy) > 1.01:
+        return "box is outside the frame (fractions of 0..1 expected)"
+    return int(kind), xyxy

@@ -1,0 +1,206 @@
+"""BDD100K in whatever shape it lies on the disk: frames with the labels that each of them has.
+
+Cite: Yu et al., "BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask Learning", 2020.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from perception.classes import ATTRIBUTES
+from perception.errors import UserError
+from training.data.bdd import layouts, polygons
+from training.data.bdd.cache import open_index
+from training.data.bdd.images import read_image
+from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spellings
+from training.data.bdd.masks import read_mask
+from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
+from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
+from training.data.sample import Sample
+
+DETECTION: Final = "det"
+SCENE: Final = "scene"
+TASKS: Final = (DETECTION, "drivable", "lane", SCENE, "semantic")
+LANE_WIDTH_TRAIN: Final = 8
+LANE_WIDTH_TEST: Final = 2
+
+
+class BDD100K:
+    """Frames of one split that have a label of at least one of the tasks.
+
+    `tasks` are those of the wanted ones that the folder labels at all. With `decode_size_hw` (the
+    size frames will be fitted into) JPEGs are decoded scaled; labels stay at native size. Lanes
+    that exist only as lines are drawn `lane_width` pixels wide (8 for train, else 2).
+    Without `strict`, frames with wrong labels raise when they are read, not when the folder is
+    opened (for `SkipBad`). Raises UserError naming the file and the mend.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] = TASKS,
+        decode_size_hw: tuple[int, int] | None = None,
+        *,
+        lane_width: int | None = None,
+        strict: bool = True,
+        cache_folder: Path | None = None,
+    ) -> None:
+        self.layout = layouts.find(Path(root), split)
+        self.root, self.split = self.layout.root, split
+        self.decode_size_hw = decode_size_hw
+        self.lane_width = lane_width or (LANE_WIDTH_TRAIN if split == "train" else LANE_WIDTH_TEST)
+        self.index = open_index(self.layout, cache_folder)
+        self.bad = self._bad_frames(strict)
+        labelled = self._labelled()
+        self.tasks = tuple(task for task in tasks if task in labelled and labelled[task].any())
+        if tasks and not self.tasks:
+            raise UserError(
+                f"{self.root}: split {split!r} has no labels for {', '.join(tasks)}; it has "
+                + (", ".join(task for task, has in labelled.items() if has.any()) or "none")
+            )
+        wanted = [labelled[task] for task in self.tasks]
+        having = np.any(wanted, axis=0) if wanted else np.ones(len(self.index.stems), bool)
+        self.frames = np.flatnonzero(having).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        frame = int(self.frames[index])
+        if frame in self.bad:
+            raise UserError(self.bad[frame])
+        image, size_hw = read_image(self._image_path(frame), self.decode_size_hw)
+        labels: dict[str, Label] = {}
+        for task in self.tasks:
+            label = self._label(task, frame, size_hw)
+            if label is not None:
+                labels[task] = label
+        return Sample(image, labels, self.index.stem(frame))
+
+    def name(self, index: int) -> str:
+        """The frame's name without suffix."""
+        return self.index.stem(int(self.frames[index]))
+
+    def image_path(self, index: int) -> Path:
+        """The frame's file."""
+        return self._image_path(int(self.frames[index]))
+
+    def attributes(self, index: int) -> dict[str, str]:
+        """Weather, scene and time of day as BDD100K names them; "undefined" where not known."""
+        codes = self.index.attributes[int(self.frames[index])]
+        return {
+            name: values[code] if code >= 0 else "undefined"
+            for (name, values), code in zip(ATTRIBUTES.items(), codes.tolist(), strict=True)
+        }
+
+    def lane_source(self, index: int) -> str:
+        """Where its lanes are from: "masks", "polygons", "marking", "teacher", ... or ""."""
+        return self.source("lane", index)
+
+    def source(self, task: str, index: int) -> str:
+        """The same for any task with masks."""
+        code = int(self.index.source[int(self.frames[index]), MASK_TASKS.index(task)])
+        if code == NO_SOURCE:
+            return ""
+        return "polygons" if code == POLYGONS else self.layout.masks[code].name
+
+    def provenance(self, index: int) -> tuple[str, float | None]:
+        """("clean" or "restored", share of the picture painted out where known)."""
+        entry = self._provenance.get(self.name(index), {})
+        painted = entry.get("painted_out")
+        return str(entry.get("how", "clean")), None if painted is None else float(painted)
+
+    def has(self, task: str) -> np.ndarray:
+        """(len(self),) bool: which frames have a label of the task."""
+        return self._labelled()[task][self.frames]
+
+    def box_classes(self, index: int) -> np.ndarray:
+        """(M,) int8 classes of a frame's boxes, without reading the frame (for sampling)."""
+        start, count = self.index.box_rows[int(self.frames[index])]
+        return self.index.box_class[start : start + count]
+
+    @cached_property
+    def _provenance(self) -> dict[str, dict[str, Any]]:
+        path = self.root / "labels" / f"provenance_{self.split}.json"
+        if not path.is_file():
+            return {}
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: not valid JSON ({error}); restore or delete it") from None
+        return entries if isinstance(entries, dict) else {}
+
+    def _labelled(self) -> dict[str, np.ndarray]:
+        index = self.index
+        has: dict[str, np.ndarray] = {
+            DETECTION: index.has_boxes,
+            SCENE: np.asarray((index.attributes >= 0).any(1)),
+        }
+        has |= {
+            task: index.source[:, column] != NO_SOURCE for column, task in enumerate(MASK_TASKS)
+        }
+        return {task: has[task] for task in TASKS}
+
+    def _bad_frames(self, strict: bool) -> dict[int, str]:
+        problems = self.index.problems()
+        for frame, text in problems:
+            if strict or frame < 0:
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                raise UserError(f"{text}{more}; check-bdd {self.root} lists them all")
+        return dict(reversed(problems))
+
+    def _image_path(self, frame: int) -> Path:
+        folder, suffix = self.index.image[frame].tolist()
+        return self.layout.images[folder] / (self.index.stem(frame) + suffix_spellings()[suffix])
+
+    def _label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label | None:
+        if task == DETECTION:
+            return self._boxes(frame, size_hw) if self.index.has_boxes[frame] else None
+        if task == SCENE:
+            codes = self.index.attributes[frame].astype(np.int64)
+            return Labels(codes) if (codes >= 0).any() else None
+        pixels = self._pixels(task, frame, size_hw)
+        if pixels is None:
+            return None
+        return LaneMask(pixels) if task == "lane" else Mask(pixels)
+
+    def _pixels(self, task: str, frame: int, size_hw: tuple[int, int]) -> np.ndarray | None:
+        code = int(self.index.source[frame, MASK_TASKS.index(task)])
+        if code == NO_SOURCE:
+            return None
+        if code == POLYGONS:
+            return polygons.draw(self.index, task, frame, size_hw, self.lane_width)
+        mask = self.layout.masks[code]
+        path = mask.folder / (self.index.stem(frame) + mask.suffix)
+        return read_mask(path, mask.encoding, size_hw)
+
+    def _boxes(self, frame: int, size_hw: tuple[int, int]) -> Boxes:
+        start, count = self.index.box_rows[frame]
+        rows = slice(start, start + count)
+        xyxy = np.array(self.index.box_xyxy[rows])
+        limit = np.array(size_hw[::-1] * 2, np.float32)
+        if self.index.relative[frame]:
+            xyxy *= limit
+        beyond = np.flatnonzero(
+            (xyxy > limit + TOLERANCE).any(1) | (xyxy[:, :2] >= limit[:2]).any(1)
+        )
+        if len(beyond):
+            corners = ", ".join(f"{value:.1f}" for value in xyxy[beyond[0]])
+            raise UserError(
+                f"{self._image_path(frame)}: box {beyond[0]} ({corners}) is outside the "
+                f"{size_hw[1]}x{size_hw[0]} frame; mend its label"
+            )
+        flags = self.index.box_flags[rows]
+        return Boxes(
+            xyxy=np.clip(xyxy, 0, limit),
+            classes=self.index.box_class[rows].astype(np.int64),
+            size_hw=size_hw,
+            ignore=flags & IGNORE_FLAG > 0,
+            occluded=flags & OCCLUDED_FLAG > 0,
+            truncated=flags & TRUNCATED_FLAG > 0,
+        )
