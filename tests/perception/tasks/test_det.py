@@ -1,0 +1,250 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from perception.tasks.base import Raw
+from perception.tasks.box_losses import ciou_loss, giou_loss, iou, quality_focal_loss
+from perception.tasks.det import MAX_BOXES, START_SIZE, Det
+
+STRIDES = (4, 8, 16, 32)
+SIZE_HW = (96, 160)
+CLASSES = 10
+
+
+def features(batch: int = 2, channels: int = 16) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(batch, channels, SIZE_HW[0] // s, SIZE_HW[1] // s, generator=generator)
+        for s in STRIDES
+    ]
+
+
+def target(*frames: list[tuple[float, float, float, float, int]]) -> dict[str, Tensor]:
+    """Frames as lists of (x1, y1, x2, y2, class), padded to the longest and by one more."""
+    length = max(len(frame) for frame in frames) + 1
+    boxes, classes = torch.zeros(len(frames), length, 4), torch.full((len(frames), length), -1)
+    for i, frame in enumerate(frames):
+        for j, (*xyxy, label) in enumerate(frame):
+            boxes[i, j], classes[i, j] = torch.tensor(xyxy), label
+    return {"boxes_xyxy": boxes, "classes": classes, "ignore": torch.zeros_like(classes).bool()}
+
+
+SCENE = target(
+    [(10, 12, 34, 30, 2), (60, 40, 64, 50, 8), (50, 20, 150, 90, 4), (100, 5, 109, 12, 9)],
+    [(5, 60, 12, 84, 0)],
+)
+EMPTY = target([], [])
+
+
+def encode(wanted: dict[str, Tensor]) -> Raw:
+    """Raw outputs of a detector that is sure of exactly these boxes, each at its nearest point."""
+    batch = len(wanted["classes"])
+    raw = {}
+    for s in STRIDES:
+        size = (SIZE_HW[0] // s, SIZE_HW[1] // s)
+        raw |= {f"{head}{s}": torch.full((batch, CLASSES, *size), -9.0) for head in ("one", "many")}
+        raw[f"box{s}"] = torch.zeros(batch, 4, *size)
+    for frame, box in (wanted["classes"] >= 0).nonzero().tolist():
+        xyxy, label = wanted["boxes_xyxy"][frame, box], int(wanted["classes"][frame, box])
+        centre, wh = (xyxy[:2] + xyxy[2:]) / 2, xyxy[2:] - xyxy[:2]
+        s = min(STRIDES, key=lambda s: abs(float(wh.max()) - START_SIZE * s))
+        x, y = (int(v) for v in centre // s)
+        offset = centre / s - torch.tensor([x + 0.5, y + 0.5])
+        raw[f"box{s}"][frame, :, y, x] = torch.cat([offset, (wh / s / START_SIZE).log()])
+        for head in ("one", "many"):
+            raw[f"{head}{s}"][frame, label, y, x] = 9.0
+    return raw
+
+
+def test_a_detector_that_is_sure_of_the_truth_scores_100() -> None:
+    task = Det(16, STRIDES)
+    decoded = task.decode(encode(SCENE)).numpy()
+    metric = task.metric()
+    for frame in range(2):
+        arrays = {key: value[frame].numpy() for key, value in SCENE.items()}
+        metric.update(decoded[frame], arrays)
+    scores = metric.compute()
+    assert scores[task.score] == pytest.approx(100)
+    assert scores["mAP"] == pytest.approx(100)
+
+
+def test_decode_returns_the_encoded_boxes_best_first() -> None:
+    decoded = Det(16, STRIDES).decode(encode(SCENE))
+    assert decoded.shape == (2, MAX_BOXES, 6)
+    score = decoded[..., 4]
+    assert (score[:, :-1] >= score[:, 1:]).all()
+    assert (score > 0.5).sum(1).tolist() == [4, 1]
+    torch.testing.assert_close(decoded[1, 0, :4], SCENE["boxes_xyxy"][1, 0])
+    assert decoded[1, 0, 5] == 0
+    assert sorted(decoded[0, :4, 5].tolist()) == [2, 4, 8, 9]
+
+
+def test_two_classes_at_one_point_are_both_decoded() -> None:
+    raw = encode(target([(60, 40, 64, 50, 8)]))
+    raw["one4"][0, 3] = torch.where(raw["one4"][0, 8] > 0, 5.0, -9.0)
+    decoded = Det(16, STRIDES).decode(raw)
+    assert decoded[0, :2, 5].tolist() == [8, 3]
+    torch.testing.assert_close(decoded[0, 0, :4], decoded[0, 1, :4])
+
+
+def test_fewer_points_than_boxes_are_padded_with_score_zero() -> None:
+    task = Det(16, (32,))
+    raw = task([torch.zeros(1, 16, 2, 3)])
+    decoded = task.decode(raw)
+    assert decoded.shape == (1, MAX_BOXES, 6)
+    assert (decoded[0, 6:] == 0).all()
+
+
+@pytest.mark.parametrize("wanted", [SCENE, EMPTY], ids=["scene", "empty"])
+def test_loss_is_finite_and_reaches_every_parameter(wanted: dict[str, Tensor]) -> None:
+    task = Det(16, STRIDES)
+    losses = task.loss(task(features()), wanted)
+    total = torch.stack(list(losses.values())).sum()
+    assert total.ndim == 0
+    assert torch.isfinite(total)
+    total.backward()
+    for name, parameter in task.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_no_column_at_all_is_an_empty_frame() -> None:
+    task = Det(16, STRIDES).eval()
+    raw = task(features())
+    none = {key: value[:, :0] for key, value in EMPTY.items()}
+    for key, value in task.loss(raw, none).items():
+        torch.testing.assert_close(value, task.loss(raw, EMPTY)[key])
+
+
+def test_training_on_one_scene_lowers_the_loss() -> None:
+    torch.manual_seed(0)
+    task, inputs = Det(16, STRIDES), features()
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+
+    def step() -> float:
+        loss = torch.stack(list(task.loss(task(inputs), SCENE).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    first = step()
+    for _ in range(60):
+        last = step()
+    assert last < 0.5 * first
+
+
+def test_the_truth_costs_next_to_nothing() -> None:
+    task = Det(16, STRIDES).eval()
+    for key, value in task.loss(encode(SCENE), SCENE).items():
+        assert value < (0.8 if key == "many_box" else 0.05), key
+
+
+def test_ignored_boxes_neither_teach_nor_punish() -> None:
+    task = Det(16, STRIDES).eval()
+    ignored = target([(10, 12, 34, 30, 2)])
+    ignored["ignore"][0, 0] = True
+    raw = encode(target([(10, 12, 34, 30, 2)]))
+    blank = encode(target([]))
+    for key, value in task.loss(raw, ignored).items():
+        assert value < 1e-3, key
+    for key, value in task.loss(blank, ignored).items():
+        assert value < 1e-3, key
+    # Elsewhere, or as another class, the same answer is a mistake.
+    assert task.loss(raw, target([]))["one_score"] > 1
+    other = encode(target([(10, 12, 34, 30, 7)]))
+    assert task.loss(other, ignored)["one_score"] > 1
+    assert task.loss(encode(target([(100, 12, 124, 30, 2)])), ignored)["one_score"] > 1
+    # An ignored box of unknown class excuses every class.
+    ignored["classes"][0, 0] = -1
+    assert task.loss(other, ignored)["one_score"] < 1e-3
+
+
+def test_a_degenerate_box_is_no_box() -> None:
+    task = Det(16, STRIDES).eval()
+    raw = task(features(1))
+    flat = target([(20, 20, 20, 40, 1), (30, 30, 20, 50, 1)])
+    assert task.loss(raw, flat)["many_box"] == 0
+
+
+def test_rare_classes_weigh_more_once_seen() -> None:
+    task = Det(16, STRIDES)
+    cars = target([(8.0 * i, 10, 8.0 * i + 8, 20, 2) for i in range(15)])
+    raw = task(features(1))
+    for _ in range(40):
+        task.loss(raw, cars)
+    weights = task._rarity(torch.tensor([-1]))
+    assert weights[2] == 1
+    assert weights[5] == weights.max() > 1.5
+    before = task.seen.clone()
+    task.eval().loss(raw, cars)
+    assert torch.equal(task.seen, before)
+
+
+def test_bfloat16_outputs_give_a_float32_loss_and_boxes() -> None:
+    task = Det(16, STRIDES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        raw = task(features())
+        losses, decoded = task.loss(raw, SCENE), task.decode(raw)
+    assert raw["one4"].dtype == torch.bfloat16
+    assert decoded.dtype == torch.float32
+    for value in losses.values():
+        assert value.dtype == torch.float32
+        assert torch.isfinite(value)
+
+
+class Decoded(nn.Module):
+    def __init__(self, task: Det) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.task.decode(self.task(inputs))
+
+
+def test_onnx_gives_the_numbers_of_torch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Decoded(Det(16, STRIDES)).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    inputs, path = tuple(features(1)), str(tmp_path / "det.onnx")
+    names = [f"f{s}" for s in STRIDES]
+    torch.onnx.export(model, inputs, path, dynamo=False, input_names=names)
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert not operators & {"NonZero", "ScatterND", "ScatterElements", "Loop", "If"}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    with torch.no_grad():
+        expected = model(*inputs).numpy()
+    np.testing.assert_allclose(session.run(None, feed)[0], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_iou_by_hand() -> None:
+    a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]])
+    b = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [5, 5, 5, 5]])
+    torch.testing.assert_close(iou(a, b), torch.tensor([1, 1 / 3, 0, 0]))
+    # Hull 15x10 without a gap; hull 30x30 with 700 of 900 outside both.
+    torch.testing.assert_close(giou_loss(a, b)[:3], torch.tensor([0, 2 / 3, 1 + 700 / 900]))
+    # Same shape: only the centres' distance squared over the hull's diagonal squared is added.
+    expected = torch.tensor([0, 2 / 3 + 25 / 325, 1 + 800 / 1800])
+    torch.testing.assert_close(ciou_loss(a, b)[:3], expected)
+
+
+def test_ciou_pulls_a_distant_wrong_shape_towards_the_truth() -> None:
+    box = torch.tensor([[40.0, 40, 80, 50]], requires_grad=True)
+    truth = torch.tensor([[10.0, 10, 20, 30]])
+    ciou_loss(box, truth).sum().backward()
+    moved = box.detach() - 10 * box.grad
+    assert ciou_loss(moved, truth) < ciou_loss(box.detach(), truth)
+
+
+def test_quality_focal_loss_is_zero_at_the_target_quality() -> None:
+    quality = torch.tensor([0.0, 0.3, 0.9])
+    logits = torch.tensor([-30.0, *torch.logit(quality[1:]).tolist()])
+    assert quality_focal_loss(logits, quality).abs().max() < 1e-6
+    assert (quality_focal_loss(logits + 1, quality)[1:] > 0).all()
