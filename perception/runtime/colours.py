@@ -1,0 +1,81 @@
+"""A colour for every class name, BGR: chosen by hand for driving, derived from the name for any
+other, so that a new task's classes are drawn without a line of code."""
+
+import colorsys
+import zlib
+from functools import cache
+
+import numpy as np
+
+from perception.runtime.description import View
+
+BGR = tuple[int, int, int]
+BACKGROUND = "background"
+# The lane byte's layout: category in bits 0-2, then one bit each.
+LANE_CATEGORY, LANE_OUTSIDE, LANE_STYLE, LANE_DIRECTION = 7, 8, 16, 32
+
+COLOURS: dict[str, BGR] = {
+    # traffic: warm for people, cool for vehicles, signal colours for signals
+    "pedestrian": (96, 96, 255),
+    "person": (96, 96, 255),
+    "rider": (170, 90, 255),
+    "bicycle": (235, 120, 255),
+    "motorcycle": (255, 110, 200),
+    "car": (255, 190, 60),
+    "truck": (255, 140, 70),
+    "bus": (230, 220, 60),
+    "train": (200, 170, 120),
+    "traffic light": (70, 220, 255),
+    "traffic sign": (60, 170, 255),
+    # where one may drive
+    "direct": (130, 200, 40),
+    "alternative": (220, 130, 50),
+    # paint on the road, near its own colour
+    "single white": (255, 255, 255),
+    "double white": (255, 245, 205),
+    "single yellow": (40, 205, 255),
+    "double yellow": (20, 165, 255),
+    "single other": (205, 205, 150),
+    "double other": (190, 190, 120),
+    "road curb": (150, 120, 255),
+    "crosswalk": (255, 130, 190),
+    # surroundings, after Cityscapes
+    "road": (128, 64, 128),
+    "sidewalk": (232, 35, 244),
+    "building": (90, 90, 90),
+    "wall": (156, 102, 102),
+    "fence": (153, 153, 190),
+    "pole": (170, 170, 170),
+    "vegetation": (60, 140, 90),
+    "terrain": (152, 251, 152),
+    "sky": (200, 140, 70),
+}
+
+
+@cache
+def colour(name: str) -> BGR:
+    """The class's colour; the same on every machine for a name not in the table."""
+    if name in COLOURS:
+        return COLOURS[name]
+    hue = zlib.crc32(name.encode()) % 360 / 360
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55, 0.95)
+    return int(255 * blue), int(255 * green), int(255 * red)
+
+
+@cache
+def lookup(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """(colours uint8 (256, 3), opacity float32 (256,)) for every value a mask may hold.
+
+    Background, and any value that no class explains, is clear.
+    """
+    colours, opacity = np.zeros((256, 3), np.uint8), np.zeros(256, np.float32)
+    if view.categories:
+        for value in range(64):
+            category = value & LANE_CATEGORY
+            if not value & LANE_OUTSIDE and category < len(view.categories):
+                colours[value] = colour(view.categories[category])
+                opacity[value] = 0.75 if value & LANE_STYLE else 1.0
+    for value, name in enumerate(view.classes[:256]):
+        if name != BACKGROUND:
+            colours[value], opacity[value] = colour(name), 1.0
+    return colours, opacity
