@@ -1,0 +1,162 @@
+"""COCO average precision, matched frame by frame so that only a few bytes a box are kept.
+
+Follows pycocotools' COCOeval as the BDD100K toolkit calls it: boxes are inclusive of their last
+pixel (one is added to width and height), ignored ground truth is a crowd region.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from pycocotools import mask as coco
+
+from perception.metrics.frames import nanmean
+
+IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS: Final = np.linspace(0.0, 1.0, 101)
+AREAS: Final = {
+    "all": (0.0, 1e10),
+    "s": (0.0, 32.0**2),
+    "m": (32.0**2, 96.0**2),
+    "l": (96.0**2, 1e10),
+}
+MAX_BOXES: Final = 100  # a class and frame
+# One prediction: bit t of tp[a] / fp[a] is its fate at IoU threshold t in area range a.
+RECORD: Final = np.dtype(
+    [("class", "u1"), ("rank", "u1"), ("score", "f4"), ("tp", "u2", 4), ("fp", "u2", 4)]
+)
+
+
+class DetectionMetric:
+    """AP and AR of COCO in percent, over all classes and for each."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self._found: list[np.ndarray] = []  # RECORD, a frame
+        self._wanted: list[np.ndarray] = []  # (classes, areas) boxes to be found, a frame
+
+    def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
+        """One frame: (N, 6) x1 y1 x2 y2 score class, and boxes_xyxy, classes, ignore (M)."""
+        truth_class = np.asarray(target["classes"])
+        crowd_all = np.asarray(target.get("ignore", np.zeros(len(truth_class), bool)), dtype=bool)
+        predictions = decoded[decoded[:, 4] > 0]
+        found = [np.empty(0, RECORD)]
+        wanted = np.zeros((len(self.classes), len(AREAS)), np.int32)
+        for c in range(len(self.classes)):
+            boxes = predictions[predictions[:, 5] == c]
+            mine = truth_class == c
+            if len(boxes) == 0 and not mine.any():
+                continue
+            order = np.argsort(-boxes[:, 4], kind="stable")[:MAX_BOXES]
+            truth, crowd = _xywh(target["boxes_xyxy"][mine]), crowd_all[mine]
+            outside = _outside(truth) | crowd  # (areas, M)
+            wanted[c] = (~outside).sum(1)
+            found.append(_judge(boxes[order], c, truth, crowd, outside))
+        self._found.append(np.concatenate(found))
+        self._wanted.append(wanted)
+
+    def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
+        """mAP, mAP50, mAP75, APs/m/l, AR1/10/100, ARs/m/l, AP/<class>, AP50/<class>."""
+        picked = range(len(self._found)) if rows is None else rows
+        found = np.concatenate([np.empty(0, RECORD), *(self._found[i] for i in picked)])
+        wanted = sum((self._wanted[i] for i in picked), np.zeros((len(self.classes), len(AREAS))))
+        found = found[np.argsort(-found["score"], kind="stable")]
+        precision = np.full((len(self.classes), len(AREAS), len(IOU_THRESHOLDS)), np.nan)
+        recall = precision.copy()
+        recall_at = {1: precision[:, 0].copy(), 10: precision[:, 0].copy()}
+        for c in range(len(self.classes)):
+            mine = found[found["class"] == c]
+            for a in range(len(AREAS)):
+                if wanted[c, a] == 0:
+                    continue
+                tp, fp = _bits(mine["tp"][:, a]), _bits(mine["fp"][:, a])  # (N, thresholds)
+                precision[c, a] = _average_precision(tp, fp, wanted[c, a])
+                recall[c, a] = tp.sum(0) / wanted[c, a]
+            for most, table in recall_at.items():
+                if wanted[c, 0]:
+                    first = mine["rank"] < most
+                    table[c] = _bits(mine["tp"][first, 0]).sum(0) / wanted[c, 0]
+        return self._named(precision, recall, recall_at)
+
+    def _named(
+        self, precision: np.ndarray, recall: np.ndarray, recall_at: Mapping[int, np.ndarray]
+    ) -> dict[str, float]:
+        scores = {
+            "mAP": nanmean(precision[:, 0]),
+            "mAP50": nanmean(precision[:, 0, 0]),
+            "mAP75": nanmean(precision[:, 0, 5]),
+        }
+        scores |= {f"AP{s}": nanmean(precision[:, a]) for a, s in enumerate(AREAS) if a}
+        scores |= {f"AR{most}": nanmean(table) for most, table in recall_at.items()}
+        scores["AR100"] = nanmean(recall[:, 0])
+        scores |= {f"AR{s}": nanmean(recall[:, a]) for a, s in enumerate(AREAS) if a}
+        scores |= {f"AP/{n}": nanmean(precision[c, 0]) for c, n in enumerate(self.classes)}
+        scores |= {f"AP50/{n}": precision[c, 0, 0] for c, n in enumerate(self.classes)}
+        return {key: 100.0 * float(value) for key, value in scores.items()}
+
+
+def _xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] + 1], axis=1)
+
+
+def _outside(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Whether each box is outside each area range: (areas, N)."""
+    area = boxes_xywh[:, 2] * boxes_xywh[:, 3]
+    return np.stack([(area < low) | (area > high) for low, high in AREAS.values()])
+
+
+def _judge(
+    boxes: np.ndarray, c: int, truth: np.ndarray, crowd: np.ndarray, ignored: np.ndarray
+) -> np.ndarray:
+    """One class in one frame: the RECORDs of `boxes` (N, 6), best first."""
+    found = np.zeros(len(boxes), RECORD)
+    found["class"], found["rank"], found["score"] = c, np.arange(len(boxes)), boxes[:, 4]
+    xywh = _xywh(boxes[:, :4])
+    matched, excused = _match(xywh, truth, crowd, ignored)
+    excused |= ~matched & _outside(xywh).T[:, :, None]
+    weights = 1 << np.arange(len(IOU_THRESHOLDS))
+    found["tp"] = (matched & ~excused) @ weights
+    found["fp"] = (~matched & ~excused) @ weights
+    return found
+
+
+def _match(
+    boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray, ignored: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """COCO's greedy matching: (matched, matched to ignored truth), each (N, areas, thresholds).
+
+    Boxes come best first; each takes the free truth of largest IoU (the last of equals), and
+    ignored truth only where no other is within reach. A crowd is never used up.
+    """
+    shape = (len(boxes), len(ignored), len(IOU_THRESHOLDS))
+    matched, excused = np.zeros(shape, bool), np.zeros(shape, bool)
+    if not len(boxes) or not len(truth):
+        return matched, excused
+    ious = np.asarray(coco.iou(boxes, truth, crowd.astype(np.uint8)))  # (N, M)
+    taken = np.zeros((*shape[1:], len(truth)), bool)  # (areas, thresholds, M)
+    area, step = np.ix_(range(shape[1]), range(shape[2]))
+    for n in np.flatnonzero(ious.max(1) >= IOU_THRESHOLDS[0]):
+        free = (ious[n] >= IOU_THRESHOLDS[:, None]) & (~taken | crowd)
+        regular = free & ~ignored[:, None]
+        pool = np.where(regular.any(2, keepdims=True), regular, free)
+        best = len(truth) - 1 - np.where(pool, ious[n], -1.0)[..., ::-1].argmax(2)
+        matched[n] = pool.any(2)
+        excused[n] = matched[n] & ignored[area, best]
+        taken[area, step, best] |= matched[n]
+    return matched, excused
+
+
+def _bits(fates: np.ndarray) -> np.ndarray:
+    return (fates[:, None] >> np.arange(len(IOU_THRESHOLDS))) & 1
+
+
+def _average_precision(tp: np.ndarray, fp: np.ndarray, wanted: float) -> np.ndarray:
+    """The mean of the precision envelope at 101 recalls, for each IoU threshold."""
+    tp_sum, fp_sum = tp.cumsum(0), fp.cumsum(0)
+    recall = tp_sum / wanted
+    precision = tp_sum / (tp_sum + fp_sum + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    padded = np.concatenate([envelope, np.zeros((1, envelope.shape[1]))])
+    at = [np.searchsorted(column, RECALL_POINTS, side="left") for column in recall.T]
+    return np.array([padded[index, t].mean() for t, index in enumerate(at)])
