@@ -1,56 +1,123 @@
 """Drivable areas and lanes drawn from their outlines, straight or Bezier."""
 
-from typing import Final
-
-import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND
+from training.data.bdd import raster
 from training.data.bdd.categories import BACKGROUND_DRIVABLE
 from training.data.bdd.index import Index
 
-# Positions given to OpenCV in 1/16 of a pixel.
-SHIFT: Final = 4
-STEPS: Final = 24
-
 
 def draw(index: Index, task: str, frame: int, size_hw: tuple[int, int], width: int) -> np.ndarray:
-    """The mask (H, W) uint8 of a frame: drivable ids, or lane bytes `width` pixels wide."""
-    area = task == "drivable"
-    mask = np.full(size_hw, BACKGROUND_DRIVABLE if area else LANE_BACKGROUND, np.uint8)
-    start, count = (index.drivable_rows if area else index.lane_rows)[frame].tolist()
-    for polygon in range(start, start + count):
-        first, stop = index.vertex_start[polygon : polygon + 2].tolist()
-        points = outline(index.vertex_xy[first:stop], index.vertex_curve[first:stop])
-        value = int(index.polygon_value[polygon])
-        fixed = np.round(points * (1 << SHIFT)).astype(np.int32)
-        if area:
-            cv2.fillPoly(mask, [fixed], value, shift=SHIFT)
-        else:
-            cv2.polylines(mask, [fixed], False, value, width, shift=SHIFT)
+    """The mask (H, W) uint8 of a frame: drivable ids, or lane bytes `width` pixels wide.
+
+    Later outlines cover earlier ones, as in the toolkit.
+    """
+    if task == "drivable":
+        return _drivable(index, frame, size_hw)
+    return _lanes(index, frame, size_hw, width)
+
+
+def _drivable(index: Index, frame: int, size_hw: tuple[int, int]) -> np.ndarray:
+    mask = np.full(size_hw, BACKGROUND_DRIVABLE, np.uint8)
+    for value, vertices, curve in _outlines(index, index.drivable_rows[frame]):
+        raster.fill(mask, outline(raster.snapped(vertices), curve), value)
     return mask
 
 
+def _lanes(index: Index, frame: int, size_hw: tuple[int, int], width: int) -> np.ndarray:
+    mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
+    for value, vertices, curve in _outlines(index, index.lane_rows[frame]):
+        stroke(mask, outline(vertices, curve), float(width), value)
+    return mask
+
+
+def _outlines(index: Index, rows: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    start, count = rows.tolist()
+    bounds = index.vertex_start[start : start + count + 1].tolist()
+    return [
+        (
+            int(index.polygon_value[start + number]),
+            np.array(index.vertex_xy[bounds[number] : bounds[number + 1]]),
+            np.array(index.vertex_curve[bounds[number] : bounds[number + 1]]),
+        )
+        for number in range(count)
+    ]
+
+
 def outline(vertices: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """(K, 2) points along (V, 2) vertices; three C vertices in a row end one cubic Bezier."""
-    points = [vertices[:1]]
+    """(K, 2) points along (V, 2) vertices. Three vertices from a C on end one cubic Bezier.
+
+    Only the first of the three counts: the releases mark the last one C or L as they please
+    ("CCCL" is one curve over all four), and the toolkit's rasteriser reads it so.
+    """
+    points = [(float(vertices[0, 0]), float(vertices[0, 1]))]
     at = 1
     while at < len(vertices):
         if curve[at] and at + 2 < len(vertices):
-            points.append(_bezier(vertices[at - 1 : at + 3]))
+            points.extend(raster.bezier(vertices[at - 1 : at + 3]))
             at += 3
         else:
-            points.append(vertices[at : at + 1])
+            points.append((float(vertices[at, 0]), float(vertices[at, 1])))
             at += 1
-    return np.concatenate(points)
+    return np.array(points)
 
 
-def _bezier(control: np.ndarray) -> np.ndarray:
-    t = np.linspace(0, 1, STEPS + 1)[1:, None]
-    s = 1 - t
-    return (
-        s**3 * control[0]
-        + 3 * s**2 * t * control[1]
-        + 3 * s * t**2 * control[2]
-        + t**3 * control[3]
-    )
+def stroke(mask: np.ndarray, points: np.ndarray, width: float, value: int) -> None:
+    """Sets the pixels whose centre lies within width / 2 of a line through (K, 2) points.
+
+    (cv2.polylines draws 3 pixels for 2 and 9 for 8.)
+    """
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    keep = np.concatenate([[True], steps > 1e-6])
+    points = points[keep]
+    row, left, right = _disc_spans(points, width / 2)
+    if len(points) > 1:
+        bars = _bar_spans(points, width / 2)
+        row, left, right = (
+            np.concatenate(both) for both in zip((row, left, right), bars, strict=True)
+        )
+    _paint(mask, row, left, right, value)
+
+
+def _disc_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
+    """(row, left, right) of a disc at each inner point: round joints, flat ends."""
+    inner = points[1:-1]
+    reach = int(np.ceil(radius)) + 1
+    rows = np.floor(inner[:, 1]).astype(int)[:, None] + np.arange(-reach, reach + 1)
+    away = rows + 0.5 - inner[:, 1:2]
+    half = np.sqrt(np.maximum(radius**2 - away**2, 0))
+    seen = np.abs(away) < radius
+    return rows[seen], (inner[:, :1] - half)[seen], (inner[:, :1] + half)[seen]
+
+
+def _bar_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
+    """(row, left, right) of a rectangle around each piece of the line."""
+    start, stop = points[:-1], points[1:]
+    along = stop - start
+    aside = np.stack([-along[:, 1], along[:, 0]], 1)
+    aside *= radius / np.hypot(*along.T)[:, None]
+    corners = np.stack([start + aside, stop + aside, stop - aside, start - aside], 1)
+    first = np.ceil(corners[:, :, 1].min(1) - 0.5).astype(int)
+    last = np.floor(corners[:, :, 1].max(1) - 0.5).astype(int)
+    owner, step = raster.repeat(np.maximum(last - first + 1, 0))
+    row = first[owner] + step
+    a, b = corners[owner], np.roll(corners, -1, 1)[owner]
+    rise = b[:, :, 1] - a[:, :, 1]
+    share = (row[:, None] + 0.5 - a[:, :, 1]) / np.where(rise == 0, 1, rise)
+    cut = (rise != 0) & (share >= 0) & (share <= 1)
+    x = a[:, :, 0] + share * (b[:, :, 0] - a[:, :, 0])
+    left, right = np.where(cut, x, np.inf).min(1), np.where(cut, x, -np.inf).max(1)
+    return row, left, right
+
+
+def _paint(
+    mask: np.ndarray, row: np.ndarray, left: np.ndarray, right: np.ndarray, value: int
+) -> None:
+    height, width = mask.shape
+    seen = (row >= 0) & (row < height) & (right >= left)
+    row, left, right = row[seen], left[seen], right[seen]
+    first = np.clip(np.ceil(left - 0.5), 0, width).astype(int)
+    stop = np.clip(np.ceil(right - 0.5), 0, width).astype(int)
+    owner, step = raster.repeat(np.maximum(stop - first, 0))
+    mask[row[owner], first[owner] + step] = value
