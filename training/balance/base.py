@@ -1,0 +1,142 @@
+"""Contract 4: `balance.backward(losses, border, present)` puts gradients on the parameters.
+
+Two families. `Scalarised`: losses to one scalar, its gradient weighs the tasks. `Aggregated`:
+the tasks' gradients on the shared parameters to one gradient.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from training.balance.border import Border, accumulate, split_like
+
+Losses = Mapping[str, Tensor]
+Weights = dict[str, float]
+
+
+class Balancer(nn.Module, ABC):
+    """Decides how the tasks share the trunk. State lives in buffers, so that it is resumed.
+
+    `losses` holds this rank's scalar losses, already scaled so that the sum over the ranks is the
+    loss of the joint batch. `present` names the tasks that have labels on any rank: the others
+    take no part in the step, whatever the method remembers of them.
+    """
+
+    steps: Tensor
+
+    def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
+        super().__init__()
+        self.tasks, self.seed = tuple(tasks), seed
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @abstractmethod
+    def backward(
+        self, losses: Losses, border: Border, present: Sequence[str] | None = None
+    ) -> Weights:
+        """Adds to `.grad` of shared, head and own parameters; returns the weights for the log."""
+
+    def after_step(self, losses_again: Callable[[], Losses]) -> None:
+        """Called after the optimiser; `losses_again` runs the batch once more (most ignore it)."""
+
+    def end_epoch(self) -> None:
+        """Called after each epoch."""
+
+    def index(self, present: Sequence[str]) -> Tensor:
+        """Positions of the present tasks among all, for state kept as one vector."""
+        return torch.tensor([self.tasks.index(task) for task in present])
+
+    @contextmanager
+    def dice(self) -> Iterator[None]:
+        """Random numbers by (seed, step): the same on every rank and after a resume."""
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.seed * 1_000_003 + int(self.steps))
+            yield
+        self.steps += 1
+
+
+class Scalarised(Balancer):
+    """Losses to one scalar. The scalar's gradient at the losses is the weight of each task."""
+
+    @abstractmethod
+    def scalar(self, values: Tensor, present: Sequence[str]) -> Tensor:
+        """The scalar of the joint batch's losses `values` (T,), in the order of `present`."""
+
+    def backward(
+        self, losses: Losses, border: Border, present: Sequence[str] | None = None
+    ) -> Weights:
+        names = list(losses) if present is None else list(present)
+        values = joint(losses, names, border).requires_grad_()
+        with self.dice():
+            scalar = self.scalar(values, names)
+        own = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        weights, *own_grads = torch.autograd.grad(scalar, [values, *own], allow_unused=True)
+        for parameter, grad in zip(own, own_grads, strict=True):
+            if grad is not None:  # a parameter of an absent task has none, and stays as it is
+                accumulate([parameter], [grad])
+        plain_backward(losses, weights, border, names)
+        return dict(zip(names, weights.tolist(), strict=True))
+
+
+class Aggregated(Balancer):
+    """The tasks' gradients on the shared parameters, one row a task, to one gradient.
+
+    The heads belong to one task each and receive its plain gradient.
+    """
+
+    @abstractmethod
+    def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
+        """(T, P) to (P,), rows in the order of `present`."""
+
+    def scale(self, values: Tensor, present: Sequence[str]) -> Tensor:
+        """Weights (T,) of the losses before their gradients are taken; ones by default."""
+        return torch.ones_like(values)
+
+    def backward(
+        self, losses: Losses, border: Border, present: Sequence[str] | None = None
+    ) -> Weights:
+        names = list(losses) if present is None else list(present)
+        scales = self.scale(joint(losses, names, border), names)
+        weighted = {
+            task: losses[task] * scales[row].to(losses[task].device)
+            for row, task in enumerate(names)
+            if task in losses
+        }
+        rows: list[Tensor] = []
+        for number, task in enumerate(names):
+            at_leaves, on_head = border.pull(weighted.get(task), [task])
+            accumulate(border.heads[task], border.reduced(on_head))
+            if border.shared:
+                shared = border.push(at_leaves, keep_graph=number + 1 < len(names))
+                rows.append(torch.cat([grad.flatten() for grad in shared]))
+        if rows:
+            matrix = torch.stack(rows)  # (T, P)
+            border.reduce(matrix)
+            with self.dice():
+                vector = self.aggregate(matrix, names)
+            accumulate(border.shared, split_like(vector, border.shared))
+        return dict(zip(names, scales.tolist(), strict=True))
+
+
+def joint(losses: Losses, names: Sequence[str], border: Border) -> Tensor:
+    """The joint batch's losses (T,), detached, on the CPU where the methods' state lives."""
+    device = border.leaves[0].device
+    zero = torch.zeros((), device=device)
+    values = torch.stack([losses.get(task, zero).detach().float() for task in names])
+    border.reduce(values)
+    return values.cpu()
+
+
+def plain_backward(losses: Losses, weights: Tensor, border: Border, names: Sequence[str]) -> None:
+    """The gradient of the weighted sum of losses, on shared and head parameters."""
+    total: Tensor | None = None
+    for row, task in enumerate(names):
+        if task in losses:
+            part = losses[task] * weights[row].to(losses[task].device)
+            total = part if total is None else total + part
+    at_leaves, on_heads = border.pull(total, names)
+    grads = border.reduced([*border.push(at_leaves), *on_heads])
+    accumulate([*border.shared, *border.head_parameters(names)], grads)

@@ -1,0 +1,100 @@
+"""The cut between the shared trunk and the heads, where one task's gradient can be told apart.
+
+Heads read detached copies (`leaves`) of the neck's outputs. What a task asks of the trunk is then
+the gradient at the leaves; it is pushed through the trunk once for a weighted sum of losses, or
+once a task for methods that compare the tasks' gradients.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+def alone(tensor: Tensor) -> None:
+    """The sum over one process: leaves the tensor as it is."""
+
+
+@dataclass
+class Border:
+    """One step's cut. `reduce` sums a tensor over the ranks in place."""
+
+    outputs: list[Tensor]  # the neck's, with their graph
+    leaves: list[Tensor]  # the same values, independent; the heads read these
+    shared: list[nn.Parameter]  # trained parameters behind the outputs
+    heads: Mapping[str, list[nn.Parameter]]  # trained parameters of each task's head
+    reduce: Callable[[Tensor], object] = alone
+
+    @staticmethod
+    def cut(
+        outputs: Sequence[Tensor],
+        shared: list[nn.Parameter],
+        heads: Mapping[str, list[nn.Parameter]],
+        reduce: Callable[[Tensor], object] = alone,
+    ) -> "Border":
+        """A border at `outputs`; with a frozen trunk `shared` is empty."""
+        leaves = [output.detach().requires_grad_(bool(shared)) for output in outputs]
+        return Border(list(outputs), leaves, shared, heads, reduce)
+
+    def pull(self, loss: Tensor | None, tasks: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
+        """Gradients of `loss` at the leaves and on the parameters of the heads of `tasks`.
+
+        None stands for a rank without any of these labels: its gradients are zeros.
+        """
+        parameters = self.head_parameters(tasks)
+        leaves = self.leaves if self.shared else []
+        inputs = [*leaves, *parameters]
+        grads = gradients(loss, inputs)
+        return grads[: len(leaves)], grads[len(leaves) :]
+
+    def push(self, at_leaves: Sequence[Tensor], keep_graph: bool = False) -> list[Tensor]:
+        """Gradients on the shared parameters of what the leaves received."""
+        if not self.shared:
+            return []
+        found = torch.autograd.grad(
+            self.outputs,
+            self.shared,
+            grad_outputs=list(at_leaves),
+            retain_graph=keep_graph,
+            allow_unused=True,
+        )
+        return [
+            torch.zeros_like(parameter) if grad is None else grad
+            for parameter, grad in zip(self.shared, found, strict=True)
+        ]
+
+    def head_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
+        """Parameters of these heads, each once."""
+        return list(dict.fromkeys(p for task in tasks for p in self.heads[task]))
+
+    def reduced(self, grads: Sequence[Tensor]) -> list[Tensor]:
+        """The gradients summed over the ranks, in one message."""
+        if not grads or self.reduce is alone:
+            return list(grads)
+        flat = torch.cat([grad.flatten() for grad in grads])
+        self.reduce(flat)
+        return split_like(flat, grads)
+
+
+def gradients(loss: Tensor | None, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """d loss / d inputs with zeros where the loss does not reach."""
+    if loss is None or not inputs or not loss.requires_grad:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
+    return [
+        torch.zeros_like(tensor) if grad is None else grad
+        for tensor, grad in zip(inputs, found, strict=True)
+    ]
+
+
+def split_like(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """A flat vector cut into the shapes of `like`."""
+    parts = flat.split([tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+
+
+def accumulate(parameters: Sequence[nn.Parameter], grads: Sequence[Tensor]) -> None:
+    """Adds gradients to the parameters' `.grad`."""
+    for parameter, grad in zip(parameters, grads, strict=True):
+        parameter.grad = grad if parameter.grad is None else parameter.grad + grad

@@ -1,0 +1,120 @@
+"""The ranks of one run: started by torchrun (nccl on GPUs, gloo on CPUs), or one process alone.
+
+Gradients are summed by hand, because a task may be labelled on one rank only and gradient methods
+bypass the hooks of DistributedDataParallel. Messages between ranks are arrays, never pickles.
+"""
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.balance.border import alone
+
+
+@dataclass(frozen=True)
+class World:
+    """Which rank this is, of how many, on which device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank writes files and prints."""
+        return self.rank == 0
+
+    @property
+    def reduce(self) -> Callable[[Tensor], object]:
+        """Sums a tensor over the ranks in place; the identity for one process."""
+        return alone if self.size == 1 else torch.distributed.all_reduce
+
+    def total(self, numbers: list[float]) -> list[float]:
+        """Each number summed over the ranks."""
+        if self.size == 1:
+            return numbers
+        vector = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(vector)
+        return vector.tolist()
+
+    def largest(self, number: float) -> float:
+        """The largest of the ranks' numbers."""
+        if self.size == 1:
+            return number
+        vector = torch.tensor([number], dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(vector, torch.distributed.ReduceOp.MAX)
+        return float(vector)
+
+    def gather(self, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """Every rank's arrays in rank order, on the leading rank; an empty list elsewhere."""
+        if self.size == 1:
+            return [arrays]
+        packed = pack(arrays).to(self.device)
+        lengths = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.size)]
+        own_length = torch.tensor([len(packed)], device=self.device)
+        torch.distributed.all_gather(lengths, own_length)
+        most = int(max(int(length) for length in lengths))
+        padded = torch.zeros(most, dtype=torch.uint8, device=self.device)
+        padded[: len(packed)] = packed
+        rooms = [torch.empty_like(padded) for _ in range(self.size)] if self.leads else None
+        torch.distributed.gather(padded, rooms)
+        if rooms is None:
+            return []
+        return [unpack(room[: int(n)].cpu()) for room, n in zip(rooms, lengths, strict=True)]
+
+    def same_weights(self, module: nn.Module) -> None:
+        """Gives every rank the leading rank's parameters and buffers."""
+        if self.size > 1:
+            for tensor in module.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Makes floating buffers (running statistics) the mean over the ranks."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                if buffer.is_floating_point():
+                    torch.distributed.all_reduce(buffer)
+                    buffer /= self.size
+
+    def wait(self) -> None:
+        """Lets no rank go on before all have come here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def close(self) -> None:
+        """Leaves the process group."""
+        if self.size > 1:
+            torch.distributed.destroy_process_group()
+
+
+def join_world(device: str = "auto") -> World:
+    """The world torchrun describes in the environment, or one process."""
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    use_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if use_cuda:
+        chosen = torch.device(f"cuda:{local}" if size > 1 or device == "auto" else device)
+        torch.cuda.set_device(chosen)
+    else:
+        chosen = torch.device("cpu" if device == "auto" else device)
+    if size > 1:
+        torch.distributed.init_process_group("nccl" if use_cuda else "gloo")
+    return World(rank, size, chosen)
+
+
+def pack(arrays: dict[str, np.ndarray]) -> Tensor:
+    """Arrays as bytes (uint8 tensor), in numpy's own pickle-free format."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return torch.from_numpy(np.frombuffer(stream.getvalue(), np.uint8).copy())
+
+
+def unpack(data: Tensor) -> dict[str, np.ndarray]:
+    """The inverse of `pack`."""
+    with np.load(io.BytesIO(data.numpy().tobytes()), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,50 @@
+"""`--init FILE`: start from a checkpoint of ours, or from a trunk's weights in timm's format."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from perception.errors import UserError
+from perception.model import HydraNet
+from perception.trunk import load_trunk_weights
+
+
+def initialise(model: HydraNet, path: Path) -> str:
+    """Copies what fits; returns one line on what was taken.
+
+    Of a checkpoint of ours: trunk, neck and the heads that both have. Else: the trunk alone.
+    """
+    weights = read_weights(path)
+    if not any(key.startswith("neck.") for key in weights):
+        copied, total = load_trunk_weights(model.trunk, weights, str(path))
+        return f"{path}: {copied} of {total} tensors of the trunk"
+    own = model.state_dict()
+    found = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    shared = [key for key in own if not key.startswith("tasks.")]
+    lacking = [key for key in shared if key not in found]
+    if lacking:
+        raise UserError(f"{path}: {lacking[0]!r} is missing or has another shape; another --model?")
+    with torch.no_grad():
+        model.load_state_dict(own | found)
+    heads = sorted({key.split(".")[1] for key in found if key.startswith("tasks.")})
+    return f"{path}: trunk, neck and heads {', '.join(heads) or 'none'}"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, or of a .pth read without unpickling code."""
+    if not path.is_file():
+        raise UserError(f"--init {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
+        raise UserError(f"--init {path}: not readable ({error})") from None
+    except Exception as error:  # weights_only refuses with pickle.UnpicklingError
+        raise UserError(f"--init {path}: refused, it holds more than weights ({error})") from None
+    for key in ("state_dict_ema", "state_dict", "model"):
+        found = found.get(key, found) if isinstance(found, dict) else {}
+    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}

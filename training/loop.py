@@ -1,0 +1,318 @@
+"""The training story: train_epoch and evaluate. No task and no method is known here by name."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from perception.errors import UserError
+from perception.model import HydraNet
+from perception.tasks.base import Raw
+from training.balance import Balancer, Border
+from training.data.sample import Batch
+from training.distributed import World
+from training.logs import Scores
+from training.optim import clip_gradients, rate_at, set_rate
+from training.sampling import Judged
+
+Parts = dict[str, dict[str, float]]
+
+
+@dataclass
+class Learner:
+    """What is learned, and everything that changes while it is."""
+
+    model: HydraNet
+    balancer: Balancer
+    optimizer: torch.optim.Optimizer
+    world: World
+    ema: ModelEmaV3 | None = None
+    bf16: bool = False
+    clip: float = 10.0
+    warmup: float = 0.03
+    max_bad: int = 20
+    step: int = 0
+    bad_in_row: int = 0
+    bad_total: int = 0
+    progress: Callable[[], float] = field(default=lambda: 0.0)
+    stop_wanted: Callable[[], bool] = field(default=lambda: False)
+
+    def __post_init__(self) -> None:
+        heads = {name: list(task.parameters()) for name, task in self.model.tasks.items()}
+        own = {id(parameter) for parameters in heads.values() for parameter in parameters}
+        self.heads = {name: [p for p in ps if p.requires_grad] for name, ps in heads.items()}
+        self.shared = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
+
+    @property
+    def judged(self) -> HydraNet:
+        """The model that is validated and saved."""
+        return self.ema.module if self.ema else self.model
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """Every parameter the optimiser moves."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """bf16 for the matrix products where it is on."""
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+@dataclass
+class Report:
+    """What one step did; `bad` says why a step was left out."""
+
+    step: int
+    loss: float
+    parts: Parts
+    weights: dict[str, float]
+    rate: float
+    norm: float
+    frames: int
+    names: list[str]
+    bad: str = ""
+    stop: bool = False
+
+
+def train_mode(learner: Learner) -> None:
+    """Training mode, except for a frozen trunk and neck: their statistics stay as they are."""
+    learner.model.train()
+    if not learner.shared:
+        for name, module in learner.model.named_children():
+            if name != "tasks":
+                module.eval()
+
+
+def train_epoch(
+    learner: Learner, batches: Iterable[Batch], after: Callable[[Report], bool]
+) -> bool:
+    """One step a batch; `after` sees each report and may end the epoch by returning False.
+
+    Returns whether the epoch was finished. Raises UserError after `max_bad` steps in a row whose
+    loss or gradient was not finite.
+    """
+    train_mode(learner)
+    for batch in batches:
+        report = train_step(learner, batch.to(learner.world.device))
+        go_on = after(report)
+        if learner.bad_in_row >= learner.max_bad:
+            raise UserError(
+                f"{learner.bad_in_row} steps in a row had a loss or gradient that is not finite "
+                f"(last: {report.bad}; frames {', '.join(report.names[:4])}); lower --lr, or look "
+                "at these frames; log.jsonl names all"
+            )
+        if not go_on:
+            return False
+    return True
+
+
+def train_step(learner: Learner, batch: Batch) -> Report:
+    """One optimiser step, or none where a number went wrong on any rank."""
+    world, model = learner.world, learner.model
+    tasks = list(model.tasks)
+    rows = [float(len(batch.rows.get(task, ()))) for task in tasks]
+    wish = float(learner.stop_wanted())
+    *counts, stop, frames = world.total([*rows, wish, float(len(batch.frames))])
+    present = [task for task, count in zip(tasks, counts, strict=True) if count]
+    share = {
+        task: row / max(count, 1) for task, row, count in zip(tasks, rows, counts, strict=True)
+    }
+    rate = rate_at(learner.progress(), learner.warmup)
+    set_rate(learner.optimizer, rate)
+    learner.optimizer.zero_grad(set_to_none=True)
+    buffers = [buffer.clone() for buffer in model.buffers()]
+
+    parts, border = forward(learner, batch)
+    losses = {task: total(part) * share[task] for task, part in parts.items()}
+    report = Report(
+        step=learner.step,
+        loss=float("nan"),
+        parts=joint_parts(parts, share, tasks, world),
+        weights={},
+        rate=rate,
+        norm=float("nan"),
+        frames=int(frames),
+        names=batch.names,
+        stop=bool(stop),
+    )
+    report.loss = sum(sum(part.values()) for part in report.parts.values())
+    report.bad = unfit(losses, world)
+    if not report.bad and present:
+        report.weights = learner.balancer.backward(losses, border, present)
+        norm = clip_gradients(learner.trained, learner.clip)
+        report.norm = float(norm)
+        if not math.isfinite(report.norm):
+            report.bad = "gradient"
+    finish(learner, report, buffers, lambda: plain_losses(learner, batch, share))
+    return report
+
+
+def finish(
+    learner: Learner,
+    report: Report,
+    buffers: Sequence[Tensor],
+    again: Callable[[], Mapping[str, Tensor]],
+) -> None:
+    """Moves the weights, or puts the statistics back that a bad batch has touched."""
+    learner.step += 1
+    if report.bad:
+        learner.bad_in_row += 1
+        learner.bad_total += 1
+        learner.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, before in zip(learner.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        return
+    learner.bad_in_row = 0
+    learner.optimizer.step()
+    learner.balancer.after_step(again)
+    if learner.ema:
+        learner.ema.update(learner.model, step=learner.step)
+
+
+def forward(learner: Learner, batch: Batch) -> tuple[dict[str, dict[str, Tensor]], Border]:
+    """Every labelled task's loss parts, and the border their gradients cross."""
+    with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
+        outputs = learner.model.features(batch.frames)
+    border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
+    parts = {}
+    for task, head in learner.model.tasks.items():
+        if task in batch.rows and len(batch.rows[task]):
+            with learner.autocast():
+                raw = head(take(border.leaves, batch.rows[task]))
+            parts[task] = head.loss(to_float(raw), batch.targets[task])
+    return parts, border
+
+
+def plain_losses(learner: Learner, batch: Batch, share: Mapping[str, float]) -> dict[str, Tensor]:
+    """The batch's losses once more, without gradients (for methods that look back)."""
+    with torch.no_grad():
+        parts, _ = forward(learner, batch)
+    return {task: total(part) * share[task] for task, part in parts.items()}
+
+
+def take(features: Sequence[Tensor], rows: Tensor) -> list[Tensor]:
+    """The rows of every map; all of them without a copy."""
+    if len(rows) == len(features[0]):
+        return list(features)
+    return [feature[rows] for feature in features]
+
+
+def to_float(raw: Raw) -> Raw:
+    """Losses are computed in float32 whatever the heads computed in."""
+    return {key: value.float() for key, value in raw.items()}
+
+
+def total(parts: Mapping[str, Tensor]) -> Tensor:
+    """A task's loss: the sum of its parts."""
+    return torch.stack(list(parts.values())).sum()
+
+
+def joint_parts(
+    parts: Mapping[str, Mapping[str, Tensor]],
+    share: Mapping[str, float],
+    tasks: Sequence[str],
+    world: World,
+) -> Parts:
+    """The joint batch's loss parts as numbers. The ranks agree on names before they add values."""
+    flat = {
+        f"{task}/{name}": float(value.detach()) * share[task]
+        for task, part in parts.items()
+        for name, value in part.items()
+    }
+    everywhere: dict[str, float] = {}
+    arrays = {key: np.array(value) for key, value in flat.items()}
+    for of_rank in world.gather(arrays):
+        for key, value in of_rank.items():
+            everywhere[key] = everywhere.get(key, 0.0) + float(value)
+    joint: Parts = {}
+    for key in sorted(everywhere, key=lambda key: tasks.index(key.split("/")[0])):
+        task, name = key.split("/", 1)
+        joint.setdefault(task, {})[name] = everywhere[key]
+    return joint
+
+
+def unfit(losses: Mapping[str, Tensor], world: World) -> str:
+    """Why this step must be left out, "" if it need not be; the same answer on every rank."""
+    wrong = [task for task, loss in losses.items() if not math.isfinite(loss.detach())]
+    (anywhere,) = world.total([float(len(wrong))])
+    if not anywhere:
+        return ""
+    return f"loss of {', '.join(wrong)}" if wrong else "loss on another rank"
+
+
+@torch.no_grad()
+def decoded(
+    model: HydraNet, frames: Tensor, autocast: AbstractContextManager[None]
+) -> dict[str, Tensor]:
+    """Every task's decoded output for a batch of frames, on the CPU."""
+    with autocast:
+        raws = model(frames)
+    return {name: task.decode(to_float(raws[name])).cpu() for name, task in model.tasks.items()}
+
+
+def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float]:
+    """Scores of every task on the frames that have its labels, and seconds a frame.
+
+    The ranks run the model on their share; the leading one receives what they found, in order, and
+    alone keeps the metrics, so scores do not depend on the number of ranks. Other ranks get {}.
+    """
+    model = learner.judged.eval()
+    metrics = {name: task.metric() for name, task in model.tasks.items()}
+    seen, start = 0, time.perf_counter()
+    for batch in batches:
+        frames = batch.frames.to(learner.world.device)
+        outputs = decoded(model, frames, learner.autocast()) if len(frames) else {}
+        seen += len(frames)
+        for arrays in learner.world.gather(pack_found(outputs, batch)):
+            for task, output, target in unpack_found(arrays):
+                metrics[task].update(output, target)
+    seconds = (time.perf_counter() - start) / max(seen, 1)
+    if not learner.world.leads:
+        return {}, seconds
+    return {name: metric.compute() for name, metric in metrics.items()}, seconds
+
+
+def pack_found(outputs: Mapping[str, Tensor], batch: Judged) -> dict[str, np.ndarray]:
+    """Outputs and targets of a batch as flat names, so that they can travel between ranks."""
+    arrays: dict[str, np.ndarray] = {}
+    for row, targets in enumerate(batch.targets):
+        for task, output in outputs.items():
+            if task in targets:
+                arrays[f"{row}/{task}/:output"] = output[row].numpy()
+                arrays |= {f"{row}/{task}/{key}": value for key, value in targets[task].items()}
+    return arrays
+
+
+def unpack_found(
+    arrays: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
+    """(task, output, target) of each row, in order."""
+    grouped: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+    for key, value in arrays.items():
+        row, task, name = key.split("/", 2)
+        grouped.setdefault((row, task), {})[name] = value
+    for (_, task), target in grouped.items():
+        output = target.pop(":output")
+        yield task, output, target
+
+
+def headline(model: HydraNet, scores: Scores) -> float:
+    """One number for the best checkpoint: the mean headline score of tasks in percent.
+
+    Where none of the tasks counts upwards, the negative mean of their errors.
+    """
+    upward = [
+        scores[name][task.score] for name, task in model.tasks.items() if task.higher_is_better
+    ]
+    downward = [
+        -scores[name][task.score] for name, task in model.tasks.items() if not task.higher_is_better
+    ]
+    known = [score for score in upward or downward if math.isfinite(score)]
+    return sum(known) / len(known) if known else float("-inf")

@@ -1,0 +1,89 @@
+"""AdamW with layer-wise rates, a schedule that is a function of progress, clipping."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def make_optimizer(
+    model: nn.Module, balancer: nn.Module, lr: float, weight_decay: float, layer_decay: float
+) -> torch.optim.AdamW:
+    """AdamW over what is to be trained. Norms, biases and vectors do not decay.
+
+    The balancer's own parameters are in it too, without decay: they are balances, not weights.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    depth = 1 + max((stage_of(name) for name, _ in model.named_parameters()), default=0)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            rate = layer_decay ** (depth - stage_of(name)) if is_trunk(name) else 1.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    own = [parameter for parameter in balancer.parameters() if parameter.requires_grad]
+    if own:
+        groups.setdefault((1.0, 0.0), []).extend(own)
+    settings = [
+        {"params": parameters, "lr": lr * rate, "peak": lr * rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(settings, betas=(0.9, 0.999))
+
+
+def is_trunk(name: str) -> bool:
+    """Whether a parameter of HydraNet belongs to the trunk."""
+    return name.startswith("trunk.")
+
+
+def stage_of(name: str) -> int:
+    """The trunk stage of a parameter by its name: 0 for the stem, else 1 + the stage's number."""
+    match = re.search(r"(?:stages|layers|layer|s)[._]?(\d+)\.", name) if is_trunk(name) else None
+    return 1 + int(match[1]) if match else 0
+
+
+def rate_at(progress: float, warmup: float, last: float = 0.01) -> float:
+    """Learning rate relative to its peak at `progress` in [0, 1]: linear rise, cosine fall."""
+    if progress < warmup:
+        return max(progress / warmup, 1e-3)
+    fall = min((progress - warmup) / max(1 - warmup, 1e-9), 1.0)
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Every group's learning rate becomes `rate` times its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * rate
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """Scales all gradients so that their joint norm is at most `limit`; returns the norm before."""
+    return nn.utils.clip_grad_norm_(parameters, limit)
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, names: Sequence[tuple[str, nn.Parameter]]
+) -> dict[str, Tensor]:
+    """The optimiser's state by parameter name: "NAME:exp_avg" and so on."""
+    return {
+        f"{name}:{key}": value
+        for name, parameter in names
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    names: Sequence[tuple[str, nn.Parameter]],
+    tensors: dict[str, Tensor],
+) -> None:
+    """Puts back what `optimizer_tensors` gave."""
+    by_name = dict(names)
+    for key, value in tensors.items():
+        name, _, slot = key.rpartition(":")
+        parameter = by_name[name]
+        state: dict[str, Any] = optimizer.state[parameter]
+        # The step count stays on the CPU, as torch keeps it; moments follow their parameter.
+        state[slot] = value if slot == "step" else value.to(parameter.device)

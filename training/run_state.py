@@ -1,0 +1,163 @@
+"""The resume state: every number a run depends on, in safetensors files that prove themselves whole.
+
+state-STEP.safetensors holds weights, averaged weights, optimiser, balancer and random states as
+tensors, the rest as JSON in the header with a SHA-256 of the tensors. Each is written beside,
+synced and renamed; the last two are kept, so a torn one costs one checkpoint, not the run.
+"""
+
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from perception.errors import UserError
+from perception.files import replacing
+from training.loop import Learner
+from training.optim import optimizer_tensors, restore_optimizer
+
+FORMAT: Final = 1
+KEPT: Final = 2
+
+
+@dataclass
+class Position:
+    """Where the run stands; a resumed run starts at batch `batch` of `epoch`."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    log_offset: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    bad_in_row: int = 0
+    bad_total: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def named_trained(learner: Learner) -> list[tuple[str, torch.nn.Parameter]]:
+    """Every trained parameter with a name that outlives the process."""
+    model = [(f"model.{name}", p) for name, p in learner.model.named_parameters()]
+    return model + [(f"balancer.{name}", p) for name, p in learner.balancer.named_parameters()]
+
+
+def collect(learner: Learner) -> dict[str, Tensor]:
+    """All tensors of the state, by names with a prefix for each part."""
+    tensors = {f"model/{key}": value for key, value in learner.model.state_dict().items()}
+    tensors |= {f"balancer/{key}": value for key, value in learner.balancer.state_dict().items()}
+    if learner.ema:
+        averaged = learner.ema.module.state_dict()
+        tensors |= {f"ema/{key}": value for key, value in averaged.items()}
+    state = optimizer_tensors(learner.optimizer, named_trained(learner))
+    tensors |= {f"optimizer/{key}": value for key, value in state.items()}
+    return tensors | {f"random/{key}": value for key, value in random_states().items()}
+
+
+def restore(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
+    """Puts every part back; random states last, so that nothing draws after them."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, name = key.split("/", 1)
+        parts.setdefault(part, {})[name] = value
+    learner.model.load_state_dict(parts.get("model", {}))
+    learner.balancer.load_state_dict(parts.get("balancer", {}))
+    if learner.ema:
+        learner.ema.module.load_state_dict(parts.get("ema", {}))
+    restore_optimizer(learner.optimizer, named_trained(learner), parts.get("optimizer", {}))
+    restore_random(parts.get("random", {}))
+
+
+def random_states() -> dict[str, Tensor]:
+    """The state of every generator of this process, as bytes."""
+    states = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    version, words, gauss = random.getstate()
+    states["python"] = _bytes(json.dumps([version, list(words), gauss]))
+    name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy_state = [name, np.asarray(keys).tolist(), place, has_gauss, cached]
+    states["numpy"] = _bytes(json.dumps(numpy_state))
+    return states
+
+
+def restore_random(states: Mapping[str, Tensor]) -> None:
+    """Sets the generators to what `random_states` gave."""
+    if "torch" in states:
+        torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+    if "python" in states:
+        version, words, gauss = json.loads(states["python"].numpy().tobytes())
+        random.setstate((version, tuple(words), gauss))
+    if "numpy" in states:
+        np.random.set_state(tuple(json.loads(states["numpy"].numpy().tobytes())))
+
+
+def _bytes(text: str) -> Tensor:
+    return torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def save_state(folder: Path, learner: Learner, position: Position) -> Path:
+    """Writes state-STEP.safetensors and removes all but the last two."""
+    tensors = {
+        key: value.detach().cpu().contiguous().clone() for key, value in collect(learner).items()
+    }
+    header = {"format": FORMAT, "position": asdict(position), "sha256": digest(tensors)}
+    path = folder / f"state-{position.step:08d}.safetensors"
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata={"state": json.dumps(header)})
+    for old in state_files(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def state_files(folder: Path) -> list[Path]:
+    """The run's resume states, oldest first."""
+    return sorted(folder.glob("state-*.safetensors"))
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], Position]:
+    """Raises UserError where the file is torn, altered or of another version."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if header["format"] != FORMAT:
+            raise UserError(f"{path}: a state of another version")
+        if header["sha256"] != digest(tensors):
+            raise UserError(f"{path}: its content does not match its SHA-256")
+        return tensors, Position(**header["position"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: torn or not a state file ({error})") from None
+
+
+def latest_state(folder: Path) -> tuple[dict[str, Tensor], Position]:
+    """The newest state that is whole; a torn one is named on stderr and the one before is used."""
+    files = state_files(folder)
+    if not files:
+        raise UserError(f"--resume: {folder} has no state-*.safetensors to go on from")
+    for path in reversed(files):
+        try:
+            return read_state(path)
+        except UserError as error:
+            print(f"warning: {error}; trying the one before", file=sys.stderr)
+    raise UserError(f"--resume: no whole state file in {folder}; start again without --resume")

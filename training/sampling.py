@@ -1,0 +1,138 @@
+"""Which frames a step sees: by (seed, epoch, position) alone, whatever the ranks and the workers.
+
+A run stopped after any step goes on at the next, because nothing here has a state but two numbers;
+the randomness of augmentation is a function of (seed, epoch, frame), so workers have none either.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from perception.errors import UserError
+from training.data.labels import Arrays, label_arrays
+from training.data.sample import Batch, Dataset, Sample, collate
+
+Key = tuple[int, int]  # epoch, index
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
+
+class Order:
+    """Batches of (epoch, index) for one rank: its share of each joint batch of `batch` frames.
+
+    The joint batches are the same for any number of ranks, so a run may be resumed on another.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        shuffle: bool = True,
+    ) -> None:
+        if shuffle and batch < ranks:
+            raise UserError(f"--batch {batch} is less than one frame for each of {ranks} ranks")
+        self.count, self.batch, self.seed = count, batch, seed
+        self.rank, self.ranks, self.shuffle = rank, ranks, shuffle
+        self.epoch = self.start = 0
+
+    def at(self, epoch: int, start: int = 0) -> None:
+        """The next iteration yields this epoch from joint batch `start` on."""
+        self.epoch, self.start = epoch, start
+
+    @property
+    def steps(self) -> int:
+        """Joint batches an epoch; training drops the last when it is not full."""
+        if self.shuffle and self.count >= self.batch:
+            return self.count // self.batch
+        return -(-self.count // self.batch)
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, start = self.epoch, self.start
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+        for step in range(start, self.steps):
+            whole = order[step * self.batch : (step + 1) * self.batch]
+            yield [(epoch, int(index)) for index in whole[self.rank :: self.ranks]]
+
+
+class Frames(TorchDataset[Sample]):
+    """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
+
+    def __init__(
+        self, dataset: Dataset, transform: Transform, seed: int, skip_bad: bool = False
+    ) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.skip_bad = skip_bad
+
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return self.transform(self._read(index), rng)
+
+    def _read(self, index: int) -> Sample:
+        """The sample, or with `skip_bad` the next one that can be read."""
+        for step in range(len(self.dataset)):
+            try:
+                return self.dataset[(index + step) % len(self.dataset)]
+            except UserError as error:
+                if not self.skip_bad:
+                    raise UserError(f"{error} (or pass --skip-bad)") from None
+                print(f"skipped: {error}", file=sys.stderr)
+        raise UserError("--skip-bad: no frame of the dataset can be read")
+
+
+@dataclass
+class Judged:
+    """Frames uint8 (B, H, W, 3) and for each its targets as the metrics read them, unpadded."""
+
+    frames: torch.Tensor
+    targets: list[dict[str, Arrays]]
+    names: list[str]
+
+    def pin_memory(self) -> "Judged":
+        """Page-locked frames, for the loader."""
+        return Judged(self.frames.pin_memory(), self.targets, self.names)
+
+
+def judge(samples: Sequence[Sample]) -> Judged:
+    """Collates frames for validation."""
+    if not samples:  # a rank whose share of the last batch is empty
+        return Judged(torch.empty(0, dtype=torch.uint8), [], [])
+    frames = torch.from_numpy(np.stack([sample.image for sample in samples]))
+    targets = [label_arrays(sample.labels) for sample in samples]
+    return Judged(frames, targets, [sample.name for sample in samples])
+
+
+def quiet_worker(_: int) -> None:
+    """One thread a worker: the machine's cores belong to the model."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def loader(
+    frames: Frames, order: Order, workers: int, pin: bool, join: Callable[..., Any] = collate
+) -> DataLoader[Any]:
+    """Batches in the order's order; workers live as long as the loader."""
+    return DataLoader(
+        frames,
+        batch_sampler=order,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=join,
+        pin_memory=pin,
+        worker_init_fn=quiet_worker,
+        persistent_workers=workers > 0,
+        prefetch_factor=2 if workers else None,
+    )

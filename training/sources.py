@@ -1,0 +1,59 @@
+"""From `--data` to a training and a validation dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from perception.errors import UserError
+from training.config import DataArgs
+from training.data.bdd100k import BDD100K
+from training.data.sample import Dataset, Sample
+
+RENDERED_TRAIN, RENDERED_VAL = 8000, 200
+# Validation roads come from another seed than any training road can.
+VAL_SEED = 1_000_003
+
+
+class Joined:
+    """Datasets one after the other, each labelling what it labels; only wanted tasks are kept."""
+
+    def __init__(self, parts: Sequence[Dataset], tasks: Sequence[str], limit: int = 0) -> None:
+        self.parts, self.limit = list(parts), limit
+        known = {task for part in parts for task in part.tasks}
+        self.tasks = tuple(task for task in tasks if task in known)
+        self.ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        count = int(self.ends[-1])
+        return min(count, self.limit) if self.limit else count
+
+    def __getitem__(self, index: int) -> Sample:
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        first = int(self.ends[part - 1]) if part else 0
+        sample = self.parts[part][index - first]
+        labels = {task: label for task, label in sample.labels.items() if task in self.tasks}
+        return Sample(sample.image, labels, sample.name)
+
+
+def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joined, Joined]:
+    """Training and validation frames. Raises UserError where no data has a wanted task."""
+    if args.data:
+        folders = [Path(folder) for folder in args.data]
+        strict = not args.skip_bad
+        train = [BDD100K(f, "train", tasks, args.size, strict=strict) for f in folders]
+        val = [BDD100K(f, "val", tasks, args.size, strict=strict) for f in folders]
+    else:
+        from training.data.rendered import RenderedRoads
+
+        count = args.limit or RENDERED_TRAIN
+        train = [RenderedRoads(count, seed, args.size)]
+        val = [RenderedRoads(args.val_limit or RENDERED_VAL, seed + VAL_SEED, args.size)]
+    joined = Joined(train, tasks, args.limit), Joined(val, tasks, args.val_limit)
+    missing = [task for task in tasks if task not in joined[0].tasks]
+    if missing:
+        place = ", ".join(args.data) or "rendered roads"
+        raise UserError(f"--tasks {','.join(missing)}: {place} has no labels for it")
+    if not len(joined[0]):
+        raise UserError(f"{', '.join(args.data)}: no training frames")
+    return joined
