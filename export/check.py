@@ -1,0 +1,171 @@
+"""Do torch and the exported file give the same numbers on the same frames?
+
+Compared output by output, each by what its kind means: a box may change its place in the list when
+two scores are equal to the last bit, and a pixel may flip where two classes tie; nothing else may.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from perception.model import Deployed, HydraNet
+from perception.runtime.description import Description
+from perception.runtime.providers import load
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The worst frame of one output: what was measured, how far it is, how far it may be."""
+
+    output: str
+    kind: str
+    measure: str
+    value: float
+    limit: float
+
+    @property
+    def agrees(self) -> bool:
+        """False also where the value is NaN."""
+        return self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a precision may stand from torch in float32."""
+
+    score: float  # probabilities
+    pixels: float  # boxes, in model pixels
+    share: float  # of mask pixels, and of boxes
+    relative: float  # maps, against the largest value; normals, absolute
+
+
+LIMITS: Final[dict[str, Limits]] = {
+    "fp32": Limits(score=1e-4, pixels=0.1, share=1e-3, relative=1e-3),
+    "fp16": Limits(score=0.02, pixels=2.0, share=0.02, relative=0.02),
+    "int8": Limits(score=0.2, pixels=16.0, share=0.15, relative=0.2),
+}
+
+
+class Disagreement(Exception):
+    """The file does not compute what the model computes."""
+
+
+def check(
+    model: HydraNet,
+    path: Path,
+    description: Description,
+    batches: Sequence[np.ndarray],
+    precision: str = "fp32",
+) -> None:
+    """Prints the differences over all batches of frames, each (N, H, W, 3) and of its own size.
+
+    Raises Disagreement where one is beyond the limits of its precision.
+    """
+    for frames in batches:
+        differences = compare(model, path, description, frames, precision)
+        count, height, width = frames.shape[:3]
+        title = f"torch and ONNX Runtime on {count} frames of {height}x{width}"
+        Console().print(_table(differences, title))
+        wrong = [d for d in differences if not d.agrees]
+        if wrong:
+            worst = wrong[0]
+            raise Disagreement(
+                f"{worst.output} differs from torch: {worst.measure} is {worst.value:.3g}, "
+                f"allowed {worst.limit:.3g}"
+            )
+
+
+def _table(differences: Sequence[Difference], title: str) -> Table:
+    table = Table("output", "kind", "measure", "worst frame", "allowed", "", title=title)
+    for d in differences:
+        verdict = "ok" if d.agrees else "[red]differs"
+        table.add_row(d.output, d.kind, d.measure, f"{d.value:.2g}", f"{d.limit:.2g}", verdict)
+    return table
+
+
+def compare(
+    model: HydraNet,
+    path: Path,
+    description: Description,
+    frames: np.ndarray,
+    precision: str = "fp32",
+) -> list[Difference]:
+    """One line a measure and output, over all frames (N, H, W, 3). The model is the original one,
+    so the rewrite for inference is checked as well."""
+    engine = load(path, "cpu", 0)
+    deployed = Deployed(model).eval()
+    found: list[list[Difference]] = []
+    for frame in frames:
+        with torch.no_grad():
+            wanted = deployed(torch.from_numpy(frame)[None])
+        got = dict(zip(engine.names, engine.run(frame[None]), strict=True))
+        found.append([])
+        for (name, view), tensor in zip(description.views.items(), wanted, strict=True):
+            by_kind = MEASURES[view.kind](tensor.numpy(), got[name], LIMITS[precision])
+            found[-1] += [Difference(name, view.kind, *measured) for measured in by_kind]
+    return [_worst(column) for column in zip(*found, strict=True)]
+
+
+Measured = tuple[str, float, float]  # what, value, limit
+
+
+def _worst(column: Sequence[Difference]) -> Difference:
+    return max(column, key=lambda d: np.inf if np.isnan(d.value) else d.value)
+
+
+def _boxes(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+    """Scores rank by rank; then every box that is clearly on the list must be on the other too."""
+    wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
+    scores = _largest(wanted[:, 4] - got[:, 4])
+    lost = max(_unmatched(wanted, got, limits), _unmatched(got, wanted, limits))
+    return [
+        ("largest score difference", scores, limits.score),
+        (f"share of boxes without a twin within {limits.pixels:g} px", lost, limits.share),
+    ]
+
+
+def _unmatched(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> float:
+    cutoff = theirs[:, 4].min() + limits.score
+    clear = ours[ours[:, 4] > cutoff]
+    if not len(clear):
+        return 0.0
+    apart = np.abs(clear[:, None, :4] - theirs[None, :, :4]).max(-1)  # (clear, theirs)
+    same = clear[:, None, 5] == theirs[None, :, 5]
+    near = np.abs(clear[:, None, 4] - theirs[None, :, 4]) <= limits.score
+    return float(1 - ((apart <= limits.pixels) & same & near).any(1).mean())
+
+
+def _mask(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+    return [("share of pixels that differ", float((wanted != got).mean()), limits.share)]
+
+
+def _label(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+    return [("largest probability difference", _largest(wanted - got), limits.score)]
+
+
+def _map(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+    scale = max(float(np.abs(wanted).max()), 1e-6)
+    return [("largest difference / largest value", _largest(wanted - got) / scale, limits.relative)]
+
+
+def _normals(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+    return [("largest component difference", _largest(wanted - got), limits.relative)]
+
+
+def _largest(difference: np.ndarray) -> float:
+    return float(np.abs(difference).max())
+
+
+MEASURES: Final[dict[str, Callable[[np.ndarray, np.ndarray, Limits], list[Measured]]]] = {
+    "boxes": _boxes,
+    "mask": _mask,
+    "label": _label,
+    "map": _map,
+    "normals": _normals,
+}

@@ -1,0 +1,49 @@
+"""Frames to check and calibrate with: real ones from a folder, or made-up ones."""
+
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from perception.errors import UserError
+from perception.runtime.letterbox import Letterbox, as_bgr
+
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def made_up_frames(size_hw: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
+    """uint8 (count, H, W, 3): noise on patches and a slope, so that every branch has work."""
+    rng = np.random.default_rng(seed)
+    height, width = size_hw
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for frame in frames:
+        coarse = rng.integers(0, 256, (height // 32, width // 32, 3)).astype(np.float32)
+        patches = coarse.repeat(32, 0).repeat(32, 1)
+        slope = np.linspace(0, 60, width, dtype=np.float32)[None, :, None]
+        frame[:] = np.clip(0.7 * patches + slope + rng.normal(0, 12, frame.shape), 0, 255)
+    return frames
+
+
+def read_frames(folder: Path, size_hw: tuple[int, int], count: int) -> np.ndarray:
+    """uint8 (N <= count, H, W, 3): letterboxed images from the folder and below it, spread evenly.
+
+    Raises UserError where there is no image, or one does not decode.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of images")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it")
+    chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
+    if len(paths) <= count:
+        chosen = paths
+    return np.stack([_read(path, size_hw) for path in chosen])
+
+
+def _read(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{path}: not an image that OpenCV can read; remove it or convert it")
+    image = as_bgr(image)
+    return Letterbox(image.shape[:2], size_hw).apply(image)

@@ -1,0 +1,91 @@
+"""HydraNet -> one ONNX file with the decoding inside and its description in the metadata."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Final
+
+import onnx
+import onnxslim
+import torch
+from torch import nn
+
+from perception.checkpoint import Meta
+from perception.errors import UserError
+from perception.lean import lean
+from perception.model import Deployed, HydraNet
+from perception.runtime.description import KEY, Description
+
+# 20 is the first opset with Gelu as one operation (LayerNormalization came with 17). Later opsets
+# bring nothing this graph uses, and fewer runtimes read them.
+OPSET: Final = 20
+INPUT: Final = "frame"
+STEP: Final = 32  # the coarsest stride: sizes are multiples of it
+AXES: Final = {0: "batch", 1: "height", 2: "width"}
+
+
+def check_size(size_hw: tuple[int, int]) -> None:
+    """Raises UserError for a size the pyramid cannot halve five times."""
+    if any(side <= 0 or side % STEP for side in size_hw):
+        raise UserError(f"size {size_hw[0]}x{size_hw[1]}: both must be multiples of {STEP}")
+
+
+def describe(model: HydraNet, meta: Meta, size_hw: tuple[int, int]) -> Description:
+    """What the file will say about itself."""
+    return Description(
+        name=meta.model,
+        size_hw=size_hw,
+        views={name: task.view for name, task in model.tasks.items()},  # type: ignore[misc]
+        scores=meta.scores,
+        training=meta.training,
+        licence=meta.licence,
+    )
+
+
+def to_onnx(
+    model: HydraNet, description: Description, dynamic: bool = False, rewrite: bool = True
+) -> onnx.ModelProto:
+    """The deployed network: uint8 `frame` (1, H, W, 3) BGR -> one output a task, named after it.
+
+    With `dynamic` batch, height and width stay free. `rewrite=False` leaves the trunk as timm
+    writes it (for measuring).
+    """
+    height, width = description.size_hw
+    check_size((height, width))
+    deployed = Deployed(lean(model) if rewrite else model).eval()  # type: ignore[arg-type]
+    # Two frames where the batch is free: with one, the tracer would fold the batch axis away.
+    frame = torch.zeros(2 if dynamic else 1, height, width, 3, dtype=torch.uint8)
+    graph = trace(deployed, frame, list(description.views), AXES if dynamic else None)
+    onnx.helper.set_model_props(graph, {KEY: description.to_json()})
+    graph.producer_name = "pvt-hydranet"
+    return graph
+
+
+def trace(
+    module: nn.Module,
+    example: torch.Tensor,
+    outputs: list[str],
+    axes: dict[int, str] | None = None,
+) -> onnx.ModelProto:
+    """Any module of one input as an ONNX graph, constants folded and the rest slimmed."""
+    buffer = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        # The tracer warns of every Python number; the check against torch covers what it means.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            buffer,
+            opset_version=OPSET,
+            dynamo=False,  # the newer exporter writes a slower graph of PVT v2 and fixes the batch
+            input_names=[INPUT],
+            output_names=outputs,
+            dynamic_axes={INPUT: axes} if axes else None,
+        )
+    return onnxslim.slim(onnx.load_from_string(buffer.getvalue()))
+
+
+def save(graph: onnx.ModelProto, path: Path) -> None:
+    """Writes the graph once the checker finds it well-formed."""
+    onnx.checker.check_model(graph)
+    onnx.save(graph, path)
