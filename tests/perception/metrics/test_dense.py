@@ -1,0 +1,218 @@
+"""Masks, lanes, maps, normals and attributes on cases counted by hand."""
+
+import numpy as np
+import pytest
+
+from perception.classes import LANE_CATEGORY_UNKNOWN, LANE_TYPE_UNKNOWN
+from perception.metrics.classification import ClassificationMetric
+from perception.metrics.confusion import ConfusionMetric, confusion
+from perception.metrics.depth import DepthMetric
+from perception.metrics.lane import LaneMetric
+from perception.metrics.normals import NormalsMetric
+
+MARKING = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
+
+
+def run(metric, *frames):
+    for decoded, target in frames:
+        metric.update(decoded, target)
+    return metric.compute()
+
+
+@pytest.mark.parametrize(
+    ("metric", "key"),
+    [
+        (ConfusionMetric("ab"), "mIoU"),
+        (LaneMetric(), "F1@5"),
+        (ClassificationMetric({"a": "xy"}), "accuracy"),
+        (DepthMetric(), "abs"),
+        (NormalsMetric(), "mean"),
+    ],
+)
+def test_no_frame_is_nan(metric, key):
+    assert np.isnan(metric.compute()[key])
+
+
+# Masks ----------------------------------------------------------------------------------------
+
+
+def mask(*values):
+    return np.array([values], np.uint8)
+
+
+def test_confusion_counts_and_drops_what_is_not_annotated():
+    table = confusion(mask(0, 1, 1, 255, 0), mask(0, 0, 1, 1, 255), 2)
+    assert table.tolist() == [[1, 1, 0], [0, 1, 1]]
+
+
+def test_iou_by_hand():
+    scores = run(ConfusionMetric("abc"), (mask(0, 0, 1, 1), {"mask": mask(0, 1, 1, 1)}))
+    assert scores["IoU/a"] == pytest.approx(50.0)
+    assert scores["IoU/b"] == pytest.approx(100 * 2 / 3)
+    assert np.isnan(scores["IoU/c"])
+    assert scores["mIoU"] == pytest.approx((50 + 200 / 3) / 2)
+    assert scores["pixAcc"] == 75.0
+
+
+def test_false_alarms_on_a_class_left_out_cost_only_the_strict_reading():
+    metric = ConfusionMetric("abc", counted="ab")
+    scores = run(metric, (mask(0, 1, 0, 2), {"mask": mask(0, 1, 2, 2)}))
+    assert scores["mIoU"] == 100.0
+    assert scores["mIoU_strict"] == pytest.approx(75.0)
+    assert "IoU/c" not in scores
+
+
+def test_rows_are_pooled_not_averaged():
+    metric = ConfusionMetric("ab")
+    metric.update(mask(0, 0, 0, 0), {"mask": mask(0, 0, 0, 0)})
+    metric.update(mask(0, 0, 0, 0), {"mask": mask(1, 1, 1, 1)})
+    assert metric.compute()["mIoU"] == pytest.approx((50 + 0) / 2)
+    assert metric.compute(np.array([0]))["mIoU"] == 100.0
+    assert metric.compute(np.array([0, 0, 0, 1]))["IoU/a"] == pytest.approx(75.0)
+
+
+# Lanes ----------------------------------------------------------------------------------------
+
+
+def lane(column=None, byte=0, width=1):
+    out = np.full((40, 60), 255, np.uint8)
+    if column is not None:
+        out[:, column : column + width] = byte
+    return out
+
+
+@pytest.mark.parametrize(
+    ("off", "f1"), [(0, (100, 100, 100)), (1, (100, 100, 100)), (2, (0, 100, 100)), (6, (0, 0, 0))]
+)
+def test_f1_by_distance(off, f1):
+    scores = run(LaneMetric(), (lane(20 + off), {"lane": lane(20)}))
+    assert tuple(scores[f"F1@{r}"] for r in (1, 2, 5)) == f1
+    assert scores["IoU"] == scores["recall"] == (100 if off == 0 else 0)
+
+
+def test_distance_is_euclidean():
+    truth, near, far = lane(), lane(), lane()
+    truth[10, 10] = near[13, 14] = far[14, 14] = 0  # 5 and 5.66 away
+    assert run(LaneMetric(), (near, {"lane": truth}))["F1@5"] == 100.0
+    assert run(LaneMetric(), (far, {"lane": truth}))["F1@5"] == 0.0
+
+
+def test_empty_frames_are_right_and_each_frame_weighs_the_same():
+    scores = run(
+        LaneMetric(),
+        (lane(), {"lane": lane()}),
+        (lane(5), {"lane": lane()}),
+        (lane(), {"lane": lane(5)}),
+        (lane(5, width=9), {"lane": lane(5, width=9)}),
+    )
+    assert scores["F1@1"] == 50.0
+
+
+def test_parts_of_the_byte_are_scored_apart():
+    # Same place, category wrong (1 for 6), style right, direction wrong.
+    scores = run(LaneMetric(), (lane(20, 0b010001), {"lane": lane(20, 0b110110)}))
+    assert scores["F1@1"] == scores["style_F1@1"] == 100.0
+    assert scores["direction_F1@1"] == 0.0
+    assert scores["category_F1@1"] == pytest.approx(100 * 6 / 8)
+    assert scores["category_F1@1/single white"] == scores["category_F1@1/double other"] == 0.0
+    assert scores["average_F1@1"] == pytest.approx((0 + 100 + 75) / 3)
+
+
+def test_binary_truth_counts_for_the_foreground_only():
+    binary = (lane(20, 3), {"lane": lane(20, MARKING)})
+    scores = run(LaneMetric(), binary)
+    assert scores["F1@1"] == scores["IoU"] == 100.0
+    assert np.isnan(scores["category_F1@5"])
+    assert np.isnan(scores["average_F1@5"])
+    # A binary frame without lanes says nothing of categories either, unless typed frames are there.
+    assert np.isnan(run(LaneMetric(), binary, (lane(), {"lane": lane()}))["category_F1@5"])
+    typed = run(LaneMetric(), binary, (lane(20, 3), {"lane": lane(20, 4)}))
+    assert typed["category_F1@5"] == pytest.approx(75.0)
+
+
+def test_a_prediction_beside_a_lane_of_unknown_type_is_neither_right_nor_wrong():
+    truth = lane(20, 2)
+    truth[:, 40] = MARKING | 0
+    found = lane(20, 2)
+    found[:, 42] = 2
+    scores = run(LaneMetric(), (found, {"lane": truth}))
+    assert scores["category_F1@2/double white"] == scores["category_F1@5/double white"] == 100.0
+    assert scores["category_F1@1/double white"] == pytest.approx(200 / 3), "2 px away is not beside"
+    found[:, 42] = 0  # crosswalk, of which the truth has none for sure
+    assert run(LaneMetric(), (found, {"lane": truth}))["category_F1@2/crosswalk"] == 100.0
+
+
+def test_not_annotated_pixels_count_nowhere():
+    truth = lane(20, 2)
+    truth[:, 30:] = 254
+    found = lane(20, 2)
+    found[:, 45] = 2
+    scores = run(LaneMetric(), (found, {"lane": truth}))
+    assert scores["F1@1"] == scores["IoU"] == scores["recall"] == scores["category_F1@1"] == 100.0
+    nothing = run(LaneMetric(), (found, {"lane": np.full_like(truth, 254)}))
+    assert np.isnan(nothing["F1@1"])
+
+
+# Attributes -----------------------------------------------------------------------------------
+
+
+def test_accuracy_leaves_out_the_unknown():
+    groups = {"sky": ("sun", "rain"), "hour": ("day", "night", "dusk")}
+
+    def frame(sky, hour, labels):
+        out = np.zeros((2, 3), np.float32)
+        out[0, sky], out[1, hour] = 1, 1
+        return out, {"labels": np.array(labels)}
+
+    scores = run(
+        ClassificationMetric(groups),
+        frame(0, 0, (0, -1)),
+        frame(1, 1, (0, 1)),
+        frame(1, 2, (1, 1)),
+    )
+    assert scores["accuracy/sky"] == pytest.approx(200 / 3)
+    assert scores["accuracy/hour"] == 50.0
+    assert scores["accuracy"] == pytest.approx((200 / 3 + 50) / 2)
+    assert scores["F1/sky"] == pytest.approx(200 / 3)  # 2/3 and 2/3
+    assert scores["F1/hour"] == pytest.approx(100 / 3)  # night 2/3, dusk 0; day never occurs
+
+
+def test_padding_columns_are_no_class():
+    metric = ClassificationMetric({"sky": ("sun", "rain"), "hour": ("day", "night", "dusk")})
+    decoded = np.array([[0.4, 0.5, 0.9], [1, 0, 0]], np.float32)
+    metric.update(decoded, {"labels": np.array([1, 0])})
+    assert metric.compute()["accuracy"] == 100.0
+
+
+# Maps -----------------------------------------------------------------------------------------
+
+
+def test_depth_errors_by_hand():
+    truth = np.array([[2.0, 4.0, np.nan]], np.float32)
+    scores = run(DepthMetric(), (np.array([[3.0, 4.0, 99.0]], np.float32), {"map": truth}))
+    assert scores == {"abs": 0.5, "rel": 0.25, "rmse": pytest.approx(0.5**0.5)}
+
+
+def test_normals_by_hand():
+    angles = np.radians([0.0, 10.0, 20.0, 28.0, 90.0])
+    decoded = np.stack([np.sin(angles), np.zeros(5), np.cos(angles)])[:, None].astype(np.float32)
+    truth = np.zeros((3, 1, 6), np.float32)
+    truth[2] = 2.0  # length does not matter
+    truth[:, 0, 5] = np.nan
+    decoded = np.pad(decoded, ((0, 0), (0, 0), (0, 1)))
+    scores = run(NormalsMetric(), (decoded, {"normals": truth}))
+    assert scores["mean"] == pytest.approx(148 / 5, abs=1e-3)
+    assert scores["median"] == pytest.approx(20.0, abs=0.05)
+    assert (scores["<11.25"], scores["<22.5"], scores["<30"]) == (40.0, 60.0, 80.0)
+
+
+def test_the_median_of_normals_is_close_to_the_exact_one():
+    rng = np.random.default_rng(0)
+    angles = np.abs(rng.normal(0, 30, 5000))
+    rad = np.radians(angles)
+    decoded = np.stack([np.sin(rad), 0 * rad, np.cos(rad)])[:, None]
+    truth = np.zeros((3, 1, 5000))
+    truth[2] = 1
+    assert run(NormalsMetric(), (decoded, {"normals": truth}))["median"] == pytest.approx(
+        np.median(angles), abs=0.02
+    )

@@ -1,0 +1,86 @@
+"""COCO scores counted by hand; tests/training/data/test_toolkit.py compares with the toolkit."""
+
+import numpy as np
+import pytest
+
+from perception.metrics.detection import DetectionMetric
+
+HUNDRED = pytest.approx(100.0)
+CLASSES = ("cat", "dog", "emu")
+
+
+def target(boxes, classes, ignore=None):
+    out = {"boxes_xyxy": np.array(boxes, np.float32).reshape(-1, 4), "classes": np.array(classes)}
+    return out if ignore is None else out | {"ignore": np.array(ignore)}
+
+
+def decoded(*rows):
+    return np.array(rows, np.float32).reshape(-1, 6)
+
+
+def score(found, truth, **pick):
+    metric = DetectionMetric(CLASSES)
+    metric.update(found, truth)
+    return metric.compute(**pick)
+
+
+BOX, FAR = [10, 10, 59, 59], [200, 200, 249, 249]  # 50 x 50 with their last pixels: medium
+
+
+def test_nothing_at_all_is_nan_and_nothing_found_is_zero():
+    assert np.isnan(DetectionMetric(CLASSES).compute()["mAP50"])
+    assert np.isnan(score(decoded(), target([], []))["mAP50"])
+    scores = score(decoded(), target([BOX], [0]))
+    assert scores["mAP50"] == scores["AR100"] == 0.0
+    assert np.isnan(scores["AP50/dog"])
+
+
+def test_perfect_is_100_and_sizes_are_told_apart():
+    scores = score(decoded([*BOX, 0.9, 0]), target([BOX], [0]))
+    for key in ("mAP", "mAP75", "APm", "AR1"):
+        assert scores[key] == HUNDRED
+    assert np.isnan(scores["APs"])
+    assert np.isnan(scores["APl"])
+
+
+def test_class_must_agree():
+    assert score(decoded([*BOX, 0.9, 1]), target([BOX], [0]))["mAP50"] == 0.0
+
+
+def test_a_false_alarm_above_halves_precision():
+    found = decoded([*FAR, 0.9, 0], [*BOX, 0.8, 0])
+    assert score(found, target([BOX], [0]))["AP50/cat"] == pytest.approx(50.0)
+
+
+def test_a_second_box_on_one_truth_is_wrong():
+    found = decoded([*BOX, 0.9, 0], [*BOX, 0.8, 0], [*FAR, 0.7, 0])
+    # recalls 1/2, 1/2, 1 and precisions 1, 1/2, 2/3: 51 points at 1, 50 at 2/3
+    scores = score(found, target([BOX, FAR], [0, 0]))
+    assert scores["AP50/cat"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
+    assert scores["AR1"] == pytest.approx(50.0)
+
+
+def test_ignored_truth_is_neither_wanted_nor_wrong():
+    found = decoded([*FAR, 0.9, 0], [*FAR, 0.85, 0], [*BOX, 0.8, 0])
+    scores = score(found, target([BOX, FAR], [0, 0], [False, True]))
+    assert scores["AP50/cat"] == HUNDRED
+
+
+def test_boxes_include_their_last_pixel():
+    # 10 wide against 5: IoU 0.5 counted inclusively, 4 / 9 otherwise.
+    assert score(decoded([0, 0, 4, 9, 0.9, 0]), target([[0, 0, 9, 9]], [0]))["mAP50"] == HUNDRED
+
+
+def test_padding_rows_are_no_predictions_or_truth():
+    found = decoded([*BOX, 0.9, 0], *([[0] * 6] * 5))
+    assert score(found, target([BOX, [0, 0, 0, 0]], [0, -1]))["mAP50"] == HUNDRED
+
+
+def test_rows_pick_frames_with_repeats():
+    metric = DetectionMetric(CLASSES)
+    metric.update(decoded([*BOX, 0.9, 0]), target([BOX], [0]))
+    metric.update(decoded(), target([BOX], [0]))
+    assert metric.compute(np.array([0]))["mAP50"] == HUNDRED
+    assert metric.compute(np.array([1]))["mAP50"] == 0.0
+    # Three of four wanted: precision 1 at recalls up to 0.75, which are 76 of 101 points.
+    assert metric.compute(np.array([0, 1, 0, 0]))["mAP50"] == pytest.approx(7600 / 101)
