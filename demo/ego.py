@@ -1,0 +1,98 @@
+"""The left and right border of the car's own lane, fitted to the lane byte."""
+
+import numpy as np
+
+from perception.runtime.colours import LANE_CATEGORY, LANE_DIRECTION, LANE_OUTSIDE
+from perception.runtime.scene import Mask, Scene
+
+ROWS = 40
+TOP, BOTTOM = 0.5, 0.97  # of the frame's height: the road ahead of an ordinary dash-cam
+MAX_JUMP = 0.06  # of the width, between two rows
+MIN_POINTS = 6
+ACROSS = "crosswalk"
+
+
+def ego_lane(scene: Scene) -> dict[str, np.ndarray]:
+    """{"left": (N, 2), "right": (N, 2)} xy polylines in the frame; a side not seen is absent."""
+    for _, mask in scene.of(Mask):
+        if mask.is_lane_byte:
+            return ego_borders(mask)
+    return {}
+
+
+def ego_borders(mask: Mask) -> dict[str, np.ndarray]:
+    """The nearest mark to the left and right of the frame's middle, followed from below up.
+
+    Each side is a parabola x(y), fitted by least squares and once more without its outliers.
+    """
+    marks = along_marks(mask)
+    height, width = marks.shape
+    scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
+    sides = {}
+    for side, sign in (("left", -1), ("right", 1)):
+        points = follow(marks, sign)
+        if len(points) >= MIN_POINTS:
+            sides[side] = (parabola(points) + 0.5) * scale
+    return sides
+
+
+def along_marks(mask: Mask) -> np.ndarray:
+    """bool (h, w): lane marks that run along the road; crosswalks and stop lines left out."""
+    byte = mask.small
+    along = (byte & (LANE_OUTSIDE | LANE_DIRECTION)) == 0
+    for value, name in enumerate(mask.view.categories):
+        if name == ACROSS:
+            along &= (byte & LANE_CATEGORY) != value
+    return along
+
+
+def follow(marks: np.ndarray, sign: int) -> np.ndarray:
+    """(N, 2) xy of one border's points, from the bottom row up, stopping where it jumps.
+
+    The first point is the nearest mark on the side of the middle `sign` says (-1 left, 1 right).
+    """
+    height, width = marks.shape
+    points: list[tuple[float, int]] = []
+    for y in np.linspace(BOTTOM * (height - 1), TOP * (height - 1), ROWS).round().astype(int):
+        centres = run_centres(marks[y])
+        if not points:
+            away = sign * (centres - width / 2)
+            near = np.where(away >= 0, away, np.inf)
+            reach = 0.5 * width
+        else:
+            expected = _ahead(points, y)
+            near, reach = np.abs(centres - expected), MAX_JUMP * width
+        if len(near) and near.min() <= reach:
+            points.append((float(centres[near.argmin()]), int(y)))
+        elif points and points[-1][1] - y > height * 0.2:
+            break  # a gap longer than any between two dashes
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _ahead(points: list[tuple[float, int]], y: int) -> float:
+    """Where the border should be at row y: straight on from its last points."""
+    if len(points) < 3:
+        return points[-1][0]
+    (x0, y0), (x1, y1) = points[max(0, len(points) - 5)], points[-1]
+    return x1 + (x1 - x0) * (y - y1) / min(y1 - y0, -1)
+
+
+def run_centres(row: np.ndarray) -> np.ndarray:
+    """float (N,): the middle of every run of True in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
+    return (edges[0::2] + edges[1::2] - 1) / 2
+
+
+def parabola(points: np.ndarray, steps: int = 16) -> np.ndarray:
+    """(steps, 2) xy along x = a y^2 + b y + c through the points, outliers left out."""
+    x, y = points[:, 0], points[:, 1]
+    middle, spread = y.mean(), max(float(np.ptp(y)), 1.0)
+    t = (y - middle) / spread  # keeps the fit well conditioned
+    degree = 2 if len(points) >= 8 else 1
+    fit = np.polyfit(t, x, degree)
+    off = np.abs(np.polyval(fit, t) - x)
+    keep = off <= max(2.0, 2.5 * float(np.median(off)))
+    if keep.sum() > degree + 1:
+        fit = np.polyfit(t[keep], x[keep], degree)
+    rows = np.linspace(y.max(), y.min(), steps)
+    return np.stack([np.polyval(fit, (rows - middle) / spread), rows], axis=1)

@@ -1,0 +1,80 @@
+"""How fast it went: a line while it runs, a summary at the end."""
+
+import sys
+import time
+from collections import deque
+from typing import Any, TextIO
+
+from demo.pipeline import Packet
+
+KEPT = 2000  # per stage, so that an hour's run stays small
+EVERY_S, EVERY_S_IN_A_FILE = 0.5, 15.0
+
+
+class Figures:
+    """Counts packets and keeps the newest timings of each stage."""
+
+    def __init__(self, total: int | None, out: TextIO = sys.stderr) -> None:
+        self.total, self.out = total, out
+        self.frames, self.dropped = 0, 0
+        self.timings: dict[str, deque[float]] = {}
+        self.start = self.end = self.said = time.monotonic()
+        self.model_ms = 0.0
+
+    def add(self, packet: Packet) -> None:
+        """Takes one finished frame and says now and then how far it is."""
+        if not self.frames:
+            self.start = time.monotonic()  # loading and the first frame's warm-up are not counted
+        self.frames += 1
+        self.dropped = packet.dropped
+        for stage, ms in packet.timings_ms.items():
+            self.timings.setdefault(stage, deque(maxlen=KEPT)).append(ms)
+        self.model_ms += packet.timings_ms.get("model", 0.0)
+        self.end = time.monotonic()
+        tty = self.out.isatty()
+        if self.end - self.said >= (EVERY_S if tty else EVERY_S_IN_A_FILE):
+            self.said = self.end
+            print(self.progress(), end="" if tty else "\n", file=self.out, flush=True)
+
+    def progress(self) -> str:
+        """One line: frames, rate, time left where the length is known."""
+        rate = self.fps()
+        line = f"\r{self.frames}/{self.total or '?'} frames, {rate:.1f} fps"
+        if self.total and rate:
+            left = max(0, self.total - self.frames) / rate
+            line += f", {left // 60:.0f}:{left % 60:02.0f} left"
+        return (line + (f", {self.dropped} dropped" if self.dropped else "")).ljust(60)
+
+    def fps(self) -> float:
+        """Frames a second of the whole, from the first finished frame to the last."""
+        return (self.frames - 1) / (self.end - self.start) if self.end > self.start else 0.0
+
+    def snapshot(self) -> dict[str, Any]:
+        """The same figures for a program."""
+        stages = {
+            stage: {"median_ms": _at(times, 0.5), "p90_ms": _at(times, 0.9)}
+            for stage, times in list(self.timings.items())
+        }
+        counts = {"frames": self.frames, "dropped": self.dropped, "total": self.total}
+        return {**counts, "fps": self.fps(), "stages": stages}
+
+    def summary(self) -> str:
+        """What the run was like, for people."""
+        if not self.frames:
+            return "0 frames"
+        own = 1000 * self.frames / self.model_ms if self.model_ms else 0.0
+        share = f" ({100 * self.fps() / own:.0f} % of the model's)" if own and self.fps() else ""
+        lines = [
+            f"{self.frames} frames, {self.dropped} dropped",
+            f"whole pipeline {self.fps():.1f} fps{share}, model alone {own:.1f} fps",
+        ]
+        lines += [
+            f"  {stage:<8} median {_at(times, 0.5):6.1f} ms   p90 {_at(times, 0.9):6.1f} ms"
+            for stage, times in self.timings.items()
+        ]
+        return "\n".join(lines)
+
+
+def _at(times: deque[float], share: float) -> float:
+    ordered = sorted(times.copy())  # a copy, because another thread may append
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]

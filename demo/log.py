@@ -1,0 +1,143 @@
+"""Results as Scalabel frames, one JSON object a line: the format BDD100K's labels come in."""
+
+import json
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from demo.pipeline import Packet
+from perception.errors import UserError
+from perception.files import replacing
+from perception.runtime.colours import (
+    BACKGROUND,
+    LANE_CATEGORY,
+    LANE_DIRECTION,
+    LANE_OUTSIDE,
+    LANE_STYLE,
+)
+from perception.runtime.scene import Boxes, Labels, Mask
+
+MAX_AREAS = 100
+MIN_AREA_SHARE = 0.0002
+
+
+class ScalabelSink(AbstractContextManager["ScalabelSink"]):
+    """Writes a line a frame. The file appears, whole, when the sink is closed without error."""
+
+    def __init__(self, path: Path, video: str, score: float) -> None:
+        self.path, self.video, self.score = path, video, score
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "ScalabelSink":
+        part = self.stack.enter_context(replacing(self.path))
+        self.file = self.stack.enter_context(open(part, "w", encoding="utf-8"))
+        return self
+
+    def write(self, packet: Packet) -> None:
+        """Appends a frame. Raises UserError where the disk is full."""
+        line = json.dumps(scalabel_frame(packet, self.video, self.score), allow_nan=False)
+        try:
+            self.file.write(line + "\n")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error}); free space") from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stack.__exit__(kind, error, trace)
+
+
+def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
+    """One frame: attributes from labels, box2d from boxes, poly2d outlines from masks."""
+    scene = packet.scene
+    assert scene is not None
+    attributes = {
+        group: name for _, output in scene.of(Labels) for group, (name, _) in output.best().items()
+    }
+    labels = [label for _, boxes in scene.of(Boxes) for label in _box_labels(boxes.above(score))]
+    labels += [label for _, mask in scene.of(Mask) for label in _mask_labels(mask)]
+    for number, label in enumerate(labels):
+        label.setdefault("id", f"{packet.frame.index}-{number}")
+    height, width = scene.frame_hw
+    return {
+        "name": packet.frame.name,
+        "videoName": video,
+        "frameIndex": packet.frame.index,
+        "timestamp": round(1000 * packet.frame.seconds),
+        "size": {"width": width, "height": height},
+        "attributes": attributes,
+        "labels": labels,
+    }
+
+
+def _box_labels(boxes: Boxes) -> list[dict[str, Any]]:
+    labels: list[dict[str, Any]] = []
+    for i in range(len(boxes)):
+        x1, y1, x2, y2 = (round(float(value), 2) for value in boxes.xyxy[i])
+        label = {
+            "category": boxes.name(i),
+            "score": round(float(boxes.scores[i]), 4),
+            "box2d": {"x1": x1, "y1": y1, "x2": x2, "y2": y2},
+        }
+        if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
+            label["id"] = str(boxes.track_ids[i])
+        labels.append(label)
+    return labels
+
+
+def _mask_labels(mask: Mask) -> list[dict[str, Any]]:
+    """The largest outlines of each value, as closed polygons."""
+    labels: list[dict[str, Any]] = []
+    for value in np.unique(mask.small):
+        named = _lane_named(mask, int(value)) if mask.is_lane_byte else _class_named(mask, value)
+        if named is not None:
+            labels += [named | {"poly2d": [shape]} for shape in _outlines(mask, int(value))]
+    return labels[:MAX_AREAS]
+
+
+def _class_named(mask: Mask, value: int) -> dict[str, Any] | None:
+    names = mask.view.classes
+    if value >= len(names) or names[value] == BACKGROUND:
+        return None
+    return {"category": names[value]}
+
+
+def _lane_named(mask: Mask, value: int) -> dict[str, Any] | None:
+    view, category = mask.view, value & LANE_CATEGORY
+    if value & LANE_OUTSIDE or category >= len(view.categories):
+        return None
+    style, direction = bool(value & LANE_STYLE), bool(value & LANE_DIRECTION)
+    attributes = {}
+    if view.styles:
+        attributes["laneStyle"] = view.styles[style]
+    if view.directions:
+        attributes["laneDirection"] = view.directions[direction]
+    return {"category": view.categories[category], "attributes": attributes}
+
+
+def _outlines(mask: Mask, value: int) -> list[dict[str, Any]]:
+    """Closed polygons in frame pixels around the areas of one value, largest first."""
+    height, width = mask.small.shape
+    found, _ = cv2.findContours(
+        (mask.small == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    shapes = [cv2.approxPolyDP(contour, 1.0, True).reshape(-1, 2) for contour in found]
+    least = max(4.0, MIN_AREA_SHARE * height * width)
+    areas = [(float(cv2.contourArea(shape)), shape) for shape in shapes if len(shape) >= 3]
+    kept = sorted((pair for pair in areas if pair[0] >= least), key=lambda pair: -pair[0])
+    scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
+    return [
+        {
+            "vertices": ((shape + 0.5) * scale).round(1).tolist(),
+            "types": "L" * len(shape),
+            "closed": True,
+        }
+        for _, shape in kept
+    ]

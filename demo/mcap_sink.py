@@ -1,0 +1,140 @@
+"""perceive --mcap: a car log that Foxglove opens, with image, annotations and masks a frame."""
+
+import time
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import foxglove
+import numpy as np
+from foxglove.channels import CompressedImageChannel, ImageAnnotationsChannel
+from foxglove.messages import (
+    Color,
+    CompressedImage,
+    ImageAnnotations,
+    Point2,
+    PointsAnnotation,
+    PointsAnnotationType,
+    TextAnnotation,
+    Timestamp,
+)
+
+from demo.pipeline import Packet
+from perception.files import replacing
+from perception.runtime.colours import BGR, colour
+from perception.runtime.scene import Boxes, Labels, Mask
+
+CAMERA = "camera"
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
+
+
+class McapSink(AbstractContextManager["McapSink"]):
+    """One image and one annotations message a frame, and one PNG for every mask.
+
+    Times are the source's own for a file and the wall clock's for a live source. The file
+    appears, whole, when the sink is closed without an error.
+    """
+
+    def __init__(self, path: Path, live: bool, score: float) -> None:
+        self.path, self.score = path, score
+        self.epoch_ns = time.time_ns() if live else 0
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "McapSink":
+        part = self.stack.enter_context(replacing(self.path))
+        self.context = foxglove.Context()
+        writer = foxglove.open_mcap(part, context=self.context, allow_overwrite=True)
+        self.stack.callback(writer.close)
+        self.image = CompressedImageChannel(f"/{CAMERA}/image", context=self.context)
+        self.notes = ImageAnnotationsChannel(f"/{CAMERA}/annotations", context=self.context)
+        self.masks: dict[str, CompressedImageChannel] = {}
+        return self
+
+    def write(self, packet: Packet) -> None:
+        """Appends a frame."""
+        scene = packet.scene
+        assert scene is not None
+        now = self.epoch_ns + round(1e9 * packet.frame.seconds)
+        stamp = Timestamp(sec=now // 10**9, nsec=now % 10**9)
+        self._picture(self.image, packet.frame.image, ".jpg", stamp, now)
+        points, texts = [], []
+        for _, boxes in scene.of(Boxes):
+            for i in range(len(seen := boxes.above(self.score))):
+                points.append(_outline(seen, i, stamp))
+                texts.append(_name(seen, i, stamp))
+        for _, labels in scene.of(Labels):
+            texts += _lines(labels, stamp)
+        for path in packet.ego.values():
+            points.append(_points(path, (120, 255, 120), PointsAnnotationType.LineStrip, stamp))
+        self.notes.log(ImageAnnotations(points=points, texts=texts, timestamp=stamp), log_time=now)
+        for name, mask in scene.of(Mask):
+            if name not in self.masks:
+                topic = f"/{CAMERA}/{name}"
+                self.masks[name] = CompressedImageChannel(topic, context=self.context)
+            self._picture(self.masks[name], mask.small, ".png", stamp, now)
+
+    def _picture(
+        self, channel: CompressedImageChannel, image: np.ndarray, kind: str, stamp: Any, now: int
+    ) -> None:
+        data = cv2.imencode(kind, image, JPEG if kind == ".jpg" else [])[1].tobytes()
+        name = "jpeg" if kind == ".jpg" else "png"
+        channel.log(
+            CompressedImage(timestamp=stamp, frame_id=CAMERA, data=data, format=name), log_time=now
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stack.__exit__(kind, error, trace)
+
+
+def _points(path: np.ndarray, ink: BGR, kind: Any, stamp: Any) -> PointsAnnotation:
+    return PointsAnnotation(
+        timestamp=stamp,
+        type=kind,
+        points=[Point2(x=float(x), y=float(y)) for x, y in path],
+        outline_color=_colour(ink),
+        thickness=2.0,
+    )
+
+
+def _outline(boxes: Boxes, i: int, stamp: Any) -> PointsAnnotation:
+    x1, y1, x2, y2 = boxes.xyxy[i]
+    corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    return _points(corners, colour(boxes.name(i)), PointsAnnotationType.LineLoop, stamp)
+
+
+def _name(boxes: Boxes, i: int, stamp: Any) -> TextAnnotation:
+    text = f"{boxes.name(i)} {100 * boxes.scores[i]:.0f}"
+    if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
+        text += f" #{boxes.track_ids[i]}"
+    x, y = (float(value) for value in boxes.xyxy[i, :2])
+    return _text(text, x, y, colour(boxes.name(i)), stamp)
+
+
+def _lines(labels: Labels, stamp: Any) -> list[TextAnnotation]:
+    return [
+        _text(f"{group}: {name} {100 * share:.0f}%", 8.0, 20.0 * (row + 1), (240, 240, 240), stamp)
+        for row, (group, (name, share)) in enumerate(labels.best().items())
+    ]
+
+
+def _text(text: str, x: float, y: float, paper: BGR, stamp: Any) -> TextAnnotation:
+    return TextAnnotation(
+        timestamp=stamp,
+        position=Point2(x=x, y=y),
+        text=text,
+        font_size=14.0,
+        text_color=Color(r=0.05, g=0.05, b=0.05, a=1.0),
+        background_color=_colour(paper),
+    )
+
+
+def _colour(ink: BGR) -> Color:
+    blue, green, red = (value / 255 for value in ink)
+    return Color(r=red, g=green, b=blue, a=1.0)

@@ -1,0 +1,210 @@
+"""Where frames come from: a video file, a folder of images, a camera, a network stream."""
+
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from perception.errors import UserError
+from perception.runtime.letterbox import as_bgr
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FOLDER_FPS = 10.0
+MAX_PROBLEMS = 20
+
+
+@dataclass
+class Frame:
+    """One picture and its place in the source."""
+
+    image: np.ndarray  # uint8 (H, W, 3) BGR
+    index: int
+    seconds: float  # since the source's first frame
+    name: str
+
+
+class Source(ABC):
+    """Frames in order. `problems` holds one line for everything that could not be read."""
+
+    live = False  # a live source does not wait: who is late gets the newest frame
+
+    def __init__(self, name: str, fps: float, count: int | None) -> None:
+        self.name, self.fps, self.count = name, fps, count
+        self.problems: list[str] = []
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def complain(self, line: str) -> None:
+        """Keeps a problem for the end, up to a bound."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(line)
+
+
+class VideoFile(Source):
+    """A file OpenCV's FFmpeg decodes. One that ends early is reported in `problems`."""
+
+    def __init__(self, path: Path) -> None:
+        capture = _open(path)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        ok, _ = capture.read()
+        capture.release()
+        if not ok:
+            raise UserError(f"{path}: a video without a frame that decodes; record it again")
+        super().__init__(path.name, fps if 0 < fps <= 1000 else 25.0, count if count > 0 else None)
+        self.path = path
+
+    def __iter__(self) -> Iterator[Frame]:
+        capture, index, last = _open(self.path), 0, -1.0
+        try:
+            while True:
+                ok, image = capture.read()
+                if not ok:
+                    break
+                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                if seconds <= last:  # some containers carry no usable timestamps
+                    seconds = last + 1 / self.fps if index else 0.0
+                yield Frame(as_bgr(image), index, seconds, f"{self.path.stem}-{index + 1:07d}")
+                index, last = index + 1, seconds
+        finally:
+            capture.release()
+        # Containers without an index only estimate their length: allow 2 %.
+        if self.count and index < self.count - max(1, self.count // 50):
+            self.complain(
+                f"{self.path}: ends at frame {index} of {self.count}, so it was cut off or is "
+                "damaged; what could be read was used"
+            )
+
+
+class ImageFolder(Source):
+    """The images of a folder in natural order, or a single image."""
+
+    def __init__(self, path: Path) -> None:
+        self.paths = [path] if path.is_file() else _images(path)
+        if not self.paths:
+            raise UserError(f"{path}: no image here ({', '.join(IMAGE_SUFFIXES)})")
+        super().__init__(path.name, FOLDER_FPS, len(self.paths))
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, path in enumerate(self.paths):
+            image = (
+                cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+                if (path.stat().st_size)
+                else None
+            )
+            if image is None:
+                self.complain(f"{path}: not an image that decodes; left out")
+                continue
+            yield Frame(as_bgr(image), index, index / self.fps, path.name)
+
+
+class Live(Source):
+    """A camera by its number or a stream by its address; reopened when it breaks off."""
+
+    live = True
+
+    def __init__(self, address: str, attempts: int = 5, pause_s: float = 1.0) -> None:
+        self.address, self.attempts, self.pause_s = address, attempts, pause_s
+        self.capture = self._connect()
+        if not self.capture.isOpened():
+            what = "camera" if address.isdigit() else "stream"
+            raise UserError(f"{what} {address}: does not open; check that it is connected")
+        fps = self.capture.get(cv2.CAP_PROP_FPS)
+        super().__init__(f"live-{address}", fps if 0 < fps <= 1000 else 30.0, None)
+
+    def _connect(self) -> cv2.VideoCapture:
+        _quiet()
+        if self.address.isdigit():
+            return cv2.VideoCapture(int(self.address))
+        waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
+        return cv2.VideoCapture(self.address, cv2.CAP_FFMPEG, waits)
+
+    def __iter__(self) -> Iterator[Frame]:
+        start, index = time.monotonic(), 0
+        try:
+            while self._alive():
+                ok, image = self.capture.read()
+                if not ok:
+                    self.capture.release()
+                    continue
+                seconds = time.monotonic() - start
+                yield Frame(as_bgr(image), index, seconds, f"{self.name}-{index + 1:07d}")
+                index += 1
+        finally:
+            self.capture.release()
+
+    def _alive(self) -> bool:
+        """Reopens a broken connection, waiting twice as long each time; False gives up."""
+        for attempt in range(self.attempts + 1):
+            if self.capture.isOpened():
+                return True
+            if attempt == self.attempts:
+                break
+            time.sleep(self.pause_s * 2**attempt)
+            self.capture = self._connect()
+        self.complain(f"{self.address}: broke off and did not come back; check the connection")
+        return False
+
+
+class Looped(Source):
+    """A file or folder played again and again; time and index go on."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.name, source.fps, None)
+        self.source, self.problems = source, source.problems
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, offset = 0, 0.0
+        while True:
+            last = offset
+            for frame in self.source:
+                last = offset + frame.seconds
+                yield Frame(frame.image, index, last, frame.name)
+                index += 1
+            if self.problems:
+                return  # a damaged file would add the same line for ever
+            offset = last + 1 / self.fps
+
+
+def open_source(text: str, loop: bool = False) -> Source:
+    """A source from what the user typed. Raises UserError where there is none."""
+    if text.isdigit() or re.match(r"^[a-z][a-z0-9+.]*://", text):
+        return Live(text)
+    path = Path(text)
+    if not path.exists():
+        raise UserError(f"{text}: no such file, folder, camera number or stream address")
+    is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+    source: Source = ImageFolder(path) if is_images else VideoFile(path)
+    return Looped(source) if loop else source
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    _quiet()
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise UserError(f"{path}: not a video that decodes; it may be cut off or of another kind")
+    return capture
+
+
+def _quiet() -> None:
+    """One clear line of ours instead of FFmpeg's."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _images(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key with frame2 before frame10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
