@@ -54,6 +54,7 @@ class BDD100K:
         self.root, self.split = self.layout.root, split
         self.decode_size_hw = decode_size_hw
         self.lane_width = lane_width or (LANE_WIDTH_TRAIN if split == "train" else LANE_WIDTH_TEST)
+        self.cache_folder = cache_folder
         self.index = open_index(self.layout, cache_folder)
         self.bad = self._bad_frames(strict)
         labelled = self._labelled()
@@ -66,6 +67,14 @@ class BDD100K:
         wanted = [labelled[task] for task in self.tasks]
         having = np.any(wanted, axis=0) if wanted else np.ones(len(self.index.stems), bool)
         self.frames = np.flatnonzero(having).astype(np.int32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker maps the index from its cache instead of receiving a copy.
+        return {name: value for name, value in self.__dict__.items() if name != "index"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.index = open_index(self.layout, self.cache_folder)
 
     def __len__(self) -> int:
         return len(self.frames)

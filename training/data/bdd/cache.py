@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from training.data.bdd import yolo
 from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
 
@@ -61,6 +62,8 @@ def fingerprint(layout: Layout) -> str:
         digest.update(_stamp(mask.folder) + mask.suffix.encode())
     for source in layout.labels:
         digest.update(_label_stamp(source))
+        names = yolo.name_file(layout.root) if source.format == "yolo" else None
+        digest.update(_stamp(names) if names else b"-")
     return digest.hexdigest()[:20]
 
 
@@ -85,14 +88,16 @@ def _label_stamp(source: LabelSource) -> bytes:
 def _load(target: Path) -> Index | None:
     """The cached index; None where it is absent or damaged."""
     try:
-        columns = {
-            column.name: np.load(target / f"{column.name}.npy", mmap_mode="r", allow_pickle=False)
-            for column in fields(Index)
-        }
+        columns = {column.name: _mapped(target / f"{column.name}.npy") for column in fields(Index)}
     except (OSError, ValueError):
         return None
     index = Index(**columns)
     return index if _consistent(index) else None
+
+
+def _mapped(path: Path) -> np.ndarray:
+    # As a plain array: slices of np.memmap would carry the class into every sample.
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _consistent(index: Index) -> bool:

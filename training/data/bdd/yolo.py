@@ -18,11 +18,17 @@ def class_table(root: Path) -> list[tuple[int, bool]]:
 
     Raises UserError where a name is none of BDD100K's.
     """
+    path = name_file(root)
+    return _of_names(path) if path else [(index, False) for index in range(len(DETECTION))]
+
+
+def name_file(root: Path) -> Path | None:
+    """The file that names the classes, if one lies in the folder."""
     for name in NAME_FILES:
         for path in (root / name, root / "labels" / name):
             if path.is_file():
-                return _of_names(path)
-    return [(index, False) for index in range(len(DETECTION))]
+                return path
+    return None
 
 
 def _of_names(path: Path) -> list[tuple[int, bool]]:

@@ -1,0 +1,120 @@
+"""Outlines drawn: drivable areas as the toolkit draws them, lanes at their stated width."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from training.data.bdd import raster
+from training.data.bdd.polygons import outline, stroke
+from training.data.bdd100k import BDD100K
+
+GENUINE = Path(__file__).parents[4] / "shared/data/bdd100k-2018"
+SIZE_HW = (720, 1280)
+
+
+def area(frame_number: int, vertices, types: str):
+    return {
+        "name": f"{frame_number}.jpg",
+        "labels": [
+            {
+                "id": "0",
+                "category": "direct",
+                "poly2d": [{"vertices": vertices, "types": types, "closed": True}],
+            }
+        ],
+    }
+
+
+def by_toolkit(frames, folder) -> list[np.ndarray]:
+    pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
+    from training.data import toolkit
+
+    toolkit.draw_masks("drivable", frames, folder)
+    names = [frame["name"].replace(".jpg", ".png") for frame in frames]
+    return [cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in names]
+
+
+def fill(vertices, types: str) -> np.ndarray:
+    mask = np.full(SIZE_HW, 2, np.uint8)
+    curve = np.array([letter == "C" for letter in types])
+    raster.fill(mask, outline(raster.snapped(np.array(vertices, float)), curve), 0)
+    return mask
+
+
+def test_random_outlines_equal_the_toolkits(tmp_path):
+    """Self-crossing, beyond every border, thin and curved ones."""
+    rng = np.random.default_rng(5)
+    frames = []
+    for number in range(24):
+        corners = int(rng.integers(3, 9))
+        scale, shift = (rng.uniform(2, 60), 300) if number % 3 == 0 else (1500, -100)
+        vertices = (rng.random((corners, 2)) * scale + shift).tolist()
+        types = "L" * corners
+        if corners > 4:
+            at = int(rng.integers(1, corners - 2))
+            types = types[:at] + "CCC" + types[at + 3 :]
+        frames.append(area(number, vertices, types))
+    for frame, expected in zip(frames, by_toolkit(frames, tmp_path), strict=True):
+        polygon = frame["labels"][0]["poly2d"][0]
+        assert np.array_equal(fill(polygon["vertices"], polygon["types"]), expected)
+
+
+def test_genuine_2018_areas_equal_the_toolkits(tmp_path):
+    path = GENUINE / "labels/bdd100k_labels_images_train.json"
+    if not path.is_file():
+        pytest.skip(f"no {path} here")
+    frames = json.loads(path.read_text())
+    for frame in frames:
+        frame["labels"] = [
+            label | {"category": label["attributes"]["areaType"]}
+            for label in frame["labels"]
+            if label["category"] == "drivable area"
+        ]
+    frames = [frame for frame in frames if frame["labels"]]
+    dataset = BDD100K(GENUINE, "train", ("drivable",))
+    ours = {sample.name: sample.labels["drivable"].mask for sample in dataset}
+    for frame, expected in zip(frames, by_toolkit(frames, tmp_path), strict=True):
+        assert np.array_equal(ours[Path(frame["name"]).stem], expected), frame["name"]
+
+
+def test_an_area_without_extent_sets_nothing():
+    for vertices in ([[5, 5], [5, 5], [5, 5]], [[5, 5], [90, 5]], [[-9, -9], [-5, -9], [-5, -4]]):
+        assert (fill(vertices, "L" * len(vertices)) == 2).all()
+
+
+@pytest.mark.parametrize("width", [2, 8])
+@pytest.mark.parametrize("stop", [(400, 100), (400, 300), (150, 420), (100, 400)])
+def test_lanes_have_the_stated_width(width, stop):
+    mask = np.zeros((500, 500), np.uint8)
+    start = np.array([100.0, 100.0])
+    stroke(mask, np.array([start, stop]), width, 1)
+    assert mask.sum() / np.hypot(*(stop - start)) == pytest.approx(width, rel=0.13)
+
+
+def test_a_bent_lane_has_no_gap():
+    mask = np.zeros((200, 200), np.uint8)
+    stroke(mask, np.array([[20.0, 150.0], [100.0, 40.0], [180.0, 150.0]]), 8, 1)
+    assert cv2.connectedComponents(mask)[0] == 2
+    assert mask[40, 100] == 1
+
+
+def test_curves_may_be_marked_either_way():
+    vertices = np.array([[0, 0], [30, 0], [60, 30], [60, 60], [80, 80]], float)
+    first = outline(vertices, np.array([1, 1, 1, 0, 0]))  # CCCL...
+    second = outline(vertices, np.array([0, 1, 1, 1, 0]))  # LCCC...
+    assert np.array_equal(first, second)
+    assert len(first) > 5
+    middle = vertices[:4].T @ np.array([1, 3, 3, 1]) / 8
+    mask = np.zeros((100, 100), np.uint8)
+    stroke(mask, first, 2, 1)
+    assert mask[int(middle[1]), int(middle[0])] == 1
+    assert len(outline(vertices, np.zeros(5))) == 5
+
+
+def test_a_lane_beyond_the_frame_is_cut():
+    mask = np.zeros((50, 50), np.uint8)
+    stroke(mask, np.array([[-40.0, 25.0], [90.0, 25.0]]), 8, 1)
+    assert mask.sum() == 8 * 50
