@@ -44,6 +44,9 @@ def test_no_prediction_scores_zero_and_no_truth_nan():
 
 
 def test_car_bus_truck_train_are_one_class_and_others_none():
+    for name in ("car", "bus", "truck", "train"):
+        truth = [box(0, 1, DETECTION.index(name))]
+        assert vehicles([box(0, 0.9, CAR)], truth)["recall"] == 100.0
     assert vehicles([box(0, 0.9, TRUCK)], [box(0, 1, CAR)])["recall"] == 100.0
     assert np.isnan(vehicles([box(0, 0.9, PERSON)], [box(0, 1, PERSON)])["recall"])
     assert vehicles([box(0, 0.9, PERSON)], [box(0, 1, CAR)])["recall"] == 0.0
@@ -105,6 +108,8 @@ def test_the_last_sentinel_is_one_hundredth_beyond_the_last_recall():
     ap, recall = average_precision(np.array([1]), 2)
     assert recall == 0.5
     assert ap == pytest.approx(0.5 + 0.01 / 2)
+    # One of eight: 1 at 0.12, half way down at 0.13, 0 from 0.135.
+    assert average_precision(np.array([1]), 8)[0] == pytest.approx(0.12 + 0.0075 + 0.0025)
     # At recall 1 the sentinel lies beyond the last point and costs nothing.
     assert average_precision(np.array([1, 1]), 2)[0] == pytest.approx(1.0)
 
@@ -222,6 +227,10 @@ def test_dilated_truth_is_three_pixels_wider_on_each_side():
     scores = metric.compute()
     assert scores["IoU_dilated_set"] == 100.0
     assert scores["IoU_set"] == pytest.approx(100 * 1 / 5)
+    # Columns 201, 202 become 198..205, which touch 99..102; one pixel wider would touch 98, 103.
+    metric = LineMetric()
+    metric.update(*lane(slice(99, 103), slice(201, 203)))
+    assert metric.compute()["IoU_dilated_set"] == 100.0
 
 
 def test_lane_batch24_against_set():
