@@ -64,11 +64,12 @@ def colour(name: str) -> BGR:
 
 @cache
 def lookup(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """(colours uint8 (256, 3), opacity float32 (256,)) for every value a mask may hold.
+    """(colours uint8 (256, 1, 3), opacity float32 (256,)) for every value a mask may hold, in
+    the shapes that cv2.applyColorMap and cv2.LUT take.
 
     Background, and any value that no class explains, is clear.
     """
-    colours, opacity = np.zeros((256, 3), np.uint8), np.zeros(256, np.float32)
+    colours, opacity = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.float32)
     if view.categories:
         for value in range(64):
             category = value & LANE_CATEGORY

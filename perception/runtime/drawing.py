@@ -55,7 +55,11 @@ def draw_areas(canvas: np.ndarray, mask: Mask) -> None:
     inside = (body > 0).astype(np.uint8)
     rim = cv2.subtract(inside, cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1))
     alpha = np.clip(255 * (body * AREA_OPACITY + 0.45 * rim), 0, 255).astype(np.uint8)
-    _blend(canvas, _spread(colours[mask.small], inside == 0), cv2.GaussianBlur(alpha, (3, 3), 0))
+    _blend(
+        canvas,
+        _spread(cv2.applyColorMap(mask.small, colours), inside == 0),
+        cv2.GaussianBlur(alpha, (3, 3), 0),
+    )
 
 
 def draw_lane_marks(canvas: np.ndarray, mask: Mask) -> None:
@@ -69,7 +73,7 @@ def draw_lane_marks(canvas: np.ndarray, mask: Mask) -> None:
     # Blurred before it is enlarged, so that pixel stairs become slopes; the steep ramp then
     # gives the line its edge back.
     ramp = np.clip((np.arange(256.0) - 60) * 2.4, 0, 240).astype(np.uint8)
-    ink = _spread(_spread(colours[mask.small], alpha == 0), alpha == 0)
+    ink = _spread(_spread(cv2.applyColorMap(mask.small, colours), alpha == 0), alpha == 0)
     _blend(canvas, ink, cv2.GaussianBlur(alpha, (5, 5), 1.0), ramp)
 
 
@@ -167,7 +171,7 @@ def draw_labels(canvas: np.ndarray, labels: Labels) -> None:
 def picture(output: Mask | Map) -> np.ndarray:
     """uint8 (h, w, 3) of a whole mask or map at the model's size."""
     if isinstance(output, Mask):
-        return lookup(output.view)[0][output.small]
+        return cv2.applyColorMap(output.small, lookup(output.view)[0])
     if output.small.ndim == 3:
         return vector_picture(output.small)
     return map_picture(output.small, output.view.range)

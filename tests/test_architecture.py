@@ -1,0 +1,208 @@
+"""The house's rules, read from the source: who may import whom, and where no name may stand."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perception.runtime.description import KINDS
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("perception", "training", "export", "demo")
+MAY_IMPORT = {
+    "perception": {"perception"},
+    "training": {"training", "perception"},
+    "export": {"export", "perception"},
+    "demo": {"demo", "perception"},
+}
+TORCH_FREE = ("perception/runtime", "demo")
+TORCH = {"torch", "torchvision", "timm", "torchjd", "torchmetrics", "safetensors"}
+# What a car installs; anything else must be imported where it is used, behind an option.
+CAR = {"numpy", "cv2", "onnxruntime"}
+NAMELESS = ("perception/runtime", "demo", "export", "training/loop.py")
+# The only file that may say a word that is both a kind and a task: it defines the kinds.
+KINDS_FILE = "perception/runtime/description.py"
+
+
+def sources(*places: str) -> list[Path]:
+    """Every Python file in folders or files given relative to the root."""
+    found = []
+    for place in places:
+        path = ROOT / place
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.exists() else []
+    return found
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Full names of all modules imported anywhere in a file, relative ones made absolute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
+            prefix = ".".join([*base, node.module] if node.module else base)
+            yield prefix
+            yield from (f"{prefix}.{alias.name}" for alias in node.names)
+
+
+def forbidden_imports(source: str, package: str) -> set[str]:
+    """Modules of this project that a file of `package` (dotted) imports and may not."""
+    top = package.split(".")[0]
+    ours = {name for name in imports(ast.parse(source), package) if name.split(".")[0] in PACKAGES}
+    return {name for name in ours if name.split(".")[0] not in MAY_IMPORT[top]}
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).parent.parts)
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=label)
+def test_packages_import_only_downwards(path: Path):
+    assert forbidden_imports(path.read_text(), dotted(path)) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "found"),
+    [
+        ("", "demo", set()),
+        ("import perception.files", "demo", set()),
+        ("from training.loop import train_epoch", "perception.tasks", {"training.loop"}),
+        ("def f():\n    import export.check", "demo", {"export.check"}),
+        ("import demo.video", "perception.runtime", {"demo.video"}),
+        ("from .. import training", "perception.runtime", set()),
+    ],
+)
+def test_the_layering_rule_sees_a_breach(source: str, package: str, found: set[str]):
+    seen = forbidden_imports(source, package)
+    assert found <= seen
+    assert bool(found) == bool(seen)
+
+
+@pytest.mark.parametrize("path", sources(*TORCH_FREE), ids=label)
+def test_car_half_never_imports_torch(path: Path):
+    tops = {name.split(".")[0] for name in imports(ast.parse(path.read_text()), dotted(path))}
+    assert not tops & TORCH
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sources("perception/runtime") if p.name != "__init__.py"], ids=label
+)
+def test_runtime_needs_only_what_a_car_installs(path: Path):
+    """At module level; engines that are an option may be imported inside a function."""
+    tree = ast.Module([n for n in ast.parse(path.read_text()).body if _is_import(n)], [])
+    tops = {name.split(".")[0] for name in imports(tree, dotted(path))}
+    assert tops - set(sys.stdlib_module_names) - {"perception"} <= CAR
+
+
+def _is_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def test_runtime_and_command_load_without_torch():
+    """For real, in a fresh interpreter where importing torch fails, whatever imports what."""
+    blocked = ", ".join(f"{name!r}: None" for name in sorted(TORCH))
+    modules = [label(p)[:-3].replace("/", ".") for p in sources("perception/runtime")]
+    modules += ["demo.perceive", "demo.video", "demo.pipeline", "demo.log", "demo.show"]
+    code = f"import sys; sys.modules.update({{{blocked}}})\n" + "\n".join(
+        f"import {name.removesuffix('.__init__')}" for name in modules
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def registered_names() -> set[str]:
+    """Names of all tasks and balancing methods, from their registries."""
+    names = registry("perception/tasks/__init__.py", "TASKS")
+    assert names, "the registry of tasks was not found"
+    balance = ROOT / "training" / "balance" / "__init__.py"
+    methods = literal_dict_keys(balance.read_text()) if balance.exists() else {"not built yet"}
+    assert methods, "the registry of balancing methods was not found"
+    return names | methods
+
+
+def registry(place: str, name: str) -> set[str]:
+    """Keys of one literal dict; read, not imported, so that this test needs no torch."""
+    return literal_dict_keys((ROOT / place).read_text(), name)
+
+
+def literal_dict_keys(source: str, wanted: str | None = None) -> set[str]:
+    """String keys of the module-level dicts (of the one named `wanted`, where given)."""
+    keys: set[str] = set()
+    for node in ast.parse(source).body:
+        target = node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+        if not isinstance(target, ast.Name) or not isinstance(node.value, ast.Dict):
+            continue
+        if wanted in (None, target.id):
+            keys |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+    return keys
+
+
+def named(source: str, names: set[str]) -> set[str]:
+    """The names that stand in a source as string literals, alone or in a list "a,b"."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            parts = {part.strip() for part in node.value.split(",")}
+            if parts <= names:
+                found |= parts
+    return found
+
+
+@pytest.mark.parametrize("path", sources(*NAMELESS), ids=label)
+def test_no_task_and_no_balancing_method_is_named(path: Path):
+    names = registered_names()
+    if label(path) == KINDS_FILE:
+        names -= set(KINDS)
+    assert named(path.read_text(), names) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("", set()),
+        ("'''lane marks of the det task'''", set()),
+        ("if name == 'lane': pass", {"lane"}),
+        ("tasks = {'det': 1}", {"det"}),
+        ("default = 'det,lane'", {"det", "lane"}),
+        ("help = 'the lane, and more'", set()),
+    ],
+)
+def test_the_naming_rule_sees_a_breach(source: str, found: set[str]):
+    assert named(source, {"det", "lane"}) == found
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=label)
+def test_nothing_runs_when_a_module_is_imported(path: Path):
+    """Definitions, constants and imports only; a command starts under __main__."""
+    for node in ast.parse(path.read_text()).body:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        guard = ast.unparse(node.test) if isinstance(node, ast.If) else ""
+        is_guarded = "__name__" in guard or guard == "TYPE_CHECKING"
+        definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        plain = _is_import(node) or isinstance(node, definition | ast.Assign | ast.AnnAssign)
+        assert is_text or is_guarded or plain, f"{label(path)}:{node.lineno} runs at import"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_perception_and_its_neighbours_start_empty(package: str):
+    """`import perception` must not pull in torch, so its __init__ stays empty."""
+    assert (ROOT / package / "__init__.py").read_text().strip() == ""
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=label)
+def test_a_main_fits_a_screen(path: Path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 60
