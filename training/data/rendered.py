@@ -1,0 +1,129 @@
+"""Rendered roads: the dataset that needs no download, exact in every label.
+
+`RenderedRoads(count, seed)[i]` depends on (seed, i) alone. `drive` renders consecutive frames;
+`write_bdd100k` lays frames out as the official BDD100K folders so that one reader reads both.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from perception.classes import DETECTION
+from perception.errors import UserError, unknown_name
+from perception.files import replacing, write_atomic
+from training.data.labels import LaneMask, Mask
+from training.data.roads.frame import Frame, render
+from training.data.roads.world import build
+from training.data.sample import Sample
+
+TASKS = ("det", "drivable", "lane", "scene", "semantic", "depth", "normals")
+FULL_HW = (720, 1280)
+# Seeds of a drive's frames are kept apart from those of single frames.
+DRIVE = 1_000_003
+
+
+def render_frame(seed: int, index: int, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS) -> tuple[Frame, dict[str, str]]:  # fmt: skip
+    """The frame of (seed, index) and its BDD100K attributes."""
+    world = build(seed, index, size_hw)
+    frame = render(world.moment(0.0), tasks, np.random.default_rng((seed, index, 1)))
+    return frame, world.attributes
+
+
+class RenderedRoads:
+    """`count` frames, each a road of its own; labels for `tasks`."""
+
+    def __init__(self, count: int, seed: int = 0, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS) -> None:  # fmt: skip
+        for task in tasks:
+            if task not in TASKS:
+                raise unknown_name("task of rendered roads", task, TASKS)
+        self.count, self.seed, self.size_hw = count, seed, size_hw
+        self.tasks = tuple(tasks)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        frame, _ = render_frame(self.seed, index, self.size_hw, self.tasks)
+        return Sample(frame.image, frame.labels, f"rendered-{self.seed}-{index:06d}")
+
+
+def drive(seed: int, frames: int, fps: float = 10.0, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS) -> Iterator[Frame]:  # fmt: skip
+    """Consecutive frames of one drive; `found` carries boxes with track ids, -1 for fixtures."""
+    world = build(seed, DRIVE, size_hw, travel=frames / fps * 30.0)
+    at = 0.0
+    for number in range(frames):
+        yield render(world.moment(at), tasks, np.random.default_rng((seed, DRIVE, number)))
+        at = world.step(1 / fps, at)
+
+
+def write_drive_video(path: Path | str, seed: int, frames: int, fps: float = 10.0, size_hw: tuple[int, int] = (384, 640)) -> None:  # fmt: skip
+    """Writes a drive as MP4; the file is whole or absent."""
+    with replacing(Path(path)) as beside:
+        code = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(beside), code, fps, size_hw[::-1])
+        if not writer.isOpened():
+            raise UserError(f"{path}: this OpenCV cannot write MP4; use a path that ends in .mp4")
+        for frame in drive(seed, frames, fps, size_hw, tasks=()):
+            writer.write(frame.image)
+        writer.release()
+
+
+def _scalabel(name: str, frame: Frame, attributes: dict[str, str]) -> dict[str, object]:
+    labels = [
+        {
+            "id": f"{name[:-4]}-{number}",
+            "category": DETECTION[item.kind],
+            "attributes": {"occluded": item.occluded, "truncated": item.truncated},
+            "box2d": dict(zip(("x1", "y1", "x2", "y2"), item.box_xyxy, strict=True)),
+        }
+        for number, item in enumerate(frame.found)
+    ]
+    return {"name": name, "attributes": attributes, "timestamp": 10000, "labels": labels}
+
+
+def _write_png(path: Path, mask: np.ndarray) -> None:
+    done, data = cv2.imencode(".png", mask)
+    if not done:
+        raise UserError(f"{path}: the mask could not be encoded as PNG")
+    write_atomic(path, data.tobytes())
+
+
+def _write_split(folder: Path, split: str, count: int, seed: int, size_hw: tuple[int, int]) -> None:
+    masks = {
+        "drivable": "labels/drivable/masks",
+        "lane": "labels/lane/masks",
+        "semantic": "labels/sem_seg/masks",
+    }
+    frames = []
+    for index in range(count):
+        frame, attributes = render_frame(seed, index, size_hw, ("det", *masks))
+        stem = f"{seed:08x}-{index:08x}"
+        _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        write_atomic(folder / f"images/100k/{split}/{stem}.jpg", data.tobytes())
+        for task, place in masks.items():
+            label = frame.labels[task]
+            array = (
+                label.lane
+                if isinstance(label, LaneMask)
+                else label.mask
+                if isinstance(label, Mask)
+                else None
+            )
+            assert array is not None
+            _write_png(folder / place / split / f"{stem}.png", array)
+        frames.append(_scalabel(f"{stem}.jpg", frame, attributes))
+    write_atomic(folder / f"labels/det_20/det_{split}.json", json.dumps(frames))
+
+
+def write_bdd100k(folder: Path | str, count_train: int, count_val: int, seed: int = 0, size_hw: tuple[int, int] = FULL_HW) -> None:  # fmt: skip
+    """Writes rendered frames in BDD100K's layout: images, boxes, drivable, lane, semantic masks.
+
+    Train and val come from different seeds; the lane masks hold the official byte, 255 background.
+    """
+    _write_split(Path(folder), "train", count_train, seed, size_hw)
+    _write_split(Path(folder), "val", count_val, seed + 1, size_hw)

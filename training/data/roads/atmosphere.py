@@ -1,0 +1,97 @@
+"""Weather and time of day as numbers: lights, sky, fog, wetness."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Colour = np.ndarray
+
+
+@dataclass(frozen=True)
+class Atmosphere:
+    weather: str
+    timeofday: str
+    sun: np.ndarray  # unit vector towards the sun or moon, world
+    sun_colour: Colour
+    ambient: Colour
+    zenith: Colour
+    horizon: Colour
+    clouds: float  # cover 0..1
+    cloud_colour: Colour
+    fog: float  # extinction per metre
+    fog_colour: Colour
+    wet: float
+    snow: float
+    night: bool
+    lamps: bool  # street lamps, windows and head lamps are lit
+    cloud_shift: tuple[float, float]
+
+
+def _bgr(r: float, g: float, b: float) -> np.ndarray:
+    return np.array([b, g, r], np.float32)
+
+
+def atmosphere(rng: np.random.Generator, weather: str, timeofday: str) -> Atmosphere:
+    """Draws the rest at random to suit the two attributes."""
+    bearing = rng.uniform(-np.pi, np.pi)
+    height = {"daytime": rng.uniform(0.5, 1.25), "dawn/dusk": rng.uniform(0.06, 0.2), "night": 0.7}[
+        timeofday
+    ]
+    sun = np.array(
+        [np.sin(bearing) * np.cos(height), np.sin(height), np.cos(bearing) * np.cos(height)],
+        np.float32,
+    )
+    grey = {
+        "clear": 0.0,
+        "partly cloudy": 0.15,
+        "overcast": 0.85,
+        "rainy": 0.95,
+        "snowy": 0.9,
+        "foggy": 1.0,
+    }[weather]
+    clouds = {"clear": rng.uniform(0, 0.15), "partly cloudy": rng.uniform(0.4, 0.62)}.get(
+        weather, 1.0
+    )
+    if timeofday == "daytime":
+        zenith, horizon = _bgr(0.22, 0.45, 0.82), _bgr(0.68, 0.82, 0.95)
+        pale = _bgr(0.8, 0.82, 0.84) * rng.uniform(0.8, 1.12)
+        sun_colour, ambient = _bgr(1.0, 0.95, 0.82) * 0.72, _bgr(0.52, 0.57, 0.64)
+        ambient = ambient * (1 + 0.35 * grey)
+        cloud_colour = _bgr(0.97, 0.97, 0.98) * (1 - 0.1 * grey)
+    elif timeofday == "dawn/dusk":
+        warm = rng.uniform(0, 1)
+        zenith = _bgr(0.16, 0.26, 0.46) * rng.uniform(0.6, 1.1)
+        horizon = _bgr(0.95, 0.55 + 0.2 * warm, 0.35 + 0.3 * warm) * rng.uniform(0.65, 1.0)
+        pale = _bgr(0.42, 0.43, 0.5) * rng.uniform(0.7, 1.1)
+        sun_colour, ambient = (
+            _bgr(1.0, 0.6, 0.35) * 0.38,
+            _bgr(0.27, 0.27, 0.33) * rng.uniform(0.75, 1.25),
+        )
+        cloud_colour = _bgr(0.62, 0.45, 0.45) * (1 - 0.2 * grey)
+    else:
+        glow = rng.uniform(0.4, 1.2)
+        zenith, horizon = _bgr(0.015, 0.02, 0.035), _bgr(0.07, 0.06, 0.06) * glow
+        pale = _bgr(0.06, 0.055, 0.06) * glow
+        sun_colour, ambient = (
+            _bgr(0.02, 0.02, 0.03),
+            _bgr(0.07, 0.065, 0.075) * rng.uniform(0.5, 1.5),
+        )
+        cloud_colour = _bgr(0.05, 0.045, 0.05)
+    mix = grey if grey > 0.5 else 0.0
+    zenith, horizon = zenith * (1 - mix) + pale * 0.85 * mix, horizon * (1 - mix) + pale * mix
+    fog = {
+        "foggy": rng.uniform(0.012, 0.035),
+        "rainy": rng.uniform(0.002, 0.007),
+        "snowy": rng.uniform(0.003, 0.012),
+    }
+    night = timeofday == "night"
+    return Atmosphere(
+        weather, timeofday, sun, (sun_colour * (1 - grey)).astype(np.float32), ambient.astype(np.float32),
+        zenith.astype(np.float32), horizon.astype(np.float32), clouds, cloud_colour.astype(np.float32),
+        fog.get(weather, rng.uniform(0.0003, 0.0016)), (horizon * 0.96).astype(np.float32),
+        wet=rng.uniform(0.5, 1.0) if weather == "rainy" else 0.0,
+        snow=rng.uniform(0.3, 1.0) if weather == "snowy" else 0.0,
+        night=night,
+        lamps=night or (timeofday == "dawn/dusk" and rng.random() < 0.75),
+        cloud_shift=(rng.uniform(0, 512), rng.uniform(0, 512)),
+    )  # fmt: skip

@@ -1,0 +1,99 @@
+"""The pinhole camera and the curved, sloping ground it stands on.
+
+World frame: x right, y up, z forward, metres; the camera is at (0, height, 0). Things are placed
+by road coordinates (s ahead, t to the right); `Curve` bends and lifts those into the world.
+Camera frame: x right, y down, z forward. Depth is z of the camera frame.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+NEAR = 0.3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Ground surface x = t + yaw*z + bend*z²/2, y = lift*z²/2; the camera stands at z = 0."""
+
+    yaw: float = 0.0
+    bend: float = 0.0
+    lift: float = 0.0
+
+    def shift(self, z: np.ndarray) -> np.ndarray:
+        return (self.yaw + 0.5 * self.bend * z) * z
+
+    def place(self, s: np.ndarray, t: np.ndarray, above: np.ndarray | float = 0.0) -> np.ndarray:
+        """World points (N, 3) of road coordinates."""
+        s = np.asarray(s, np.float32)
+        x = t + self.shift(s)
+        y = 0.5 * self.lift * s * s + above
+        return np.stack(np.broadcast_arrays(x, y, s), axis=-1).astype(np.float32)
+
+    def heading(self, s: float) -> float:
+        """Angle of the road at s, positive to the right."""
+        return float(np.arctan(self.yaw + self.bend * s))
+
+    def sight(self, height: float) -> float:
+        """How far the ground can be seen: the crest, or 260 m."""
+        crest = np.sqrt(2 * height / -self.lift) if self.lift < 0 else np.inf
+        return float(min(260.0, 0.97 * crest))
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole with pitch (positive looks down) and roll, `height` metres over the ground."""
+
+    size_hw: tuple[int, int]
+    focal: float
+    centre_xy: tuple[float, float]
+    height: float
+    pitch: float = 0.0
+    roll: float = 0.0
+
+    @cached_property
+    def rotation(self) -> np.ndarray:
+        """(3, 3) camera frame -> world frame."""
+        cp, sp = np.cos(self.pitch), np.sin(self.pitch)
+        cr, sr = np.cos(self.roll), np.sin(self.roll)
+        roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        pitch = np.array([[1, 0, 0], [0, -cp, -sp], [0, -sp, cp]])
+        return (pitch @ roll).astype(np.float32)
+
+    @cached_property
+    def rays(self) -> np.ndarray:
+        """(3, H, W) world direction per pixel, scaled so that depth is the multiplier."""
+        h, w = self.size_hw
+        x = (np.arange(w, dtype=np.float32) - self.centre_xy[0]) / self.focal
+        y = (np.arange(h, dtype=np.float32) - self.centre_xy[1]) / self.focal
+        r = self.rotation
+        return r[:, 0, None, None] * x + r[:, 1, None, None] * y[:, None] + r[:, 2, None, None]
+
+    def to_camera(self, world: np.ndarray) -> np.ndarray:
+        """(N, 3) world -> (N, 3) camera frame."""
+        return (world - np.array([0, self.height, 0], np.float32)) @ self.rotation
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) camera-frame points in front of the camera -> (N, 2) pixels."""
+        scale = self.focal / np.maximum(points[:, 2:], NEAR * 0.5)
+        return points[:, :2] * scale + np.asarray(self.centre_xy, np.float32)
+
+    def project(self, world: np.ndarray) -> np.ndarray:
+        """(N, 3) world -> (N, 2) pixels; points behind are pushed to just before the lens."""
+        return self.pixels(self.to_camera(world))
+
+    def horizon(self) -> float:
+        """Row of the horizon at the middle column."""
+        return float(self.centre_xy[1] - self.focal * np.tan(self.pitch))
+
+    def ground_depth(self, curve: Curve, above: np.ndarray | float = 0.0) -> np.ndarray:
+        """(H, W) depth of the ground raised by `above`; inf where a ray never meets it."""
+        _, up, ahead = self.rays
+        height = self.height - above
+        b = -up
+        square = b * b + 2 * curve.lift * ahead * ahead * height
+        below = b + np.sqrt(np.maximum(square, 0))
+        hit = (square >= 0) & (below > 1e-5)
+        depth = np.where(hit, 2 * height / np.maximum(below, 1e-5), np.inf)
+        return depth.astype(np.float32)

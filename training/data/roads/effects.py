@@ -1,0 +1,186 @@
+"""What stands between the scene and the file: rain, snow, windscreen, bonnet, lens, sensor."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.data.roads import textures
+from training.data.roads.atmosphere import Atmosphere
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One dash-cam and its car; the same for a whole drive."""
+
+    gain: float
+    gamma: float
+    balance: tuple[float, float, float]
+    noise: float
+    blur: float
+    vignette: float
+    bonnet: float  # its height as a share of the frame's, 0 = not in view
+    bonnet_shape: tuple[float, float]  # bulge, skew
+    bonnet_colour: tuple[float, float, float]
+    reflection: float
+    dirt: float
+    jpeg: int  # quality, 0 = none
+
+
+def sensor(rng: np.random.Generator, night: bool) -> Sensor:
+    low = rng.random() < 0.55
+    return Sensor(
+        gain=float(rng.uniform(0.8, 1.2)),
+        gamma=float(rng.uniform(0.85, 1.12)),
+        balance=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),  # type: ignore[arg-type]
+        noise=float(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
+        blur=float(rng.choice([0.0, 0.5, 0.7, 1.0], p=[0.35, 0.3, 0.25, 0.1])),
+        vignette=float(rng.uniform(0, 0.3)),
+        bonnet=float(rng.uniform(0.03, 0.2)) if low else 0.0,
+        bonnet_shape=(float(rng.uniform(0.01, 0.08)), float(rng.uniform(-0.02, 0.02))),
+        bonnet_colour=tuple(float(v) for v in rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)),  # type: ignore[arg-type]
+        reflection=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
+        dirt=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
+        jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
+    )
+
+
+def bonnet_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: where the own car hides the road."""
+    h, w = size_hw
+    out = np.zeros(size_hw, np.uint8)
+    if device.bonnet > 0:
+        x = np.linspace(-1, 1, 41)
+        bulge, skew = device.bonnet_shape
+        y = 1 - device.bonnet - bulge * (1 - np.abs(x) ** 2.4) + skew * x + bulge
+        outline = np.stack([(x + 1) / 2 * w, y * h], 1)
+        outline = np.concatenate([outline, [[w, h + 2], [0, h + 2]]])
+        cv2.fillPoly(out, [np.round(outline).astype(np.int32)], 1)
+    return out.astype(bool)
+
+
+def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarray) -> None:
+    """Paints the bonnet or dashboard with the scene's faint mirror image in it."""
+    if not mask.any():
+        return
+    h = image.shape[0]
+    top = int(np.argmax(mask.any(1)))
+    rows = h - top
+    mirror = cv2.blur(image[max(0, top - rows) : top][::-1], (9, 5))
+    if len(mirror) < rows:
+        mirror = np.pad(mirror, ((0, rows - len(mirror)), (0, 0), (0, 0)), mode="edge")
+    body = np.array(device.bonnet_colour, np.float32) * (light + 0.02)
+    ramp = np.linspace(1.25, 0.55, rows, dtype=np.float32)[:, None, None]
+    paint = body * ramp + mirror * 0.22
+    image[top:] = np.where(mask[top:, :, None], paint, image[top:])
+
+
+def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere) -> np.ndarray:
+    """(H, W) brightness of falling rain or snow."""
+    h, w = size_hw
+    out = np.zeros(size_hw, np.uint8)
+    scale = h / 384
+    if air.wet:
+        for _ in range(int(90 * air.wet)):
+            x, y = rng.uniform(0, w), rng.uniform(-20, h)
+            length, lean = rng.uniform(6, 22) * scale, rng.uniform(-0.12, 0.12)
+            cv2.line(
+                out,
+                (int(x), int(y)),
+                (int(x + lean * length), int(y + length)),
+                int(rng.uniform(20, 60)),
+                1,
+                cv2.LINE_AA,
+            )
+    else:
+        for _ in range(int(220 * air.snow)):
+            x, y, r = rng.uniform(0, w), rng.uniform(0, h), rng.exponential(0.7) * scale
+            cv2.circle(
+                out,
+                (int(x * 16), int(y * 16)),
+                int((0.6 * scale + r) * 16),
+                int(rng.uniform(40, 150)),
+                -1,
+                cv2.LINE_AA,
+                4,
+            )
+        out = cv2.blur(out, (2, 3))
+    return out
+
+
+def _drops(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Water drops on the windscreen: each shows the scene upside down and blurred."""
+    h, w = image.shape[:2]
+    for _ in range(int(rng.integers(0, 22))):
+        r = int(rng.uniform(2, 7) * h / 384) + 1
+        x, y = int(rng.uniform(r, w - r)), int(rng.uniform(r, h - r))
+        part = image[y - r : y + r, x - r : x + r]
+        if part.shape[:2] != (2 * r, 2 * r):
+            continue
+        yy, xx = np.mgrid[-r:r, -r:r] + 0.5
+        inside = np.clip(1.2 - (xx * xx + yy * yy) / (r * r), 0, 1)[..., None] * 0.75
+        part += (cv2.blur(part[::-1], (3, 3)) * 1.05 - part) * inside.astype(np.float32)
+
+
+def _smooth_edges(image: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Softens the stairs where one face borders another."""
+    edge = np.zeros(face.shape, np.uint8)
+    across = face[:, 1:] != face[:, :-1]
+    along = face[1:] != face[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= along
+    edge[:-1] |= along
+    soft = cv2.GaussianBlur(image, (3, 3), 0.75)
+    cv2.copyTo(soft, edge, image)
+    return image
+
+
+def develop(image: np.ndarray, face: np.ndarray, mask: np.ndarray, device: Sensor, air: Atmosphere,
+            rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+    """float32 scene -> the uint8 BGR frame a dash-cam would have stored."""
+    h, w = image.shape[:2]
+    image = _smooth_edges(np.ascontiguousarray(image), face)
+    _bonnet(image, mask, device, air.ambient + 0.4 * air.sun_colour)
+    if air.wet or air.snow:
+        image += _streaks((h, w), rng, air)[..., None] * np.float32(
+            (0.1 if air.night else 0.35) / 100
+        )
+    if air.wet:
+        _drops(image, rng)
+    if device.reflection:
+        y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
+        ghost = cv2.resize(textures.noise(53)[y : y + 48, x : x + 80], (w, h))
+        ramp = np.linspace(0, 1, h, dtype=np.float32)[:, None]
+        image += (ghost * ramp * device.reflection)[..., None] * (air.ambient + 0.02)
+    if device.dirt:
+        veil = cv2.resize(textures.noise(54)[:128, :200], (w, h)) ** 2
+        image += (veil * device.dirt)[..., None] * (air.horizon * 0.5)
+    if device.vignette:
+        y, x = (
+            np.linspace(-1, 1, h, dtype=np.float32)[:, None],
+            np.linspace(-1, 1, w, dtype=np.float32),
+        )
+        image *= (1 - device.vignette * (0.6 * x * x + 0.4 * y * y))[..., None]
+    if device.blur:
+        image = cv2.GaussianBlur(image, (0, 0), device.blur * h / 384)
+    y, x = int(rng.integers(0, 1024 - min(h, 1023))), int(rng.integers(0, 1536 - min(w, 1535)))
+    grain = textures.grain()[y : y + h, x : x + w]
+    image += grain * np.float32(device.noise)
+    return _store(image, device)
+
+
+def _store(image: np.ndarray, device: Sensor) -> np.ndarray:
+    """Exposure, white balance, the camera's curve with a soft shoulder, 8 bits, JPEG."""
+    level = np.arange(0, 1024, dtype=np.float32) / 255
+    coarse = np.clip(image * 255 + 0.5, 0, 1023).astype(np.uint16)
+    tables = []
+    for balance in device.balance:
+        value = level * device.gain * balance
+        value = np.where(value > 0.75, 0.75 + 0.25 * (1 - np.exp(-(value - 0.75) / 0.25)), value)
+        tables.append(np.clip(255 * value**device.gamma, 0, 255).astype(np.uint8))
+    out = np.stack([tables[c].take(coarse[..., c]) for c in range(3)], axis=-1)
+    if device.jpeg:
+        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, device.jpeg])
+        out = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return out

@@ -1,0 +1,160 @@
+"""One frame of a world: paints it, colours it, reads its labels."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from training.data.labels import Label
+from training.data.roads import effects, gbuffer, shade, truth
+from training.data.roads.atmosphere import Atmosphere
+from training.data.roads.camera import Camera, Curve
+from training.data.roads.effects import Sensor
+from training.data.roads.ground import (
+    GROUND_FACES,
+    RAISED,
+    SHIFT,
+    Marker,
+    View,
+    curbs,
+    drivable,
+    fixed,
+    surfaces,
+)
+from training.data.roads.layout import Lane, Road
+from training.data.roads.mesh import Thing
+
+
+@dataclass
+class Moment:
+    """All that a frame is drawn from."""
+
+    road: Road
+    things: list[Thing]
+    air: Atmosphere
+    device: Sensor
+    view: View
+    attributes: dict[str, str]
+    tone: float = 1.0
+    indoor: bool = False
+
+
+@dataclass
+class Frame:
+    """The picture, its labels by task, and its objects with their track ids."""
+
+    image: np.ndarray
+    labels: dict[str, Label]
+    found: list[truth.Found] = field(default_factory=list)
+
+
+def _shadows(moment: Moment, things: list[Thing]) -> np.ndarray:
+    """(H, W) uint8: contact shadows of everything, cast shadows when there is sun."""
+    view, sun = moment.view, moment.air.sun
+    h, w = view.camera.size_hw
+    out = np.zeros((h // 2, w // 2), np.uint8)
+    sunny = moment.air.sun_colour.max() > 0.05 and not moment.indoor
+    reach = -sun / max(float(sun[1]), 0.25) if sunny else np.zeros(3)
+    for thing in things:
+        if (
+            thing.shadow is None
+            or thing.s - view.s > 110
+            or thing.s + thing.shadow[0] - view.s < 1.5
+        ):
+            continue
+        length, width, height = thing.shadow
+        turn = thing.yaw or 0.0
+        local = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * (width / 2, length / 2)
+        c, s = np.cos(turn), np.sin(turn)
+        t = thing.t + local[:, 0] * c + local[:, 1] * s
+        along = thing.s + local[:, 1] * c - local[:, 0] * s
+        if sunny and height > 0:
+            t = np.concatenate([t, t + reach[0] * height])
+            along = np.concatenate([along, along + reach[2] * height])
+        outline = view.project(along, t) / 2
+        hull = cv2.convexHull(outline.astype(np.float32))[:, 0]
+        cv2.fillPoly(out, [fixed(hull)], 235, cv2.LINE_8, SHIFT)
+    out = cv2.blur(out, (5, 3))
+    return cv2.resize(out, (w, h), interpolation=cv2.INTER_LINEAR)
+
+
+def _stops(lanes: list[Lane], things: list[Thing], view: View) -> list[float]:
+    """Where each lane is blocked by what stands in it; s of the drive."""
+    out = []
+    for lane in lanes:
+        stop = view.s + view.sight
+        for thing in things:
+            if not thing.blocks or thing.shadow is None or thing.s < view.s + 1:
+                continue
+            length, width, _ = thing.shadow
+            if abs(np.sin(thing.yaw or 0)) > 0.7:
+                length, width = width, length
+            if thing.t + width / 2 > lane.left + 0.3 and thing.t - width / 2 < lane.right - 0.3:
+                stop = min(stop, thing.s - length / 2)
+        out.append(stop)
+    return out
+
+
+def _depth(painted: gbuffer.Painted, view: View, flat: np.ndarray) -> np.ndarray:
+    """(H, W) metres along the optical axis, inf in the sky."""
+    face = painted.face
+    inverse = gbuffer.inverse_depth(painted, view.camera)
+    depth = 1 / np.maximum(inverse, 1e-6)
+    ground = face < GROUND_FACES
+    depth = np.where(ground, flat, depth)
+    raised = np.isin(face, list(RAISED)) if (face == 3).any() or (face == 5).any() else None
+    if raised is not None:
+        above = next(iter(RAISED.values()))
+        depth = np.where(raised, view.camera.ground_depth(view.curve, above), depth)
+    return np.where(face == 0, np.inf, depth).astype(np.float32)
+
+
+def _lamps(things: list[Thing], view: View) -> np.ndarray:
+    lit = [t for t in things if t.lamp and -5 < t.s - view.s < 120]
+    s = np.array([t.s for t in lit], np.float32) - view.s
+    t = np.array([t.t for t in lit], np.float32) - view.t
+    return (
+        np.stack([t + view.curve.shift(s), s, [x.lamp for x in lit]], 1)
+        if lit
+        else np.zeros((0, 3))
+    )
+
+
+def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> Frame:
+    """Draws the frame; labels only for `tasks`."""
+    view, road, air = moment.view, moment.road, moment.air
+    camera = view.camera
+    flat = camera.ground_depth(view.curve)
+    marker = Marker(view, road)
+    marker.everything()
+    things = gbuffer.visible(moment.things, view)
+    kerbs = curbs(view, road)
+    polys = gbuffer.polygons(things, kerbs, view)
+    rows = shade.ground_rows(road.beyond, air, moment.tone)
+    painted = gbuffer.paint(surfaces(view, road, flat), things, polys, camera, rows)
+    depth = _depth(painted, view, flat)
+    shadow = _shadows(moment, things)
+    lamps = _lamps(things, view)
+    lit, glow = shade.shade(painted, view, air, depth, marker.marks, shadow, lamps, moment.indoor)
+    scene = shade.compose(lit, glow, painted, view, air, depth)
+    hidden = effects.bonnet_mask(moment.device, camera.size_hw)
+    image = effects.develop(scene, painted.face, hidden, moment.device, air, rng)
+    found = truth.objects(painted, hidden)
+    make = {
+        "det": lambda: truth.boxes(found, camera.size_hw),
+        "drivable": lambda: truth.drivable(
+            drivable(view, road.lanes, _stops(road.lanes, things, view)), painted, hidden
+        ),
+        "lane": lambda: truth.lane(marker.lane, painted, len(kerbs), hidden),
+        "scene": lambda: truth.scene(moment.attributes),
+        "semantic": lambda: truth.semantic(painted, hidden),
+        "depth": lambda: truth.depth(depth, painted, hidden),
+        "normals": lambda: truth.normals(
+            painted, camera, view.curve, depth * camera.rays[2], hidden
+        ),
+    }
+    return Frame(image, {task: make[task]() for task in tasks}, found)
+
+
+__all__ = ["Camera", "Curve", "Frame", "Moment", "render"]

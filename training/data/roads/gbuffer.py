@@ -1,0 +1,242 @@
+"""Paints things over the ground, far to near, as face numbers; all else follows from the faces.
+
+A face is a plane, so 1/depth is affine in the pixel: three numbers a face give exact depth.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.data.roads.camera import NEAR, Camera
+from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, View
+from training.data.roads.mesh import CLASS, Thing
+from training.data.roads.textures import TILES
+
+CULL_BEHIND = -2.0
+
+
+@dataclass
+class Faces:
+    """A table of F faces in world space; the first GROUND_FACES rows belong to the ground."""
+
+    normals: np.ndarray  # (F, 3) world
+    distance: np.ndarray  # (F,) normal · (vertex - camera)
+    colours: np.ndarray  # (F, 3)
+    glow: np.ndarray  # (F, 3)
+    classes: np.ndarray  # (F,) semantic class
+    objects: np.ndarray  # (F,) row in the frame's list of objects, -1 = none
+    tiles: np.ndarray  # (F,)
+    origins: np.ndarray  # (F, 3) where its texture hangs
+
+
+@dataclass
+class Seen:
+    """A detectable object of the frame."""
+
+    kind: int
+    track: int
+    first_face: int
+    last_face: int
+    extent: np.ndarray  # x1 y1 x2 y2 of its whole projection, inside the frame or not
+    alone: int = 0  # pixels it would show if nothing stood before it
+
+
+@dataclass
+class Painted:
+    face: np.ndarray  # (H, W) int32
+    faces: Faces
+    seen: list[Seen]
+
+
+def _positions(things: list[Thing], view: View) -> tuple[np.ndarray, np.ndarray]:
+    s = np.array([t.s for t in things], np.float32) - view.s
+    t = np.array([t.t for t in things], np.float32) - view.t
+    above = np.array([t.above for t in things], np.float32)
+    return view.curve.place(s, t, above), s
+
+
+def _turns(things: list[Thing], positions: np.ndarray, view: View) -> np.ndarray:
+    heading = np.arctan(view.curve.yaw + view.curve.bend * positions[:, 2])
+    facing = np.arctan2(positions[:, 0], positions[:, 2])
+    free = np.array([t.yaw is None for t in things])
+    own = np.array([t.yaw or 0.0 for t in things], np.float32)
+    return np.where(free, facing, heading + own)
+
+
+def visible(things: list[Thing], view: View) -> list[Thing]:
+    """Those in range, farthest first; a long thing counts as far as its farther end."""
+    near = [
+        t for t in things
+        if t.s - view.s + max(t.reach, 8.0) > CULL_BEHIND and t.s - view.s < view.sight
+    ]  # fmt: skip
+    return sorted(near, key=lambda t: -(t.s + t.reach))
+
+
+def _rotate(points: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    c, s = np.cos(turn), np.sin(turn)
+    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    return np.stack([x * c + z * s, y, z * c - x * s], axis=1).astype(np.float32)
+
+
+@dataclass
+class Polygons:
+    """Faces with their vertices, before painting."""
+
+    vertices: np.ndarray  # (N, 3) world
+    counts: np.ndarray  # (F,)
+    faces: Faces
+    slots: np.ndarray  # (F,)
+    owner: np.ndarray  # (F,) index of the thing, -1 = none
+
+
+def polygons(things: list[Thing], kerbs: np.ndarray, view: View) -> Polygons:
+    """Everything but the ground as world polygons: kerbs first, then things in their order."""
+    camera_at = np.array([0, view.camera.height, 0], np.float32)
+    kerb_normal = np.cross(kerbs[:, 1] - kerbs[:, 0], kerbs[:, 2] - kerbs[:, 0])
+    kerb_normal /= np.linalg.norm(kerb_normal, axis=1, keepdims=True) + 1e-9
+    facing = ((kerbs[:, 0] - camera_at) * kerb_normal).sum(1)
+    kerb_normal *= -np.sign(facing)[:, None]
+    count = len(kerbs)
+    meshes = [t.mesh for t in things]
+    positions, _ = _positions(things, view)
+    turns = _turns(things, positions, view)
+    scales = np.array([t.scale for t in things], np.float32)
+    per_vertex = np.repeat(np.arange(len(things)), [len(m.vertices) for m in meshes])
+    per_face = np.repeat(np.arange(len(things)), [len(m.counts) for m in meshes])
+    local = np.concatenate([m.vertices for m in meshes]) * scales[per_vertex]
+    vertices = _rotate(local, turns[per_vertex]) + positions[per_vertex]
+    normals = np.concatenate([m.normals for m in meshes]) / scales[per_face]
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = _rotate(normals, turns[per_face])
+    colours = np.concatenate([m.colours for m in meshes])
+    paints = np.array([t.paint for t in things], np.float32)
+    colours = np.where(colours < 0, paints[per_face], colours)
+    counts = np.concatenate([np.full(count, 4), *[m.counts for m in meshes]])
+    firsts = np.cumsum(counts) - counts
+    vertices = np.concatenate([kerbs.reshape(-1, 3), vertices])
+    normals = np.concatenate([kerb_normal, normals])
+    origins = np.concatenate([kerbs[:, 0], positions[per_face]])
+    faces = Faces(
+        normals,
+        ((vertices[firsts] - camera_at) * normals).sum(1),
+        np.concatenate([np.full((count, 3), (0.5, 0.51, 0.52), np.float32), colours]),
+        np.concatenate([np.zeros((count, 3), np.float32), *[m.glow for m in meshes]]),
+        np.concatenate([np.full(count, CLASS["sidewalk"], np.uint8), *[m.classes for m in meshes]]),
+        np.full(len(counts), -1, np.int32),
+        np.concatenate([np.full(count, TILES["paving"]), *[m.tiles for m in meshes]]),
+        origins,
+    )
+    slots = np.concatenate([np.full(count, -1), *[m.slots for m in meshes]])
+    owner = np.concatenate([np.full(count, -1), per_face])
+    return Polygons(vertices, counts, faces, slots, owner)
+
+
+def _clip_near(points: np.ndarray) -> np.ndarray:
+    """Camera-frame polygon cut at the near plane."""
+    out = []
+    for a, b in zip(points, np.roll(points, -1, axis=0), strict=True):
+        if a[2] >= NEAR:
+            out.append(a)
+        if (a[2] >= NEAR) != (b[2] >= NEAR):
+            out.append(a + (b - a) * (NEAR - a[2]) / (b[2] - a[2]))
+    return np.array(out, np.float32).reshape(-1, 3)
+
+
+def _ground_rows(polys: Faces, ground_colours: np.ndarray, ground_tiles: np.ndarray, ground_classes: np.ndarray) -> Faces:  # fmt: skip
+    zeros = np.zeros((GROUND_FACES, 3), np.float32)
+    up = zeros + np.array([0, 1, 0], np.float32)
+    return Faces(
+        np.concatenate([up, polys.normals]),
+        np.concatenate([np.full(GROUND_FACES, -1.0, np.float32), polys.distance]),
+        np.concatenate([ground_colours, polys.colours]).astype(np.float32),
+        np.concatenate([zeros, polys.glow]),
+        np.concatenate([ground_classes, polys.classes]),
+        np.concatenate([np.full(GROUND_FACES, -1, np.int32), polys.objects]),
+        np.concatenate([ground_tiles, polys.tiles]),
+        np.concatenate([zeros, polys.origins]),
+    )
+
+
+def paint(face: np.ndarray, things: list[Thing], polys: Polygons, camera: Camera,
+          ground: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Painted:  # fmt: skip
+    """Paints the polygons over `face` in place; returns the table and the objects."""
+    height, width = face.shape
+    points = camera.to_camera(polys.vertices)
+    firsts = np.cumsum(polys.counts) - polys.counts
+    low = np.minimum.reduceat(points[:, 2], firsts)
+    high = np.maximum.reduceat(points[:, 2], firsts)
+    pixels = np.clip(camera.pixels(points), -FAR_PIXELS, FAR_PIXELS)
+    fixed = np.round(pixels * (1 << SHIFT)).astype(np.int32)
+    x1, y1 = np.minimum.reduceat(pixels, firsts).T
+    x2, y2 = np.maximum.reduceat(pixels, firsts).T
+    inside = (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height)
+    cut = low < NEAR
+    facing = polys.faces.distance < 0
+    draw = facing & (high > NEAR) & (inside | cut)
+    faces = _ground_rows(polys.faces, *ground)
+    seen: list[Seen] = []
+    order = np.flatnonzero(draw)
+    owners, slots = polys.owner[order], polys.slots[order]
+    current = (-1, -1)
+    for index, owner, slot in zip(order.tolist(), owners.tolist(), slots.tolist(), strict=True):
+        first, count = int(firsts[index]), int(polys.counts[index])
+        if cut[index]:
+            kept = _clip_near(points[first : first + count])
+            if len(kept) < 3:
+                continue
+            outline = np.round(
+                np.clip(camera.pixels(kept), -FAR_PIXELS, FAR_PIXELS) * (1 << SHIFT)
+            ).astype(np.int32)
+        else:
+            outline = fixed[first : first + count]
+        if slot >= 0:
+            if current != (owner, slot):
+                current = (owner, slot)
+                thing = things[owner]
+                track = thing.tracks[slot] if thing.tracks else -1
+                extent = np.array([x1[index], y1[index], x2[index], y2[index]])
+                seen.append(Seen(thing.kinds[slot], track, index + GROUND_FACES, 0, extent))
+            last = seen[-1]
+            last.last_face = index + GROUND_FACES
+            last.extent[:2] = np.minimum(last.extent[:2], (x1[index], y1[index]))
+            last.extent[2:] = np.maximum(last.extent[2:], (x2[index], y2[index]))
+            faces.objects[index + GROUND_FACES] = len(seen) - 1
+        cv2.fillPoly(face, [outline], index + GROUND_FACES, cv2.LINE_8, SHIFT)
+        if slot >= 0 and _last_of(order, owners, slots, index, owner, slot, polys):
+            seen[-1].alone = _count(face, seen[-1])
+    return Painted(face, faces, seen)
+
+
+def _last_of(order: np.ndarray, owners: np.ndarray, slots: np.ndarray, index: int, owner: int, slot: int, polys: Polygons) -> bool:  # fmt: skip
+    """Whether no later face belongs to the same object."""
+    at = int(np.searchsorted(order, index)) + 1
+    return at >= len(order) or owners[at] != owner or slots[at] != slot
+
+
+def _count(face: np.ndarray, seen: Seen) -> int:
+    x1, y1, x2, y2 = box_of(seen.extent, face.shape)
+    part = face[y1:y2, x1:x2]
+    return int(np.count_nonzero((part >= seen.first_face) & (part <= seen.last_face)))
+
+
+def box_of(extent: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Pixel range of an extent, cut to the frame."""
+    height, width = shape[:2]
+    x1, y1 = max(int(extent[0]) - 1, 0), max(int(extent[1]) - 1, 0)
+    x2, y2 = min(int(extent[2]) + 3, width), min(int(extent[3]) + 3, height)
+    return x1, y1, max(x1, x2), max(y1, y2)
+
+
+def inverse_depth(painted: Painted, camera: Camera) -> np.ndarray:
+    """(H, W) 1/depth of every face's plane; wrong on ground rows, which are not planes."""
+    faces = painted.faces
+    plane = (faces.normals @ camera.rotation) / np.where(
+        np.abs(faces.distance) < 1e-6, 1e-6, faces.distance
+    )[:, None]  # (F, 3) in camera axes
+    plane = plane.astype(np.float32)
+    h, w = camera.size_hw
+    x = (np.arange(w, dtype=np.float32) - camera.centre_xy[0]) / camera.focal
+    y = ((np.arange(h, dtype=np.float32) - camera.centre_xy[1]) / camera.focal)[:, None]
+    take = painted.face
+    return plane[:, 0].take(take) * x + plane[:, 1].take(take) * y + plane[:, 2].take(take)

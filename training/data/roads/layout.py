@@ -1,0 +1,104 @@
+"""The road as strips and lines: what lies where across it, and what crosses it."""
+
+from dataclasses import dataclass, field
+
+from perception.classes import LANE_CATEGORIES
+
+CATEGORY = {name: index for index, name in enumerate(LANE_CATEGORIES)}
+WHITE = (0.86, 0.86, 0.86)
+YELLOW = (0.2, 0.62, 0.85)
+CURB_HEIGHT = 0.14
+
+
+def lane_byte(category: str, dashed: bool = False, vertical: bool = False) -> int:
+    """The official byte of a marking."""
+    return CATEGORY[category] | (16 if dashed else 0) | (32 if vertical else 0)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A strip of carriageway; kind is direct, alternative, opposite, parking or shoulder."""
+
+    left: float
+    right: float
+    kind: str
+
+    @property
+    def centre(self) -> float:
+        return (self.left + self.right) / 2
+
+
+@dataclass(frozen=True)
+class Line:
+    """A marking along the road; a double one has a gap of its own width between two stripes."""
+
+    t: float
+    category: str
+    dashed: bool = False
+    width: float = 0.13
+    colour: tuple[float, float, float] = WHITE
+    period: tuple[float, float] = (3.0, 9.0)  # paint, gap
+
+    @property
+    def double(self) -> bool:
+        return self.category.startswith("double")
+
+    @property
+    def half(self) -> float:
+        """Half the width over all."""
+        return self.width * (1.5 if self.double else 0.5)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where another street crosses, or only people do (width 0)."""
+
+    s: float
+    width: float
+    zebra: str  # "bars", "lines" or "" for none
+    stop: bool
+    far_zebra: bool = False
+
+
+@dataclass
+class Road:
+    """Everything flat. Metres; t = 0 is the middle of the ego lane."""
+
+    scene: str
+    lanes: list[Lane]
+    lines: list[Line]
+    curbs: tuple[bool, bool]
+    walk: float  # width of the sidewalks, 0 = none
+    beyond: str  # ground past the sidewalk: grass, paving or lot
+    crossings: list[Crossing] = field(default_factory=list)
+    # Painted bays of a car park: (s, t near, t far).
+    bays: list[tuple[float, float, float]] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        return self.lanes[0].left
+
+    @property
+    def right(self) -> float:
+        return self.lanes[-1].right
+
+    def spans(self, start: float, end: float) -> list[tuple[float, float]]:
+        """The parts of start..end that no crossing interrupts."""
+        out = []
+        for crossing in sorted(self.crossings, key=lambda c: c.s):
+            first, last = self.gap(crossing)
+            if last <= start or first >= end:
+                continue
+            if first > start:
+                out.append((start, first))
+            start = max(start, last)
+        if start < end:
+            out.append((start, end))
+        return out
+
+    @staticmethod
+    def gap(crossing: Crossing) -> tuple[float, float]:
+        """Where a crossing interrupts the lines along the road."""
+        before = 4.6 if crossing.zebra else 0.5
+        after = 4.6 if crossing.far_zebra else 0.5
+        return crossing.s - before, crossing.s + crossing.width + after

@@ -1,0 +1,194 @@
+"""Draws the plan of a road for each kind of scene."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from training.data.roads.layout import WHITE, YELLOW, Crossing, Lane, Line, Road
+
+WORN = ((0.5, 0.5, 0.52), (0.1, 0.4, 0.8), (0.6, 0.35, 0.15))
+Rng = np.random.Generator
+
+
+def _between(rng: Rng, t: float, highway: bool) -> Line:
+    """A line between two lanes of one direction."""
+    pick = rng.random()
+    period = (3.0, 9.0) if highway else (float(rng.uniform(2.0, 3.2)), float(rng.uniform(3.5, 9.0)))
+    width = float(rng.uniform(0.1, 0.17))
+    if pick < 0.8:
+        return Line(t, "single white", True, width, WHITE, period)
+    if pick < 0.88:
+        return Line(t, "single white", False, width)
+    if pick < 0.94:
+        return Line(t, "double white", bool(rng.random() < 0.3), width)
+    colour = WORN[rng.integers(3)]
+    return Line(t, "single other", bool(rng.random() < 0.5), width, colour)
+
+
+def _middle(rng: Rng, t: float) -> list[Line]:
+    """The line between opposite directions; sometimes none."""
+    pick = rng.random()
+    width = float(rng.uniform(0.1, 0.15))
+    if pick < 0.58:
+        return [Line(t, "double yellow", False, width, YELLOW)]
+    if pick < 0.72:
+        return [Line(t, "single yellow", True, width, YELLOW, (3.0, 7.0))]
+    if pick < 0.82:
+        return [Line(t, "single yellow", False, width, YELLOW)]
+    if pick < 0.88:
+        return [Line(t, "double other", False, width, WORN[rng.integers(3)])]
+    if pick < 0.94:
+        return [Line(t, "double yellow", True, width, YELLOW)]
+    return []
+
+
+def _forward(rng: Rng, most: int, width: float) -> tuple[list[Lane], int]:
+    """Lanes of our direction from left to right, around t = 0, and which one is ours."""
+    count = int(rng.integers(1, most + 1))
+    own = int(rng.integers(0, count))
+    left = [(i - own - 0.5) * width for i in range(count + 1)]
+    kinds = ["direct" if i == own else "alternative" for i in range(count)]
+    return [Lane(left[i], left[i + 1], kinds[i]) for i in range(count)], own
+
+
+def _opposite(rng: Rng, lanes: list[Lane], count: int, width: float, gap: float) -> list[Lane]:
+    edge = lanes[0].left - gap
+    return [
+        Lane(edge - (i + 1) * width, edge - i * width, "opposite") for i in reversed(range(count))
+    ]
+
+
+def _inner_lines(rng: Rng, lanes: list[Lane], highway: bool) -> list[Line]:
+    lines = []
+    for a, b in zip(lanes, lanes[1:], strict=False):
+        if a.kind in ("shoulder", "parking") or b.kind in ("shoulder", "parking"):
+            continue
+        if (a.kind == "opposite") == (b.kind == "opposite"):
+            lines.append(_between(rng, b.left, highway))
+        elif b.left - a.right < 0.1:
+            lines += _middle(rng, b.left)
+    return lines
+
+
+def _crossings(
+    rng: Rng, length: float, spacing: float, wide: tuple[float, float], zebra: float
+) -> list[Crossing]:
+    out, s = [], float(rng.uniform(4, spacing))
+    while s < length:
+        people_only = rng.random() < 0.12
+        style = str(rng.choice(["bars", "lines"])) if rng.random() < zebra or people_only else ""
+        width = 0.0 if people_only else float(rng.uniform(*wide))
+        out.append(
+            Crossing(
+                s,
+                width,
+                style,
+                bool(rng.random() < 0.75),
+                bool(style) and width > 0 and rng.random() < 0.8,
+            )
+        )
+        s += width + spacing * float(rng.uniform(0.6, 1.5))
+    return out
+
+
+def city(rng: Rng, length: float) -> Road:
+    width = float(rng.uniform(2.9, 3.6))
+    lanes, _ = _forward(rng, 4, width)
+    one_way = rng.random() < 0.3
+    if not one_way:
+        lanes = _opposite(rng, lanes, int(rng.integers(1, 4)), width, 0.0) + lanes
+    lines = _inner_lines(rng, lanes, False)
+    if rng.random() < 0.12:
+        lines = []
+    for side in (0, 1):
+        if rng.random() < 0.6:
+            wide = float(rng.uniform(2.0, 2.6))
+            edge = lanes[-1].right if side else lanes[0].left
+            if rng.random() < 0.45:
+                lines.append(Line(edge, "single white", False, 0.1))
+            lane = (
+                Lane(edge, edge + wide, "parking") if side else Lane(edge - wide, edge, "parking")
+            )
+            lanes = [*lanes, lane] if side else [lane, *lanes]
+    road = Road("city street", lanes, lines, (True, True), float(rng.uniform(2.2, 5.0)), "paving")
+    road.crossings = _crossings(rng, length, 75, (8, 20), 0.8)
+    return road
+
+
+def residential(rng: Rng, length: float) -> Road:
+    width = float(rng.uniform(2.8, 3.4))
+    lanes = [
+        Lane(-1.5 * width, -0.5 * width, "opposite"),
+        Lane(-0.5 * width, 0.5 * width, "direct"),
+    ]
+    lines = _middle(rng, -0.5 * width) if rng.random() < 0.45 else []
+    for side in (0, 1):
+        if rng.random() < 0.75:
+            edge = lanes[-1].right if side else lanes[0].left
+            lane = Lane(edge, edge + 2.2, "parking") if side else Lane(edge - 2.2, edge, "parking")
+            lanes = [*lanes, lane] if side else [lane, *lanes]
+    road = Road("residential", lanes, lines, (True, True), float(rng.uniform(1.3, 2.4)), "grass")
+    road.crossings = _crossings(rng, length, 110, (6, 10), 0.35)
+    return road
+
+
+def highway(rng: Rng, length: float) -> Road:
+    width = float(rng.uniform(3.4, 3.8))
+    lanes, _ = _forward(rng, 5, width)
+    gap = float(rng.uniform(1.0, 9.0))
+    inner = float(rng.uniform(0.6, 2.5))
+    outer = float(rng.uniform(1.0, 3.2))
+    forward_left, forward_right = lanes[0].left, lanes[-1].right
+    lines = _inner_lines(rng, lanes, True)
+    lines.append(Line(forward_left, "single yellow", False, 0.16, YELLOW))
+    lines.append(Line(forward_right, "single white", False, 0.17))
+    lanes = [
+        Lane(forward_left - inner, forward_left, "shoulder"),
+        *lanes,
+        Lane(forward_right, forward_right + outer, "shoulder"),
+    ]
+    opposite = _opposite(rng, lanes, int(rng.integers(2, 5)), width, gap)
+    back = _inner_lines(rng, opposite, True)
+    back.append(Line(opposite[-1].right - 0.3, "single yellow", False, 0.16, YELLOW))
+    kerb = rng.random() < 0.2
+    return Road("highway", opposite + lanes, lines + back, (False, kerb), 0.0, "grass")
+
+
+def tunnel(rng: Rng, length: float) -> Road:
+    width = float(rng.uniform(3.2, 3.7))
+    lanes, _ = _forward(rng, 3, width)
+    lines = _inner_lines(rng, lanes, True)
+    left, right = lanes[0].left, lanes[-1].right
+    lines += [
+        Line(left, "single yellow", False, 0.15, YELLOW),
+        Line(right, "single white", False, 0.15),
+    ]
+    lanes = [Lane(left - 0.9, left, "shoulder"), *lanes, Lane(right, right + 0.9, "shoulder")]
+    return Road("tunnel", lanes, lines, (True, True), 0.0, "lot")
+
+
+def parking(rng: Rng, length: float) -> Road:
+    half = float(rng.uniform(2.9, 3.6))
+    lanes = [Lane(-half, half, "direct")]
+    road = Road("parking lot", lanes, [], (False, False), 0.0, "lot")
+    bay = float(rng.uniform(2.5, 2.9))
+    for s in np.arange(0, length, bay):
+        road.bays += [(float(s), half, half + 5.0), (float(s), -half - 5.0, -half)]
+    return road
+
+
+def station(rng: Rng, length: float) -> Road:
+    road = city(rng, 0)
+    road.scene, road.crossings, road.walk, road.beyond = "gas stations", [], 0.0, "lot"
+    road.curbs = (bool(rng.random() < 0.5), bool(rng.random() < 0.5))
+    return road
+
+
+PLANS: dict[str, Callable[[Rng, float], Road]] = {
+    "city street": city,
+    "residential": residential,
+    "highway": highway,
+    "tunnel": tunnel,
+    "parking lot": parking,
+    "gas stations": station,
+}

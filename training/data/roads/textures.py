@@ -1,0 +1,172 @@
+"""Cached noise and one mip-mapped atlas of surface tiles; made from fixed seeds, once a process.
+
+The atlas has two channels: how bright the surface is (128 = as its colour says) and how brightly
+it shines by itself at night (lit windows, shop fronts).
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+TILE = 256
+LEVELS = 7
+NAMES = (
+    "flat", "asphalt", "grass", "paving", "flats", "offices", "glass", "shops", "leaves",
+    "brick", "text", "metal", "bark", "snow", "sheen",
+)  # fmt: skip
+TILES = {name: index for index, name in enumerate(NAMES)}
+# Texels per metre of each tile.
+DENSITY = (8, 40, 24, 64, 11, 11, 12, 16, 60, 60, 90, 40, 60, 30, 110)
+
+
+@lru_cache
+def noise(seed: int, size: int = 512, octaves: int = 6, rough: float = 0.55) -> np.ndarray:
+    """(size, size) float32 in 0..1, tileable fractal noise."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((size, size), np.float32)
+    for octave in range(octaves):
+        cells = 4 << octave
+        grid = np.pad(rng.random((cells, cells), np.float32), 2, mode="wrap")
+        scale = size // cells
+        wide = cv2.resize(grid, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        total += rough**octave * wide[2 * scale : 2 * scale + size, 2 * scale : 2 * scale + size]
+    low, high = np.percentile(total, (1, 99))
+    return np.clip((total - low) / (high - low), 0, 1).astype(np.float32)
+
+
+@lru_cache
+def grain() -> np.ndarray:
+    """(1024, 1536, 3) float32 standard normal noise with a little colour, for sensors."""
+    rng = np.random.default_rng(99)
+    shared = rng.standard_normal((1024, 1536, 1), np.float32)
+    own = rng.standard_normal((1024, 1536, 3), np.float32)
+    return np.ascontiguousarray(0.8 * shared + 0.6 * own)
+
+
+def _windows(seed: int, bays: int, floors: int, fill_xy: tuple[float, float]) -> np.ndarray:
+    """Rows of windows, each a little different, some lit: (256, 256, 2)."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros((TILE, TILE, 2), np.float32)
+    out[..., 0] = 118 + 22 * noise(seed, TILE)
+    w, h = TILE // bays, TILE // floors
+    dx, dy = int(w * (1 - fill_xy[0]) / 2), int(h * (1 - fill_xy[1]) / 2)
+    for floor in range(floors):
+        out[floor * h : floor * h + 2, :, 0] *= 0.85
+        for bay in range(bays):
+            ys, xs = (
+                slice(floor * h + dy, (floor + 1) * h - dy),
+                slice(bay * w + dx, (bay + 1) * w - dx),
+            )
+            pane = rng.uniform(28, 80) + 40 * np.linspace(1, 0, h - 2 * dy)[:, None]
+            out[ys, xs, 0] = pane
+            out[ys, (bay * w + w // 2) : (bay * w + w // 2 + 1), 0] = 120
+            out[ys.start - 1, xs, 0] = 170
+            if rng.random() < 0.28:
+                out[ys, xs, 1] = rng.uniform(70, 230)
+    return out
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    return np.stack([values, np.zeros_like(values)], axis=-1).astype(np.float32)
+
+
+def _joints(values: np.ndarray, dx: int, dy: int, depth: float) -> np.ndarray:
+    values = values.copy()
+    values[::dy] *= depth
+    values[:, ::dx] *= depth
+    return values
+
+
+def _bricks() -> np.ndarray:
+    base = 105 + 45 * noise(8, TILE)
+    base[::8] *= 0.75
+    for row in range(0, TILE, 16):
+        base[row : row + 8, ::16] *= 0.8
+        base[row + 8 : row + 16, 8::16] *= 0.8
+    return base
+
+
+def _shops() -> np.ndarray:
+    rng = np.random.default_rng(5)
+    out = _plain(100 + 30 * noise(12, TILE))
+    for x in range(0, TILE, 64):
+        out[20:60, x : x + 64, 0] = rng.uniform(90, 220)  # sign board, with strokes as letters
+        for _ in range(9):
+            at = x + 4 + int(rng.integers(0, 52))
+            out[30:50, at : at + 3, 0] = rng.uniform(20, 230)
+        out[20:60, x : x + 64, 1] = rng.choice([0, 120, 220])
+        out[70:230, x + 4 : x + 60, 0] = 40 + 50 * noise(13, TILE)[70:230, x + 4 : x + 60]
+        out[70:230, x + 4 : x + 60, 1] = rng.choice([0, 90, 200])
+        out[70:256, x + 26 : x + 28, 0] = 130
+    return out
+
+
+def _leaves() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    spots = cv2.GaussianBlur(
+        rng.random((TILE, TILE), np.float32), (0, 0), 1.6, borderType=cv2.BORDER_REFLECT
+    )
+    spots = (spots - spots.mean()) / spots.std()
+    return np.clip(110 + 34 * spots + 70 * (noise(4, TILE) - 0.5), 25, 230)
+
+
+def _text() -> np.ndarray:
+    rng = np.random.default_rng(7)
+    out = np.full((TILE, TILE), 128, np.float32)
+    for y in range(14, TILE - 20, 30):
+        x = 8
+        while x < TILE - 16:
+            w = int(rng.integers(4, 12))
+            if rng.random() < 0.82:
+                out[y : y + 16, x : x + 3] = 255
+                out[y + int(rng.integers(0, 13)) :, x : x + w][:3] = 255
+            x += w + 4
+    return out
+
+
+def _sheen() -> np.ndarray:
+    """Car paint: dark sills below, the sky's reflection above."""
+    rise = np.linspace(1, 0, TILE, dtype=np.float32)[:, None]
+    soft = cv2.GaussianBlur(noise(14, TILE, 3), (0, 0), 6, borderType=cv2.BORDER_REFLECT)
+    return 88 + 62 * rise + 26 * (soft - 0.5) + 18 * np.sin(9 * rise)
+
+
+def _tiles() -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    fine = rng.standard_normal((TILE, TILE)).astype(np.float32)
+    return [
+        _plain(np.full((TILE, TILE), 128, np.float32)),
+        _plain(128 + 44 * (noise(1, TILE, 6, 0.8) - 0.5) + 9 * fine),
+        _plain(128 + 90 * (noise(2, TILE, 6, 0.9) - 0.5) + 12 * fine),
+        _plain(_joints(128 + 34 * (noise(6, TILE, 6, 0.7) - 0.5) + 4 * fine, 128, 128, 0.72)),
+        _windows(21, 8, 8, (0.42, 0.52)),
+        _windows(22, 8, 8, (0.8, 0.5)),
+        _windows(23, 16, 8, (0.84, 0.86)),
+        _shops(),
+        _plain(_leaves()),
+        _plain(_bricks()),
+        _plain(_text()),
+        _plain(_joints(122 + 20 * noise(9, TILE), 16, 256, 0.85)),
+        _plain(100 + 60 * cv2.resize(noise(10, TILE), (TILE, 32))[:1].repeat(TILE, 0)),
+        _plain(122 + 16 * noise(11, TILE, 6, 0.8)),
+        _plain(_sheen()),
+    ]
+
+
+@lru_cache
+def atlas() -> np.ndarray:
+    """(rows, TILE * tiles, 2) uint8: level l stands at row `level_row(l)`, tiles side by side."""
+    tiles = _tiles()
+    out = np.full((2 * TILE, TILE * len(tiles), 2), 128, np.float32)
+    for index, tile in enumerate(tiles):
+        for level in range(LEVELS):
+            size = TILE >> level
+            small = cv2.resize(tile, (size, size), interpolation=cv2.INTER_AREA)
+            row = level_row(level)
+            out[row : row + size, index * size : (index + 1) * size] = small
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def level_row(level: int) -> int:
+    return 2 * TILE - (2 * TILE >> level)

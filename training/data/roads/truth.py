@@ -1,0 +1,129 @@
+"""The labels of a painted frame, read off the same faces that colour it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
+from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
+from training.data.roads.camera import Camera, Curve
+from training.data.roads.gbuffer import Painted, Seen, box_of
+from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN
+
+LEAST_HEIGHT = 3.5 / 384  # of the frame's height, the smallest object BDD100K's annotators box
+LEAST_SHARE = 0.12
+
+
+@dataclass(frozen=True)
+class Found:
+    """One boxed object."""
+
+    box_xyxy: tuple[float, float, float, float]
+    kind: int
+    track: int
+    occluded: bool
+    truncated: bool
+
+
+def _look(painted: Painted, face: np.ndarray, seen: Seen) -> Found | None:
+    x1, y1, x2, y2 = box_of(seen.extent, face.shape)
+    part = face[y1:y2, x1:x2]
+    shown = (part >= seen.first_face) & (part <= seen.last_face)
+    pixels = int(np.count_nonzero(shown))
+    height, width = face.shape
+    least = LEAST_HEIGHT * height
+    if pixels < least * least or pixels < LEAST_SHARE * seen.alone:
+        return None
+    rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+    box = (
+        x1 + int(columns[0]),
+        y1 + int(rows[0]),
+        x1 + int(columns[-1]) + 1,
+        y1 + int(rows[-1]) + 1,
+    )
+    if box[3] - box[1] < least or box[2] - box[0] < 0.7 * least:
+        return None
+    ex1, ey1, ex2, ey2 = seen.extent
+    truncated = bool(ex1 < -1 or ey1 < -1 or ex2 > width + 1 or ey2 > height + 1)
+    return Found(
+        tuple(float(v) for v in box),  # type: ignore[arg-type]
+        seen.kind,
+        seen.track,
+        occluded=pixels < 0.88 * seen.alone,
+        truncated=truncated,
+    )
+
+
+def objects(painted: Painted, hidden: np.ndarray) -> list[Found]:
+    """Every object that shows enough of itself; `hidden` is what the bonnet covers."""
+    face = np.where(hidden, SKY, painted.face)
+    found = (_look(painted, face, seen) for seen in painted.seen)
+    return [item for item in found if item is not None]
+
+
+def boxes(found: list[Found], size_hw: tuple[int, int]) -> Boxes:
+    return Boxes(
+        np.array([f.box_xyxy for f in found], np.float32).reshape(-1, 4),
+        np.array([f.kind for f in found], np.int64),
+        size_hw,
+        occluded=np.array([f.occluded for f in found], bool),
+        truncated=np.array([f.truncated for f in found], bool),
+    )
+
+
+def lane(lane: np.ndarray, painted: Painted, kerbs: int, hidden: np.ndarray) -> LaneMask:
+    """Markings where nothing stands before them; kerb faces carry their own line."""
+    open_ground = (painted.face > SKY) & (painted.face < GROUND_FACES + kerbs) & ~hidden
+    return LaneMask(np.where(open_ground, lane, LANE_BACKGROUND).astype(np.uint8))
+
+
+def drivable(area: np.ndarray, painted: Painted, hidden: np.ndarray) -> Mask:
+    face = painted.face
+    road = (face == ROAD) | (face == LOT) | (face == TERRAIN)
+    return Mask(np.where(road & ~hidden, area, 2).astype(np.uint8))
+
+
+def semantic(painted: Painted, hidden: np.ndarray) -> Mask:
+    classes = painted.faces.classes.take(painted.face)
+    classes[hidden] = IGNORE
+    return Mask(classes)
+
+
+def depth(depth: np.ndarray, painted: Painted, hidden: np.ndarray) -> Map:
+    unknown = (painted.face == SKY) | hidden
+    return Map(np.where(unknown, np.nan, depth).astype(np.float32))
+
+
+def normals(painted: Painted, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray) -> Normals:  # fmt: skip
+    """Camera-frame unit normals; the ground's follow its slope."""
+    face = painted.face
+    table = (painted.faces.normals @ camera.rotation).astype(np.float32)
+    out = np.ascontiguousarray(table.T[:, face])
+    ground = (face > SKY) & (face < GROUND_FACES)
+    if curve.lift:
+        slope = (curve.lift * place_z[ground]).astype(np.float32)
+        world = np.stack([np.zeros_like(slope), np.ones_like(slope), -slope], 1)
+        world /= np.linalg.norm(world, axis=1, keepdims=True)
+        out[:, ground] = (world @ camera.rotation).T
+    out[:, (face == SKY) | hidden] = np.nan
+    return Normals(out)
+
+
+def scene(attributes: dict[str, str]) -> Labels:
+    return Labels(
+        np.array([names.index(attributes[group]) for group, names in ATTRIBUTES.items()], np.int64)
+    )
+
+
+__all__ = [
+    "Found",
+    "Label",
+    "boxes",
+    "depth",
+    "drivable",
+    "lane",
+    "normals",
+    "objects",
+    "scene",
+    "semantic",
+]

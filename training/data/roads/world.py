@@ -1,0 +1,146 @@
+"""A drive: one road with everything on it, and the moments seen along it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.roads import effects, plans, scenery, street, traffic
+from training.data.roads.atmosphere import Atmosphere, atmosphere
+from training.data.roads.camera import Camera, Curve
+from training.data.roads.effects import Sensor
+from training.data.roads.frame import Moment
+from training.data.roads.ground import View
+from training.data.roads.layout import Road
+from training.data.roads.mesh import Thing
+
+# Odds of the frame attributes: BDD100K's, with the rare ones made commoner.
+WEATHER = {
+    "clear": 0.38,
+    "partly cloudy": 0.14,
+    "overcast": 0.17,
+    "rainy": 0.13,
+    "snowy": 0.12,
+    "foggy": 0.06,
+}
+TIMES = {"daytime": 0.55, "night": 0.31, "dawn/dusk": 0.14}
+SCENES = {
+    "city street": 0.52, "highway": 0.25, "residential": 0.13, "parking lot": 0.04, "tunnel": 0.03,
+    "gas stations": 0.03,
+}  # fmt: skip
+SIGHT = 170.0
+
+
+def _choose(rng: np.random.Generator, odds: dict[str, float]) -> str:
+    return str(rng.choice(list(odds), p=list(odds.values())))
+
+
+@dataclass
+class World:
+    """What a drive runs through."""
+
+    attributes: dict[str, str]
+    road: Road
+    things: list[Thing]
+    air: Atmosphere
+    device: Sensor
+    camera: Camera
+    bend: tuple[float, float]  # strength, phase
+    lift: tuple[float, float]
+    yaw: float
+    offset: float
+    tone: float
+    speed: float
+    backdrop: list[tuple[float, float, float, int]]  # t, width, height, variant
+
+    @property
+    def indoor(self) -> bool:
+        return self.road.scene == "tunnel"
+
+    def view(self, s: float) -> View:
+        """The camera s metres along the drive; the road bends and rolls slowly under it."""
+        bend = self.bend[0] * np.cos(s / 140 + self.bend[1])
+        lift = self.lift[0] * np.cos(s / 120 + self.lift[1])
+        sway = 0.12 * np.sin(s / 31 + self.bend[1])
+        yaw = self.yaw + 0.006 * float(np.sin(s / 23))
+        curve = Curve(yaw, float(bend), float(lift))
+        return View(self.camera, curve, s, float(self.offset + sway))
+
+    def moment(self, s: float) -> Moment:
+        view = self.view(s)
+        far = [
+            Thing(street.bush(variant), s + view.sight - 1.0, t, None, (wide, high, 1.0))
+            for t, wide, high, variant in self.backdrop
+        ]
+        return Moment(
+            self.road,
+            far + self.things,
+            self.air,
+            self.device,
+            view,
+            self.attributes,
+            self.tone,
+            self.indoor,
+        )
+
+    def step(self, seconds: float, s: float) -> float:
+        """Moves everything on by `seconds`; returns where the camera then is."""
+        moving = [t for t in self.things if t.speed or t.drift]
+        own = [t.s for t in moving if t.speed > 0 and abs(t.t) < 1.5 and t.s > s and t.shadow]
+        speed = self.speed
+        if own and min(own) - s < 9 + 0.6 * self.speed:
+            speed = max(0.0, 0.7 * (min(own) - s - 9) / 0.6)
+        ahead = sorted((t for t in moving if t.speed > 0 and t.blocks), key=lambda t: -t.s)
+        front: dict[int, float] = {}
+        for thing in ahead:
+            lane = round(thing.t / 3)
+            room = front.get(lane, np.inf) - thing.s - (thing.shadow[0] if thing.shadow else 5)
+            thing.s += min(thing.speed, max(0.0, room)) * seconds
+            front[lane] = thing.s
+        for thing in moving:
+            if not (thing.speed > 0 and thing.blocks):
+                thing.s += thing.speed * seconds
+            thing.t += thing.drift * seconds
+        return s + min(speed, self.speed) * seconds
+
+
+def _camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
+    h, w = size_hw
+    view = np.radians(np.clip(rng.normal(61, 8), 48, 88))
+    return Camera(
+        size_hw,
+        focal=float(w / 2 / np.tan(view / 2)),
+        centre_xy=(w / 2, h * float(np.clip(rng.normal(0.49, 0.04), 0.4, 0.58))),
+        height=float(rng.uniform(1.2, 1.65)),
+        pitch=float(rng.normal(0.0, 0.015)),
+        roll=float(rng.normal(0, 0.007)),
+    )
+
+
+def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) -> World:
+    """The world of (seed, index), long enough to drive `travel` metres through."""
+    rng = np.random.default_rng((seed, index))
+    attributes = {
+        "weather": _choose(rng, WEATHER), "scene": _choose(rng, SCENES), "timeofday": _choose(rng, TIMES),
+    }  # fmt: skip
+    air = atmosphere(rng, attributes["weather"], attributes["timeofday"])
+    length = SIGHT + travel
+    scene = attributes["scene"]
+    road = plans.PLANS[scene](rng, length)
+    straight = scene in ("city street", "parking lot", "gas stations") and rng.random() < 0.75
+    bend = float(rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018))
+    backdrop = [
+        (float(t), float(rng.uniform(14, 30)), float(rng.uniform(3, 9)), int(rng.integers(6)))
+        for t in np.arange(-200, 201, 22.0)
+    ]
+    things = scenery.furnish(rng, road, length, air)
+    return World(
+        attributes, road, things + traffic.populate(rng, road, length, air), air,
+        effects.sensor(rng, air.night), _camera(rng, size_hw),
+        bend=(bend, float(rng.uniform(0, 6.28))),
+        lift=(float(rng.normal(0, 0.00012)), float(rng.uniform(0, 6.28))),
+        yaw=float(rng.normal(0, 0.025)),
+        offset=float(rng.normal(0, 0.3)),
+        tone=float(rng.uniform(0.7, 1.35)),
+        speed=traffic.SPEEDS[scene] * float(rng.uniform(0.7, 1.1)),
+        backdrop=backdrop if scene != "tunnel" else [],
+    )  # fmt: skip
