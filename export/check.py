@@ -52,7 +52,7 @@ LIMITS: Final[dict[str, Limits]] = {
 }
 
 
-class Disagreement(Exception):
+class DisagreementError(Exception):
     """The file does not compute what the model computes."""
 
 
@@ -65,7 +65,7 @@ def check(
 ) -> None:
     """Prints the differences over all batches of frames, each (N, H, W, 3) and of its own size.
 
-    Raises Disagreement where one is beyond the limits of its precision.
+    Raises DisagreementError where one is beyond the limits of its precision.
     """
     for frames in batches:
         differences = compare(model, path, description, frames, precision)
@@ -75,7 +75,7 @@ def check(
         wrong = [d for d in differences if not d.agrees]
         if wrong:
             worst = wrong[0]
-            raise Disagreement(
+            raise DisagreementError(
                 f"{worst.output} differs from torch: {worst.measure} is {worst.value:.3g}, "
                 f"allowed {worst.limit:.3g}"
             )

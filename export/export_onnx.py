@@ -67,7 +67,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """The whole command. Raises UserError for what the user can mend."""
-    from export.check import Disagreement, check
+    from export.check import DisagreementError, check
     from export.quantize import lowered
     from export.to_onnx import describe, save, to_onnx
     from perception.checkpoint import load
@@ -86,7 +86,7 @@ def run(arguments: Arguments) -> int:
             if arguments.check:
                 others = _other_size(arguments, description.size_hw)
                 check(model, beside, description, [frames[:8], *others], arguments.precision)
-    except Disagreement as error:
+    except DisagreementError as error:
         print(f"{arguments.out}: not written; {error}", file=sys.stderr)
         return 1
     shape = "any batch, height and width" if arguments.dynamic else f"1 x {height} x {width} x 3"

@@ -1,8 +1,8 @@
 """HydraNet -> one ONNX file with the decoding inside and its description in the metadata."""
 
-import io
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import onnx
@@ -24,14 +24,10 @@ STEP: Final = 32  # the coarsest stride: sizes are multiples of it
 AXES: Final = {0: "batch", 1: "height", 2: "width"}
 
 
-def check_size(size_hw: tuple[int, int]) -> None:
-    """Raises UserError for a size the pyramid cannot halve five times."""
+def describe(model: HydraNet, meta: Meta, size_hw: tuple[int, int]) -> Description:
+    """What the file will say about itself. Raises UserError for a size no pyramid has."""
     if any(side <= 0 or side % STEP for side in size_hw):
         raise UserError(f"size {size_hw[0]}x{size_hw[1]}: both must be multiples of {STEP}")
-
-
-def describe(model: HydraNet, meta: Meta, size_hw: tuple[int, int]) -> Description:
-    """What the file will say about itself."""
     return Description(
         name=meta.model,
         size_hw=size_hw,
@@ -51,7 +47,6 @@ def to_onnx(
     writes it (for measuring).
     """
     height, width = description.size_hw
-    check_size((height, width))
     deployed = Deployed(lean(model) if rewrite else model).eval()  # type: ignore[arg-type]
     # Two frames where the batch is free: with one, the tracer would fold the batch axis away.
     frame = torch.zeros(2 if dynamic else 1, height, width, 3, dtype=torch.uint8)
@@ -68,21 +63,22 @@ def trace(
     axes: dict[int, str] | None = None,
 ) -> onnx.ModelProto:
     """Any module of one input as an ONNX graph, constants folded and the rest slimmed."""
-    buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), TemporaryDirectory() as folder:
+        path = Path(folder, "traced.onnx")
         # The tracer warns of every Python number; the check against torch covers what it means.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
             (example,),
-            buffer,
+            path,
             opset_version=OPSET,
             dynamo=False,  # the newer exporter writes a slower graph of PVT v2 and fixes the batch
             input_names=[INPUT],
             output_names=outputs,
             dynamic_axes={INPUT: axes} if axes else None,
         )
-    return onnxslim.slim(onnx.load_from_string(buffer.getvalue()))
+        graph = onnx.load(path)
+    return onnxslim.slim(graph)
 
 
 def save(graph: onnx.ModelProto, path: Path) -> None:

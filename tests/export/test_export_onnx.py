@@ -1,0 +1,97 @@
+"""The command: right arguments, one file or none, exit codes."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from export import export_onnx, to_onnx
+from perception.checkpoint import Meta, save
+from perception.runtime.runner import read_description
+
+
+@pytest.fixture
+def checkpoint(exported: SimpleNamespace, tmp_path: Path) -> Path:
+    path = tmp_path / "best.safetensors"
+    description = exported.description
+    meta = Meta(description.name, list(description.views), description.size_hw, {"total": 1.0})
+    save(path, exported.model.state_dict(), meta)
+    return path
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["export-onnx", *map(str, arguments)])
+    return export_onnx.main()
+
+
+def test_writes_one_file_that_describes_itself(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = checkpoint.parent / "sub" / "model.onnx"
+    task = read_tasks(checkpoint)[-1]
+    assert command(monkeypatch, checkpoint, "-o", out, "--tasks", task, "--size", "96x128") == 0
+    assert list(out.parent.iterdir()) == [out]
+    description = read_description(out)
+    assert description.size_hw == (96, 128)
+    assert list(description.views) == [task]
+    assert description.scores == {"total": 1.0}
+    assert "ok" in capsys.readouterr().out
+
+
+def read_tasks(checkpoint: Path) -> list[str]:
+    from perception.checkpoint import read
+
+    return read(checkpoint)[1].tasks
+
+
+def test_file_that_disagrees_is_not_left_behind(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = to_onnx.lean
+
+    def wrong(module: torch.nn.Module) -> torch.nn.Module:
+        rewritten = honest(module)
+        for parameter in rewritten.parameters():
+            parameter.mul_(1.2)
+        return rewritten
+
+    monkeypatch.setattr(to_onnx, "lean", wrong)
+    out = checkpoint.parent / "model.onnx"
+    assert command(monkeypatch, checkpoint, "-o", out) == 1
+    assert "not written" in capsys.readouterr().err
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+BAD = [
+    (["--fp16", "--int8"], "exclude each other"),
+    (["--int8"], "--calibration"),
+    (["--size", "384"], "HEIGHTxWIDTH"),
+    (["--size", "100x96"], "multiples of 32"),
+    (["--tasks", "nonsense"], "nonsense"),
+    (["--calibration", "/nowhere"], "no such folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_arguments_exit_with_2_and_one_line(
+    checkpoint: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = checkpoint.parent / "model.onnx"
+    assert command(monkeypatch, checkpoint, "-o", out, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_missing_checkpoint_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, tmp_path / "absent.safetensors") == 2
+    assert "absent.safetensors" in capsys.readouterr().err
