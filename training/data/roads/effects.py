@@ -63,16 +63,15 @@ def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarr
     """Paints the bonnet or dashboard with the scene's faint mirror image in it."""
     if not mask.any():
         return
-    h = image.shape[0]
+    h = image.shape[1]
     top = int(np.argmax(mask.any(1)))
     rows = h - top
-    mirror = cv2.blur(image[max(0, top - rows) : top][::-1], (9, 5))
-    if len(mirror) < rows:
-        mirror = np.pad(mirror, ((0, rows - len(mirror)), (0, 0), (0, 0)), mode="edge")
-    body = np.array(device.bonnet_colour, np.float32) * (light + 0.02)
-    ramp = np.linspace(1.25, 0.55, rows, dtype=np.float32)[:, None, None]
-    paint = body * ramp + mirror * 0.22
-    image[top:] = np.where(mask[top:, :, None], paint, image[top:])
+    ramp = np.linspace(1.25, 0.55, rows, dtype=np.float32)[:, None]
+    for c in range(3):
+        above = np.ascontiguousarray(image[c, max(0, top - rows) : top][::-1])
+        paint = cv2.blur(above, (9, 5)) * 0.22
+        paint += ramp[: len(paint)] * np.float32(device.bonnet_colour[c] * (light[c] + 0.02))
+        np.copyto(image[c, top : top + len(paint)], paint, where=mask[top : top + len(paint)])
 
 
 def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere) -> np.ndarray:
@@ -110,77 +109,83 @@ def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere
 
 def _drops(image: np.ndarray, rng: np.random.Generator) -> None:
     """Water drops on the windscreen: each shows the scene upside down and blurred."""
-    h, w = image.shape[:2]
+    h, w = image.shape[1:]
     for _ in range(int(rng.integers(0, 22))):
         r = int(rng.uniform(2, 7) * h / 384) + 1
         x, y = int(rng.uniform(r, w - r)), int(rng.uniform(r, h - r))
-        part = image[y - r : y + r, x - r : x + r]
-        if part.shape[:2] != (2 * r, 2 * r):
-            continue
+        part = image[:, y - r : y + r, x - r : x + r]
         yy, xx = np.mgrid[-r:r, -r:r] + 0.5
-        inside = np.clip(1.2 - (xx * xx + yy * yy) / (r * r), 0, 1)[..., None] * 0.75
-        part += (cv2.blur(part[::-1], (3, 3)) * 1.05 - part) * inside.astype(np.float32)
+        inside = np.clip(1.2 - (xx * xx + yy * yy) / (r * r), 0, 1).astype(np.float32) * 0.75
+        for c in range(3):
+            drop = cv2.blur(np.ascontiguousarray(part[c, ::-1]), (3, 3)) * 1.05
+            part[c] += (drop - part[c]) * inside
 
 
-def _smooth_edges(image: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Softens the stairs where one face borders another."""
+def _edges(face: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, set where one face borders another."""
     edge = np.zeros(face.shape, np.uint8)
-    across = face[:, 1:] != face[:, :-1]
-    along = face[1:] != face[:-1]
+    across = (face[:, 1:] != face[:, :-1]).view(np.uint8)
+    along = (face[1:] != face[:-1]).view(np.uint8)
     edge[:, 1:] |= across
     edge[:, :-1] |= across
     edge[1:] |= along
     edge[:-1] |= along
-    soft = cv2.GaussianBlur(image, (3, 3), 0.75)
-    cv2.copyTo(soft, edge, image)
-    return image
+    return edge
+
+
+def _windscreen(image: np.ndarray, device: Sensor, air: Atmosphere, rng: np.random.Generator) -> None:  # fmt: skip
+    """Reflections of the dashboard, dirt, darker corners."""
+    h, w = image.shape[1:]
+    if device.reflection:
+        y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
+        ghost = cv2.resize(textures.noise(53)[y : y + 48, x : x + 80], (w, h))
+        ghost *= np.linspace(0, device.reflection, h, dtype=np.float32)[:, None]
+        for c in range(3):
+            image[c] += ghost * np.float32(air.ambient[c] + 0.02)
+    if device.dirt:
+        veil = cv2.resize(textures.noise(54)[:128, :200], (w, h))
+        veil *= veil * np.float32(0.5 * device.dirt)
+        for c in range(3):
+            image[c] += veil * air.horizon[c]
+    if device.vignette:
+        y = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
+        x = np.linspace(-1, 1, w, dtype=np.float32)
+        image *= 1 - np.float32(device.vignette) * (0.6 * x * x + 0.4 * y * y)
 
 
 def develop(image: np.ndarray, face: np.ndarray, mask: np.ndarray, device: Sensor, air: Atmosphere,
             rng: np.random.Generator) -> np.ndarray:  # fmt: skip
-    """float32 scene -> the uint8 BGR frame a dash-cam would have stored."""
-    h, w = image.shape[:2]
-    image = _smooth_edges(np.ascontiguousarray(image), face)
+    """float32 (3, H, W) scene -> the uint8 (H, W, 3) BGR frame a dash-cam would have stored."""
+    h, w = image.shape[1:]
+    edge = _edges(face)
+    for c in range(3):
+        cv2.copyTo(cv2.GaussianBlur(image[c], (3, 3), 0.75), edge, image[c])
     _bonnet(image, mask, device, air.ambient + 0.4 * air.sun_colour)
     if air.wet or air.snow:
-        image += _streaks((h, w), rng, air)[..., None] * np.float32(
-            (0.1 if air.night else 0.35) / 100
-        )
+        image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
     if air.wet:
         _drops(image, rng)
-    if device.reflection:
-        y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
-        ghost = cv2.resize(textures.noise(53)[y : y + 48, x : x + 80], (w, h))
-        ramp = np.linspace(0, 1, h, dtype=np.float32)[:, None]
-        image += (ghost * ramp * device.reflection)[..., None] * (air.ambient + 0.02)
-    if device.dirt:
-        veil = cv2.resize(textures.noise(54)[:128, :200], (w, h)) ** 2
-        image += (veil * device.dirt)[..., None] * (air.horizon * 0.5)
-    if device.vignette:
-        y, x = (
-            np.linspace(-1, 1, h, dtype=np.float32)[:, None],
-            np.linspace(-1, 1, w, dtype=np.float32),
-        )
-        image *= (1 - device.vignette * (0.6 * x * x + 0.4 * y * y))[..., None]
-    if device.blur:
-        image = cv2.GaussianBlur(image, (0, 0), device.blur * h / 384)
-    y, x = int(rng.integers(0, 1024 - min(h, 1023))), int(rng.integers(0, 1536 - min(w, 1535)))
-    grain = textures.grain()[y : y + h, x : x + w]
-    image += grain * np.float32(device.noise)
-    return _store(image, device)
-
-
-def _store(image: np.ndarray, device: Sensor) -> np.ndarray:
-    """Exposure, white balance, the camera's curve with a soft shoulder, 8 bits, JPEG."""
-    level = np.arange(0, 1024, dtype=np.float32) / 255
-    coarse = np.clip(image * 255 + 0.5, 0, 1023).astype(np.uint16)
-    tables = []
-    for balance in device.balance:
-        value = level * device.gain * balance
-        value = np.where(value > 0.75, 0.75 + 0.25 * (1 - np.exp(-(value - 0.75) / 0.25)), value)
-        tables.append(np.clip(255 * value**device.gamma, 0, 255).astype(np.uint8))
-    out = np.stack([tables[c].take(coarse[..., c]) for c in range(3)], axis=-1)
+    _windscreen(image, device, air, rng)
+    pad_y, pad_x = int(rng.integers(0, 256)), int(rng.integers(0, 256))
+    grain = textures.grain(1024 if h <= 720 else 2 * h)
+    out = []
+    for c, balance in enumerate(device.balance):
+        plane = image[c]
+        if device.blur:
+            plane = cv2.GaussianBlur(plane, (0, 0), device.blur * h / 384)
+        plane = plane + grain[c, pad_y : pad_y + h, pad_x : pad_x + w] * np.float32(device.noise)
+        out.append(_expose(plane, device.gain * balance, device.gamma))
+    frame = cv2.merge(out)
     if device.jpeg:
-        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, device.jpeg])
-        out = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return out
+        _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, device.jpeg])
+        frame = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return frame
+
+
+def _expose(plane: np.ndarray, gain: float, gamma: float) -> np.ndarray:
+    """Exposure and the camera's curve with a soft shoulder, to 8 bits."""
+    value = np.arange(0, 1024, dtype=np.float32) * np.float32(gain / 255)
+    soft = 0.75 + 0.25 * (1 - np.exp(-(np.maximum(value, 0.75) - 0.75) / 0.25))
+    table = np.clip(255 * np.where(value > 0.75, soft, value) ** gamma + 0.5, 0, 255)
+    coarse = np.clip(plane * 255 + 0.5, 0, 1023).astype(np.int16)
+    return table.astype(np.uint8).take(coarse)

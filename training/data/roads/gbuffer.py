@@ -14,6 +14,8 @@ from training.data.roads.mesh import CLASS, Thing
 from training.data.roads.textures import TILES
 
 CULL_BEHIND = -2.0
+LEAST_PIXELS = 0.5
+NOWHERE = np.full((3, 2), -1000, np.int32)
 
 
 @dataclass
@@ -158,6 +160,18 @@ def _ground_rows(polys: Faces, ground_colours: np.ndarray, ground_tiles: np.ndar
     )
 
 
+def _runs(owners: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """Where, in drawing order, faces of another object begin."""
+    change = (np.diff(owners) != 0) | (np.diff(slots) != 0)
+    return np.concatenate([[0], np.flatnonzero(change) + 1]) if len(owners) else np.zeros(0, int)
+
+
+def _seen(things: list[Thing], owner: int, slot: int, first: int, last: int, extent: list[float]) -> Seen:  # fmt: skip
+    thing = things[owner]
+    track = thing.tracks[slot] if thing.tracks else -1
+    return Seen(thing.kinds[slot], track, first, last, np.array(extent))
+
+
 def paint(face: np.ndarray, things: list[Thing], polys: Polygons, camera: Camera,
           ground: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Painted:  # fmt: skip
     """Paints the polygons over `face` in place; returns the table and the objects."""
@@ -167,51 +181,45 @@ def paint(face: np.ndarray, things: list[Thing], polys: Polygons, camera: Camera
     low = np.minimum.reduceat(points[:, 2], firsts)
     high = np.maximum.reduceat(points[:, 2], firsts)
     pixels = np.clip(camera.pixels(points), -FAR_PIXELS, FAR_PIXELS)
-    fixed = np.round(pixels * (1 << SHIFT)).astype(np.int32)
-    x1, y1 = np.minimum.reduceat(pixels, firsts).T
-    x2, y2 = np.maximum.reduceat(pixels, firsts).T
-    inside = (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height)
+    corner = np.minimum.reduceat(pixels, firsts)
+    opposite = np.maximum.reduceat(pixels, firsts)
+    inside = (opposite > 0).all(1) & (corner < (width, height)).all(1)
+    inside &= (opposite - corner).max(1) > LEAST_PIXELS
     cut = low < NEAR
-    facing = polys.faces.distance < 0
-    draw = facing & (high > NEAR) & (inside | cut)
-    faces = _ground_rows(polys.faces, *ground)
-    seen: list[Seen] = []
+    draw = (polys.faces.distance < 0) & (high > NEAR) & (inside | cut)
     order = np.flatnonzero(draw)
     owners, slots = polys.owner[order], polys.slots[order]
-    current = (-1, -1)
-    for index, owner, slot in zip(order.tolist(), owners.tolist(), slots.tolist(), strict=True):
-        first, count = int(firsts[index]), int(polys.counts[index])
-        if cut[index]:
-            kept = _clip_near(points[first : first + count])
-            if len(kept) < 3:
-                continue
-            outline = np.round(
-                np.clip(camera.pixels(kept), -FAR_PIXELS, FAR_PIXELS) * (1 << SHIFT)
-            ).astype(np.int32)
-        else:
-            outline = fixed[first : first + count]
-        if slot >= 0:
-            if current != (owner, slot):
-                current = (owner, slot)
-                thing = things[owner]
-                track = thing.tracks[slot] if thing.tracks else -1
-                extent = np.array([x1[index], y1[index], x2[index], y2[index]])
-                seen.append(Seen(thing.kinds[slot], track, index + GROUND_FACES, 0, extent))
-            last = seen[-1]
-            last.last_face = index + GROUND_FACES
-            last.extent[:2] = np.minimum(last.extent[:2], (x1[index], y1[index]))
-            last.extent[2:] = np.maximum(last.extent[2:], (x2[index], y2[index]))
-            faces.objects[index + GROUND_FACES] = len(seen) - 1
-        cv2.fillPoly(face, [outline], index + GROUND_FACES, cv2.LINE_8, SHIFT)
-        if slot >= 0 and _last_of(order, owners, slots, index, owner, slot, polys):
-            seen[-1].alone = _count(face, seen[-1])
+    starts = _runs(owners, slots)
+    if len(order):
+        corner = np.minimum.reduceat(corner[order], starts)
+        opposite = np.maximum.reduceat(opposite[order], starts)
+    outlines = _outlines(points, pixels, firsts, polys.counts, order, cut, camera)
+    faces = _ground_rows(polys.faces, *ground)
+    seen: list[Seen] = []
+    ends = [*starts[1:].tolist(), len(order)]
+    numbers = (order + GROUND_FACES).tolist()
+    for run, (start, end) in enumerate(zip(starts.tolist(), ends, strict=True)):
+        for at in range(start, end):
+            cv2.fillPoly(face, [outlines[at]], numbers[at], cv2.LINE_8, SHIFT)
+        if slots[start] < 0:
+            continue
+        extent = [*corner[run].tolist(), *opposite[run].tolist()]
+        item = _seen(things, int(owners[start]), int(slots[start]), numbers[start], numbers[end - 1], extent)  # fmt: skip
+        item.alone = _count(face, item)
+        seen.append(item)
     return Painted(face, faces, seen)
 
 
-def _last_of(order: np.ndarray, owners: np.ndarray, slots: np.ndarray, index: int, owner: int, slot: int, polys: Polygons) -> bool:  # fmt: skip
-    """Whether no later face belongs to the same object."""
-    at = int(np.searchsorted(order, index)) + 1
-    return at >= len(order) or owners[at] != owner or slots[at] != slot
+def _outlines(points: np.ndarray, pixels: np.ndarray, firsts: np.ndarray, counts: np.ndarray, order: np.ndarray, cut: np.ndarray, camera: Camera) -> list[np.ndarray]:  # fmt: skip
+    """Fixed-point outlines of the faces of `order`, cut at the near plane where they reach it."""
+    fixed = np.round(pixels * (1 << SHIFT)).astype(np.int32)
+    begin, end = firsts[order].tolist(), (firsts + counts)[order].tolist()
+    out = [fixed[a:b] for a, b in zip(begin, end, strict=True)]
+    for at in np.flatnonzero(cut[order]).tolist():
+        kept = camera.pixels(_clip_near(points[begin[at] : end[at]]))
+        kept = np.clip(kept, -FAR_PIXELS, FAR_PIXELS) * (1 << SHIFT)
+        out[at] = np.round(kept).astype(np.int32) if len(kept) > 2 else NOWHERE
+    return out
 
 
 def _count(face: np.ndarray, seen: Seen) -> int:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND
-from training.data.roads.camera import Camera, Curve
+from training.data.roads.camera import NEAR, Camera, Curve
 from training.data.roads.layout import CURB_HEIGHT, WHITE, Crossing, Lane, Line, Road, lane_byte
 
 # Faces 0..5 of every frame; things come after them.
@@ -43,10 +43,15 @@ class View:
 
     def project(self, s: np.ndarray, t: np.ndarray, above: float = 0.0) -> np.ndarray:
         """Pixels (..., 2) of road coordinates of the drive; s is cut to what lies ahead."""
-        ahead = np.clip(np.asarray(s, np.float32) - self.s, START, self.sight)
-        ahead, across = np.broadcast_arrays(ahead, np.asarray(t, np.float32) - self.t)
-        points = self.curve.place(ahead.ravel(), across.ravel(), above)
-        return self.camera.project(points).reshape(*ahead.shape, 2)
+        z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
+        x = np.asarray(t, np.float32) - np.float32(self.t) + self.curve.shift(z)
+        y = 0.5 * self.curve.lift * z * z + (above - self.camera.height)
+        r, focal = self.camera.rotation.tolist(), self.camera.focal
+        scale = focal / np.maximum(x * r[0][2] + y * r[1][2] + z * r[2][2], NEAR * 0.5)
+        out = np.empty((*x.shape, 2), np.float32)
+        out[..., 0] = (x * r[0][0] + y * r[1][0] + z * r[2][0]) * scale + self.camera.centre_xy[0]
+        out[..., 1] = (x * r[0][1] + y * r[1][1] + z * r[2][1]) * scale + self.camera.centre_xy[1]
+        return out
 
     def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
         """Positions along s that look evenly spaced."""

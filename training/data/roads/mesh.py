@@ -59,8 +59,9 @@ class Builder:
     ) -> None:
         """One planar polygon; `outward` is any vector on its visible side."""
         vertices = np.asarray(points, np.float32)
-        following = np.roll(vertices, -1, axis=0)
-        normal = np.cross(vertices, following).sum(0)
+        x, y, z = vertices.T  # Newell's formula
+        x1, y1, z1 = np.concatenate([vertices[1:], vertices[:1]]).T
+        normal = np.array([y @ z1 - z @ y1, z @ x1 - x @ z1, x @ y1 - y @ x1])
         normal = normal / (np.linalg.norm(normal) + 1e-9)
         if normal @ np.asarray(outward) < 0:
             normal = -normal

@@ -36,12 +36,12 @@ def noise(seed: int, size: int = 512, octaves: int = 6, rough: float = 0.55) -> 
 
 
 @lru_cache
-def grain() -> np.ndarray:
-    """(1024, 1536, 3) float32 standard normal noise with a little colour, for sensors."""
+def grain(rows: int = 1024) -> np.ndarray:
+    """(3, rows, 1.6 rows) float32 standard normal noise with a little colour, for sensors."""
     rng = np.random.default_rng(99)
-    shared = rng.standard_normal((1024, 1536, 1), np.float32)
-    own = rng.standard_normal((1024, 1536, 3), np.float32)
-    return np.ascontiguousarray(0.8 * shared + 0.6 * own)
+    shape = (rows, rows * 8 // 5)
+    shared = 0.8 * rng.standard_normal(shape, np.float32)
+    return np.stack([shared + 0.6 * rng.standard_normal(shape, np.float32) for _ in range(3)])
 
 
 def _windows(seed: int, bays: int, floors: int, fill_xy: tuple[float, float]) -> np.ndarray:

@@ -96,16 +96,19 @@ def depth(depth: np.ndarray, painted: Painted, hidden: np.ndarray) -> Map:
 
 def normals(painted: Painted, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray) -> Normals:  # fmt: skip
     """Camera-frame unit normals; the ground's follow its slope."""
-    face = painted.face
-    table = (painted.faces.normals @ camera.rotation).astype(np.float32)
-    out = np.ascontiguousarray(table.T[:, face])
+    face, r = painted.face, camera.rotation
+    table = np.ascontiguousarray((painted.faces.normals @ r).astype(np.float32).T)
+    table[:, SKY] = np.nan
+    out = np.stack([channel.take(face) for channel in table])
     ground = (face > SKY) & (face < GROUND_FACES)
-    if curve.lift:
-        slope = (curve.lift * place_z[ground]).astype(np.float32)
-        world = np.stack([np.zeros_like(slope), np.ones_like(slope), -slope], 1)
-        world /= np.linalg.norm(world, axis=1, keepdims=True)
-        out[:, ground] = (world @ camera.rotation).T
-    out[:, (face == SKY) | hidden] = np.nan
+    if curve.lift and ground.any():
+        top = int(np.argmax(ground.any(1)))
+        slope = curve.lift * np.where(ground[top:], place_z[top:], 0)
+        up = 1 / np.sqrt(1 + slope * slope)
+        for c in range(3):
+            tilted = up * float(r[1, c]) - up * slope * float(r[2, c])
+            np.copyto(out[c, top:], tilted, where=ground[top:])
+    out[:, hidden] = np.nan
     return Normals(out)
 
 
