@@ -157,7 +157,7 @@ def finish(
     learner: Learner,
     report: Report,
     buffers: Sequence[Tensor],
-    again: Callable[[], Mapping[str, Tensor]],
+    again: Callable[[], Mapping[str, float]],
 ) -> None:
     """Moves the weights, or puts the statistics back that a bad batch has touched."""
     learner.step += 1
@@ -190,11 +190,19 @@ def forward(learner: Learner, batch: Batch) -> tuple[dict[str, dict[str, Tensor]
     return parts, border
 
 
-def plain_losses(learner: Learner, batch: Batch, share: Mapping[str, float]) -> dict[str, Tensor]:
-    """The batch's losses once more, without gradients (for methods that look back)."""
+def plain_losses(learner: Learner, batch: Batch, share: Mapping[str, float]) -> dict[str, float]:
+    """The joint losses of the batch once more, for methods that look back.
+
+    Neither gradients nor running statistics learn from this second look.
+    """
+    buffers = [buffer.clone() for buffer in learner.model.buffers()]
     with torch.no_grad():
         parts, _ = forward(learner, batch)
-    return {task: total(part) * share[task] for task, part in parts.items()}
+        for buffer, before in zip(learner.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    own = {task: float(total(part)) * share[task] for task, part in parts.items()}
+    joint = learner.world.total([own.get(task, 0.0) for task in learner.model.tasks])
+    return dict(zip(learner.model.tasks, joint, strict=True))
 
 
 def take(features: Sequence[Tensor], rows: Tensor) -> list[Tensor]:

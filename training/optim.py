@@ -74,6 +74,7 @@ def optimizer_tensors(
     }
 
 
+@torch.no_grad()
 def restore_optimizer(
     optimizer: torch.optim.Optimizer,
     names: Sequence[tuple[str, nn.Parameter]],
@@ -85,5 +86,5 @@ def restore_optimizer(
         name, _, slot = key.rpartition(":")
         parameter = by_name[name]
         state: dict[str, Any] = optimizer.state[parameter]
-        # The step count stays on the CPU, as torch keeps it; moments follow their parameter.
-        state[slot] = value if slot == "step" else value.to(parameter.device)
+        # The step count stays on the CPU, as torch keeps it; moments are laid out like the weights.
+        state[slot] = value if slot == "step" else torch.empty_like(parameter).copy_(value)

@@ -1,4 +1,4 @@
-"""What the model sees on validation frames, as one PNG: truth of the frame is the eye's to judge."""
+"""What the model sees on validation frames, as one PNG for the eye to judge."""
 
 from collections.abc import Sequence
 from pathlib import Path

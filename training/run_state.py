@@ -1,4 +1,4 @@
-"""The resume state: every number a run depends on, in safetensors files that prove themselves whole.
+"""The resume state: every number a run depends on, in files that prove themselves whole.
 
 state-STEP.safetensors holds weights, averaged weights, optimiser, balancer and random states as
 tensors, the rest as JSON in the header with a SHA-256 of the tensors. Each is written beside,

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
 from training.data.labels import Arrays, label_arrays
-from training.data.sample import Batch, Dataset, Sample, collate
+from training.data.sample import Dataset, Sample, collate
 
 Key = tuple[int, int]  # epoch, index
 Transform = Callable[[Sample, np.random.Generator], Sample]

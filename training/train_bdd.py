@@ -3,8 +3,6 @@
 Trains one network with a head for each task; without --data, on rendered roads.
 """
 
-from rich.console import Console
-
 from perception.errors import cli, require_extra
 
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torchjd.aggregation import Aggregator
 
+from perception.errors import UserError
 from training.balance.border import Border, accumulate, split_like
 
 Losses = Mapping[str, Tensor]
@@ -38,8 +40,9 @@ class Balancer(nn.Module, ABC):
     ) -> Weights:
         """Adds to `.grad` of shared, head and own parameters; returns the weights for the log."""
 
-    def after_step(self, losses_again: Callable[[], Losses]) -> None:
-        """Called after the optimiser; `losses_again` runs the batch once more (most ignore it)."""
+    def after_step(self, losses_again: Callable[[], Mapping[str, float]]) -> None:
+        """Called after the optimiser. `losses_again()` runs the same batch once more and gives the
+        joint losses of the present tasks; most methods do not ask."""
 
     def end_epoch(self) -> None:
         """Called after each epoch."""
@@ -87,9 +90,23 @@ class Aggregated(Balancer):
     The heads belong to one task each and receive its plain gradient.
     """
 
+    def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
+        super().__init__(tasks, seed)
+        try:
+            self.method = self.make()
+        except ImportError as error:
+            raise UserError(
+                f"this balancing method needs a solver: pip install 'pvt-hydranet[mtl-full]' "
+                f"({error})"
+            ) from None
+
     @abstractmethod
+    def make(self) -> Aggregator:
+        """The torchjd aggregator. Raises ImportError where its solver is not installed."""
+
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
         """(T, P) to (P,), rows in the order of `present`."""
+        return self.method(matrix)
 
     def scale(self, values: Tensor, present: Sequence[str]) -> Tensor:
         """Weights (T,) of the losses before their gradients are taken; ones by default."""

@@ -1,0 +1,74 @@
+"""GradNorm (Chen et al. 2018, arXiv 1711.02257)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from training.balance.base import Balancer, Losses, Weights, joint
+from training.balance.border import Border, accumulate
+
+
+class GradNorm(Balancer):
+    """Weights w_k such that G_k = w_k |dL_k| comes to mean(G) r_k^alpha.
+
+    r_k is the task's loss relative to its first, divided by the mean of that over tasks. |dL_k| is
+    taken at the features the heads share, so that no second pass through the trunk is needed. The
+    weights descend on sum_k |G_k - mean(G) r_k^alpha| and are then rescaled to their former sum.
+    """
+
+    weights: Tensor
+    first: Tensor
+
+    def __init__(
+        self, tasks: Sequence[str], seed: int = 0, alpha: float = 1.5, lr: float = 0.025
+    ) -> None:
+        super().__init__(tasks, seed)
+        self.alpha, self.lr = alpha, lr
+        self.register_buffer("weights", torch.ones(len(tasks)))
+        self.register_buffer("first", torch.full((len(tasks),), torch.nan))
+
+    def backward(
+        self, losses: Losses, border: Border, present: Sequence[str] | None = None
+    ) -> Weights:
+        names = list(losses) if present is None else list(present)
+        index = self.index(names)
+        values = joint(losses, names, border)
+        weights = self.weights[index].clone()
+        pulled = [border.pull(losses.get(task), [task]) for task in names]
+        squares = [sum(g.float().square().sum() for g in at_leaves) for at_leaves, _ in pulled]
+        norms = torch.stack([torch.as_tensor(s, device=border.leaves[0].device) for s in squares])
+        border.reduce(norms)
+        self._put(border, names, weights, pulled)
+        self._move(index, values, norms.sqrt().cpu())
+        self.steps += 1
+        return dict(zip(names, weights.tolist(), strict=True))
+
+    def _put(
+        self,
+        border: Border,
+        names: Sequence[str],
+        weights: Tensor,
+        pulled: Sequence[tuple[list[Tensor], list[Tensor]]],
+    ) -> None:
+        """The gradient of the weighted sum, from the tasks' own that are there already."""
+        for task, weight, (_, on_head) in zip(names, weights.tolist(), pulled, strict=True):
+            accumulate(border.heads[task], border.reduced([weight * grad for grad in on_head]))
+        if border.shared:
+            columns = zip(*(at_leaves for at_leaves, _ in pulled), strict=True)
+            mixed = [
+                torch.stack([w * g for w, g in zip(weights.tolist(), column, strict=True)]).sum(0)
+                for column in columns
+            ]
+            accumulate(border.shared, border.reduced(border.push(mixed)))
+
+    def _move(self, index: Tensor, values: Tensor, norms: Tensor) -> None:
+        unseen = self.first[index].isnan()
+        self.first[index] = torch.where(unseen, values, self.first[index])
+        ratio = values / self.first[index].clamp(min=1e-8)
+        relative = ratio / ratio.mean().clamp(min=1e-8)
+        weights = self.weights[index]
+        gap = weights * norms - (weights * norms).mean() * relative**self.alpha
+        moved = (weights - self.lr * gap.sign() * norms).clamp(min=1e-3)
+        if moved.isfinite().all():
+            self.weights[index] = moved * weights.sum() / moved.sum()

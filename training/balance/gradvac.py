@@ -1,0 +1,38 @@
+"""Gradient vaccine (Wang et al. 2021, arXiv 2010.05874)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchjd.aggregation import Aggregator
+from torchjd.aggregation import GradVac as Vaccine
+
+from training.balance.base import Aggregated
+
+
+class GradVac(Aggregated):
+    """Gradients less aligned than usual are turned until their cosine is the usual one.
+
+    The usual cosines, an average over steps, are kept for all pairs of tasks; torchjd would forget
+    them whenever the number of tasks in a batch changes.
+    """
+
+    cosines: Tensor
+
+    def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
+        super().__init__(tasks, seed)
+        self.register_buffer("cosines", torch.zeros(len(tasks), len(tasks)))
+
+    def make(self) -> Aggregator:
+        # Without its state in the state_dict: what is resumed is `cosines`.
+        return Vaccine()
+
+    def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
+        index = self.index(present)
+        weighting = self.method.gramian_weighting
+        weighting._phi_t = self.cosines[index[:, None], index].to(matrix.dtype)
+        weighting._state_key = (len(present), matrix.dtype)
+        vector = self.method(matrix)
+        self.cosines[index[:, None], index] = weighting._phi_t.to(self.cosines.dtype)
+        self.method.reset()
+        return vector

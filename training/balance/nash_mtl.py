@@ -1,0 +1,35 @@
+"""Multi-task learning as a bargaining game (Navon et al. 2022, arXiv 2202.01017)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchjd.aggregation import Aggregator, NashMTL
+
+from training.balance.base import Aggregated
+
+
+class NashMTLMethod(Aggregated):
+    """The weights a with G G^T a = 1 / a: the Nash bargaining solution.
+
+    The solver starts from each task's last weight; one solver for each number of present tasks.
+    """
+
+    last: Tensor
+
+    def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
+        super().__init__(tasks, seed)
+        self.register_buffer("last", torch.ones(len(tasks)))
+        self.solvers = {len(tasks): self.method}
+
+    def make(self) -> Aggregator:
+        return NashMTL(n_tasks=len(self.tasks))
+
+    def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
+        index = self.index(present)
+        solver = self.solvers.setdefault(len(present), NashMTL(n_tasks=len(present)))
+        weighting = solver.weighting
+        weighting.prvs_alpha = self.last[index].numpy()
+        vector = solver(matrix)
+        self.last[index] = torch.from_numpy(weighting.prvs_alpha).to(self.last.dtype)
+        return vector
