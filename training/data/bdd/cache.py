@@ -20,7 +20,7 @@ from training.data.bdd import yolo
 from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 FOLDER_VARIABLE: Final = "PVT_HYDRANET_CACHE"
 
 

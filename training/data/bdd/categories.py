@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from perception.classes import (
-    ATTRIBUTES,
     DETECTION,
     DRIVABLE,
     LANE_CATEGORIES,
@@ -33,6 +32,9 @@ DRIVABLE_NAMES: Final = {
     "area/direct": 0,
     "area/alternative": 1,
 }
+
+BACKGROUND_DRIVABLE: Final = DRIVABLE.index("background")
+LANE_FOREGROUND: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
 
 _CLASS: Final = {name: index for index, name in enumerate(DETECTION)}
 _LANE: Final = {name: index for index, name in enumerate(LANE_CATEGORIES)}
@@ -78,16 +80,3 @@ def lane_byte(category: str, attributes: Mapping[str, Any]) -> int | None:
     if style in LANE_STYLES and direction in LANE_DIRECTIONS:
         return byte | LANE_STYLES.index(style) << 4 | LANE_DIRECTIONS.index(direction) << 5
     return byte | LANE_TYPE_UNKNOWN
-
-
-def attribute_codes(attributes: Mapping[str, Any] | None) -> tuple[int, ...]:
-    """Class index of weather, scene and time of day; -1 where undefined or absent."""
-    given = attributes or {}
-    return tuple(
-        values.index(value) if (value := given.get(name)) in values else -1
-        for name, values in ATTRIBUTES.items()
-    )
-
-
-BACKGROUND_DRIVABLE: Final = DRIVABLE.index("background")
-LANE_FOREGROUND: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN

@@ -50,6 +50,7 @@ class Index:
     vertex_curve: np.ndarray  # (V,) uint8
     problem_frame: np.ndarray  # (F,) int64: frame of each problem, -1 = of no frame
     problem_text: np.ndarray  # (F,) bytes
+    orphans: np.ndarray  # (O,) bytes: "label file: frame" of labels without a frame
 
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name."""
@@ -85,6 +86,7 @@ class _Builder:
         self.rows = {name: np.zeros((count, 2), np.int64) for name in ("boxes", *MASK_TASKS[:2])}
         self.drawn = {name: np.zeros(count, bool) for name in MASK_TASKS[:2]}
         self.problems: list[tuple[int, str]] = []
+        self.orphans: list[str] = []
 
     def index(self) -> Index:
         for source in self.layout.labels:
@@ -115,6 +117,7 @@ class _Builder:
             vertex_curve=_array(table.vertex_curve, np.uint8),
             problem_frame=np.array(frames, np.int64),
             problem_text=np.array([text.encode() for text in texts], "S"),
+            orphans=np.array([text.encode() for text in self.orphans], "S"),
         )
 
     def _read(self, source: LabelSource) -> None:
@@ -127,6 +130,7 @@ class _Builder:
                 continue
             row = self.position.get(_stem(name))
             if row is None:
+                self.orphans.append(f"{path}: {name}")
                 continue
             if row in seen:
                 self.problems.append((row, f"{path}: frame {name} occurs twice; delete one"))
@@ -160,11 +164,11 @@ class _Builder:
         kinds: frozenset[str],
         added: dict[str, int],
     ) -> None:
+        wrong: list[str] = []
         if frame.get("attributes") and not self.has_attributes[row]:
-            self.attributes[row] = frame_attributes(frame)
+            self.attributes[row], wrong = frame_attributes(frame)
             self.has_attributes[row] = True
         labels = [label for label in frame.get("labels") or [] if isinstance(label, dict)]
-        wrong: list[str] = []
         table = self.table
         if (not kinds or "boxes" in kinds) and not self.has_boxes[row]:
             start = len(table.box_class)
@@ -186,6 +190,8 @@ class _Builder:
         classes = yolo.class_table(self.layout.root)
         for path in sorted(source.path.glob("*.txt")):
             row = self.position.get(path.stem)
+            if row is None:
+                self.orphans.append(f"{path}: {path.stem}")
             if row is None or self.has_boxes[row]:
                 continue
             start = len(self.table.box_class)
@@ -216,7 +222,9 @@ class _Builder:
                 if not name.endswith(mask.suffix):
                     continue
                 row = self.position.get(name[: -len(mask.suffix)])
-                if row is not None and column[row] == NO_SOURCE:
+                if row is None:
+                    self.orphans.append(f"{mask.folder / name}: {name}")
+                elif column[row] == NO_SOURCE:
                     column[row] = number
 
 

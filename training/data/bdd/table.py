@@ -5,7 +5,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from training.data.bdd.categories import attribute_codes, box_class, drivable_value, lane_byte
+from perception.classes import ATTRIBUTES
+from training.data.bdd.categories import box_class, drivable_value, lane_byte
 
 IGNORE_FLAG: Final = 1
 OCCLUDED_FLAG: Final = 2
@@ -14,6 +15,7 @@ DRIVABLE_POLYGON: Final = 0
 LANE_POLYGON: Final = 1
 # A box may stand this far outside (annotation tools round); it is cut to the frame.
 TOLERANCE: Final = 2.0
+UNDEFINED: Final = "undefined"
 
 
 class Table:
@@ -128,7 +130,16 @@ def _drawable(vertices: Sequence[Any], types: str) -> bool:
     )
 
 
-def frame_attributes(frame: Mapping[str, Any]) -> tuple[int, ...]:
-    """Codes of the frame's attributes; all -1 where the field is no object."""
+def frame_attributes(frame: Mapping[str, Any]) -> tuple[tuple[int, ...], list[str]]:
+    """Class indices of weather, scene and time of day (-1 unknown), and what is wrong with them."""
     attributes = frame.get("attributes")
-    return attribute_codes(attributes if isinstance(attributes, dict) else None)
+    if not isinstance(attributes, dict):
+        return (-1,) * len(ATTRIBUTES), ["attributes are no object"]
+    codes, wrong = [], []
+    for name, values in ATTRIBUTES.items():
+        value = attributes.get(name, UNDEFINED)
+        codes.append(values.index(value) if value in values else -1)
+        if codes[-1] < 0 and value != UNDEFINED:
+            known = ", ".join((*values, UNDEFINED))
+            wrong.append(f"attribute {name} is {value!r}; known: {known}")
+    return tuple(codes), wrong
