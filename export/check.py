@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from perception.model import Deployed, HydraNet
-from perception.runtime.description import Description
+from perception.runtime.description import BOXES, LABEL, MAP, MASK, NORMALS, Description
 from perception.runtime.providers import load
 
 
@@ -163,9 +163,9 @@ def _largest(difference: np.ndarray) -> float:
 
 
 MEASURES: Final[dict[str, Callable[[np.ndarray, np.ndarray, Limits], list[Measured]]]] = {
-    "boxes": _boxes,
-    "mask": _mask,
-    "label": _label,
-    "map": _map,
-    "normals": _normals,
+    BOXES: _boxes,
+    MASK: _mask,
+    LABEL: _label,
+    MAP: _map,
+    NORMALS: _normals,
 }
