@@ -24,7 +24,9 @@ class Figures:
     def add(self, packet: Packet) -> None:
         """Takes one finished frame and says now and then how far it is."""
         if not self.frames:
-            self.start = time.monotonic()  # loading and the first frame's warm-up are not counted
+            self.start = self.said = (
+                time.monotonic()
+            )  # loading and the first frame's warm-up are not counted
         self.frames += 1
         self.dropped = packet.dropped
         for stage, ms in packet.timings_ms.items():
@@ -34,16 +36,19 @@ class Figures:
         tty = self.out.isatty()
         if self.end - self.said >= (EVERY_S if tty else EVERY_S_IN_A_FILE):
             self.said = self.end
-            print(self.progress(), end="" if tty else "\n", file=self.out, flush=True)
+            line = self.progress()
+            print(
+                f"\r{line:<60}" if tty else line, end="" if tty else "\n", file=self.out, flush=True
+            )
 
     def progress(self) -> str:
         """One line: frames, rate, time left where the length is known."""
         rate = self.fps()
-        line = f"\r{self.frames}/{self.total or '?'} frames, {rate:.1f} fps"
+        line = f"{self.frames}/{self.total or '?'} frames, {rate:.1f} fps"
         if self.total and rate:
             left = max(0, self.total - self.frames) / rate
             line += f", {left // 60:.0f}:{left % 60:02.0f} left"
-        return (line + (f", {self.dropped} dropped" if self.dropped else "")).ljust(60)
+        return line + (f", {self.dropped} dropped" if self.dropped else "")
 
     def fps(self) -> float:
         """Frames a second of the whole, from the first finished frame to the last."""

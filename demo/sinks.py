@@ -82,7 +82,7 @@ class AvWriter:
     def __init__(self, path: Path, size_hw: tuple[int, int], fps: float) -> None:
         import av
 
-        self.make = av.VideoFrame.from_ndarray
+        self.make: Any = av.VideoFrame.from_ndarray
         self.container = av.open(str(path), "w", options={"movflags": "faststart"})
         rate = Fraction(fps).limit_denominator(1001)
         self.stream: Any = self.container.add_stream(

@@ -26,7 +26,9 @@ VIEWS = {
 }
 
 
-def tiny_model(path: Path, views: dict[str, View] | None = None, metadata: str | None = None) -> Path:
+def tiny_model(
+    path: Path, views: dict[str, View] | None = None, metadata: str | None = None
+) -> Path:
     """Writes an .onnx whose outputs follow from the frame: `area` is 0 where blue is bright and 2
     elsewhere, `far` is the mean brightness, `paint` a line in column 40, the rest constant."""
     from onnx import TensorProto, helper, numpy_helper
@@ -65,7 +67,12 @@ def tiny_model(path: Path, views: dict[str, View] | None = None, metadata: str |
         helper.make_node("Greater", ["blueness", "half"], ["is_blue"]),
         helper.make_node("Where", ["is_blue", "zero", "two"], ["area"]),
     ]
-    floats = {"things": (1, 100, 6), "mood": (1, 2, 3), "far": (1, *SIZE_HW), "way": (1, 3, *SIZE_HW)}
+    floats = {
+        "things": (1, 100, 6),
+        "mood": (1, 2, 3),
+        "far": (1, *SIZE_HW),
+        "way": (1, 3, *SIZE_HW),
+    }
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in floats.items()

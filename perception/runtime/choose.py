@@ -76,7 +76,7 @@ def compare(path: Path, provider: str, threads: int) -> dict:
         expected = dict(zip(reference.names, reference.run(image), strict=True))
         got = dict(zip(other.names, other.run(image), strict=True))
         reason = reason or difference(description, expected, got)
-    cpu_ms, ms = _time(reference, image), _time(other, image)
+    cpu_ms, ms = _times([reference, other], image)
     if not reason and ms > cpu_ms:
         reason = f"slower than cpu ({ms:.0f} against {cpu_ms:.0f} ms)"
     return {"reason": reason, "ms": ms, "cpu_ms": cpu_ms}
@@ -128,14 +128,15 @@ def trial_images(size_hw: tuple[int, int]) -> list[np.ndarray]:
     return [road[None], texture[None]]
 
 
-def _time(engine: Engine, image: np.ndarray) -> float:
-    """Fastest of a few runs in ms: the one least disturbed by other work."""
-    times = []
+def _times(engines: list[Engine], image: np.ndarray) -> list[float]:
+    """Fastest of a few runs of each in ms, taken in turns: other work disturbs them alike."""
+    best = [np.inf] * len(engines)
     for _ in range(REPEATS):
-        start = time.perf_counter()
-        engine.run(image)
-        times.append(1000 * (time.perf_counter() - start))
-    return min(times)
+        for i, engine in enumerate(engines):
+            start = time.perf_counter()
+            engine.run(image)
+            best[i] = min(best[i], 1000 * (time.perf_counter() - start))
+    return best
 
 
 def _key(path: Path, threads: int, names: list[str]) -> str:

@@ -49,7 +49,9 @@ class View:
         name, kind = entry.get("name"), entry.get("kind")
         if not isinstance(name, str) or kind not in KINDS:
             raise UserError(f"model description: task {name!r} has unknown kind {kind!r}")
-        groups = tuple(Group(str(g["name"]), tuple(g["classes"])) for g in entry.get("groups", ()))
+        groups = tuple(
+            Group(str(g["name"]), tuple(map(str, g["classes"]))) for g in entry.get("groups", ())
+        )
         texts = ("classes", "categories", "styles", "directions")
         return name, View(
             kind=kind,
@@ -100,16 +102,26 @@ class Description:
             height, width = (int(value) for value in data["size_hw"])
             if not (1 <= height <= 8192 and 1 <= width <= 8192):
                 raise UserError(f"{source}: size_hw {height}x{width} is out of range")
+            pad_value = int(data["letterbox"]["pad_value"])
+            if not 0 <= pad_value <= 255:
+                raise UserError(f"{source}: pad_value {pad_value} is not a grey value, 0 to 255")
             return Description(
                 name=str(data["name"]),
                 size_hw=(height, width),
                 views=dict(View.from_json(entry) for entry in data["tasks"]),
-                pad_value=int(data["letterbox"]["pad_value"]),
+                pad_value=pad_value,
                 scores=dict(data.get("scores", {})),
                 training=dict(data.get("training", {})),
                 licence=str(data.get("licence", "")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+        ) as error:
             raise UserError(
                 f"{source}: its 'perception' description is malformed ({error}); "
                 "export the model again with export-onnx"

@@ -72,9 +72,9 @@ def draw_lane_marks(canvas: np.ndarray, mask: Mask) -> None:
     _blend(canvas, np.zeros((*alpha.shape, 3), np.uint8), halo)
     # Blurred before it is enlarged, so that pixel stairs become slopes; the steep ramp then
     # gives the line its edge back.
-    ramp = np.clip((np.arange(256.0) - 60) * 2.4, 0, 240).astype(np.uint8)
+    ramp = np.clip((np.arange(256.0) - 45) * 2.8, 0, 240).astype(np.uint8)
     ink = _spread(_spread(cv2.applyColorMap(mask.small, colours), alpha == 0), alpha == 0)
-    _blend(canvas, ink, cv2.GaussianBlur(alpha, (5, 5), 1.0), ramp)
+    _blend(canvas, ink, cv2.GaussianBlur(alpha, (5, 5), 0.9), ramp)
 
 
 def _spread(colours: np.ndarray, clear: np.ndarray) -> np.ndarray:

@@ -118,11 +118,11 @@ def _boxes(array: np.ndarray, view: View, box: Letterbox) -> Boxes:
     """From (N, 6) x1 y1 x2 y2 score class. Rows that are no box (NaN, empty, of an unknown
     class, wholly in the padding) are dropped."""
     rows = np.asarray(array, np.float32).reshape(-1, 6)
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    known = (rows[:, 5] >= 0) & (rows[:, 5] < len(view.classes))
+    rows = rows[np.isfinite(rows).all(axis=1) & known]
     xyxy = box.boxes_to_frame(rows[:, :4])
     classes = rows[:, 5].astype(np.int64)
-    known = (classes >= 0) & (classes < len(view.classes))
-    keep = known & (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+    keep = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
     return Boxes(xyxy[keep], rows[keep, 4], classes[keep], view.classes)
 
 

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perception.errors import UserError
+from perception.runtime.description import KINDS, Description, Group, View
+
+WORDS = st.sampled_from(["car", "traffic light", "ä", '"', ""])
+TEXTS = st.lists(WORDS, max_size=3).map(tuple)
+VIEWS = st.builds(
+    View,
+    kind=st.sampled_from(KINDS),
+    classes=TEXTS,
+    groups=st.lists(st.builds(Group, WORDS, TEXTS), max_size=2).map(tuple),
+    encoding=WORDS,
+    categories=TEXTS,
+    unit=WORDS,
+    range=st.sampled_from([(), (0.0, 80.0)]),
+)
+GOOD = {
+    "format": 1,
+    "name": "tiny",
+    "size_hw": [48, 80],
+    "letterbox": {"align": "center", "pad_value": 114},
+    "tasks": [{"name": "things", "kind": "boxes", "classes": ["car"]}],
+}
+
+
+@settings(max_examples=25)
+@given(st.dictionaries(st.text(max_size=6), VIEWS, max_size=3))
+def test_what_is_written_is_read_back(views):
+    description = Description("tiny", (48, 80), views, scores={"x": 1.5}, licence="MIT")
+    assert Description.from_json(description.to_json(), "m.onnx") == description
+
+
+def test_the_contract_s_example_is_read():
+    description = Description.from_json(json.dumps(GOOD), "m.onnx")
+    assert description.size_hw == (48, 80)
+    assert description.views == {"things": View("boxes", classes=("car",))}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"size_hw": [48]},
+        {"size_hw": [0, 80]},
+        {"size_hw": [48, 10**9]},
+        {"size_hw": ["a", 80]},
+        {"size_hw": [1e999, 80]},
+        {"letterbox": {}},
+        {"letterbox": {"pad_value": 300}},
+        {"tasks": "boxes"},
+        {"tasks": [{"name": "things", "kind": "cubes"}]},
+        {"tasks": [{"name": 3, "kind": "boxes"}]},
+        {"tasks": [{"name": "a", "kind": "label", "groups": [1]}]},
+        {"tasks": [{"name": "a", "kind": "map", "range": ["x"]}]},
+        {"tasks": [{"name": "a", "kind": ["boxes"]}]},
+        {"scores": 5},
+    ],
+)
+def test_a_malformed_description_is_one_clear_error(change):
+    with pytest.raises(UserError):
+        Description.from_json(json.dumps(GOOD | change), "m.onnx")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "3", "[" * 100_000])
+def test_what_is_no_description_names_the_file(text):
+    with pytest.raises(UserError, match=r"m\.onnx"):
+        Description.from_json(text, "m.onnx")
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+        lambda part: (
+            st.lists(part, max_size=3)
+            | st.dictionaries(st.sampled_from([*GOOD, "kind"]), part, max_size=6)
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_read_or_refused(data):
+    text = json.dumps(data)
+    for candidate in (text, json.dumps(GOOD | data) if isinstance(data, dict) else text):
+        try:
+            Description.from_json(candidate, "m.onnx")
+        except UserError:
+            continue
