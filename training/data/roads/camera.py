@@ -87,13 +87,19 @@ class Camera:
         """Row of the horizon at the middle column."""
         return float(self.centre_xy[1] - self.focal * np.tan(self.pitch))
 
-    def ground_depth(self, curve: Curve, above: np.ndarray | float = 0.0) -> np.ndarray:
-        """(H, W) depth of the ground raised by `above`; inf where a ray never meets it."""
-        _, up, ahead = self.rays
+    def ground_depth(self, curve: Curve, above: float = 0.0, where: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
+        """Depth of the ground raised by `above`, of all pixels or those at flat indices `where`.
+
+        inf where a ray never meets it.
+        """
+        up, ahead = self.rays[1], self.rays[2]
+        if where is not None:
+            up, ahead = up.ravel().take(where), ahead.ravel().take(where)
         height = self.height - above
-        b = -up
-        square = b * b + 2 * curve.lift * ahead * ahead * height
-        below = b + np.sqrt(np.maximum(square, 0))
-        hit = (square >= 0) & (below > 1e-5)
-        depth = np.where(hit, 2 * height / np.maximum(below, 1e-5), np.inf)
-        return depth.astype(np.float32)
+        square = up * up
+        if curve.lift:
+            square += np.float32(2 * curve.lift * height) * (ahead * ahead)
+        hit = square >= 0
+        below = np.sqrt(np.maximum(square, 0)) - up
+        hit &= below > 1e-5
+        return np.where(hit, np.float32(2 * height) / np.maximum(below, np.float32(1e-5)), np.float32(np.inf))

@@ -24,13 +24,17 @@ class Sensor:
     bonnet_colour: tuple[float, float, float]
     reflection: float
     dirt: float
+    clutter: int  # seed of what hangs in the windscreen, -1 = nothing
     jpeg: int  # quality, 0 = none
 
 
-def sensor(rng: np.random.Generator, night: bool) -> Sensor:
+def sensor(rng: np.random.Generator, timeofday: str) -> Sensor:
+    """A camera at random; automatic exposure has opened it up by the time of day."""
+    night = timeofday == "night"
+    opened = {"night": 1.45, "dawn/dusk": 1.5}.get(timeofday, 1.16)
     low = rng.random() < 0.55
     return Sensor(
-        gain=float(rng.uniform(0.8, 1.2)),
+        gain=float(rng.uniform(0.8, 1.2)) * opened,
         gamma=float(rng.uniform(0.85, 1.12)),
         balance=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),  # type: ignore[arg-type]
         noise=float(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
@@ -41,6 +45,7 @@ def sensor(rng: np.random.Generator, night: bool) -> Sensor:
         bonnet_colour=tuple(float(v) for v in rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)),  # type: ignore[arg-type]
         reflection=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
         dirt=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
+        clutter=int(rng.integers(1 << 30)) if rng.random() < 0.3 else -1,
         jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
     )
 
@@ -56,7 +61,27 @@ def bonnet_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
         outline = np.stack([(x + 1) / 2 * w, y * h], 1)
         outline = np.concatenate([outline, [[w, h + 2], [0, h + 2]]])
         cv2.fillPoly(out, [np.round(outline).astype(np.int32)], 1)
+    if device.clutter >= 0:
+        _clutter(out, np.random.default_rng(device.clutter))
     return out.astype(bool)
+
+
+def _clutter(out: np.ndarray, rng: np.random.Generator) -> None:
+    """A mirror's edge, a pillar or a phone holder, as seen out of focus."""
+    h, w = out.shape
+    kind, sign = int(rng.integers(3)), int(rng.choice([-1, 1]))
+    side = 0 if sign < 0 else w
+    if kind == 0:  # the mirror, at the top
+        size = (int(w * rng.uniform(0.08, 0.16)), int(h * rng.uniform(0.05, 0.14)))
+        cv2.ellipse(out, (int(w * rng.uniform(0.6, 0.95)), 0), size, 0, 0, 360, 1, -1)
+    elif kind == 1:  # a pillar across the upper corner
+        a, b = w * rng.uniform(0.06, 0.2), h * rng.uniform(0.2, 0.7)
+        corner = np.array([[side, 0], [side - sign * a, 0], [side, b]])
+        cv2.fillPoly(out, [corner.astype(np.int32)], 1)
+    else:  # a holder on the dashboard
+        x, y = int(side - sign * w * rng.uniform(0.03, 0.2)), int(h * rng.uniform(0.75, 0.95))
+        cv2.circle(out, (x, y), int(h * rng.uniform(0.05, 0.12)), 1, -1)
+        cv2.line(out, (x, y), (x + int(0.05 * w), h), 1, max(2, h // 24))
 
 
 def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarray) -> None:
@@ -72,6 +97,14 @@ def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarr
         paint = cv2.blur(above, (9, 5)) * 0.22
         paint += ramp[: len(paint)] * np.float32(device.bonnet_colour[c] * (light[c] + 0.02))
         np.copyto(image[c, top : top + len(paint)], paint, where=mask[top : top + len(paint)])
+
+
+def _silhouettes(image: np.ndarray, mask: np.ndarray, device: Sensor) -> None:
+    """What hangs in the windscreen, dark and out of focus."""
+    above = mask.copy()
+    above[int(mask.shape[0] * (1 - device.bonnet)) :] = False
+    soft = cv2.GaussianBlur(above.astype(np.float32), (0, 0), 2.0 * mask.shape[0] / 384)
+    image *= 1 - 0.94 * soft
 
 
 def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere) -> np.ndarray:
@@ -161,6 +194,8 @@ def develop(image: np.ndarray, face: np.ndarray, mask: np.ndarray, device: Senso
     for c in range(3):
         cv2.copyTo(cv2.GaussianBlur(image[c], (3, 3), 0.75), edge, image[c])
     _bonnet(image, mask, device, air.ambient + 0.4 * air.sun_colour)
+    if device.clutter >= 0:
+        _silhouettes(image, mask, device)
     if air.wet or air.snow:
         image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
     if air.wet:

@@ -12,8 +12,9 @@ from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.effects import Sensor
 from training.data.roads.ground import (
+    WALK,
+    YARD,
     GROUND_FACES,
-    RAISED,
     SHIFT,
     Marker,
     View,
@@ -22,7 +23,7 @@ from training.data.roads.ground import (
     fixed,
     surfaces,
 )
-from training.data.roads.layout import Lane, Road
+from training.data.roads.layout import CURB_HEIGHT, Lane, Road
 from training.data.roads.mesh import Thing
 
 
@@ -49,34 +50,36 @@ class Frame:
     found: list[truth.Found] = field(default_factory=list)
 
 
+SQUARE = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float32) / 2  # across, along
+
+
+def _footprints(things: list[Thing], view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Corners (N, 4) of things near enough to shade the ground, along and across, and heights."""
+    near = [
+        t for t in things
+        if t.shadow and t.s - view.s < 90 and t.s + t.shadow[0] - view.s > 1.5
+    ]  # fmt: skip
+    size = np.array([t.shadow for t in near], np.float32).reshape(-1, 3)
+    turn = np.array([t.yaw or 0.0 for t in near], np.float32)[:, None]
+    x, z = SQUARE[:, 0] * size[:, 1:2], SQUARE[:, 1] * size[:, :1]
+    across = np.array([t.t for t in near], np.float32)[:, None] + x * np.cos(turn) + z * np.sin(turn)
+    along = np.array([t.s for t in near], np.float32)[:, None] + z * np.cos(turn) - x * np.sin(turn)
+    return along, across, size[:, 2:]
+
+
 def _shadows(moment: Moment, things: list[Thing]) -> np.ndarray:
     """(H, W) uint8: contact shadows of everything, cast shadows when there is sun."""
     view, sun = moment.view, moment.air.sun
     h, w = view.camera.size_hw
     out = np.zeros((h // 2, w // 2), np.uint8)
-    sunny = moment.air.sun_colour.max() > 0.05 and not moment.indoor
-    reach = -sun / max(float(sun[1]), 0.25) if sunny else np.zeros(3)
-    for thing in things:
-        if (
-            thing.shadow is None
-            or thing.s - view.s > 110
-            or thing.s + thing.shadow[0] - view.s < 1.5
-        ):
-            continue
-        length, width, height = thing.shadow
-        turn = thing.yaw or 0.0
-        local = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * (width / 2, length / 2)
-        c, s = np.cos(turn), np.sin(turn)
-        t = thing.t + local[:, 0] * c + local[:, 1] * s
-        along = thing.s + local[:, 1] * c - local[:, 0] * s
-        if sunny and height > 0:
-            t = np.concatenate([t, t + reach[0] * height])
-            along = np.concatenate([along, along + reach[2] * height])
-        outline = view.project(along, t) / 2
-        hull = cv2.convexHull(outline.astype(np.float32))[:, 0]
-        cv2.fillPoly(out, [fixed(hull)], 235, cv2.LINE_8, SHIFT)
-    out = cv2.blur(out, (5, 3))
-    return cv2.resize(out, (w, h), interpolation=cv2.INTER_LINEAR)
+    along, across, height = _footprints(things, view)
+    if moment.air.sun_colour.max() > 0.05 and not moment.indoor:
+        reach = -sun / max(float(sun[1]), 0.25)
+        along = np.concatenate([along, along + reach[2] * height], axis=1)
+        across = np.concatenate([across, across + reach[0] * height], axis=1)
+    for outline in view.project(along, across) / 2:
+        cv2.fillConvexPoly(out, fixed(cv2.convexHull(outline)), 235, cv2.LINE_8, SHIFT)
+    return cv2.resize(cv2.blur(out, (5, 3)), (w, h))
 
 
 def _stops(lanes: list[Lane], things: list[Thing], view: View) -> list[float]:
@@ -103,10 +106,9 @@ def _depth(painted: gbuffer.Painted, view: View, flat: np.ndarray) -> np.ndarray
     depth = 1 / np.maximum(inverse, 1e-6)
     ground = face < GROUND_FACES
     depth = np.where(ground, flat, depth)
-    raised = np.isin(face, list(RAISED)) if (face == 3).any() or (face == 5).any() else None
-    if raised is not None:
-        above = next(iter(RAISED.values()))
-        depth = np.where(raised, view.camera.ground_depth(view.curve, above), depth)
+    raised = np.flatnonzero((face == WALK) | (face == YARD))
+    if len(raised):
+        depth.ravel()[raised] = view.camera.ground_depth(view.curve, CURB_HEIGHT, raised)
     return np.where(face == 0, np.inf, depth).astype(np.float32)
 
 

@@ -67,12 +67,28 @@ def _turns(things: list[Thing], positions: np.ndarray, view: View) -> np.ndarray
 
 
 def visible(things: list[Thing], view: View) -> list[Thing]:
-    """Those in range, farthest first; a long thing counts as far as its farther end."""
+    """Those in range in painting order: far to near by their farther ends.
+
+    What lies beyond a long thing on the same side (a car behind a wall or alongside a bus) is
+    painted before it although its own farther end may be nearer.
+    """
     near = [
         t for t in things
         if t.s - view.s + max(t.reach, 8.0) > CULL_BEHIND and t.s - view.s < view.sight
     ]  # fmt: skip
-    return sorted(near, key=lambda t: -(t.s + t.reach))
+    s = np.array([t.s for t in near], np.float32)
+    t = np.array([t.t for t in near], np.float32) - view.t
+    half = np.array([max(t.reach, 0.2) for t in near], np.float32)
+    key = s + half
+    long = np.flatnonzero((half > 1.5) & (np.abs(t) > 0.9))
+    overlap = (s[:, None] + half[:, None] > s[long] - half[long]) & (
+        s[:, None] - half[:, None] < s[long] + half[long]
+    )
+    behind = overlap & (t[:, None] * t[long] > 0) & (np.abs(t)[:, None] > np.abs(t[long]) + 0.3)
+    rows, columns = np.nonzero(behind)
+    for _ in range(3):  # behind something that is behind something
+        np.maximum.at(key, rows, key[long[columns]] + 0.01)
+    return [near[i] for i in np.argsort(-key, kind="stable").tolist()]
 
 
 def _rotate(points: np.ndarray, turn: np.ndarray) -> np.ndarray:

@@ -7,12 +7,11 @@ import numpy as np
 
 from perception.classes import LANE_BACKGROUND
 from training.data.roads.camera import NEAR, Camera, Curve
-from training.data.roads.layout import CURB_HEIGHT, WHITE, Crossing, Lane, Line, Road, lane_byte
+from training.data.roads.layout import CURB_HEIGHT, WHITE, Crossing, Lane, Line, Road, Stain, lane_byte
 
 # Faces 0..5 of every frame; things come after them.
 SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
 GROUND_FACES = 6
-RAISED = {WALK: CURB_HEIGHT, YARD: CURB_HEIGHT}
 SHIFT = 4
 START = 1.0  # metres ahead where strips begin: below the lower edge of any frame
 FAR_PIXELS = 1e4
@@ -57,7 +56,8 @@ class View:
         """Positions along s that look evenly spaced."""
         first = max(start - self.s, START)
         last = min(end - self.s, self.sight)
-        return self.s + np.geomspace(first, max(last, first + 0.01), count).astype(np.float32)
+        share = np.arange(count, dtype=np.float32) / (count - 1)
+        return np.float32(self.s) + np.float32(first) * (max(last, first + 0.01) / first) ** share
 
     def ahead(self, start: float, end: float) -> bool:
         return end - self.s > START and start - self.s < self.sight
@@ -133,12 +133,20 @@ class Marker:
         b, g, r = (255 * c for c in colour)
         fill(self.marks, pixels, (b, g, r, 255), smooth=True)
 
+    def stain(self, stain: Stain) -> None:
+        b, g, r = (255 * stain.cover * c for c in stain.colour)
+        outline = self.view.project(stain.s, stain.t)
+        fill(self.marks, outline, (b, g, r, 255 * stain.cover), smooth=True)
+
     def label(self, left: np.ndarray, right: np.ndarray, value: int) -> None:
         fill(self.lane, _widened(left, right, self.least), value)
 
     def everything(self) -> None:
         view, road = self.view, self.road
         far = view.s + view.sight
+        for stain in road.stains:
+            if view.ahead(float(stain.s.min()), float(stain.s.min())):
+                self.stain(stain)
         spans = road.spans(view.s, far)
         for line in road.lines:
             for start, end in spans:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from perception.classes import LANE_CATEGORIES
 
 CATEGORY = {name: index for index, name in enumerate(LANE_CATEGORIES)}
@@ -13,6 +15,16 @@ CURB_HEIGHT = 0.14
 def lane_byte(category: str, dashed: bool = False, vertical: bool = False) -> int:
     """The official byte of a marking."""
     return CATEGORY[category] | (16 if dashed else 0) | (32 if vertical else 0)
+
+
+@dataclass(frozen=True)
+class Stain:
+    """A polygon on the ground in road coordinates that is no lane marking."""
+
+    s: np.ndarray
+    t: np.ndarray
+    colour: tuple[float, float, float]
+    cover: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Road:
     crossings: list[Crossing] = field(default_factory=list)
     # Painted bays of a car park: (s, t near, t far).
     bays: list[tuple[float, float, float]] = field(default_factory=list)
+    stains: list[Stain] = field(default_factory=list)
 
     @property
     def left(self) -> float:

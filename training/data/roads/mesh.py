@@ -145,8 +145,7 @@ class Thing:
     tracks: tuple[int, ...] = ()
     speed: float = 0.0  # along s, m/s
     drift: float = 0.0  # along t, m/s
-    # Drawn before everything nearer than this much behind its position.
-    reach: float = 0.0
+    reach: float = 0.0  # half its extent along the road
     # Footprint (length, width) and height: shadow on the ground and what stops a lane.
     shadow: tuple[float, float, float] | None = None
     blocks: bool = False

@@ -194,12 +194,12 @@ def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
 
     far, near = crossing.s + crossing.width + 1.0, crossing.s - 1.0
     right, left = road.right + 0.8, road.left - 0.8
-    arm = float(rng.choice([0.0, 4.0, 6.5]))
+    arm = float(rng.choice([0.0, 4.0, 6.5], p=[0.25, 0.35, 0.4]))
     out.append(Thing(street.signal_pole(-arm), far, right, 0.0, above=above))
     out.append(head(far - 0.2, right - 0.3, above + 3.0))
     if arm:
         out.append(head(far - 0.2, right - arm + 0.3, above + 5.4))
-        if rng.random() < 0.6:
+        if rng.random() < 0.85:
             out.append(head(far - 0.2, right - arm * 0.5, above + 5.4))
         out.append(
             Thing(
@@ -214,9 +214,9 @@ def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
         )
     out.append(Thing(street.signal_pole(arm), far, left, 0.0, above=above))
     out.append(head(far - 0.2, left + 0.3, above + 3.0))
-    if arm and rng.random() < 0.5:
+    if arm and rng.random() < 0.8:
         out.append(head(far - 0.2, left + arm - 0.3, above + 5.4))
-    if rng.random() < 0.5:
+    if rng.random() < 0.8:
         out.append(Thing(street.signal_pole(0.0), near, right, 0.0, above=above))
         out.append(head(near - 0.2, right, above + 3.1))
     out.append(head(near, left, above + 3.1, back=True))
@@ -228,7 +228,7 @@ def _junctions(rng: Rng, road: Road) -> list[Thing]:
     out: list[Thing] = []
     above = CURB_HEIGHT if road.walk else 0.0
     for crossing in road.crossings:
-        lights = 0.75 if road.scene == "city street" else 0.15
+        lights = 0.88 if road.scene == "city street" else 0.15
         if crossing.width and rng.random() < lights:
             out += _signals(rng, road, crossing)
         elif crossing.width:

@@ -77,7 +77,7 @@ def _texture(painted: Painted, view: View, depth: np.ndarray, place: np.ndarray,
     mip = np.frexp(texels)[1]
     np.clip(mip, 0, textures.LEVELS - 1, out=mip)
     shrink = (1.0 / (1 << np.arange(textures.LEVELS))).astype(np.float32).take(mip)
-    rows = np.array([textures.level_row(i) for i in range(textures.LEVELS)], np.float32).take(mip)
+    rows = (1 - shrink) * (2 * size)  # textures.level_row
     tile = (painted.faces.tiles * size).astype(np.float32).take(face)
     inner = np.float32(1 - 1 / size)
     map_x = ((u - np.floor(u * (1 / size)) * size) * inner + tile) * shrink
@@ -167,13 +167,17 @@ def shade(painted: Painted, view: View, air: Atmosphere, depth: np.ndarray, mark
 
 
 def _glow(painted: Painted, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
-    strength = np.float32(1.0 if air.lamps else 0.6)
-    table = np.ascontiguousarray(painted.faces.glow.T * strength)
-    glow = np.stack([channel.take(painted.face) for channel in table])
+    """(3, H, W) light given off by lamps and lit windows."""
+    table = painted.faces.glow * np.float32(1.0 if air.lamps else 0.6)
+    shining = np.flatnonzero(table.any(1).take(painted.face))
+    glow = np.zeros((3, *painted.face.shape), np.float32)
+    numbers = painted.face.ravel().take(shining)
+    for c in range(3):
+        glow[c].ravel()[shining] = table[:, c].take(numbers)
     if air.lamps:
         window = texture[..., 1] * np.float32((0.75 if air.night else 0.45) / 255)
         for c in range(3):
-            glow[c] += window * WINDOW[c]
+            glow[c] += window * np.float32(WINDOW[c])
     return glow
 
 

@@ -64,7 +64,7 @@ def _blob(rng: np.random.Generator, points: int, rough: float) -> np.ndarray:
     """(points, 2) a ragged round outline of radius about 1."""
     turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
     radius = 1 + sum(
-        rough / k**0.7 * np.sin(k * turn + rng.uniform(0, 6.28)) for k in (2, 3, 5, 8, 13)
+        rough / k**0.6 * np.sin(k * turn + rng.uniform(0, 6.28)) for k in (2, 3, 5, 8, 13, 21, 29)
     )
     return np.stack([radius * np.cos(turn), radius * np.sin(turn)], 1)
 
@@ -112,13 +112,13 @@ def tree(variant: int) -> Mesh:
             )
     else:
         wide, high, centre = (1.5, 3.0, 4.8) if shape == "tall" else (2.9, 2.3, 5.4)
-        for x, y, r, light in (
-            (0, 0, 1.0, 0.62),
-            (-0.3, 0.1, 0.66, 0.85),
-            (0.35, 0.28, 0.55, 1.0),
-            (0.05, 0.42, 0.42, 1.2),
-        ):
-            outline = _blob(rng, 40, 0.09) * r
+        clumps = [(0.0, 0.0, 0.92, 0.5)]
+        for height in np.linspace(-0.45, 0.62, 9):  # clumps of leaves, lighter towards the sky
+            reach = 0.62 * np.sqrt(max(0.05, 1 - height * height))
+            x = float(rng.uniform(-reach, reach))
+            clumps.append((x, float(height), float(rng.uniform(0.26, 0.5)), 0.75 + 0.45 * height))
+        for x, y, r, light in clumps:
+            outline = _blob(rng, 64, 0.11) * r
             cloud: list[Point] = [
                 (float(wide * (x + p[0])), float(centre + high * (y + p[1])), 0) for p in outline
             ]

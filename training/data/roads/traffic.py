@@ -1,5 +1,8 @@
 """Puts road users on a plan: driving, waiting, parked, crossing, walking."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 
 from perception.classes import DETECTION
@@ -8,13 +11,14 @@ from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import CURB_HEIGHT, Lane, Road
 from training.data.roads.mesh import Colour, Thing
 
+T = TypeVar("T")
 DET = {name: index for index, name in enumerate(DETECTION)}
 PAINTS: tuple[Colour, ...] = (
     (0.78, 0.78, 0.78), (0.08, 0.08, 0.08), (0.42, 0.42, 0.41), (0.6, 0.6, 0.6), (0.2, 0.2, 0.2),
     (0.1, 0.08, 0.45), (0.4, 0.18, 0.08), (0.25, 0.3, 0.33), (0.85, 0.86, 0.86), (0.12, 0.5, 0.8),
     (0.22, 0.3, 0.16), (0.5, 0.55, 0.6),
 )  # fmt: skip
-PAINT_ODDS = np.array([16, 20, 12, 12, 10, 7, 7, 4, 8, 2, 1, 3]) / 102
+PAINT_ODDS = (16, 20, 12, 12, 10, 7, 7, 4, 8, 2, 1, 3)
 CARS = ("sedan", "hatch", "suv", "van", "coupe")
 SPEEDS = {
     "city street": 8.0,
@@ -37,9 +41,20 @@ class Tracks:
         return self.last
 
 
+def pick(rng: np.random.Generator, names: Sequence[T], odds: Sequence[float]) -> T:
+    """One of `names`; ten times as fast as Generator.choice."""
+    at = rng.random() * sum(odds)
+    for name, share in zip(names, odds, strict=True):
+        at -= share
+        if at < 0:
+            return name
+    return names[-1]
+
+
 def _paint(rng: np.random.Generator) -> Colour:
-    base = np.array(PAINTS[rng.choice(len(PAINTS), p=PAINT_ODDS)]) * rng.uniform(0.85, 1.15)
-    return (float(base[0]), float(base[1]), float(base[2]))
+    b, g, r = pick(rng, PAINTS, PAINT_ODDS)
+    light = float(rng.uniform(0.85, 1.15))
+    return b * light, g * light, r * light
 
 
 def vehicle(rng: np.random.Generator, s: float, t: float, yaw: float, air: Atmosphere, tracks: Tracks,
@@ -47,15 +62,13 @@ def vehicle(rng: np.random.Generator, s: float, t: float, yaw: float, air: Atmos
     """A random motor vehicle, facing `yaw` against the road."""
     lit = air.lamps and not parked
     brake = brake and not parked
-    pick = rng.random() if not cars_only else 1.0
+    draw = 1.0 if cars_only else rng.random()
     size = float(rng.uniform(0.95, 1.05))
     rear_first = abs(np.cos(yaw / 2)) < 0.5
-    if pick < heavy:
-        kind = str(
-            rng.choice(["pickup", "box", "semi", "bus", "tram"], p=[0.42, 0.28, 0.1, 0.17, 0.03])
-        )
+    if draw < heavy:
+        kind = pick(rng, ("pickup", "box", "semi", "bus", "tram"), (0.42, 0.26, 0.1, 0.17, 0.05))
     else:
-        kind = str(rng.choice(CARS, p=[0.38, 0.14, 0.32, 0.1, 0.06]))
+        kind = pick(rng, CARS, (0.38, 0.14, 0.32, 0.1, 0.06))
     if kind in CARS:
         mesh, name = vehicles.car(kind, lit, brake), "car"
         shape = vehicles.CARS[kind][:3]
@@ -68,7 +81,7 @@ def vehicle(rng: np.random.Generator, s: float, t: float, yaw: float, air: Atmos
     return Thing(
         mesh, s, t, yaw, (size, size, size), _paint(rng), 0.0, (DET[name],), (tracks.next(),),
         shadow=(shape[0] * size, shape[1] * size, shape[2] * size), blocks=True,
-        reach=shape[0] / 2 if shape[0] > 8 and abs(np.cos(yaw)) > 0.7 else 0.0,
+        reach=(shape[0] if abs(np.cos(yaw)) > 0.7 else shape[1]) * size / 2,
     )  # fmt: skip
 
 
@@ -213,7 +226,6 @@ def _cross_traffic(
                 t = float(rng.uniform(5, 40) * rng.choice([-1, 1]))
                 thing = vehicle(rng, s, t, yaw, air, tracks, False, 0.1)
                 thing.drift = 7.0 if yaw > 0 else -7.0
-                thing.reach = 0.0
                 out.append(thing)
     return out
 

@@ -8,7 +8,7 @@ from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
 from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.gbuffer import Painted, Seen, box_of
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN
+from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
 
 LEAST_HEIGHT = 3.5 / 384  # of the frame's height, the smallest object BDD100K's annotators box
 LEAST_SHARE = 0.12
@@ -79,7 +79,7 @@ def lane(lane: np.ndarray, painted: Painted, kerbs: int, hidden: np.ndarray) -> 
 
 def drivable(area: np.ndarray, painted: Painted, hidden: np.ndarray) -> Mask:
     face = painted.face
-    road = (face == ROAD) | (face == LOT) | (face == TERRAIN)
+    road = (face == ROAD) | (face == LOT)
     return Mask(np.where(road & ~hidden, area, 2).astype(np.uint8))
 
 

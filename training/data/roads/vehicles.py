@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from training.data.roads.mesh import BODY, Builder, Colour, Mesh
 
-GLASS: Colour = (0.17, 0.15, 0.13)
+GLASS: Colour = (0.27, 0.24, 0.21)
 RUBBER: Colour = (0.05, 0.05, 0.05)
 DARK: Colour = (0.1, 0.1, 0.1)
 RED: Colour = (0.08, 0.06, 0.55)
@@ -58,7 +58,7 @@ def _ends(b: Builder, half: float, ends: tuple[float, float], y: float) -> None:
     """Bumpers, number plates and the grille."""
     rear, front = ends
     for z, out in ((rear, -1), (front, 1)):
-        points = [(-half, 0.3, z), (half, 0.3, z), (half, y - 0.3, z), (-half, y - 0.3, z)]
+        points = [(-half, 0.2, z), (half, 0.2, z), (half, y - 0.26, z), (-half, y - 0.26, z)]
         b.face(points, DARK, (0, 0, out), tile="flat")
         points = [
             (-0.27, y - 0.24, z),

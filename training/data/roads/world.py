@@ -1,10 +1,10 @@
 """A drive: one road with everything on it, and the moments seen along it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.data.roads import effects, plans, scenery, street, traffic
+from training.data.roads import effects, plans, scenery, street, traffic, wear
 from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.effects import Sensor
@@ -125,7 +125,18 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     air = atmosphere(rng, attributes["weather"], attributes["timeofday"])
     length = SIGHT + travel
     scene = attributes["scene"]
+    if scene == "tunnel":
+        air = replace(air, wet=0.0, snow=0.0)
     road = plans.PLANS[scene](rng, length)
+    lanes = [l for l in road.lanes if l.kind not in ("parking", "shoulder")]
+    road.stains = wear.stains(rng, lanes, min(length, 60 + travel), float(rng.random()))
+    for crossing in road.crossings:
+        if crossing.width and rng.random() < 0.35:
+            road.stains += [
+                wear.arrow(lane, crossing.s - 14.0, str(rng.choice(list(wear.ARROWS))))
+                for lane in lanes
+                if lane.kind != "opposite"
+            ]
     straight = scene in ("city street", "parking lot", "gas stations") and rng.random() < 0.75
     bend = float(rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018))
     backdrop = [
@@ -135,7 +146,7 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     things = scenery.furnish(rng, road, length, air)
     return World(
         attributes, road, things + traffic.populate(rng, road, length, air), air,
-        effects.sensor(rng, air.night), _camera(rng, size_hw),
+        effects.sensor(rng, attributes["timeofday"]), _camera(rng, size_hw),
         bend=(bend, float(rng.uniform(0, 6.28))),
         lift=(float(rng.normal(0, 0.00012)), float(rng.uniform(0, 6.28))),
         yaw=float(rng.normal(0, 0.025)),

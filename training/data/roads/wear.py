@@ -1,0 +1,70 @@
+"""What is on the asphalt but is no lane: tar seams, patches, manholes, painted arrows.
+
+None of it is labelled: it teaches a lane head what a marking is not.
+"""
+
+import numpy as np
+
+from training.data.roads.layout import Lane, Stain
+
+TAR = (0.09, 0.09, 0.09)
+PATCH = (0.2, 0.2, 0.2)
+IRON = (0.16, 0.17, 0.18)
+PAINT = (0.82, 0.82, 0.82)
+
+
+def _seam(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
+    """A wandering line of tar, along the road or across it."""
+    half = float(rng.uniform(0.02, 0.06))
+    if rng.random() < 0.6:
+        along = s + np.linspace(0, float(rng.uniform(5, 45)), 12)
+        middle = lane.centre + float(rng.normal(0, 0.9)) + np.cumsum(rng.normal(0, 0.05, 12))
+        return Stain(
+            np.concatenate([along, along[::-1]]),
+            np.concatenate([middle - half, middle[::-1] + half]), TAR, 0.8,
+        )  # fmt: skip
+    across = np.linspace(lane.left, lane.right, 8)
+    middle = s + np.cumsum(rng.normal(0, 0.08, 8))
+    return Stain(
+        np.concatenate([middle - 2 * half, middle[::-1] + 2 * half]),
+        np.concatenate([across, across[::-1]]), TAR, 0.8,
+    )  # fmt: skip
+
+
+def _patch(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
+    long, wide = float(rng.uniform(1, 9)), float(rng.uniform(0.5, 1.4))
+    t = lane.centre + float(rng.normal(0, 0.6))
+    corners = np.array([[0, -1], [long, -1], [long, 1], [0, 1]]) * (1, wide)
+    return Stain(s + corners[:, 0], t + corners[:, 1], PATCH, float(rng.uniform(0.3, 0.8)))
+
+
+def _manhole(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
+    turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+    t = lane.centre + float(rng.normal(0, 0.7))
+    return Stain(s + 0.35 * np.cos(turn), t + 0.35 * np.sin(turn), IRON, 0.85)
+
+
+ARROWS = {
+    "ahead": ((0, -0.08), (2.4, -0.08), (2.4, -0.4), (3.8, 0), (2.4, 0.4), (2.4, 0.08), (0, 0.08)),
+    "left": ((0, 0.1), (2.2, 0.1), (2.2, -0.45), (1.7, -0.45), (2.5, -1.0), (3.3, -0.45),
+             (2.8, -0.45), (2.8, 0.26), (0, 0.26)),
+    "right": ((0, -0.1), (2.2, -0.1), (2.2, 0.45), (1.7, 0.45), (2.5, 1.0), (3.3, 0.45),
+              (2.8, 0.45), (2.8, -0.26), (0, -0.26)),
+}  # fmt: skip
+
+
+def arrow(lane: Lane, s: float, kind: str) -> Stain:
+    points = np.array(ARROWS[kind])
+    return Stain(s + points[:, 0], lane.centre + points[:, 1], PAINT, 0.9)
+
+
+def stains(rng: np.random.Generator, lanes: list[Lane], length: float, worn: float) -> list[Stain]:
+    """Marks of use over the nearer part of a road; `worn` 0..1."""
+    out = []
+    kinds = (_seam, _seam, _seam, _patch, _manhole)
+    for lane in lanes:
+        s = float(rng.exponential(20))
+        while s < length:
+            out.append(kinds[int(rng.integers(5))](rng, lane, s))
+            s += float(rng.exponential(8 + 60 * (1 - worn)))
+    return out
