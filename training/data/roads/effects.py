@@ -61,14 +61,16 @@ def bonnet_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
         outline = np.stack([(x + 1) / 2 * w, y * h], 1)
         outline = np.concatenate([outline, [[w, h + 2], [0, h + 2]]])
         cv2.fillPoly(out, [np.round(outline).astype(np.int32)], 1)
-    if device.clutter >= 0:
-        _clutter(out, np.random.default_rng(device.clutter))
     return out.astype(bool)
 
 
-def _clutter(out: np.ndarray, rng: np.random.Generator) -> None:
-    """A mirror's edge, a pillar or a phone holder, as seen out of focus."""
-    h, w = out.shape
+def clutter_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: a mirror's edge, a pillar or a phone holder in the windscreen."""
+    h, w = size_hw
+    out = np.zeros(size_hw, np.uint8)
+    if device.clutter < 0:
+        return out.astype(bool)
+    rng = np.random.default_rng(device.clutter)
     kind, sign = int(rng.integers(3)), int(rng.choice([-1, 1]))
     side = 0 if sign < 0 else w
     if kind == 0:  # the mirror, at the top
@@ -82,6 +84,7 @@ def _clutter(out: np.ndarray, rng: np.random.Generator) -> None:
         x, y = int(side - sign * w * rng.uniform(0.03, 0.2)), int(h * rng.uniform(0.75, 0.95))
         cv2.circle(out, (x, y), int(h * rng.uniform(0.05, 0.12)), 1, -1)
         cv2.line(out, (x, y), (x + int(0.05 * w), h), 1, max(2, h // 24))
+    return out.astype(bool)
 
 
 def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarray) -> None:
@@ -99,12 +102,10 @@ def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarr
         np.copyto(image[c, top : top + len(paint)], paint, where=mask[top : top + len(paint)])
 
 
-def _silhouettes(image: np.ndarray, mask: np.ndarray, device: Sensor) -> None:
+def _silhouettes(image: np.ndarray, mask: np.ndarray) -> None:
     """What hangs in the windscreen, dark and out of focus."""
-    above = mask.copy()
-    above[int(mask.shape[0] * (1 - device.bonnet)) :] = False
-    soft = cv2.GaussianBlur(above.astype(np.float32), (0, 0), 2.0 * mask.shape[0] / 384)
-    image *= 1 - 0.94 * soft
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0 * mask.shape[0] / 384)
+    image *= 1 - np.float32(0.94) * soft
 
 
 def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere) -> np.ndarray:
@@ -186,16 +187,16 @@ def _windscreen(image: np.ndarray, device: Sensor, air: Atmosphere, rng: np.rand
         image *= 1 - np.float32(device.vignette) * (0.6 * x * x + 0.4 * y * y)
 
 
-def develop(image: np.ndarray, face: np.ndarray, mask: np.ndarray, device: Sensor, air: Atmosphere,
+def develop(image: np.ndarray, face: np.ndarray, device: Sensor, air: Atmosphere,
             rng: np.random.Generator) -> np.ndarray:  # fmt: skip
     """float32 (3, H, W) scene -> the uint8 (H, W, 3) BGR frame a dash-cam would have stored."""
     h, w = image.shape[1:]
     edge = _edges(face)
     for c in range(3):
         cv2.copyTo(cv2.GaussianBlur(image[c], (3, 3), 0.75), edge, image[c])
-    _bonnet(image, mask, device, air.ambient + 0.4 * air.sun_colour)
+    _bonnet(image, bonnet_mask(device, (h, w)), device, air.ambient + 0.4 * air.sun_colour)
     if device.clutter >= 0:
-        _silhouettes(image, mask, device)
+        _silhouettes(image, clutter_mask(device, (h, w)))
     if air.wet or air.snow:
         image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
     if air.wet:

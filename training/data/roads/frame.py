@@ -141,7 +141,8 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     lit, glow = shade.shade(painted, view, air, depth, marker.marks, shadow, lamps, moment.indoor)
     scene = shade.compose(lit, glow, painted, view, air, depth)
     hidden = effects.bonnet_mask(moment.device, camera.size_hw)
-    image = effects.develop(scene, painted.face, hidden, moment.device, air, rng)
+    hidden |= effects.clutter_mask(moment.device, camera.size_hw)
+    image = effects.develop(scene, painted.face, moment.device, air, rng)
     found = truth.objects(painted, hidden)
     make = {
         "det": lambda: truth.boxes(found, camera.size_hw),
