@@ -1,6 +1,7 @@
 """HydraNet: one trunk, one neck, many heads; and Deployed, the same network as a car runs it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import ItemsView, Mapping, Sequence, ValuesView
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,19 @@ from torch import Tensor, nn
 from perception.neck import PAN, BiFPN
 from perception.tasks.base import Raw, Task
 from perception.trunk import Trunk
+
+
+class Heads(nn.ModuleDict):
+    """The tasks by name, typed as what they are."""
+
+    def __getitem__(self, key: str) -> Task:
+        return cast(Task, super().__getitem__(key))
+
+    def items(self) -> ItemsView[str, Task]:
+        return cast(ItemsView[str, Task], super().items())
+
+    def values(self) -> ValuesView[Task]:
+        return cast(ValuesView[Task], super().values())
 
 
 class HydraNet(nn.Module):
@@ -24,7 +38,7 @@ class HydraNet(nn.Module):
     def __init__(self, trunk: Trunk, neck: BiFPN | PAN, tasks: Mapping[str, Task]) -> None:
         super().__init__()
         self.trunk, self.neck = trunk, neck
-        self.tasks = nn.ModuleDict(tasks)
+        self.tasks = Heads(tasks)
         # ImageNet statistics in RGB order, on the 0..255 scale.
         mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)

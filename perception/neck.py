@@ -54,13 +54,16 @@ class BiFPN(nn.Module):
 class PAN(nn.Module):
     """Path aggregation (arXiv 1803.01534) by concatenation, with separable convolutions."""
 
+    block: type[SeparableBlock] | type[ConvBlock] = SeparableBlock
+
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
         self.width = width
+        block = self.block
         self.lateral = nn.ModuleList(ConvBlock(c, width) for c in channels)
-        self.down = nn.ModuleList(SeparableBlock(2 * width, width) for _ in channels[:-1])
-        self.shrink = nn.ModuleList(SeparableBlock(width, width, stride=2) for _ in channels[1:])
-        self.up = nn.ModuleList(SeparableBlock(2 * width, width) for _ in channels[1:])
+        self.down = nn.ModuleList(block(2 * width, width, 3) for _ in channels[:-1])
+        self.shrink = nn.ModuleList(block(width, width, 3, stride=2) for _ in channels[1:])
+        self.up = nn.ModuleList(block(2 * width, width, 3) for _ in channels[1:])
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         inputs = [block(x) for block, x in zip(self.lateral, features, strict=True)]
@@ -73,4 +76,14 @@ class PAN(nn.Module):
         return outputs
 
 
-NECKS: Final[dict[str, type[BiFPN] | type[PAN]]] = {"bifpn": BiFPN, "pan": PAN}
+class DensePAN(PAN):
+    """PAN with full 3x3 convolutions, as heavy as YOLOP's."""
+
+    block = ConvBlock
+
+
+NECKS: Final[dict[str, type[BiFPN] | type[PAN]]] = {
+    "bifpn": BiFPN,
+    "pan": PAN,
+    "dense-pan": DensePAN,
+}

@@ -1,7 +1,7 @@
 """Any timm backbone as a pyramid at strides 4, 8, 16 and 32 that publishes its channels."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import timm
 import torch
@@ -23,8 +23,9 @@ class Trunk(nn.Module):
         super().__init__()
         self.name = name
         self.body = _create(name, pretrained, drop_path)
-        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
-        self.strides: tuple[int, ...] = tuple(self.body.feature_info.reduction())
+        info: Any = self.body.feature_info
+        self.channels: tuple[int, ...] = tuple(info.channels())
+        self.strides: tuple[int, ...] = tuple(info.reduction())
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """image (B, 3, H, W) normalised RGB -> one feature map a stride."""
@@ -38,14 +39,15 @@ class Trunk(nn.Module):
 def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
     if not timm.is_model(name):
         raise UserError(f"timm has no model {name!r}; see timm.list_models()")
-    options: dict[str, object] = {"features_only": True, "pretrained": pretrained}
+    options: dict[str, Any] = {"features_only": True, "pretrained": pretrained}
     if drop_path:
         options["drop_path_rate"] = drop_path
     if name.startswith("swin"):
         # Window attention is built for one image size unless told otherwise.
         options |= {"strict_img_size": False}
     try:
-        reductions = timm.create_model(name, features_only=True).feature_info.reduction()
+        info: Any = timm.create_model(name, features_only=True).feature_info
+        reductions = info.reduction()
         out_indices = [reductions.index(stride) for stride in STRIDES]
         return timm.create_model(name, out_indices=out_indices, **options)
     except ValueError:

@@ -9,6 +9,8 @@ from perception.model import HydraNet
 from perception.neck import NECKS
 from perception.tasks import TASKS
 from perception.tasks.base import Task
+from perception.tasks.det_anchor import AnchorDet
+from perception.tasks.nearest import NearestDrivable, NearestLane
 from perception.trunk import Trunk
 
 
@@ -27,6 +29,12 @@ ZOO: Final[dict[str, Recipe]] = {
     "pvt-hydranet-b1": Recipe("pvt_v2_b1", width=96),
     "pvt-hydranet-b2": Recipe("pvt_v2_b2", width=128),
     "hydranet-regnet": Recipe("regnety_008"),
+    "yolop-like": Recipe(
+        "cs3darknet_s",
+        neck="dense-pan",
+        width=168,
+        heads={"det": AnchorDet, "drivable": NearestDrivable, "lane": NearestLane},
+    ),
     "resnet50": Recipe("resnet50", width=128),
     "swin-tiny": Recipe("swin_tiny_patch4_window7_224", width=128),
 }

@@ -8,7 +8,7 @@ from perception.layers import SeparableBlock
 
 
 class Tower(nn.Sequential):
-    """`depth` separable blocks at one stride; first a 5x5 depthwise kernel, for long thin things."""
+    """`depth` separable blocks at one stride; a 5x5 depthwise kernel first, for thin things."""
 
     def __init__(self, channels: int, depth: int = 2) -> None:
         super().__init__(
@@ -19,6 +19,8 @@ class Tower(nn.Sequential):
 
 def enlarge(logits: Tensor, factor: int) -> Tensor:
     """Bilinear enlargement of (B, C, h, w) to (B, C, h*factor, w*factor)."""
+    if factor == 1:
+        return logits
     return F.interpolate(logits, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 

@@ -21,14 +21,15 @@ class Drivable(Task):
 
     def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__(channels, strides)
-        self.tower = Tower(channels)
+        self.factor = strides[0]  # from the logits to the frame
+        self.tower: nn.Module = Tower(channels)
         self.classify = nn.Conv2d(channels, len(DRIVABLE), 1)
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         return {"logits": self.classify(self.tower(features[0]))}  # (B, 3, H/4, W/4)
 
     def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
-        logits = enlarge(raw["logits"].float(), self.strides[0])  # (B, 3, H, W)
+        logits = enlarge(raw["logits"].float(), self.factor)  # (B, 3, H, W)
         mask = target["mask"]
         known = mask != IGNORE
         probabilities = logits.softmax(1)
@@ -42,7 +43,7 @@ class Drivable(Task):
         }
 
     def decode(self, raw: Raw) -> Tensor:
-        return enlarge(raw["logits"], self.strides[0]).argmax(1).to(torch.uint8)  # (B, H, W)
+        return enlarge(raw["logits"], self.factor).argmax(1).to(torch.uint8)  # (B, H, W)
 
     def metric(self) -> ConfusionMetric:
         return ConfusionMetric(DRIVABLE, counted=DRIVABLE[:2])

@@ -43,11 +43,11 @@ class Lane(Task):
         super().__init__(channels, strides)
         kinds = (len(LANE_CATEGORIES), len(LANE_STYLES), len(LANE_DIRECTIONS))
         self.kinds = kinds
-        self.tower = Tower(channels)
+        self.tower: nn.Module = Tower(channels)
         self.subpixels = nn.Conv2d(channels, strides[0] ** 2, 3, padding=1)
         self.types = nn.Conv2d(channels, sum(kinds), 1)
         # About one pixel in fifty is lane: start there (arXiv 1708.02002, section 4.1).
-        nn.init.constant_(self.subpixels.bias, -4.0)
+        nn.init.constant_(self.subpixels.bias, -4.0)  # type: ignore[arg-type]
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         feature = self.tower(features[0])

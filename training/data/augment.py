@@ -94,7 +94,7 @@ def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _motion(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     length = int(rng.integers(3, 8))
-    kernel = np.zeros((length, length), np.float32)
+    kernel: np.ndarray = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1 / length
     turn = cv2.getRotationMatrix2D((length / 2 - 0.5,) * 2, float(rng.uniform(0, 180)), 1)
     kernel = cv2.warpAffine(kernel, turn, (length, length))
@@ -111,7 +111,8 @@ def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))]
-    return cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+    return image if decoded is None else decoded
 
 
 def _haze(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -60,9 +60,12 @@ def nearest(array: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(array), size_wh, interpolation=cv2.INTER_NEAREST)
 
 
-def stack(frames: Sequence[Arrays]) -> Arrays:
-    """Collates arrays of equal shapes."""
-    return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
+class Stacked:
+    """Kinds whose arrays have one shape for all frames."""
+
+    @staticmethod
+    def collate(frames: Sequence[Arrays]) -> Arrays:
+        return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
 
 def _flags(count: int) -> np.ndarray:
@@ -147,7 +150,7 @@ class Boxes:
 
 
 @dataclass
-class Mask:
+class Mask(Stacked):
     """Class indices of a frame; 255 = not annotated."""
 
     mask: np.ndarray  # (H, W) uint8
@@ -161,11 +164,9 @@ class Mask:
     def arrays(self) -> Arrays:
         return {"mask": self.mask}
 
-    collate = staticmethod(stack)
-
 
 @dataclass
-class LaneMask:
+class LaneMask(Stacked):
     """The official lane byte, 254 = not annotated, bits 6 and 7 = type not annotated.
 
     Foreground bytes are below background (255) and ignore (254), and typed ones below untyped, so
@@ -188,11 +189,9 @@ class LaneMask:
     def arrays(self) -> Arrays:
         return {"lane": self.lane}
 
-    collate = staticmethod(stack)
-
 
 @dataclass
-class Map:
+class Map(Stacked):
     """A quantity in each pixel (depth in metres); NaN = unknown."""
 
     map: np.ndarray  # (H, W) float32
@@ -209,11 +208,9 @@ class Map:
     def arrays(self) -> Arrays:
         return {"map": self.map}
 
-    collate = staticmethod(stack)
-
 
 @dataclass
-class Normals:
+class Normals(Stacked):
     """Unit surface normals in camera axes (x right); NaN = unknown."""
 
     normals: np.ndarray  # (3, H, W) float32
@@ -230,11 +227,9 @@ class Normals:
     def arrays(self) -> Arrays:
         return {"normals": self.normals}
 
-    collate = staticmethod(stack)
-
 
 @dataclass
-class Labels:
+class Labels(Stacked):
     """One class index an attribute; -1 = unknown."""
 
     labels: np.ndarray  # (G,) int64
@@ -247,8 +242,6 @@ class Labels:
 
     def arrays(self) -> Arrays:
         return {"labels": np.asarray(self.labels, np.int64)}
-
-    collate = staticmethod(stack)
 
 
 def crop_image(image: np.ndarray, window: Window, size_hw: tuple[int, int]) -> np.ndarray:

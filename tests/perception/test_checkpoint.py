@@ -1,0 +1,82 @@
+"""A checkpoint rebuilds its model from the file alone; a bad file is named in one line."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from perception import checkpoint
+from perception.errors import UserError
+from perception.trunk import load_trunk_weights
+from perception.zoo import build
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    torch.manual_seed(0)
+    model = build("pvt-hydranet-b0", ["drivable", "scene"])
+    path = tmp_path_factory.mktemp("run") / "best.safetensors"
+    meta = checkpoint.Meta("pvt-hydranet-b0", ["drivable", "scene"], (64, 96), {"x": 1.5})
+    checkpoint.save(path, model.state_dict(), meta)
+    return model.eval(), path
+
+
+def test_round_trip(saved):
+    model, path = saved
+    again, meta = checkpoint.load(path)
+    assert meta.size_hw == (64, 96)
+    assert meta.scores == {"x": 1.5}
+    frame = torch.full((1, 64, 96, 3), 90, dtype=torch.uint8)
+    with torch.no_grad():
+        left, right = model(frame)["scene"]["logits"], again(frame)["scene"]["logits"]
+    assert torch.equal(left, right)
+
+
+def test_only_the_wanted_heads(saved):
+    model, _ = checkpoint.load(saved[1], ["scene"])
+    assert list(model.tasks) == ["scene"]
+
+
+def test_trunk_weights_from_our_file_and_from_timms(saved):
+    model, path = saved
+    ours, timms = checkpoint.read(path)[0], model.trunk.body.state_dict()
+    for weights in (ours, timms):
+        trunk = build("pvt-hydranet-b0", ["scene"]).trunk
+        copied, total = load_trunk_weights(trunk, weights, "file")
+        assert copied == total
+        assert all(torch.equal(trunk.body.state_dict()[key], timms[key]) for key in timms)
+    with pytest.raises(UserError, match="another architecture"):
+        load_trunk_weights(build("hydranet-regnet", ["scene"]).trunk, timms, "file")
+
+
+def broken(tmp_path, saved):
+    """(path, what the error must say) for each way a file can be wrong."""
+    good = saved[1].read_bytes()
+    stranger, torn, text = tmp_path / "a.safetensors", tmp_path / "b", tmp_path / "c"
+    save_file({"x": torch.zeros(2)}, stranger)
+    torn.write_bytes(good[: len(good) // 2])
+    text.write_text("hello")
+    return [
+        (tmp_path / "none", "no such checkpoint"),
+        (stranger, "not a checkpoint of train-bdd"),
+        (torn, "not a readable safetensors file"),
+        (text, "not a readable safetensors file"),
+    ]
+
+
+def test_bad_files_are_named(tmp_path, saved):
+    for path, message in broken(tmp_path, saved):
+        with pytest.raises(UserError, match=message) as error:
+            checkpoint.load(path)
+        assert str(path) in str(error.value)
+
+
+def test_a_missing_task_is_named(saved):
+    with pytest.raises(UserError, match="no task 'lane'"):
+        checkpoint.load(saved[1], ["lane"])
+
+
+def test_nothing_is_left_half_written(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(AttributeError):
+        checkpoint.save(path, {"bad": "not a tensor"}, checkpoint.Meta("m", [], (32, 32)))  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
