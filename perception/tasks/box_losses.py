@@ -45,6 +45,20 @@ def quality_focal_loss(logits: Tensor, quality: Tensor, gamma: float = 2.0) -> T
     return focus * binary_cross_entropy_with_logits(logits, quality, reduction="none")
 
 
+def distribution_loss(logits: Tensor, value: Tensor, span: float) -> Tensor:
+    """Distribution focal loss (arXiv 2006.04388): (..., bins) and (...) -> (...).
+
+    The bins stand for evenly spaced values in +-span; the two around `value` should share the
+    probability. Values beyond the span are drawn to its end.
+    """
+    bins = logits.shape[-1]
+    place = (value.float().clamp(-span, span) + span) * ((bins - 1) / (2 * span))
+    low = place.floor().long().clamp(max=bins - 2)[..., None]
+    near, far = logits.float().log_softmax(-1).gather(-1, torch.cat([low, low + 1], -1)).unbind(-1)
+    part = place - low[..., 0]
+    return -(near * (1 - part) + far * part)
+
+
 def _overlap_union(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     a, b = a_xyxy.float(), b_xyxy.float()
     wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)

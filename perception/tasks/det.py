@@ -6,7 +6,8 @@ is shared, so the deployed head costs one score tower and one box tower.
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,34 @@ from perception.layers import ConvBlock, SeparableBlock
 from perception.runtime.description import View
 from perception.tasks.assign import Assigner, Grid, Positives
 from perception.tasks.base import Metric, Raw, Target, Task
-from perception.tasks.box_losses import ciou_loss, quality_focal_loss
+from perception.tasks.box_losses import ciou_loss, distribution_loss, quality_focal_loss
 
-MAX_BOXES = 100
+MAX_BOXES: Final = 100
 # Score every point starts with: few points are objects, and the first steps should not be spent
 # on learning that.
-PRIOR = 0.01
+PRIOR: Final = 0.01
 # Size every box starts with, in strides: about the median object each level is responsible for.
-START_SIZE = 3.0
-BOX_WEIGHT = 2.0
-# Rare classes weigh (most frequent / own count)^RARITY, at most RARITY_LIMIT times the common ones.
-RARITY, RARITY_LIMIT = 0.3, 5.0
+START_SIZE: Final = 3.0
+# Rare classes weigh at most this many times the most frequent one.
+RARITY_LIMIT: Final = 5.0
+# Centre offsets (strides) and log sizes that a distribution over bins can express: +-SPAN.
+SPAN: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Design:
+    """What ablations vary. A variant is a subclass of Det with another `design`, nothing more."""
+
+    topk: int = 10  # points a box in the one-to-many assignment
+    alpha: float = 0.5  # of the score and
+    beta: float = 6.0  # of the overlap in the metric that both assignments share
+    fine_width: float = 0.5  # of the towers at stride 4, as a share of the neck's channels
+    fine_blocks: int = 1
+    blocks: int = 2  # of the towers at the other strides
+    detach_one: bool = False  # whether the one-to-one scores leave trunk and neck alone
+    bins: int = 0  # 0: direct regression; n: a distribution over n values (arXiv 2006.04388)
+    box_weight: float = 2.0
+    rarity: float = 0.3  # classes weigh (most frequent / own count)^rarity; 0: all alike
 
 
 class Det(Task):
@@ -34,18 +52,17 @@ class Det(Task):
 
     view: ClassVar[View] = View(kind="boxes", classes=DETECTION)
     score: ClassVar[str] = "mAP50"
+    design: ClassVar[Design] = Design()
 
     def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__(channels, strides)
-        classes = len(self.view.classes)
-        fine = max(channels // 2, 16)
-        widths = [fine if stride == 4 else channels for stride in strides]
-        blocks = [1 if stride == 4 else 2 for stride in strides]
+        classes, coarse = len(self.view.classes), (channels, self.design.blocks)
+        fine = (max(round(channels * self.design.fine_width), 8), self.design.fine_blocks)
+        shapes = [fine if stride == 4 else coarse for stride in strides]
         prior = math.log(PRIOR / (1 - PRIOR))
-        self.one = _branch(channels, widths, blocks, classes, prior)
-        self.many = _branch(channels, widths, blocks, classes, prior)
-        self.box = _branch(channels, widths, blocks, 4, 0.0)
-        self.assign_one, self.assign_many = Assigner(topk=1), Assigner(topk=10)
+        self.one = _branch(channels, shapes, classes, prior)
+        self.many = _branch(channels, shapes, classes, prior)
+        self.box = _branch(channels, shapes, 4 * max(self.design.bins, 1), 0.0)
         self.register_buffer("seen", torch.full((classes,), 100.0))
         self.seen: Tensor
 
@@ -55,7 +72,7 @@ class Det(Task):
         for stride, x, one, many, box in zip(
             self.strides, features, self.one, self.many, self.box, strict=True
         ):
-            raw[f"one{stride}"] = one(x)
+            raw[f"one{stride}"] = one(x.detach() if self.design.detach_one else x)
             raw[f"many{stride}"] = many(x)
             raw[f"box{stride}"] = box(x)
         return raw
@@ -63,20 +80,29 @@ class Det(Task):
     def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
         """Score and box loss of both assignments. Ignored boxes neither teach nor punish."""
         grid = self._grid(raw)
-        boxes = self._boxes(raw, grid)
-        truth, classes = target["boxes_xyxy"].float(), target["classes"]
-        size = truth[..., 2:] - truth[..., :2]
-        known = (classes >= 0) & ~target["ignore"] & (size > 0).all(-1)
-        classes = torch.where(known, classes, -1)
-        quiet = _ignored(target, grid, len(self.view.classes))
+        points = grid.points(target["classes"].device)
+        deltas = self._flat(raw, "box").float()
+        boxes = _to_xyxy(self._expected(deltas), points)
+        truth, classes = target["boxes_xyxy"].float(), _learnable(target)
         rarity = self._rarity(classes)
+        quiet = _ignored(target, points, len(rarity))
 
         losses = {}
-        for head, assigner in (("many", self.assign_many), ("one", self.assign_one)):
+        for head, topk in (("many", self.design.topk), ("one", 1)):
             logits = self._flat(raw, head)
-            positives = assigner(logits, boxes, truth, classes, grid)
-            score, box = _losses(logits, boxes, truth, classes, positives, quiet, rarity)
-            losses[f"{head}_score"], losses[f"{head}_box"] = score, BOX_WEIGHT * box
+            assign = Assigner(topk, self.design.alpha, self.design.beta)
+            chosen = assign(logits, boxes, truth, classes, grid)
+            label, wanted = classes[chosen.frame, chosen.box], truth[chosen.frame, chosen.box]
+            share = chosen.quality * rarity[label]
+            # Frames without boxes must not shout: at least one object a frame.
+            total = share.sum().clamp(min=len(logits))
+            losses[f"{head}_score"] = _score_loss(logits, chosen, label, rarity, quiet) / total
+            miss = ciou_loss(boxes[chosen.frame, chosen.point], wanted)
+            if self.design.bins:
+                guess = deltas[chosen.frame, chosen.point].unflatten(-1, (4, -1))
+                offset = _to_deltas(wanted, points[chosen.point])
+                miss = miss + distribution_loss(guess, offset, SPAN).mean(-1) / 4
+            losses[f"{head}_box"] = self.design.box_weight * (miss * share).sum() / total
         return losses
 
     def decode(self, raw: Raw) -> Tensor:
@@ -92,8 +118,8 @@ class Det(Task):
         row = torch.div(pair, logits.shape[2], rounding_mode="floor")
         label = (pair - row * logits.shape[2]).to(best.dtype)
         point = point.gather(1, row)
-        deltas = deltas.gather(1, point[..., None].expand(-1, -1, 4))
-        boxes = _to_xyxy(deltas, points[point])
+        deltas = deltas.gather(1, point[..., None].expand(-1, -1, deltas.shape[2]))
+        boxes = _to_xyxy(self._expected(deltas), points[point])
         found = torch.cat([boxes, best.sigmoid()[..., None], label[..., None]], 2)
         return nn.functional.pad(found, (0, 0, 0, MAX_BOXES - count))
 
@@ -110,28 +136,29 @@ class Det(Task):
         """(B, A, outputs) of all levels."""
         return torch.cat([raw[f"{head}{s}"].flatten(2).transpose(1, 2) for s in self.strides], 1)
 
-    def _boxes(self, raw: Raw, grid: Grid) -> Tensor:
-        deltas = self._flat(raw, "box").float()
-        return _to_xyxy(deltas, grid.points(deltas.device))
+    def _expected(self, deltas: Tensor) -> Tensor:
+        """The box branch's outputs (..., 4 or 4 * bins) as four numbers."""
+        if not self.design.bins:
+            return deltas
+        values = torch.linspace(-SPAN, SPAN, self.design.bins, device=deltas.device)
+        return (deltas.unflatten(-1, (4, self.design.bins)).softmax(-1) * values).sum(-1)
 
     def _rarity(self, classes: Tensor) -> Tensor:
         """(classes,) weights of positives; the counts are learned from the labels that pass by."""
         if self.training:
             present = classes[classes >= 0]
             self.seen += torch.bincount(present, minlength=len(self.seen)).to(self.seen.dtype)
-        return (self.seen.max() / self.seen).pow(RARITY).clamp(max=RARITY_LIMIT)
+        return (self.seen.max() / self.seen).pow(self.design.rarity).clamp(max=RARITY_LIMIT)
 
 
 def _branch(
-    channels: int, widths: list[int], blocks: list[int], outputs: int, bias: float
+    channels: int, shapes: Sequence[tuple[int, int]], outputs: int, bias: float
 ) -> nn.ModuleList:
-    """One tower a level, ending in `outputs` channels whose bias starts at `bias`."""
+    """One tower of (width, blocks) a level; its `outputs` channels start at `bias`."""
     towers = nn.ModuleList()
-    for width, depth in zip(widths, blocks, strict=True):
-        layers: list[nn.Module] = []
-        if width != channels:
-            layers.append(ConvBlock(channels, width))
-        layers += [SeparableBlock(width, width) for _ in range(depth)]
+    for width, blocks in shapes:
+        layers: list[nn.Module] = [] if width == channels else [ConvBlock(channels, width)]
+        layers += [SeparableBlock(width, width) for _ in range(blocks)]
         last = nn.Conv2d(width, outputs, 1)
         nn.init.normal_(last.weight, std=0.01)
         nn.init.constant_(last.bias, bias)  # type: ignore[arg-type]
@@ -150,13 +177,26 @@ def _to_xyxy(deltas: Tensor, points: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], -1)
 
 
-def _ignored(target: Target, grid: Grid, classes: int) -> Tensor | None:
+def _to_deltas(xyxy: Tensor, points: Tensor) -> Tensor:
+    """The inverse of _to_xyxy."""
+    xy, stride = points[..., :2], points[..., 2:]
+    centre, size = (xyxy[..., :2] + xyxy[..., 2:]) / 2, xyxy[..., 2:] - xyxy[..., :2]
+    return torch.cat([(centre - xy) / stride, (size / (stride * START_SIZE)).log()], -1)
+
+
+def _learnable(target: Target) -> Tensor:
+    """The classes (B, M) with -1 also where a box is ignored or has no area."""
+    size = target["boxes_xyxy"][..., 2:] - target["boxes_xyxy"][..., :2]
+    return torch.where(~target["ignore"] & (size > 0).all(-1), target["classes"], -1)
+
+
+def _ignored(target: Target, points: Tensor, classes: int) -> Tensor | None:
     """(B, A, classes) bool: points in ignored boxes, where saying the box's class is no mistake."""
     frame, box = target["ignore"].nonzero(as_tuple=True)
     if len(frame) == 0:
         return None
     xyxy, label = target["boxes_xyxy"][frame, box].float(), target["classes"][frame, box]
-    xy = grid.points(xyxy.device)[:, :2]
+    xy = points[:, :2]
     inside = ((xy > xyxy[:, None, :2]) & (xy < xyxy[:, None, 2:])).all(-1)  # (I, A)
     # An ignored box without a class silences all of them.
     named = label[:, None] == torch.arange(classes, device=xyxy.device)
@@ -165,26 +205,14 @@ def _ignored(target: Target, grid: Grid, classes: int) -> Tensor | None:
     return quiet.index_put((frame,), hit.float(), accumulate=True) > 0
 
 
-def _losses(
-    logits: Tensor,
-    boxes: Tensor,
-    truth: Tensor,
-    classes: Tensor,
-    positives: Positives,
-    quiet: Tensor | None,
-    rarity: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Score and box loss of one head, both divided by the quality to be reached in all."""
-    frame, point, quality = positives.frame, positives.point, positives.quality
-    label = classes[frame, positives.box]
+def _score_loss(
+    logits: Tensor, chosen: Positives, label: Tensor, rarity: Tensor, quiet: Tensor | None
+) -> Tensor:
+    """Summed over all points: the chosen should reach their quality, the others zero."""
     wanted = torch.zeros_like(logits, dtype=torch.float32)
-    wanted[frame, point, label] = quality
+    wanted[chosen.frame, chosen.point, label] = chosen.quality
     weight = torch.ones_like(wanted)
     if quiet is not None:
         weight = weight.masked_fill(quiet, 0.0)
-    weight[frame, point, label] = rarity[label]
-    share = quality * rarity[label]
-    total = share.sum().clamp(min=len(logits))  # frames without boxes must not shout
-    score = (weight * quality_focal_loss(logits, wanted)).sum() / total
-    miss = ciou_loss(boxes[frame, point], truth[frame, positives.box])
-    return score, (miss * share).sum() / total
+    weight[chosen.frame, chosen.point, label] = rarity[label]
+    return (weight * quality_focal_loss(logits, wanted)).sum()

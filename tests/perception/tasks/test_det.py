@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from perception.tasks.base import Raw
-from perception.tasks.box_losses import ciou_loss, giou_loss, iou, quality_focal_loss
-from perception.tasks.det import MAX_BOXES, START_SIZE, Det
+from perception.tasks.box_losses import (
+    ciou_loss,
+    distribution_loss,
+    giou_loss,
+    iou,
+    quality_focal_loss,
+)
+from perception.tasks.det import MAX_BOXES, START_SIZE, Design, Det
 
 STRIDES = (4, 8, 16, 32)
 SIZE_HW = (96, 160)
 CLASSES = 10
+
+
+class DistributionDet(Det):
+    design = Design(bins=16, detach_one=True)
 
 
 def features(batch: int = 2, channels: int = 16) -> list[Tensor]:
@@ -121,9 +132,10 @@ def test_no_column_at_all_is_an_empty_frame() -> None:
         torch.testing.assert_close(value, task.loss(raw, EMPTY)[key])
 
 
-def test_training_on_one_scene_lowers_the_loss() -> None:
+@pytest.mark.parametrize("head", [Det, DistributionDet])
+def test_training_on_one_scene_lowers_the_loss(head: type[Det]) -> None:
     torch.manual_seed(0)
-    task, inputs = Det(16, STRIDES), features()
+    task, inputs = head(16, STRIDES), features()
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
 
     def step() -> float:
@@ -207,9 +219,10 @@ class Decoded(nn.Module):
         return self.task.decode(self.task(inputs))
 
 
-def test_onnx_gives_the_numbers_of_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", [Det, DistributionDet])
+def test_onnx_gives_the_numbers_of_torch(head: type[Det], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = Decoded(Det(16, STRIDES)).eval()
+    model = Decoded(head(16, STRIDES)).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     inputs, path = tuple(features(1)), str(tmp_path / "det.onnx")
@@ -241,6 +254,23 @@ def test_ciou_pulls_a_distant_wrong_shape_towards_the_truth() -> None:
     ciou_loss(box, truth).sum().backward()
     moved = box.detach() - 10 * box.grad
     assert ciou_loss(moved, truth) < ciou_loss(box.detach(), truth)
+
+
+def test_distribution_loss_is_least_where_the_two_nearest_bins_share() -> None:
+    value = torch.tensor([0.5, -9.0])  # five bins -2 -1 0 1 2: halfway, and beyond the end
+    ideal = torch.tensor([[0.0, 0, 0.5, 0.5, 0], [1, 0, 0, 0, 0]]).clamp(min=1e-9).log()
+    expected = torch.tensor([math.log(2), 0])
+    torch.testing.assert_close(distribution_loss(ideal, value, 2.0), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        distribution_loss(torch.zeros(2, 5), value, 2.0), torch.full((2,), math.log(5))
+    )
+
+
+def test_detached_one_to_one_scores_leave_the_features_alone() -> None:
+    for head, moved in ((DistributionDet, False), (Det, True)):
+        inputs = [x.requires_grad_() for x in features()]
+        head(16, STRIDES)(inputs)["one4"].sum().backward()
+        assert (inputs[0].grad is not None) == moved
 
 
 def test_quality_focal_loss_is_zero_at_the_target_quality() -> None:
