@@ -88,6 +88,8 @@ class DataArgs:
     """Validate on the first N frames only; 0 takes all."""
     recipe: str = "default"
     """Augmentation recipe."""
+    zoom: tuple[float, float] = (0.75, 1.6)
+    """Scale jitter: size of things relative to the whole frame. Above 1 the view is a crop."""
     skip_bad: bool = False
     """Pass over frames that cannot be read, naming each, instead of stopping."""
 
@@ -100,6 +102,8 @@ class DataArgs:
         _check(max(height, width) <= 4096, f"--size {height}x{width}: at most 4096 a side")
         _check(self.batch >= 1, f"--batch {self.batch}: at least 1")
         _check(self.workers >= -1, f"--workers {self.workers}: 0 or more, or -1 for automatic")
+        low, high = self.zoom
+        _check(0.1 <= low <= high <= 10, f"--zoom {low} {high}: two scales in 0.1..10, low first")
         _check(self.limit >= 0 and self.val_limit >= 0, "--limit: 0 (all) or more")
 
 

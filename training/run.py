@@ -189,7 +189,10 @@ class Run:
         if not hasattr(self, "_batches"):
             args = self.config.data
             frames = Frames(
-                self.train, Augment(args.size), self.config.run.seed, skip_bad=args.skip_bad
+                self.train,
+                Augment(args.size, zoom=args.zoom),
+                self.config.run.seed,
+                skip_bad=args.skip_bad,
             )
             self._batches = loader(frames, self.order, workers(args.workers), self.pinned)
         return self._batches

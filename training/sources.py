@@ -41,7 +41,10 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joine
     if args.data:
         folders = [Path(folder) for folder in args.data]
         strict = not args.skip_bad
-        train = [BDD100K(f, "train", tasks, args.size, strict=strict) for f in folders]
+        # A decoded frame may be enlarged a little; more would train on blur.
+        sharp = max(1.0, args.zoom[1] / 1.6)
+        decode_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
+        train = [BDD100K(f, "train", tasks, decode_hw, strict=strict) for f in folders]
         val = [BDD100K(f, "val", tasks, args.size, strict=strict) for f in folders]
     else:
         from training.data.rendered import RenderedRoads
