@@ -69,7 +69,7 @@ class LaneMetric:
             self._typed[part].append(np.array(typed.any()))
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """F1@r, IoU, recall, average_F1@r, <part>_F1@r and <part>_F1@r/<class>."""
+        """F1@r, IoU, recall, average_F1@r, <part>_F1@r and F1@r/<part>/<class>."""
         if not self._binary:
             return {"F1@5": float("nan"), "IoU": float("nan"), "recall": float("nan")}
         scores = _per_radius("F1", _mean(chosen(self._binary, rows)))
@@ -83,7 +83,7 @@ class LaneMetric:
             scores |= _per_radius(f"{part}_F1", mean)
         for part, table in tables.items():
             for name, row in zip(PARTS[part][2], table, strict=True):
-                scores |= _per_radius(f"{part}_F1", row, f"/{name}")
+                scores |= _per_radius("F1", row, f"/{part}/{name}")
         return scores
 
     def _part(self, part: str, rows: np.ndarray | None) -> np.ndarray:

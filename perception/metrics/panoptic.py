@@ -14,6 +14,7 @@ import numpy as np
 from perception.classes import IGNORE, LANE_IGNORE
 from perception.metrics.frames import chosen
 from perception.metrics.lane import BACKGROUND_BIT
+from perception.runtime.description import BOXES, LANE_BYTE, MASK, View
 
 VEHICLES: Final = ("car", "bus", "truck", "train")
 AREAS: Final = ("direct", "alternative")
@@ -35,6 +36,8 @@ class VehicleMetric:
     (`mAP50`, `recall`). YOLOP's own loop looks only at the ground truth it overlaps most of all,
     and calls the prediction wrong where that one is taken: `mAP50_yolop`, `recall_yolop`.
     """
+
+    headlines = ("recall", "mAP50")
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.merged = [c for c, name in enumerate(classes) if name in VEHICLES]
@@ -114,6 +117,8 @@ def average_precision(right: np.ndarray, wanted: int) -> tuple[float, float]:
 class AreaMetric:
     """Drivable area (direct and alternative merged): the mean of background and drivable IoU."""
 
+    headlines = ("mIoU_batch24", "mIoU_set")
+
     def __init__(self, classes: Sequence[str]) -> None:
         self.merged = [c for c, name in enumerate(classes) if name in AREAS]
         self._tables: list[np.ndarray] = []
@@ -135,6 +140,8 @@ class LineMetric:
     specificity (HybridNets, A-YOLOM, RMT-PPAD, TwinLiteNet+); `_dilated` are RMT-PPAD's, against
     truth as wide as in training.
     """
+
+    headlines = ("recall_set", "balanced_set", "IoU_set", "IoU_dilated_set")
 
     def __init__(self) -> None:
         self._tables: list[np.ndarray] = []
@@ -225,3 +232,14 @@ def _recall(table: np.ndarray) -> float:
 
 def _balanced(table: np.ndarray) -> float:
     return (_recall(table) + _recall(table[::-1, ::-1])) / 2
+
+
+def panoptic_metric(view: View) -> VehicleMetric | AreaMetric | LineMetric | None:
+    """The protocol's metric for an output, by what it says of itself; None if it has none."""
+    if view.kind == BOXES and set(view.classes) & set(VEHICLES):
+        return VehicleMetric(view.classes)
+    if view.kind == MASK and view.encoding == LANE_BYTE:
+        return LineMetric()
+    if view.kind == MASK and set(view.classes) & set(AREAS):
+        return AreaMetric(view.classes)
+    return None

@@ -114,7 +114,7 @@ def test_parts_of_the_byte_are_scored_apart():
     assert scores["F1@1"] == scores["style_F1@1"] == 100.0
     assert scores["direction_F1@1"] == 0.0
     assert scores["category_F1@1"] == pytest.approx(100 * 6 / 8)
-    assert scores["category_F1@1/single white"] == scores["category_F1@1/double other"] == 0.0
+    assert scores["F1@1/category/single white"] == scores["F1@1/category/double other"] == 0.0
     assert scores["average_F1@1"] == pytest.approx((0 + 100 + 75) / 3)
 
 
@@ -136,10 +136,10 @@ def test_a_prediction_beside_a_lane_of_unknown_type_is_neither_right_nor_wrong()
     found = lane(20, 2)
     found[:, 42] = 2
     scores = run(LaneMetric(), (found, {"lane": truth}))
-    assert scores["category_F1@2/double white"] == scores["category_F1@5/double white"] == 100.0
-    assert scores["category_F1@1/double white"] == pytest.approx(200 / 3), "2 px away is not beside"
+    assert scores["F1@2/category/double white"] == scores["F1@5/category/double white"] == 100.0
+    assert scores["F1@1/category/double white"] == pytest.approx(200 / 3), "2 px away is not beside"
     found[:, 42] = 0  # crosswalk, of which the truth has none for sure
-    assert run(LaneMetric(), (found, {"lane": truth}))["category_F1@2/crosswalk"] == 100.0
+    assert run(LaneMetric(), (found, {"lane": truth}))["F1@2/category/crosswalk"] == 100.0
 
 
 def test_not_annotated_pixels_count_nowhere():

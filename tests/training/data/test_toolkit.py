@@ -194,7 +194,7 @@ def compare_lanes(truth, found, tmp_path):
         for (part, classes), scores in zip(parts.items(), groups, strict=True):
             assert ours[f"{part}_F1@{radius}"] == means[part.upper()]
             for name in classes:
-                assert ours[f"{part}_F1@{radius}/{name}"] == scores[name]
+                assert ours[f"F1@{radius}/{part}/{name}"] == scores[name]
         assert ours[f"average_F1@{radius}"] == average["AVERAGE"]
     return ours
 
