@@ -128,10 +128,10 @@ def _outlines(mask: Mask, value: int) -> list[dict[str, Any]]:
     found, _ = cv2.findContours(
         (mask.small == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    shapes = [cv2.approxPolyDP(contour, 1.0, True).reshape(-1, 2) for contour in found]
     least = max(4.0, MIN_AREA_SHARE * height * width)
-    areas = [(float(cv2.contourArea(shape)), shape) for shape in shapes if len(shape) >= 3]
-    kept = sorted((pair for pair in areas if pair[0] >= least), key=lambda pair: -pair[0])
+    areas = [(cv2.contourArea(outline), i) for i, outline in enumerate(found) if len(outline) > 2]
+    largest = sorted((pair for pair in areas if pair[0] >= least), reverse=True)[:MAX_AREAS]
+    shapes = [cv2.approxPolyDP(found[i], 1.0, True).reshape(-1, 2) for _, i in largest]
     scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
     return [
         {
@@ -139,5 +139,6 @@ def _outlines(mask: Mask, value: int) -> list[dict[str, Any]]:
             "types": "L" * len(shape),
             "closed": True,
         }
-        for _, shape in kept
+        for shape in shapes
+        if len(shape) > 2
     ]

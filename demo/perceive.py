@@ -41,9 +41,11 @@ def perceive(args: argparse.Namespace) -> int:
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
     say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
     controls = Controls(list(runner.description.views))
-    signal.signal(signal.SIGINT, lambda *_: stop(controls))
     figures = Figures(source.count)
+    cv2.setNumThreads(1)  # the stages are threads already; more would fight the model for cores
     with ExitStack() as stack:
+        before = signal.signal(signal.SIGINT, lambda *_: stop(controls))
+        stack.callback(signal.signal, signal.SIGINT, before)
         sinks = open_sinks(args, source, controls, figures, stack)
         pipeline = stack.enter_context(Pipeline(source, stages(args, runner, source, controls)))
         run(pipeline, sinks, controls, figures, args)

@@ -21,18 +21,20 @@ REDRAW_S = 0.05  # so that keys are read while nothing new comes
 class ShowSink(AbstractContextManager["ShowSink"]):
     """Shows the newest canvas. A slow or lost display never holds up the pipeline."""
 
-    def __init__(self, title: str, controls: Controls) -> None:
+    def __init__(
+        self, title: str, controls: Controls, command: tuple[str, ...] = ("-m", "demo.window")
+    ) -> None:
         if sys.platform == "linux" and not (
             os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         ):
             raise UserError(NO_DISPLAY)
-        self.title, self.controls = title, controls
+        self.command, self.controls = [sys.executable, *command, title], controls
         self.newest: np.ndarray | None = None
         self.arrived, self.closed = threading.Event(), False
 
     def __enter__(self) -> "ShowSink":
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "demo.window", self.title],
+            self.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -85,9 +85,9 @@ class AvWriter:
         self.make: Any = av.VideoFrame.from_ndarray
         self.container = av.open(str(path), "w", options={"movflags": "faststart"})
         rate = Fraction(fps).limit_denominator(1001)
-        self.stream: Any = self.container.add_stream(
-            "libx264", rate=rate, options={"preset": "veryfast", "crf": "21"}
-        )
+        # Without B-frames: with them and uneven times the file states too short a duration.
+        options = {"preset": "veryfast", "crf": "21", "bf": "0"}
+        self.stream: Any = self.container.add_stream("libx264", rate=rate, options=options)
         self.stream.height, self.stream.width = size_hw
         self.stream.pix_fmt = "yuv420p"
         self.stream.time_base = self.stream.codec_context.time_base = TIME_BASE

@@ -1,0 +1,91 @@
+import json
+
+import numpy as np
+import pytest
+
+from demo.log import ScalabelSink, scalabel_frame
+from demo.pipeline import Packet
+from demo.video import Frame
+from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
+from perception.runtime.description import LANE_BYTE, View
+from perception.runtime.scene import Boxes, Labels, Mask, Scene
+
+IMAGE = np.zeros((100, 200, 3), np.uint8)
+LANES = View(
+    "mask",
+    encoding=LANE_BYTE,
+    categories=LANE_CATEGORIES,
+    styles=LANE_STYLES,
+    directions=LANE_DIRECTIONS,
+)
+
+
+def packet(**outputs) -> Packet:
+    return Packet(Frame(IMAGE, 4, 0.16, "clip-0000005"), Scene((100, 200), outputs))
+
+
+def boxes(scores, ids=None) -> Boxes:
+    xyxy = np.tile(np.array([[10, 20, 30.123456, 40]], np.float32), (len(scores), 1))
+    ids = None if ids is None else np.array(ids)
+    return Boxes(xyxy, np.array(scores, np.float32), np.zeros(len(scores), int), ("car",), ids)
+
+
+def test_an_empty_scene_is_a_frame_without_labels():
+    frame = scalabel_frame(packet(), "clip.mp4", 0.3)
+    assert frame["labels"] == []
+    assert (frame["name"], frame["videoName"]) == ("clip-0000005", "clip.mp4")
+    assert (frame["frameIndex"], frame["timestamp"]) == (4, 160)
+
+
+def test_boxes_attributes_and_ids():
+    outputs = {"b": boxes([0.9, 0.5, 0.1], [7, -1, 3]), "l": Labels({"weather": {"clear": 0.9}})}
+    frame = scalabel_frame(packet(**outputs), "clip.mp4", 0.3)
+    assert frame["attributes"] == {"weather": "clear"}
+    first, second = frame["labels"]
+    assert first == {
+        "id": "7",
+        "category": "car",
+        "score": 0.9,
+        "box2d": {"x1": 10.0, "y1": 20.0, "x2": 30.12, "y2": 40.0},
+    }
+    assert second["id"] == "4-1"
+
+
+def test_masks_become_closed_outlines_in_frame_pixels():
+    area = np.full((50, 100), 2, np.uint8)
+    area[10:30, 20:60] = 1
+    area[0, 0] = 0  # a speck
+    lane = np.full((50, 100), 255, np.uint8)
+    lane[20:24, :] = LANE_CATEGORIES.index("single yellow") | 16 | 32
+    outputs = {
+        "a": Mask(area, (100, 200), View("mask", classes=DRIVABLE)),
+        "p": Mask(lane, (100, 200), LANES),
+    }
+    drivable, mark = scalabel_frame(packet(**outputs), "clip.mp4", 0.3)["labels"]
+    assert drivable["category"] == "alternative"
+    shape = drivable["poly2d"][0]
+    assert (shape["closed"], shape["types"]) == (True, "LLLL")
+    vertices = np.array(shape["vertices"])
+    np.testing.assert_allclose(vertices.min(0), [41, 21])
+    np.testing.assert_allclose(vertices.max(0), [119, 59])
+    assert mark["category"] == "single yellow"
+    assert mark["attributes"] == {"laneStyle": "dashed", "laneDirection": "vertical"}
+
+
+def test_the_file_has_a_line_a_frame_and_appears_when_whole(tmp_path):
+    path = tmp_path / "o.jsonl"
+    with ScalabelSink(path, "clip.mp4", 0.3) as sink:
+        sink.write(packet(b=boxes([0.9])))
+        sink.write(packet())
+        assert not path.exists()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [len(line["labels"]) for line in lines] == [1, 0]
+    with pytest.raises(RuntimeError), ScalabelSink(tmp_path / "x.jsonl", "c", 0.3):
+        raise RuntimeError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["o.jsonl"]
+
+
+def test_it_never_grows_without_bound():
+    noise = np.random.default_rng(0).integers(0, 3, (384, 640), np.uint8)
+    mask = Mask(noise, (720, 1280), View("mask", classes=("a", "b", "c")))
+    assert len(scalabel_frame(packet(a=mask), "c", 0.3)["labels"]) <= 100

@@ -1,0 +1,90 @@
+import threading
+
+import numpy as np
+import pytest
+
+from demo.pipeline import DEPTH, Channel, Pipeline
+from demo.video import Frame, Source
+
+DOT = np.zeros((1, 1, 3), np.uint8)
+
+
+class Numbers(Source):
+    """Gives numbered frames and notes how many were taken."""
+
+    def __init__(self, count, live=False, fail_at=None):
+        super().__init__("numbers", 25, count)
+        self.live, self.fail_at, self.given = live, fail_at, 0
+        self.all_given = threading.Event()
+
+    def __iter__(self):
+        for index in range(self.count):
+            if index == self.fail_at:
+                raise OSError("broken")
+            self.given = index + 1
+            yield Frame(DOT, index, index / 25, str(index))
+        self.all_given.set()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_a_file_s_frames_all_arrive_in_order(count):
+    seen = []
+    stages = [("one", lambda p: seen.append(p.frame.index)), ("two", lambda p: None)]
+    with Pipeline(Numbers(count), stages) as pipeline:
+        packets = list(pipeline)
+    assert [packet.frame.index for packet in packets] == seen == list(range(count))
+    assert pipeline.dropped == 0
+    assert all(set(packet.timings_ms) == {"decode", "one", "two"} for packet in packets)
+
+
+def test_a_camera_gives_its_newest_frame_and_drops_are_counted():
+    source = Numbers(100, live=True)
+    # The stage is busy until the camera has given everything.
+    stages = [("slow", lambda packet: source.all_given.wait(10))]
+    with Pipeline(source, stages) as pipeline:
+        indices = [packet.frame.index for packet in pipeline]
+    assert indices[-1] == 99
+    assert indices == sorted(indices)
+    assert len(indices) <= 3
+    assert len(indices) + pipeline.dropped == 100
+
+
+def test_a_file_waits_for_a_slow_reader():
+    source = Numbers(1000)
+    with Pipeline(source, [("stage", lambda packet: None)]) as pipeline:
+        packets = iter(pipeline)
+        next(packets)
+        # In flight at most: both queues, one in each thread's hands, and the one taken.
+        assert source.given <= 2 * DEPTH + 4
+    assert not any(thread.is_alive() for thread in pipeline.threads)
+
+
+@pytest.mark.parametrize("stage", ["source", "stage"])
+def test_an_error_reaches_who_iterates_and_all_threads_end(stage):
+    def fails(packet):
+        if packet.frame.index == 3:
+            raise ValueError("bad frame")
+
+    source = Numbers(1000, fail_at=3 if stage == "source" else None)
+    got = []
+    stages = [("a", (lambda p: None) if stage == "source" else fails), ("b", lambda p: None)]
+    with (
+        pytest.raises(OSError if stage == "source" else ValueError, match="b"),
+        Pipeline(source, stages) as pipeline,
+    ):
+        got += [packet.frame.index for packet in pipeline]
+    assert not any(thread.is_alive() for thread in pipeline.threads)
+
+
+def test_a_channel_forgets_its_oldest_only_when_asked_to():
+    newest = Channel(2, newest=True)
+    for item in range(5):
+        assert newest.put(item)
+    newest.end()
+    assert (list(newest), newest.dropped) == ([3, 4], 3)
+    plain = Channel(2)
+    assert plain.put(0)
+    assert plain.put(1)
+    plain.abort()
+    assert not plain.put(2)
+    assert list(plain) == []
