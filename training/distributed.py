@@ -110,7 +110,7 @@ def join_world(device: str = "auto") -> World:
 def pack(arrays: dict[str, np.ndarray]) -> Tensor:
     """Arrays as bytes (uint8 tensor), in numpy's own pickle-free format."""
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(stream, allow_pickle=False, **arrays)
     return torch.from_numpy(np.frombuffer(stream.getvalue(), np.uint8).copy())
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from perception.errors import UserError
 from perception.model import HydraNet
-from perception.tasks.base import Raw
+from perception.tasks.base import Raw, Task
 from training.balance import Balancer, Border
 from training.data.sample import Batch
 from training.distributed import World
@@ -22,6 +23,11 @@ from training.optim import clip_gradients, rate_at, set_rate
 from training.sampling import Judged
 
 Parts = dict[str, dict[str, float]]
+
+
+def tasks_of(model: HydraNet) -> dict[str, Task]:
+    """The model's tasks by name, typed (a ModuleDict forgets what it holds)."""
+    return {name: cast(Task, task) for name, task in model.tasks.items()}
 
 
 @dataclass
@@ -44,7 +50,8 @@ class Learner:
     stop_wanted: Callable[[], bool] = field(default=lambda: False)
 
     def __post_init__(self) -> None:
-        heads = {name: list(task.parameters()) for name, task in self.model.tasks.items()}
+        self.tasks = tasks_of(self.model)
+        heads = {name: list(task.parameters()) for name, task in self.tasks.items()}
         own = {id(parameter) for parameters in heads.values() for parameter in parameters}
         self.heads = {name: [p for p in ps if p.requires_grad] for name, ps in heads.items()}
         self.shared = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
@@ -182,7 +189,7 @@ def forward(learner: Learner, batch: Batch) -> tuple[dict[str, dict[str, Tensor]
         outputs = learner.model.features(batch.frames)
     border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
     parts = {}
-    for task, head in learner.model.tasks.items():
+    for task, head in learner.tasks.items():
         if task in batch.rows and len(batch.rows[task]):
             with learner.autocast():
                 raw = head(take(border.leaves, batch.rows[task]))
@@ -262,7 +269,7 @@ def decoded(
     """Every task's decoded output for a batch of frames, on the CPU."""
     with autocast:
         raws = model(frames)
-    return {name: task.decode(to_float(raws[name])).cpu() for name, task in model.tasks.items()}
+    return {name: task.decode(to_float(raws[name])).cpu() for name, task in tasks_of(model).items()}
 
 
 def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float]:
@@ -272,7 +279,7 @@ def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float
     alone keeps the metrics, so scores do not depend on the number of ranks. Other ranks get {}.
     """
     model = learner.judged.eval()
-    metrics = {name: task.metric() for name, task in model.tasks.items()}
+    metrics = {name: task.metric() for name, task in tasks_of(model).items()}
     seen, start = 0, time.perf_counter()
     for batch in batches:
         frames = batch.frames.to(learner.world.device)
@@ -317,10 +324,12 @@ def headline(model: HydraNet, scores: Scores) -> float:
     Where none of the tasks counts upwards, the negative mean of their errors.
     """
     upward = [
-        scores[name][task.score] for name, task in model.tasks.items() if task.higher_is_better
+        scores[name][task.score] for name, task in tasks_of(model).items() if task.higher_is_better
     ]
     downward = [
-        -scores[name][task.score] for name, task in model.tasks.items() if not task.higher_is_better
+        -scores[name][task.score]
+        for name, task in tasks_of(model).items()
+        if not task.higher_is_better
     ]
     known = [score for score in upward or downward if math.isfinite(score)]
     return sum(known) / len(known) if known else float("-inf")

@@ -4,6 +4,7 @@ A run stopped after any step goes on at the next, because nothing here has a sta
 the randomness of augmentation is a function of (seed, epoch, frame), so workers have none either.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,9 @@ def judge(samples: Sequence[Sample]) -> Judged:
 
 
 def quiet_worker(_: int) -> None:
-    """One thread a worker: the machine's cores belong to the model."""
+    """One thread a worker, for the cores belong to the model; Ctrl-C is the main process's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -128,11 +131,13 @@ def loader(
     """Batches in the order's order; workers live as long as the loader."""
     return DataLoader(
         frames,
-        batch_sampler=order,  # type: ignore[arg-type]
+        batch_sampler=order,
         num_workers=workers,
         collate_fn=join,
         pin_memory=pin,
         worker_init_fn=quiet_worker,
         persistent_workers=workers > 0,
         prefetch_factor=2 if workers else None,
+        # Its own generator: a loader made anew after a resume must not draw from the run's.
+        generator=torch.Generator(),
     )

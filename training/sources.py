@@ -8,6 +8,7 @@ import numpy as np
 from perception.errors import UserError
 from training.config import DataArgs
 from training.data.bdd100k import BDD100K
+from training.data.rendered import RenderedRoads
 from training.data.sample import Dataset, Sample
 
 RENDERED_TRAIN, RENDERED_VAL = 8000, 200
@@ -38,19 +39,13 @@ class Joined:
 
 def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joined, Joined]:
     """Training and validation frames. Raises UserError where no data has a wanted task."""
+    train: list[Dataset]
+    val: list[Dataset]
     if args.data:
-        folders = [Path(folder) for folder in args.data]
-        strict = not args.skip_bad
-        # A decoded frame may be enlarged a little; more would train on blur.
-        sharp = max(1.0, args.zoom[1] / 1.6)
-        decode_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
-        train = [BDD100K(f, "train", tasks, decode_hw, strict=strict) for f in folders]
-        val = [BDD100K(f, "val", tasks, args.size, strict=strict) for f in folders]
+        train = [open_folder(Path(folder), "train", args, tasks) for folder in args.data]
+        val = [open_folder(Path(folder), "val", args, tasks) for folder in args.data]
     else:
-        from training.data.rendered import RenderedRoads
-
-        count = args.limit or RENDERED_TRAIN
-        train = [RenderedRoads(count, seed, args.size)]
+        train = [RenderedRoads(args.limit or RENDERED_TRAIN, seed, args.size)]
         val = [RenderedRoads(args.val_limit or RENDERED_VAL, seed + VAL_SEED, args.size)]
     joined = Joined(train, tasks, args.limit), Joined(val, tasks, args.val_limit)
     missing = [task for task in tasks if task not in joined[0].tasks]
@@ -60,3 +55,8 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joine
     if not len(joined[0]):
         raise UserError(f"{', '.join(args.data)}: no training frames")
     return joined
+
+
+def open_folder(folder: Path, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:
+    """One folder's split. Wrong labels are found now, or with --skip-bad when they are read."""
+    return BDD100K(folder, split, tasks, args.size, strict=not args.skip_bad)

@@ -1,6 +1,7 @@
 """Gradient vaccine (Wang et al. 2021, arXiv 2010.05874)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,10 +30,10 @@ class GradVac(Aggregated):
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
         index = self.index(present)
-        weighting = self.method.gramian_weighting
+        weighting: Any = self.method.gramian_weighting
         weighting._phi_t = self.cosines[index[:, None], index].to(matrix.dtype)
         weighting._state_key = (len(present), matrix.dtype)
         vector = self.method(matrix)
         self.cosines[index[:, None], index] = weighting._phi_t.to(self.cosines.dtype)
-        self.method.reset()
+        weighting.reset()
         return vector

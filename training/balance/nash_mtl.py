@@ -1,6 +1,7 @@
 """Multi-task learning as a bargaining game (Navon et al. 2022, arXiv 2202.01017)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,9 +27,11 @@ class NashMTLMethod(Aggregated):
         return NashMTL(n_tasks=len(self.tasks))
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
+        if len(present) == 1:  # the solver wants two; one task's bargain is its unit gradient
+            return matrix[0] / matrix[0].norm().clamp(min=1e-12)
         index = self.index(present)
         solver = self.solvers.setdefault(len(present), NashMTL(n_tasks=len(present)))
-        weighting = solver.weighting
+        weighting: Any = solver.weighting
         weighting.prvs_alpha = self.last[index].numpy()
         vector = solver(matrix)
         self.last[index] = torch.from_numpy(weighting.prvs_alpha).to(self.last.dtype)
