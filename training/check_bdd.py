@@ -1,0 +1,123 @@
+"""check-bdd DIR [--json FILE] [--sheet FILE] [--jobs N]: what is wrong with a BDD100K folder.
+
+Exit code 0: clean; 1: findings, listed by file; 2: the folder holds no frames.
+"""
+
+import json
+import os
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from perception.errors import UserError, cli, require_extra
+from perception.files import replacing, write_atomic
+
+SHOWN = 20
+
+
+def run() -> int:
+    """The command: prints the report, returns 1 where there are findings."""
+    require_extra("train", "torch", "tyro", "rich")
+    import tyro
+
+    args = tyro.cli(_arguments(tyro), description=__doc__)
+    from training.data.bdd import doctor, layouts
+
+    report = doctor.examine(args.folder, args.jobs, _progress())
+    text = json.dumps(report.to_json(), indent=1)
+    if args.json == "-":
+        print(text)
+    else:
+        print("\n".join(lines(report, args.all)))
+        if args.json:
+            write_atomic(Path(args.json), text)
+    if args.sheet:
+        _write_sheet(args.folder, layouts.splits(args.folder), Path(args.sheet))
+    return 1 if report.findings else 0
+
+
+def _arguments(tyro: Any) -> Any:
+    @dataclass(frozen=True)
+    class Arguments:
+        folder: Annotated[Path, tyro.conf.Positional]
+        """The folder that holds images/ and labels/."""
+        json: str = ""
+        """Where to write the report as JSON; - prints it instead of the text."""
+        sheet: str = "check-bdd.jpg"
+        """Where to write a contact sheet with the labels drawn; "" for none."""
+        jobs: int = min(os.cpu_count() or 1, 4)
+        """Processes that read frames."""
+        all: bool = False
+        """Print every finding, not the first few of each kind."""
+
+    return Arguments
+
+
+def lines(report: Any, every: bool = False) -> list[str]:
+    """The report as text: counts first, then the findings by kind."""
+    out = [f"{report.root}"]
+    for split, counts in report.splits.items():
+        out += _split_lines(split, counts)
+    by_kind: dict[str, list[Any]] = defaultdict(list)
+    for finding in report.findings:
+        by_kind[finding.kind].append(finding)
+    for kind, found in sorted(by_kind.items()):
+        out.append(f"\n{kind}: {len(found)}")
+        shown = found if every else found[:SHOWN]
+        out += [f"  {finding.file}: {finding.message}" for finding in shown]
+        if len(shown) < len(found):
+            out.append(f"  ... and {len(found) - len(shown)} more (--all, or --json FILE)")
+    files = len({finding.file for finding in report.findings})
+    count = len(report.findings)
+    out.append(f"\n{count} findings in {files} files" if count else "\nclean")
+    return out
+
+
+def _split_lines(split: str, counts: dict[str, Any]) -> list[str]:
+    sizes = ", ".join(f"{size} {count}" for size, count in counts["sizes"].items())
+    out = [f"\n{split}: {counts['frames']} frames ({sizes})"]
+    for task, count in counts["labelled"].items():
+        sources = counts["sources"].get(task, {})
+        of = ", ".join(f"{name} {number}" for name, number in sources.items())
+        out.append(f"  {task:9} {count:6} labelled" + (f" ({of})" if of else ""))
+    boxes = Counter(counts["boxes"]).most_common()
+    out.append("  boxes     " + ", ".join(f"{name} {number}" for name, number in boxes))
+    for name, values in counts["attributes"].items():
+        known = ", ".join(f"{value} {number}" for value, number in values.items() if number)
+        out.append(f"  {name:9} {known}")
+    return out
+
+
+def _progress() -> Any:
+    """Reports to the terminal where there is one."""
+    if not sys.stderr.isatty():
+        return None
+
+    def report(done: int, total: int) -> None:
+        end = "\n" if done >= total else ""
+        print(f"\r{done}/{total} frames", end=end, file=sys.stderr, flush=True)
+
+    return report
+
+
+def _write_sheet(folder: Path, splits: tuple[str, ...], path: Path) -> None:
+    import cv2
+
+    from training.data.bdd.sheet import contact_sheet
+
+    if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
+        raise UserError(f"--sheet {path}: name a .jpg or .png file")
+    picture = contact_sheet(folder, splits)
+    with replacing(path) as beside:
+        cv2.imwrite(str(beside), picture)
+    print(f"contact sheet: {path}", file=sys.stderr)
+
+
+def main() -> None:
+    raise SystemExit(cli(run))
+
+
+if __name__ == "__main__":
+    main()
