@@ -90,6 +90,8 @@ class DataArgs:
     """Augmentation recipe."""
     zoom: tuple[float, float] = (0.75, 1.6)
     """Scale jitter: size of things relative to the whole frame. Above 1 the view is a crop."""
+    cache: str = ""
+    """Folder for frames kept decoded and shrunk; the second epoch then costs no decoding."""
     skip_bad: bool = False
     """Pass over frames that cannot be read, naming each, instead of stopping."""
 

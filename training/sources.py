@@ -7,7 +7,9 @@ import numpy as np
 
 from perception.errors import UserError
 from training.config import DataArgs
+from training.data.bdd.cache import fingerprint
 from training.data.bdd100k import BDD100K
+from training.data.cached import Cached
 from training.data.rendered import RenderedRoads
 from training.data.sample import Dataset, Sample
 
@@ -59,4 +61,12 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joine
 
 def open_folder(folder: Path, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:
     """One folder's split. Wrong labels are found now, or with --skip-bad when they are read."""
-    return BDD100K(folder, split, tasks, args.size, strict=not args.skip_bad)
+    # A decoded frame may be enlarged a little; more would train on blur.
+    sharp = max(1.0, args.zoom[1] / 1.6) if split == "train" else 1.0
+    size_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
+    dataset = BDD100K(folder, split, tasks, size_hw, strict=not args.skip_bad)
+    if not args.cache:
+        return dataset
+    # The key changes with all that the index was read from, so a stale frame is never served.
+    key = f"{fingerprint(dataset.layout)} {split} {dataset.tasks} {dataset.lane_width}"
+    return Cached(dataset, Path(args.cache), size_hw, key)

@@ -20,7 +20,7 @@ WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
 
 
 class Cached:
-    """`dataset` at `size_hw`, written under `folder` the first time a sample is asked for.
+    """`dataset` shrunk to fit `size_hw`, written under `folder` when a sample is first asked for.
 
     A file that is torn or from another version is made anew. `key` names everything that the
     samples depend on (dataset, split, tasks): another key is another folder.
@@ -40,10 +40,17 @@ class Cached:
         try:
             return unpack(load_file(path))
         except (OSError, SafetensorError, KeyError, TypeError):
-            sample = self.dataset[index].window(WHOLE, self.size_hw)
+            sample = shrink(self.dataset[index], self.size_hw)
             with replacing(path) as beside:
                 save_file(pack(sample), beside)
             return sample
+
+
+def shrink(sample: Sample, size_hw: tuple[int, int]) -> Sample:
+    """The whole frame, its proportions kept, within `size_hw`; never enlarged."""
+    height, width = sample.image.shape[:2]
+    scale = min(1.0, size_hw[0] / height, size_hw[1] / width)
+    return sample.window(WHOLE, (round(height * scale), round(width * scale)))
 
 
 def pack(sample: Sample) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ class Counting:
 
 def test_read_once_then_from_disk_and_again_when_torn(tmp_path):
     source = Counting()
-    cached = Cached(source, tmp_path, (20, 40), "key")
+    cached = Cached(source, tmp_path, (20, 60), "key")
     first, second = cached[0], cached[0]
     assert source.reads == 1
     assert second.image.shape == (20, 40, 3)
@@ -41,6 +41,10 @@ def test_read_once_then_from_disk_and_again_when_torn(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     assert cached[0].image.shape == (20, 40, 3)
     assert source.reads == 2
+
+
+def test_never_enlarged(tmp_path):
+    assert Cached(Counting(), tmp_path, (400, 800), "key")[0].image.shape == (40, 80, 3)
 
 
 def test_another_key_is_another_folder(tmp_path):
