@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,9 +24,13 @@ TASKS = ("det", "drivable", "lane", "scene", "semantic", "depth", "normals")
 FULL_HW = (720, 1280)
 # Seeds of a drive's frames are kept apart from those of single frames.
 DRIVE = 1_000_003
+# Metres by which a drive's world is built, so that a shorter drive is the start of a longer one.
+STAGE = 600
 
 
-def render_frame(seed: int, index: int, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS) -> tuple[Frame, dict[str, str]]:  # fmt: skip
+def render_frame(
+    seed: int, index: int, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS
+) -> tuple[Frame, dict[str, str]]:
     """The frame of (seed, index) and its BDD100K attributes."""
     world = build(seed, index, size_hw)
     frame = render(world.moment(0.0), tasks, np.random.default_rng((seed, index, 1)))
@@ -35,7 +40,13 @@ def render_frame(seed: int, index: int, size_hw: tuple[int, int] = (384, 640), t
 class RenderedRoads:
     """`count` frames, each a road of its own; labels for `tasks`."""
 
-    def __init__(self, count: int, seed: int = 0, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS) -> None:  # fmt: skip
+    def __init__(
+        self,
+        count: int,
+        seed: int = 0,
+        size_hw: tuple[int, int] = (384, 640),
+        tasks: Sequence[str] = TASKS,
+    ) -> None:
         for task in tasks:
             if task not in TASKS:
                 raise unknown_name("task of rendered roads", task, TASKS)
@@ -52,16 +63,29 @@ class RenderedRoads:
         return Sample(frame.image, frame.labels, f"rendered-{self.seed}-{index:06d}")
 
 
-def drive(seed: int, frames: int, fps: float = 10.0, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS) -> Iterator[Frame]:  # fmt: skip
+def drive(
+    seed: int,
+    frames: int,
+    fps: float = 10.0,
+    size_hw: tuple[int, int] = (384, 640),
+    tasks: Sequence[str] = TASKS,
+) -> Iterator[Frame]:
     """Consecutive frames of one drive; `found` carries boxes with track ids, -1 for fixtures."""
-    world = build(seed, DRIVE, size_hw, travel=frames / fps * 30.0)
+    travel = STAGE * math.ceil(frames / fps * 30.0 / STAGE)
+    world = build(seed, DRIVE, size_hw, travel)
     at = 0.0
     for number in range(frames):
         yield render(world.moment(at), tasks, np.random.default_rng((seed, DRIVE, number)))
         at = world.step(1 / fps, at)
 
 
-def write_drive_video(path: Path | str, seed: int, frames: int, fps: float = 10.0, size_hw: tuple[int, int] = (384, 640)) -> None:  # fmt: skip
+def write_drive_video(
+    path: Path | str,
+    seed: int,
+    frames: int,
+    fps: float = 10.0,
+    size_hw: tuple[int, int] = (384, 640),
+) -> None:
     """Writes a drive as MP4; the file is whole or absent."""
     with replacing(Path(path)) as beside:
         code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -120,7 +144,13 @@ def _write_split(folder: Path, split: str, count: int, seed: int, size_hw: tuple
     write_atomic(folder / f"labels/det_20/det_{split}.json", json.dumps(frames))
 
 
-def write_bdd100k(folder: Path | str, count_train: int, count_val: int, seed: int = 0, size_hw: tuple[int, int] = FULL_HW) -> None:  # fmt: skip
+def write_bdd100k(
+    folder: Path | str,
+    count_train: int,
+    count_val: int,
+    seed: int = 0,
+    size_hw: tuple[int, int] = FULL_HW,
+) -> None:
     """Writes rendered frames in BDD100K's layout: images, boxes, drivable, lane, semantic masks.
 
     Train and val come from different seeds; the lane masks hold the official byte, 255 background.

@@ -86,12 +86,20 @@ def atmosphere(rng: np.random.Generator, weather: str, timeofday: str) -> Atmosp
     }
     night = timeofday == "night"
     return Atmosphere(
-        weather, timeofday, sun, (sun_colour * (1 - grey)).astype(np.float32), ambient.astype(np.float32),
-        zenith.astype(np.float32), horizon.astype(np.float32), clouds, cloud_colour.astype(np.float32),
-        fog.get(weather, rng.uniform(0.0003, 0.0016)), (horizon * 0.96).astype(np.float32),
+        weather,
+        timeofday,
+        sun,
+        (sun_colour * (1 - grey)).astype(np.float32),
+        ambient.astype(np.float32),
+        zenith.astype(np.float32),
+        horizon.astype(np.float32),
+        clouds,
+        cloud_colour.astype(np.float32),
+        fog.get(weather, rng.uniform(0.0003, 0.0016)),
+        (horizon * 0.96).astype(np.float32),
         wet=rng.uniform(0.5, 1.0) if weather == "rainy" else 0.0,
         snow=rng.uniform(0.3, 1.0) if weather == "snowy" else 0.0,
         night=night,
         lamps=night or (timeofday == "dawn/dusk" and rng.random() < 0.75),
         cloud_shift=(rng.uniform(0, 512), rng.uniform(0, 512)),
-    )  # fmt: skip
+    )

@@ -87,7 +87,9 @@ class Camera:
         """Row of the horizon at the middle column."""
         return float(self.centre_xy[1] - self.focal * np.tan(self.pitch))
 
-    def ground_depth(self, curve: Curve, above: float = 0.0, where: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
+    def ground_depth(
+        self, curve: Curve, above: float = 0.0, where: np.ndarray | None = None
+    ) -> np.ndarray:
         """Depth of the ground raised by `above`, of all pixels or those at flat indices `where`.
 
         inf where a ray never meets it.
@@ -102,4 +104,6 @@ class Camera:
         hit = square >= 0
         below = np.sqrt(np.maximum(square, 0)) - up
         hit &= below > 1e-5
-        return np.where(hit, np.float32(2 * height) / np.maximum(below, np.float32(1e-5)), np.float32(np.inf))
+        return np.where(
+            hit, np.float32(2 * height) / np.maximum(below, np.float32(1e-5)), np.float32(np.inf)
+        )

@@ -137,7 +137,7 @@ def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere
                 cv2.LINE_AA,
                 4,
             )
-        out = cv2.blur(out, (2, 3))
+        return cv2.blur(out, (2, 3))
     return out
 
 
@@ -167,28 +167,31 @@ def _edges(face: np.ndarray) -> np.ndarray:
     return edge
 
 
-def _windscreen(image: np.ndarray, device: Sensor, air: Atmosphere, rng: np.random.Generator) -> None:  # fmt: skip
+def _windscreen(
+    image: np.ndarray, device: Sensor, air: Atmosphere, rng: np.random.Generator
+) -> None:
     """Reflections of the dashboard, dirt, darker corners."""
     h, w = image.shape[1:]
     if device.reflection:
         y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
         ghost = cv2.resize(textures.noise(53)[y : y + 48, x : x + 80], (w, h))
-        ghost *= np.linspace(0, device.reflection, h, dtype=np.float32)[:, None]
+        ghost = ghost * np.linspace(0, device.reflection, h, dtype=np.float32)[:, None]
         for c in range(3):
             image[c] += ghost * np.float32(air.ambient[c] + 0.02)
     if device.dirt:
         veil = cv2.resize(textures.noise(54)[:128, :200], (w, h))
-        veil *= veil * np.float32(0.5 * device.dirt)
+        veil = veil * veil * np.float32(0.5 * device.dirt)
         for c in range(3):
             image[c] += veil * air.horizon[c]
     if device.vignette:
-        y = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
-        x = np.linspace(-1, 1, w, dtype=np.float32)
-        image *= 1 - np.float32(device.vignette) * (0.6 * x * x + 0.4 * y * y)
+        down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
+        across = np.linspace(-1, 1, w, dtype=np.float32)
+        image *= 1 - np.float32(device.vignette) * (0.6 * across**2 + 0.4 * down**2)
 
 
-def develop(image: np.ndarray, face: np.ndarray, device: Sensor, air: Atmosphere,
-            rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def develop(
+    image: np.ndarray, face: np.ndarray, device: Sensor, air: Atmosphere, rng: np.random.Generator
+) -> np.ndarray:
     """float32 (3, H, W) scene -> the uint8 (H, W, 3) BGR frame a dash-cam would have stored."""
     h, w = image.shape[1:]
     edge = _edges(face)
@@ -214,7 +217,7 @@ def develop(image: np.ndarray, face: np.ndarray, device: Sensor, air: Atmosphere
     frame = cv2.merge(out)
     if device.jpeg:
         _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, device.jpeg])
-        frame = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return frame
 
 

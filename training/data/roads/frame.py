@@ -1,6 +1,6 @@
 """One frame of a world: paints it, colours it, reads its labels."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,10 +12,10 @@ from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.effects import Sensor
 from training.data.roads.ground import (
-    WALK,
-    YARD,
     GROUND_FACES,
     SHIFT,
+    WALK,
+    YARD,
     Marker,
     View,
     curbs,
@@ -62,7 +62,9 @@ def _footprints(things: list[Thing], view: View) -> tuple[np.ndarray, np.ndarray
     size = np.array([t.shadow for t in near], np.float32).reshape(-1, 3)
     turn = np.array([t.yaw or 0.0 for t in near], np.float32)[:, None]
     x, z = SQUARE[:, 0] * size[:, 1:2], SQUARE[:, 1] * size[:, :1]
-    across = np.array([t.t for t in near], np.float32)[:, None] + x * np.cos(turn) + z * np.sin(turn)
+    across = (
+        np.array([t.t for t in near], np.float32)[:, None] + x * np.cos(turn) + z * np.sin(turn)
+    )
     along = np.array([t.s for t in near], np.float32)[:, None] + z * np.cos(turn) - x * np.sin(turn)
     return along, across, size[:, 2:]
 
@@ -144,7 +146,7 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     hidden |= effects.clutter_mask(moment.device, camera.size_hw)
     image = effects.develop(scene, painted.face, moment.device, air, rng)
     found = truth.objects(painted, hidden)
-    make = {
+    make: dict[str, Callable[[], Label]] = {
         "det": lambda: truth.boxes(found, camera.size_hw),
         "drivable": lambda: truth.drivable(
             drivable(view, road.lanes, _stops(road.lanes, things, view)), painted, hidden

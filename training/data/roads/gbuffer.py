@@ -80,11 +80,12 @@ def visible(things: list[Thing], view: View) -> list[Thing]:
     t = np.array([t.t for t in near], np.float32) - view.t
     half = np.array([max(t.reach, 0.2) for t in near], np.float32)
     key = s + half
-    long = np.flatnonzero((half > 1.5) & (np.abs(t) > 0.9))
-    overlap = (s[:, None] + half[:, None] > s[long] - half[long]) & (
-        s[:, None] - half[:, None] < s[long] + half[long]
-    )
-    behind = overlap & (t[:, None] * t[long] > 0) & (np.abs(t)[:, None] > np.abs(t[long]) + 0.3)
+    start = s - half
+    long = np.flatnonzero(half > 1.5)
+    overlap = (key[:, None] > start[long]) & (start[:, None] < key[long])
+    beyond = (t[:, None] * t[long] > 0) & (np.abs(t)[:, None] > np.abs(t[long]) + 0.3)
+    # Of a thing straight ahead only the near end is seen.
+    behind = overlap & np.where(np.abs(t[long]) < 0.9, start[:, None] > start[long], beyond)
     rows, columns = np.nonzero(behind)
     for _ in range(3):  # behind something that is behind something
         np.maximum.at(key, rows, key[long[columns]] + 0.01)
@@ -161,7 +162,9 @@ def _clip_near(points: np.ndarray) -> np.ndarray:
     return np.array(out, np.float32).reshape(-1, 3)
 
 
-def _ground_rows(polys: Faces, ground_colours: np.ndarray, ground_tiles: np.ndarray, ground_classes: np.ndarray) -> Faces:  # fmt: skip
+def _ground_rows(
+    polys: Faces, ground_colours: np.ndarray, ground_tiles: np.ndarray, ground_classes: np.ndarray
+) -> Faces:
     zeros = np.zeros((GROUND_FACES, 3), np.float32)
     up = zeros + np.array([0, 1, 0], np.float32)
     return Faces(
@@ -182,14 +185,21 @@ def _runs(owners: np.ndarray, slots: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(change) + 1]) if len(owners) else np.zeros(0, int)
 
 
-def _seen(things: list[Thing], owner: int, slot: int, first: int, last: int, extent: list[float]) -> Seen:  # fmt: skip
+def _seen(
+    things: list[Thing], owner: int, slot: int, first: int, last: int, extent: list[float]
+) -> Seen:
     thing = things[owner]
     track = thing.tracks[slot] if thing.tracks else -1
     return Seen(thing.kinds[slot], track, first, last, np.array(extent))
 
 
-def paint(face: np.ndarray, things: list[Thing], polys: Polygons, camera: Camera,
-          ground: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Painted:  # fmt: skip
+def paint(
+    face: np.ndarray,
+    things: list[Thing],
+    polys: Polygons,
+    camera: Camera,
+    ground: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Painted:
     """Paints the polygons over `face` in place; returns the table and the objects."""
     height, width = face.shape
     points = camera.to_camera(polys.vertices)
@@ -220,13 +230,23 @@ def paint(face: np.ndarray, things: list[Thing], polys: Polygons, camera: Camera
         if slots[start] < 0:
             continue
         extent = [*corner[run].tolist(), *opposite[run].tolist()]
-        item = _seen(things, int(owners[start]), int(slots[start]), numbers[start], numbers[end - 1], extent)  # fmt: skip
+        item = _seen(
+            things, int(owners[start]), int(slots[start]), numbers[start], numbers[end - 1], extent
+        )
         item.alone = _count(face, item)
         seen.append(item)
     return Painted(face, faces, seen)
 
 
-def _outlines(points: np.ndarray, pixels: np.ndarray, firsts: np.ndarray, counts: np.ndarray, order: np.ndarray, cut: np.ndarray, camera: Camera) -> list[np.ndarray]:  # fmt: skip
+def _outlines(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    firsts: np.ndarray,
+    counts: np.ndarray,
+    order: np.ndarray,
+    cut: np.ndarray,
+    camera: Camera,
+) -> list[np.ndarray]:
     """Fixed-point outlines of the faces of `order`, cut at the near plane where they reach it."""
     fixed = np.round(pixels * (1 << SHIFT)).astype(np.int32)
     begin, end = firsts[order].tolist(), (firsts + counts)[order].tolist()

@@ -7,7 +7,16 @@ import numpy as np
 
 from perception.classes import LANE_BACKGROUND
 from training.data.roads.camera import NEAR, Camera, Curve
-from training.data.roads.layout import CURB_HEIGHT, WHITE, Crossing, Lane, Line, Road, Stain, lane_byte
+from training.data.roads.layout import (
+    CURB_HEIGHT,
+    WHITE,
+    Crossing,
+    Lane,
+    Line,
+    Road,
+    Stain,
+    lane_byte,
+)
 
 # Faces 0..5 of every frame; things come after them.
 SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
@@ -22,7 +31,9 @@ def fixed(pixels: np.ndarray) -> np.ndarray:
     return np.round(np.clip(pixels, -FAR_PIXELS, FAR_PIXELS) * (1 << SHIFT)).astype(np.int32)
 
 
-def fill(buffer: np.ndarray, pixels: np.ndarray, value: float | tuple[float, ...], smooth: bool = False) -> None:  # fmt: skip
+def fill(
+    buffer: np.ndarray, pixels: np.ndarray, value: float | tuple[float, ...], smooth: bool = False
+) -> None:
     line = cv2.LINE_AA if smooth else cv2.LINE_8
     cv2.fillPoly(buffer, [fixed(pixels)], value, line, SHIFT)
 
@@ -40,7 +51,9 @@ class View:
     def sight(self) -> float:
         return self.curve.sight(self.camera.height)
 
-    def project(self, s: np.ndarray, t: np.ndarray, above: float = 0.0) -> np.ndarray:
+    def project(
+        self, s: np.ndarray | np.floating, t: np.ndarray | np.floating, above: float = 0.0
+    ) -> np.ndarray:
         """Pixels (..., 2) of road coordinates of the drive; s is cut to what lies ahead."""
         z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
         x = np.asarray(t, np.float32) - np.float32(self.t) + self.curve.shift(z)
@@ -62,7 +75,9 @@ class View:
     def ahead(self, start: float, end: float) -> bool:
         return end - self.s > START and start - self.s < self.sight
 
-    def strip(self, left: float, right: float, start: float, end: float, above: float = 0.0) -> np.ndarray:  # fmt: skip
+    def strip(
+        self, left: float, right: float, start: float, end: float, above: float = 0.0
+    ) -> np.ndarray:
         """Outline of a strip of the ground."""
         s = self.steps(start, end)
         edges = self.project(s[None], np.array([[left], [right]]), above)
@@ -209,7 +224,16 @@ class Marker:
                 ]), (0.5, 0.51, 0.52))  # fmt: skip
             self.label(foot, top, lane_byte("road curb"))
 
-    def across(self, s: float, depth: float, left: float, right: float, colour: tuple[float, float, float], value: int, show: bool = True) -> None:  # fmt: skip
+    def across(
+        self,
+        s: float,
+        depth: float,
+        left: float,
+        right: float,
+        colour: tuple[float, float, float],
+        value: int,
+        show: bool = True,
+    ) -> None:
         """A band across the road, s .. s + depth."""
         t = np.linspace(left, right, 6, dtype=np.float32)
         if s - self.view.s < START:
@@ -227,8 +251,12 @@ class Marker:
             if zebra and self.view.ahead(s, s + 3):
                 self._zebra(s, 3.0, zebra)
         if crossing.stop and self.view.ahead(crossing.s, crossing.s):
-            left = min(l.left for l in self.road.lanes if l.kind in ("direct", "alternative"))
-            right = max(l.right for l in self.road.lanes if l.kind in ("direct", "alternative"))
+            left = min(
+                lane.left for lane in self.road.lanes if lane.kind in ("direct", "alternative")
+            )
+            right = max(
+                lane.right for lane in self.road.lanes if lane.kind in ("direct", "alternative")
+            )
             s = crossing.s - (5.2 if crossing.zebra else 1.2)
             self.across(
                 s, 0.45, left + 0.2, right - 0.2, WHITE, lane_byte("single white", vertical=True)

@@ -13,6 +13,13 @@ from training.data.roads.textures import TILES
 
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
+
+
+def dimmed(colour: Colour, share: float) -> Colour:
+    """The colour with `share` of its light."""
+    return colour[0] * share, colour[1] * share, colour[2] * share
+
+
 BODY: Colour = (-1.0, -1.0, -1.0)  # takes the colour of the placed thing
 CLASS = {name: index for index, name in enumerate(SEMANTIC)}
 
@@ -68,8 +75,15 @@ class Builder:
         class_index, tile_index = CLASS[kind or self.kind], TILES[tile or self.tile]
         self.faces.append((vertices, normal, colour, glow, class_index, self.slot, tile_index))
 
-    def box(self, x: Sequence[float], y: Sequence[float], z: Sequence[float], colour: Colour,
-            tile: str | None = None, top: Colour | None = None) -> None:  # fmt: skip
+    def box(
+        self,
+        x: Sequence[float],
+        y: Sequence[float],
+        z: Sequence[float],
+        colour: Colour,
+        tile: str | None = None,
+        top: Colour | None = None,
+    ) -> None:
         """An axis-aligned box without its floor."""
         (x0, x1), (y0, y1), (z0, z1) = x, y, z
         for side, out in ((x0, -1), (x1, 1)):
@@ -81,8 +95,13 @@ class Builder:
         points = [(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)]
         self.face(points, top or colour, (0, 1, 0), tile=tile if top is None else "flat")
 
-    def prism(self, profile: Sequence[tuple[float, float]], half: Sequence[float], colour: Colour,
-              skip: Sequence[int] = ()) -> None:  # fmt: skip
+    def prism(
+        self,
+        profile: Sequence[tuple[float, float]],
+        half: Sequence[float],
+        colour: Colour,
+        skip: Sequence[int] = (),
+    ) -> None:
         """A (z, y) outline given width: `half` is half the width at each of its points.
 
         Strips listed in `skip` (by their first point) are left out, as is the closing one: the
@@ -104,8 +123,17 @@ class Builder:
             points = [(-a, y0, z0), (a, y0, z0), (b, y1, z1), (-b, y1, z1)]
             self.face(points, colour, (0, float(out[1]), float(out[0])))
 
-    def disc(self, x: float, y: float, z: float, radius: float, colour: Colour, outward: Point,
-             sides: int = 12, glow: Colour = (0, 0, 0)) -> None:  # fmt: skip
+    def disc(
+        self,
+        x: float,
+        y: float,
+        z: float,
+        radius: float,
+        colour: Colour,
+        outward: Point,
+        sides: int = 12,
+        glow: Colour = (0, 0, 0),
+    ) -> None:
         """A round plate across x (wheels) or z (lamps), after its outward vector."""
         turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
         c, s = radius * np.cos(turn), radius * np.sin(turn)

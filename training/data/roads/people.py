@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.data.roads.mesh import Builder, Colour, Mesh, Point
+from training.data.roads.mesh import Builder, Colour, Mesh, Point, dimmed
 
 SKINS: tuple[Colour, ...] = ((0.52, 0.62, 0.8), (0.35, 0.45, 0.62), (0.18, 0.26, 0.38))
 SHIRTS: tuple[Colour, ...] = (
@@ -20,7 +20,14 @@ TROUSERS: tuple[Colour, ...] = (
 VARIANTS = 24
 
 
-def _limb(b: Builder, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour, z: float = 0.0) -> None:  # fmt: skip
+def _limb(
+    b: Builder,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    thick: float,
+    colour: Colour,
+    z: float = 0.0,
+) -> None:
     a, c = np.array(start), np.array(end)
     along = (c - a) / (np.linalg.norm(c - a) + 1e-6)
     side = np.array([-along[1], along[0]]) * thick / 2
@@ -38,16 +45,15 @@ def pedestrian(variant: int) -> Mesh:
     skin = SKINS[rng.integers(len(SKINS))]
     shirt = SHIRTS[rng.integers(len(SHIRTS))]
     legs = TROUSERS[rng.integers(len(TROUSERS))]
-    b = Builder(kind="person", slot=0, tile="brick")
-    b.tile = "flat"
+    b = Builder(kind="person", slot=0)
     stride = rng.choice([0.06, 0.2, 0.32]) * rng.choice([-1, 1])
     wide = rng.uniform(0.36, 0.46)
     shoe: Colour = (0.08, 0.08, 0.08)
     for sign in (-1, 1):
         foot = (sign * stride, 0.06)
-        shade = tuple(c * (0.75 if sign < 0 else 1.0) for c in legs)
-        _limb(b, (sign * 0.08, 0.9), (sign * (0.08 + stride * 0.4), 0.48), 0.19, shade)  # type: ignore[arg-type]
-        _limb(b, (sign * (0.08 + stride * 0.4), 0.52), foot, 0.14, shade)  # type: ignore[arg-type]
+        shade = dimmed(legs, 0.75 if sign < 0 else 1.0)
+        _limb(b, (sign * 0.08, 0.9), (sign * (0.08 + stride * 0.4), 0.48), 0.19, shade)
+        _limb(b, (sign * (0.08 + stride * 0.4), 0.52), foot, 0.14, shade)
         b.face(
             [
                 (foot[0] - 0.07, 0, 0),
@@ -61,14 +67,14 @@ def pedestrian(variant: int) -> Mesh:
     if rng.random() < 0.3:  # a bag on the back
         _limb(b, (-wide * 0.6, 1.4), (-wide * 0.6, 1.0), 0.2, (0.15, 0.12, 0.12))
     for sign in (-1, 1):
-        arm = tuple(c * (0.7 if sign < 0 else 0.92) for c in shirt)
+        arm = dimmed(shirt, 0.7 if sign < 0 else 0.92)
         _limb(
             b,
             (sign * wide * 0.48, 1.42),
             (sign * (wide * 0.55 + abs(stride) * 0.3), 0.86),
             0.12,
             arm,
-        )  # type: ignore[arg-type]
+        )
     waist, chest = wide * 0.38, wide * 0.5
     long_coat = 0.55 if rng.random() < 0.25 else 0.86
     b.face(

@@ -1,6 +1,7 @@
 """Draws the plan of a road for each kind of scene."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _opposite(rng: Rng, lanes: list[Lane], count: int, width: float, gap: float)
 
 def _inner_lines(rng: Rng, lanes: list[Lane], highway: bool) -> list[Line]:
     lines = []
-    for a, b in zip(lanes, lanes[1:], strict=False):
+    for a, b in pairwise(lanes):
         if a.kind in ("shoulder", "parking") or b.kind in ("shoulder", "parking"):
             continue
         if (a.kind == "opposite") == (b.kind == "opposite"):

@@ -81,10 +81,19 @@ def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
         while s < length + 40:
             if _free(road, s, 6) and rng.random() < 0.88:
                 t = sign * (abs(side) + road.walk + back + 5)
-                out.append(Thing(
-                    street.house(int(rng.integers(9))), s, t, 0.0, (1, 1, float(rng.uniform(0.9, 1.25))),
-                    _near(rng, WALLS[rng.integers(len(WALLS))], 0.2), CURB_HEIGHT, reach=5.0, shadow=(9, 10, 6),
-                ))  # fmt: skip
+                out.append(
+                    Thing(
+                        street.house(int(rng.integers(9))),
+                        s,
+                        t,
+                        0.0,
+                        (1, 1, float(rng.uniform(0.9, 1.25))),
+                        _near(rng, WALLS[rng.integers(len(WALLS))], 0.2),
+                        CURB_HEIGHT,
+                        reach=5.0,
+                        shadow=(9, 10, 6),
+                    )
+                )
             s += float(rng.uniform(13, 19))
     return out
 
@@ -252,8 +261,8 @@ def _junctions(rng: Rng, road: Road) -> list[Thing]:
 def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Along a highway: the median, and something at the right edge."""
     out = []
-    forward_left = next(l.left for l in road.lanes if l.kind == "shoulder")
-    backward_right = max(l.right for l in road.lanes if l.kind == "opposite")
+    forward_left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
+    backward_right = max(lane.right for lane in road.lanes if lane.kind == "opposite")
     kinds = ["concrete", "guardrail"]
     median, edge = str(rng.choice(kinds)), str(rng.choice([*kinds, "noise", "fence", "none"]))
     shape = {
@@ -298,7 +307,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
 def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Gantries with guide signs, bridges."""
     out = []
-    left = next(l.left for l in road.lanes if l.kind == "shoulder")
+    left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
     wide = road.right - left + 2
     s = float(rng.uniform(20, 160))
     while s < length + 100:

@@ -19,7 +19,9 @@ TUNNEL = (0.42, 0.55, 0.62)
 WINDOW = (0.4, 0.66, 0.85)
 
 
-def ground_rows(beyond: str, air: Atmosphere, tone: float) -> tuple[np.ndarray, ...]:
+def ground_rows(
+    beyond: str, air: Atmosphere, tone: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colours, tiles and classes of the ground faces; `tone` brightens the asphalt."""
     asphalt = np.array([0.34, 0.335, 0.33]) * tone * (1 - 0.4 * air.wet)
     walk = np.array([0.52, 0.54, 0.56]) * (1 - 0.3 * air.wet)
@@ -63,7 +65,9 @@ def _hangings(painted: Painted, view: View) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([ux, uz, u0, vy, vz, v0]).astype(np.float32), density
 
 
-def _texture(painted: Painted, view: View, depth: np.ndarray, place: np.ndarray, ground: np.ndarray) -> np.ndarray:  # fmt: skip
+def _texture(
+    painted: Painted, view: View, depth: np.ndarray, place: np.ndarray, ground: np.ndarray
+) -> np.ndarray:
     """(H, W, 2) uint8 brightness (128 = neutral) and lit windows."""
     face, size = painted.face, textures.TILE
     table, density = _hangings(painted, view)
@@ -85,12 +89,16 @@ def _texture(painted: Painted, view: View, depth: np.ndarray, place: np.ndarray,
     return cv2.remap(textures.atlas(), map_x, map_y, cv2.INTER_LINEAR)
 
 
-def _cloud_cover(view: View, air: Atmosphere, rx: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def _cloud_cover(
+    view: View, air: Atmosphere, rx: np.ndarray, up: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Cover and density of the clouds per ray, on a plane high above."""
     plane = 90 / (up + 0.12)
     map_x = rx * plane + np.float32(air.cloud_shift[0] + 40 * view.curve.yaw)
     map_y = plane * 1.4 + np.float32(air.cloud_shift[1])
-    density = cv2.remap(textures.noise(51), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)  # fmt: skip
+    density = cv2.remap(
+        textures.noise(51), map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
     if air.clouds < 0.99:
         return np.clip((density - (1 - air.clouds)) * 3.2, 0, 1) * 0.85, density
     return 0.47 * density, density
@@ -118,7 +126,9 @@ def sky(view: View, air: Atmosphere) -> np.ndarray:
     return np.stack([cv2.resize(c.astype(np.float32), (w, h)) for c in out])
 
 
-def _night_light(view: View, air: Atmosphere, lamps: np.ndarray, place: np.ndarray, indoor: bool) -> np.ndarray:  # fmt: skip
+def _night_light(
+    view: View, air: Atmosphere, lamps: np.ndarray, place: np.ndarray, indoor: bool
+) -> np.ndarray:
     """(3, H, W) light of the own head lamps and of street lamps, worked out at quarter size."""
     h, w = view.camera.size_hw
     x, y, z = (np.ascontiguousarray(c[::4, ::4]) for c in place)
@@ -141,8 +151,16 @@ def _night_light(view: View, air: Atmosphere, lamps: np.ndarray, place: np.ndarr
     return np.stack([cv2.resize(c, (w, h)) for c in out])
 
 
-def shade(painted: Painted, view: View, air: Atmosphere, depth: np.ndarray, marks: np.ndarray,
-          shadow: np.ndarray, lamps: np.ndarray, indoor: bool) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def shade(
+    painted: Painted,
+    view: View,
+    air: Atmosphere,
+    depth: np.ndarray,
+    marks: np.ndarray,
+    shadow: np.ndarray,
+    lamps: np.ndarray,
+    indoor: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     """The lit image and the light that things give off, both (3, H, W)."""
     faces, face = painted.faces, painted.face
     ground = (face > SKY) & (face < GROUND_FACES)
@@ -181,8 +199,17 @@ def _glow(painted: Painted, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
     return glow
 
 
-def _ground(image: np.ndarray, view: View, air: Atmosphere, place: np.ndarray, marks: np.ndarray,
-            shadow: np.ndarray, ground: np.ndarray, ambient: np.ndarray, direct: np.ndarray) -> None:  # fmt: skip
+def _ground(
+    image: np.ndarray,
+    view: View,
+    air: Atmosphere,
+    place: np.ndarray,
+    marks: np.ndarray,
+    shadow: np.ndarray,
+    ground: np.ndarray,
+    ambient: np.ndarray,
+    direct: np.ndarray,
+) -> None:
     """The ground once more, in place: patches, wheel tracks, snow, markings, shadows."""
     if not ground.any():
         return
@@ -213,7 +240,14 @@ def _ground(image: np.ndarray, view: View, air: Atmosphere, place: np.ndarray, m
         np.copyto(part, mixed, where=flat)
 
 
-def compose(image: np.ndarray, glow: np.ndarray, painted: Painted, view: View, air: Atmosphere, depth: np.ndarray) -> np.ndarray:  # fmt: skip
+def compose(
+    image: np.ndarray,
+    glow: np.ndarray,
+    painted: Painted,
+    view: View,
+    air: Atmosphere,
+    depth: np.ndarray,
+) -> np.ndarray:
     """Sky, fog, reflections on wet ground and the bloom of lights; (3, H, W)."""
     clear = np.exp(np.float32(-air.fog) * np.minimum(depth, np.float32(1e4)))
     open_sky = painted.face == SKY
@@ -237,7 +271,9 @@ def compose(image: np.ndarray, glow: np.ndarray, painted: Painted, view: View, a
     return image
 
 
-def _reflect(image: np.ndarray, glow: np.ndarray, painted: Painted, view: View, air: Atmosphere) -> None:  # fmt: skip
+def _reflect(
+    image: np.ndarray, glow: np.ndarray, painted: Painted, view: View, air: Atmosphere
+) -> None:
     """Adds the mirrored upper half, smeared downwards, to wet asphalt."""
     h = image.shape[1]
     line = int(np.clip(view.camera.horizon(), 8, h - 8))

@@ -57,8 +57,18 @@ def _paint(rng: np.random.Generator) -> Colour:
     return b * light, g * light, r * light
 
 
-def vehicle(rng: np.random.Generator, s: float, t: float, yaw: float, air: Atmosphere, tracks: Tracks,
-            parked: bool, heavy: float, brake: bool = False, cars_only: bool = False) -> Thing:  # fmt: skip
+def vehicle(
+    rng: np.random.Generator,
+    s: float,
+    t: float,
+    yaw: float,
+    air: Atmosphere,
+    tracks: Tracks,
+    parked: bool,
+    heavy: float,
+    brake: bool = False,
+    cars_only: bool = False,
+) -> Thing:
     """A random motor vehicle, facing `yaw` against the road."""
     lit = air.lamps and not parked
     brake = brake and not parked
@@ -85,9 +95,17 @@ def vehicle(rng: np.random.Generator, s: float, t: float, yaw: float, air: Atmos
     )  # fmt: skip
 
 
-def two_wheeler(rng: np.random.Generator, s: float, t: float, yaw: float, air: Atmosphere, tracks: Tracks, ridden: bool) -> Thing:  # fmt: skip
+def two_wheeler(
+    rng: np.random.Generator,
+    s: float,
+    t: float,
+    yaw: float,
+    lit: bool,
+    tracks: Tracks,
+    ridden: bool,
+) -> Thing:
     motor = bool(rng.random() < 0.4)
-    mesh = vehicles.two_wheeler(motor, ridden, air.lamps, int(rng.integers(8)))
+    mesh = vehicles.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
     kinds = (DET["motorcycle" if motor else "bicycle"], *((DET["rider"],) if ridden else ()))
     ids = tuple(tracks.next() for _ in kinds)
     return Thing(
@@ -105,7 +123,15 @@ def two_wheeler(rng: np.random.Generator, s: float, t: float, yaw: float, air: A
     )
 
 
-def pedestrian(rng: np.random.Generator, s: float, t: float, tracks: Tracks, above: float, speed: float = 0.0, drift: float = 0.0) -> Thing:  # fmt: skip
+def pedestrian(
+    rng: np.random.Generator,
+    s: float,
+    t: float,
+    tracks: Tracks,
+    above: float,
+    speed: float = 0.0,
+    drift: float = 0.0,
+) -> Thing:
     tall = float(rng.uniform(0.88, 1.08)) * (0.68 if rng.random() < 0.07 else 1.0)
     wide = tall * float(rng.choice([-1.0, 1.0]))
     mesh = people.pedestrian(int(rng.integers(people.VARIANTS)))
@@ -115,7 +141,15 @@ def pedestrian(rng: np.random.Generator, s: float, t: float, tracks: Tracks, abo
     )  # fmt: skip
 
 
-def _lane_traffic(rng: np.random.Generator, lane: Lane, road: Road, length: float, air: Atmosphere, tracks: Tracks, jam: float) -> list[Thing]:  # fmt: skip
+def _lane_traffic(
+    rng: np.random.Generator,
+    lane: Lane,
+    road: Road,
+    length: float,
+    air: Atmosphere,
+    tracks: Tracks,
+    jam: float,
+) -> list[Thing]:
     out = []
     speed = SPEEDS[road.scene] * float(rng.uniform(0.75, 1.15)) * (0.25 if jam < 12 else 1.0)
     heavy = {"highway": 0.16, "residential": 0.06}.get(road.scene, 0.13)
@@ -128,7 +162,7 @@ def _lane_traffic(rng: np.random.Generator, lane: Lane, road: Road, length: floa
         yaw = float(rng.normal(0, 0.015)) + (0.0 if onward else np.pi)
         if rng.random() < 0.04 and road.scene != "tunnel":
             side = float(rng.uniform(0.5, 1.2)) if onward else -float(rng.uniform(0.5, 1.2))
-            thing = two_wheeler(rng, s, lane.centre + side, yaw, air, tracks, True)
+            thing = two_wheeler(rng, s, lane.centre + side, yaw, air.lamps, tracks, True)
         else:
             thing = vehicle(rng, s, lane.centre + offset, yaw, air, tracks, False, heavy, brake)
         thing.speed = speed if onward else -speed
@@ -146,7 +180,11 @@ def _parked(
         if rng.random() < full and not any(
             a - 3 < s < b + 4 for a, b in map(Road.gap, road.crossings)
         ):
-            back = np.pi if lane.left < 0 and any(l.kind == "opposite" for l in road.lanes) else 0.0
+            back = (
+                np.pi
+                if lane.left < 0 and any(lane.kind == "opposite" for lane in road.lanes)
+                else 0.0
+            )
             thing = vehicle(
                 rng,
                 s,
@@ -200,17 +238,11 @@ def _walkers(rng: np.random.Generator, road: Road, length: float, tracks: Tracks
             s, sign = float(rng.uniform(6, 60)), int(rng.choice([-1, 1]))
             side = road.right if sign > 0 else road.left
             thing = two_wheeler(
-                rng, s, side + sign * 0.7, float(rng.normal(0, 0.5)), air_off(), tracks, False
+                rng, s, side + sign * 0.7, float(rng.normal(0, 0.5)), False, tracks, False
             )
             thing.above, thing.blocks = CURB_HEIGHT, False
             out.append(thing)
     return out
-
-
-def air_off() -> Atmosphere:
-    from training.data.roads.atmosphere import atmosphere
-
-    return atmosphere(np.random.default_rng(0), "clear", "daytime")
 
 
 def _cross_traffic(
@@ -233,7 +265,7 @@ def _cross_traffic(
 def _lot(
     rng: np.random.Generator, road: Road, length: float, air: Atmosphere, tracks: Tracks
 ) -> list[Thing]:
-    out = []
+    out: list[Thing] = []
     if len(road.bays) < 4:
         return out
     pitch = road.bays[2][0] - road.bays[0][0]

@@ -94,7 +94,9 @@ def depth(depth: np.ndarray, painted: Painted, hidden: np.ndarray) -> Map:
     return Map(np.where(unknown, np.nan, depth).astype(np.float32))
 
 
-def normals(painted: Painted, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray) -> Normals:  # fmt: skip
+def normals(
+    painted: Painted, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray
+) -> Normals:
     """Camera-frame unit normals; the ground's follow its slope."""
     face, r = painted.face, camera.rotation
     table = np.ascontiguousarray((painted.faces.normals @ r).astype(np.float32).T)

@@ -39,8 +39,15 @@ def _tyres(b: Builder, half: float, ends: tuple[float, float], top: float) -> No
             b.face(points, RUBBER, (0, 0, out), tile="flat")
 
 
-def _lights(b: Builder, half: float, ends: tuple[float, float], y: float, lit: bool, brake: bool,
-            size: tuple[float, float] = (0.34, 0.15)) -> None:  # fmt: skip
+def _lights(
+    b: Builder,
+    half: float,
+    ends: tuple[float, float],
+    y: float,
+    lit: bool,
+    brake: bool,
+    size: tuple[float, float] = (0.34, 0.15),
+) -> None:
     w, h = size
     rear, front = ends
     tail: Colour = (0.25, 0.2, 2.2) if brake else (0.06, 0.05, 0.9) if lit else (0, 0, 0)
@@ -76,8 +83,14 @@ def _ends(b: Builder, half: float, ends: tuple[float, float], y: float) -> None:
     b.face(points, DARK, (0, 0, 1), tile="flat")
 
 
-def _cabin(b: Builder, half: float, belt: float, top: float, zs: tuple[float, float, float, float],
-           roof: Colour = BODY) -> None:  # fmt: skip
+def _cabin(
+    b: Builder,
+    half: float,
+    belt: float,
+    top: float,
+    zs: tuple[float, float, float, float],
+    roof: Colour = BODY,
+) -> None:
     """The glass house: (rear base, rear top, front top, front base) along z."""
     r0, r1, f1, f0 = zs
     low, high = half * 0.93, half * 0.76

@@ -120,15 +120,17 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     """The world of (seed, index), long enough to drive `travel` metres through."""
     rng = np.random.default_rng((seed, index))
     attributes = {
-        "weather": _choose(rng, WEATHER), "scene": _choose(rng, SCENES), "timeofday": _choose(rng, TIMES),
-    }  # fmt: skip
+        "weather": _choose(rng, WEATHER),
+        "scene": _choose(rng, SCENES),
+        "timeofday": _choose(rng, TIMES),
+    }
     air = atmosphere(rng, attributes["weather"], attributes["timeofday"])
     length = SIGHT + travel
     scene = attributes["scene"]
     if scene == "tunnel":
         air = replace(air, wet=0.0, snow=0.0)
     road = plans.PLANS[scene](rng, length)
-    lanes = [l for l in road.lanes if l.kind not in ("parking", "shoulder")]
+    lanes = [lane for lane in road.lanes if lane.kind not in ("parking", "shoulder")]
     road.stains = wear.stains(rng, lanes, min(length, 60 + travel), float(rng.random()))
     for crossing in road.crossings:
         if crossing.width and rng.random() < 0.35:
