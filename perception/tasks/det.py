@@ -108,18 +108,21 @@ class Det(Task):
     def decode(self, raw: Raw) -> Tensor:
         """(B, 100, 6): x1 y1 x2 y2 score class, best first, from the one-to-one head alone."""
         logits, deltas = self._flat(raw, "one").float(), self._flat(raw, "box").float()
-        points = self._grid(raw).points(logits.device)
+        grid = self._grid(raw)
+        points = grid.points(logits.device)
         count = min(MAX_BOXES, logits.shape[1])
         # The 100 best (point, class) pairs lie on the 100 points with the best classes: two small
         # sorts instead of one over all pairs.
         _, point = logits.amax(2).topk(count)  # (B, 100)
         logits = logits.gather(1, point[..., None].expand(-1, -1, logits.shape[2]))
         best, pair = logits.flatten(1).topk(count)
-        row = torch.div(pair, logits.shape[2], rounding_mode="floor")
+        row = torch.div(pair, logits.shape[2], rounding_mode="trunc")
         label = (pair - row * logits.shape[2]).to(best.dtype)
         point = point.gather(1, row)
         deltas = deltas.gather(1, point[..., None].expand(-1, -1, deltas.shape[2]))
         boxes = _to_xyxy(self._expected(deltas), points[point])
+        height, width = (size * self.strides[0] for size in grid.sizes_hw[0])
+        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
         found = torch.cat([boxes, best.sigmoid()[..., None], label[..., None]], 2)
         return nn.functional.pad(found, (0, 0, 0, MAX_BOXES - count))
 

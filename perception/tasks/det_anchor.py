@@ -182,7 +182,7 @@ def _ignored(target: Target, stride: int, size_hw: Sequence[int]) -> Tensor:
 def _unique(boxes: Tensor, scores: Tensor) -> Tensor:
     """Boxes (A, 4), scores (A, classes) of one frame -> (100, 6), padded with score 0."""
     best, pair = scores.flatten().topk(min(NMS_CANDIDATES, scores.numel()))
-    row = torch.div(pair, scores.shape[1], rounding_mode="floor")
+    row = torch.div(pair, scores.shape[1], rounding_mode="trunc")
     label = (pair - row * scores.shape[1]).to(boxes.dtype)
     xyxy = boxes[row]
     # Classes are moved apart, so that one NMS call serves them all.

@@ -103,6 +103,13 @@ def test_two_classes_at_one_point_are_both_decoded() -> None:
     torch.testing.assert_close(decoded[0, 0, :4], decoded[0, 1, :4])
 
 
+def test_boxes_end_at_the_frame() -> None:
+    decoded = Det(16, STRIDES).decode(encode(target([(-7, 40, 9, 52, 2), (140, 80, 170, 110, 2)])))
+    expected = torch.tensor([[0.0, 40, 9, 52], [140, 80, 160, 96]])
+    order = decoded[0, :2, 0].argsort()
+    torch.testing.assert_close(decoded[0, order, :4], expected)
+
+
 def test_fewer_points_than_boxes_are_padded_with_score_zero() -> None:
     task = Det(16, (32,))
     raw = task([torch.zeros(1, 16, 2, 3)])
