@@ -127,17 +127,14 @@ def open_sinks(
     if args.json:
         sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score)))
     if args.mcap:
-        require_extra("car", "foxglove")
         from demo.mcap_sink import McapSink
 
         sinks.append(stack.enter_context(McapSink(args.mcap, source.live, args.score)))
     if args.rerun:
-        require_extra("viz", "rerun")
         from demo.rerun_sink import RerunSink
 
         sinks.append(RerunSink(source.name))
     if args.serve:
-        require_extra("demo", "fastapi", "uvicorn")
         from demo.serve import ServeSink
 
         sinks.append(stack.enter_context(ServeSink(args.serve, controls, figures)))
@@ -161,6 +158,12 @@ def check(args: argparse.Namespace) -> None:
     for path in given:
         if path.is_dir():
             raise UserError(f"{path}: a folder; give a file name")
+    if args.mcap:
+        require_extra("car", "foxglove")
+    if args.rerun:
+        require_extra("viz", "rerun")
+    if args.serve:
+        require_extra("demo", "fastapi", "uvicorn")
 
 
 def default_model() -> Path:

@@ -1,0 +1,167 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from demo import perceive as command
+from demo.perceive import main
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIPS = sorted((ROOT.parent / "shared" / "data" / "videos").glob("*.mp4"))
+
+
+def frames_in(path) -> int:
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+def run(video, model, *more) -> int:
+    return main([str(video), "--model", str(model), "--provider", "cpu", "--threads", "1", *more])
+
+
+def test_as_many_frames_out_as_in_and_a_summary(video, tiny_onnx, tmp_path, capsys):
+    save, log = tmp_path / "o.mp4", tmp_path / "o.jsonl"
+    assert run(video, tiny_onnx, "--save", str(save), "--json", str(log), "--ego", "--smooth") == 0
+    assert frames_in(save) == 30
+    frames = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [frame["frameIndex"] for frame in frames] == list(range(30))
+    assert {"car", "direct"} <= {label["category"] for label in frames[0]["labels"]}
+    assert frames[0]["attributes"] == {"light": "day", "sky": "c"}
+    out, err = capsys.readouterr()
+    assert "30 frames, 0 dropped" in out
+    assert "whole pipeline" in out
+    assert "model alone" in out
+    assert "tiny on cpu" in err
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_score_decides_what_is_kept(video, tiny_onnx, tmp_path):
+    log = tmp_path / "o.jsonl"
+    assert run(video, tiny_onnx, "--json", str(log), "--score", "0.5", "--no-track") == 0
+    labels = json.loads(log.read_text().splitlines()[0])["labels"]
+    assert [label["category"] for label in labels if "box2d" in label] == ["car"]
+
+
+def test_it_runs_with_torch_not_installed(video, tiny_onnx, tmp_path):
+    code = (
+        "import sys; sys.modules.update(torch=None, timm=None, torchvision=None)\n"
+        "from demo.perceive import main; sys.exit(main(sys.argv[1:]))"
+    )
+    more = ["--model", str(tiny_onnx), "--json", str(tmp_path / "o.jsonl")]
+    arguments = [str(video), *more, "--save", str(tmp_path / "o.mp4"), "--provider", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert frames_in(tmp_path / "o.mp4") == 30
+
+
+def not_a_video(folder, video, model):
+    (folder / "a.mp4").write_bytes(b"hello")
+    return [str(folder / "a.mp4"), "--model", str(model)]
+
+
+def broken_image(folder, video, model):
+    (folder / "in").mkdir()
+    cv2.imwrite(str(folder / "in" / "1.png"), np.zeros((20, 30), np.uint8))
+    (folder / "in" / "2.png").write_bytes(b"broken")
+    return [str(folder / "in"), "--model", str(model)]
+
+
+def other_model(folder, video, model):
+    (folder / "m.onnx").write_bytes(b"hello")
+    return [str(video), "--model", str(folder / "m.onnx")]
+
+
+BAD = {
+    "not a video": (not_a_video, r"a\.mp4"),
+    "no such video": (lambda f, v, m: ["gone.mp4", "--model", str(m)], r"gone\.mp4"),
+    "broken image": (broken_image, r"2\.png"),
+    "not our model": (other_model, r"m\.onnx"),
+    "no such model": (lambda f, v, m: [str(v), "--model", "no.onnx"], r"no\.onnx"),
+    "no display": (lambda f, v, m: [str(v), "--model", str(m), "--show"], "display"),
+    "provider": (lambda f, v, m: [str(v), "--model", str(m), "--provider", "cdua"], "cuda"),
+    "score": (lambda f, v, m: [str(v), "--model", str(m), "--score", "30"], "--score"),
+    "suffix": (lambda f, v, m: [str(v), "--model", str(m), "--save", "o.txt"], r"\.mp4"),
+    "folder": (lambda f, v, m: [str(v), "--model", str(m), "--json", str(f)], "folder"),
+    "itself": (lambda f, v, m: [str(v), "--model", str(m), "--save", str(v)], "same file"),
+    "address": (lambda f, v, m: [str(v), "--model", str(m), "--serve", "here"], "HOST:PORT"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(case, video, tiny_onnx, tmp_path, monkeypatch):
+    """And nothing half-written: what could be read is written whole, or nothing is."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make, message = BAD[case]
+    arguments, errors = make(tmp_path, video, tiny_onnx), tmp_path / "errors.txt"
+    if "--json" not in arguments:
+        arguments += ["--json", str(tmp_path / "o.jsonl")]
+    if "--provider" not in arguments:
+        arguments += ["--provider", "cpu"]
+    with open(errors, "w") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        assert main(arguments) == 2
+    lines = [line for line in errors.read_text().splitlines() if line.startswith("error")]
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert (tmp_path / "o.jsonl").exists() == (case == "broken image")
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("shape", [(1, 160), (160, 1), (200, 90), (33, 47)])
+def test_folders_of_odd_pictures(shape, tiny_onnx, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for index, channels in enumerate([(), (3,), (4,)]):
+        cv2.imwrite(str(source / f"{index}.png"), np.full((*shape, *channels), 99, np.uint8))
+    assert run(source, tiny_onnx, "--save", str(tmp_path / "o.mp4")) == 0
+    assert frames_in(tmp_path / "o.mp4") == 3
+
+
+def test_ctrl_c_ends_with_whole_files(video, tiny_onnx, tmp_path, monkeypatch):
+    save, before = tmp_path / "o.mp4", signal.getsignal(signal.SIGINT)
+    add = command.Figures.add
+
+    def interrupted(self, packet):
+        add(self, packet)
+        if packet.frame.index == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(command.Figures, "add", interrupted)
+    assert run(video, tiny_onnx, "--save", str(save), "--loop") == 130
+    assert 6 <= frames_in(save) <= 30
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_loop_ends_after_the_seconds_asked_for(video, tiny_onnx, capsys):
+    assert run(video, tiny_onnx, "--loop", "--seconds", "0.5") == 0
+    assert " frames, 0 dropped" in capsys.readouterr().out
+
+
+def test_without_a_shipped_model_it_says_so(video, capsys, monkeypatch):
+    monkeypatch.setattr(command, "DEFAULT_MODEL", "gone.onnx")
+    assert main([str(video)]) == 2
+    assert "--model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("clip", CLIPS or [None], ids=lambda clip: clip.stem if clip else "none")
+def test_real_clips(clip, tiny_onnx, tmp_path):
+    if clip is None:
+        pytest.skip("no clips under ../shared/data/videos")
+    log = tmp_path / "o.jsonl"
+    assert run(clip, tiny_onnx, "--json", str(log), "--no-track") == 0
+    assert len(log.read_text().splitlines()) == int(
+        cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT)
+    )

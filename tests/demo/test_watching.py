@@ -1,0 +1,271 @@
+"""The window, the page, the car log: where people look."""
+
+import asyncio
+import socket
+import time
+import urllib.error
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+
+from demo.controls import Controls
+from demo.figures import Figures
+from demo.overlay import Overlay, draw_ego
+from demo.pipeline import Packet
+from demo.show import ShowSink
+from demo.video import Frame
+from perception.errors import UserError
+from perception.runtime.runner import Runner
+
+IMAGE = np.full((48, 80, 3), 60, np.uint8)
+
+
+def packet(index: int = 0, **more) -> Packet:
+    return Packet(Frame(IMAGE, index, index / 25, f"f{index}"), canvas=IMAGE.copy(), **more)
+
+
+@pytest.fixture
+def controls():
+    return Controls(["things", "area"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "state"),
+    [
+        ("", {}),
+        (" ", {"paused": True}),
+        ("  ", {"paused": False}),
+        ("n", {"paused": True, "step": True}),
+        ("s", {"save": True}),
+        ("q", {"quit": True}),
+        ("\x1b", {"quit": True}),
+        ("1", {"hidden": {"things"}}),
+        ("12", {"hidden": {"things", "area"}}),
+        ("11", {"hidden": set()}),
+        ("039x", {"hidden": set()}),
+    ],
+)
+def test_keys(keys, state, controls):
+    for key in keys:
+        controls.key(key)
+    default = {"paused": False, "step": False, "save": False, "quit": False, "hidden": set()}
+    assert {name: getattr(controls, name) for name in default} == default | state
+
+
+def test_the_overlay_hides_what_is_switched_off_at_once(controls, tiny_onnx):
+    scene = Runner(tiny_onnx, "cpu", 1)(IMAGE)
+    controls.outputs = tuple(scene.outputs)
+    overlay = Overlay(controls, "cpu", 0.3)
+    first, second = packet(scene=scene), packet(1, scene=scene, dropped=3)
+    overlay.draw(first, 1.0)
+    controls.hidden = frozenset(scene.outputs)
+    overlay.draw(second, 1.5)
+    assert overlay.fps() == 2
+    assert (first.canvas[:20] != IMAGE[:20]).any()
+    assert (second.canvas[:20] == IMAGE[:20]).all()
+    assert (second.canvas[25:] != IMAGE[25:]).any()  # the figures stay
+
+
+def test_the_own_lane_is_a_line():
+    canvas = np.zeros((100, 100, 3), np.uint8)
+    draw_ego(canvas, np.array([[50.0, 90.0], [50.0, 10.0]]))
+    assert canvas[50, 50, 1] == 255
+    assert canvas[:, :40].max() == canvas[:, 60:].max() == 0
+
+
+def test_figures_add_up(capsys):
+    figures = Figures(4)
+    assert figures.summary() == "0 frames"
+    for index in range(4):
+        figures.add(packet(index, timings_ms={"model": 10.0, "decode": 1.0 + index}, dropped=index))
+    assert "4 frames, 3 dropped" in figures.summary()
+    assert "model alone 100.0 fps" in figures.summary()
+    assert "4/4 frames" in figures.progress()
+    snapshot = figures.snapshot()
+    assert snapshot["frames"] == snapshot["total"] == 4
+    assert snapshot["stages"]["decode"] == {"median_ms": 3.0, "p90_ms": 4.0}
+
+
+def test_figures_stay_small_over_an_hour():
+    figures, one = Figures(None), packet(timings_ms={"model": 1.0})
+    for _ in range(5000):
+        figures.add(one)
+    assert figures.frames == 5000
+    assert len(figures.timings["model"]) == 2000
+
+
+CHILD = {
+    # reads one picture of known size, presses keys, then goes
+    "keys": "print('ready', flush=True); h = r(8); r(48 * 80 * 3);"
+    " [print(f'key {ord(c)}', flush=True) for c in '1q']; sys.stdin.buffer.read()",
+    "no display": "sys.exit(1)",
+    "abort": "import os; os.abort()",
+    "display lost": "print('ready', flush=True); r(8); sys.exit(1)",
+    "hangs": "print('ready', flush=True); import time; time.sleep(60)",
+}
+
+
+def window(kind, controls, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":99")
+    code = "import sys; r = sys.stdin.buffer.read; " + CHILD[kind]
+    return ShowSink("title", controls, ("-c", code))
+
+
+def wait_for(true) -> bool:
+    end = time.monotonic() + 20
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def test_keys_pressed_in_the_window_arrive(controls, monkeypatch):
+    with window("keys", controls, monkeypatch) as sink:
+        sink.write(packet())
+        assert wait_for(lambda: controls.quit)
+    assert controls.hidden == {"things"}
+
+
+@pytest.mark.parametrize("kind", ["no display", "abort"])
+def test_a_window_that_cannot_open_is_one_clear_line(kind, controls, monkeypatch):
+    with pytest.raises(UserError, match="display"), window(kind, controls, monkeypatch):
+        pass
+
+
+def test_without_a_display_no_window_is_tried(controls, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(UserError, match="--serve or --save"):
+        ShowSink("title", controls)
+
+
+@pytest.mark.parametrize("kind", ["display lost", "hangs"])
+def test_a_window_that_is_lost_or_hangs_holds_up_nothing(kind, controls, monkeypatch, capfd):
+    controls.paused = kind == "display lost"  # nobody could end the pause
+    big = Packet(Frame(IMAGE, 0, 0, ""), canvas=np.zeros((1080, 1920, 3), np.uint8))
+    with window(kind, controls, monkeypatch) as sink:
+        for _ in range(200):
+            sink.write(big)
+        if kind == "display lost":
+            assert wait_for(lambda: not controls.paused)
+            assert wait_for(lambda: not sink.threads[0].is_alive())
+            assert "going on without" in capfd.readouterr().err
+    assert sink.child.returncode is not None
+
+
+@pytest.fixture
+def serve():
+    pytest.importorskip("fastapi", reason="fastapi is not installed (extra demo)")
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra demo)")
+    from demo import serve
+
+    return serve
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_the_page_its_switches_and_its_picture(serve, controls):
+    figures, port = Figures(None), free_port()
+
+    def get(path, method="GET"):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+        return urllib.request.urlopen(request, timeout=20)
+
+    with serve.ServeSink(f"127.0.0.1:{port}", controls, figures) as sink:
+        figures.add(packet(timings_ms={"model": 5.0}))
+        sink.write(packet())
+        assert b"<title>perceive</title>" in get("/").read()
+        body = get("/status").read().decode()
+        assert '"outputs":{"things":true,"area":true}' in body
+        assert '"median_ms":5.0' in body
+        assert '"things":false' in get("/toggle/things", "POST").read().decode()
+        assert controls.hidden == {"things"}
+        get("/pause", "POST").read()
+        assert controls.paused
+        for path in ("/toggle/none", "/etc/passwd"):
+            with pytest.raises(urllib.error.HTTPError):
+                get(path, "POST")
+        with get("/live") as live:
+            assert live.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+            head = [live.readline() for _ in range(4)]
+            size = int(head[2].split(b":")[1])
+            image = cv2.imdecode(np.frombuffer(live.read(size), np.uint8), cv2.IMREAD_COLOR)
+            assert image.shape == IMAGE.shape
+    assert not sink.thread.is_alive()
+
+
+def test_another_host_name_is_refused_on_this_machine_s_page(serve, controls):
+    port = free_port()
+    with serve.ServeSink(f"127.0.0.1:{port}", controls, Figures(None)):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.com"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=20)
+    assert caught.value.code == 400
+
+
+def test_a_taken_port_is_one_clear_line(serve, controls):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(UserError, match="taken"),
+            serve.ServeSink(address, controls, Figures(None)),
+        ):
+            pass
+
+
+def test_viewers_share_one_encoding_and_slow_ones_skip(serve, monkeypatch):
+    encoded = []
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", lambda *a: encoded.append(1) or encode(*a))
+    newest, viewers = serve.Newest(), set()
+
+    async def watch():
+        many = [serve.parts(newest, viewers) for _ in range(serve.MAX_VIEWERS)]
+        newest.put(IMAGE)
+        assert len({await anext(one) for one in many}) == 1
+        for _ in range(50):  # nobody looks meanwhile: no work is done
+            newest.put(IMAGE)
+        await anext(many[0])
+        assert len(viewers) == serve.MAX_VIEWERS
+        with pytest.raises(StopAsyncIteration):  # one more than are let in
+            await anext(serve.parts(newest, viewers))
+        for one in many:
+            await one.aclose()
+
+    asyncio.run(watch())
+    assert len(encoded) == 2
+    assert viewers == set()
+
+
+def test_the_car_log_has_a_message_a_frame_with_its_time(tiny_onnx, tmp_path):
+    pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")
+    reader = pytest.importorskip("mcap.reader", reason="mcap is not installed (extra car)")
+    from demo.mcap_sink import McapSink
+
+    scene, path = Runner(tiny_onnx, "cpu", 1)(IMAGE), tmp_path / "o.mcap"
+    ego = {"left": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    with McapSink(path, live=False, score=0.3) as sink:
+        for index in range(7):
+            sink.write(packet(index, scene=scene, ego=ego))
+        assert not path.exists()
+    with open(path, "rb") as file:
+        summary = reader.make_reader(file).get_summary()
+        counts = {
+            summary.channels[number].topic: count
+            for number, count in summary.statistics.channel_message_counts.items()
+        }
+        messages = list(reader.make_reader(file).iter_messages("/camera/annotations"))
+    topics = ("image", "annotations", "area", "paint")
+    assert counts == {f"/camera/{topic}": 7 for topic in topics}
+    assert [message.log_time for _, _, message in messages] == [40_000_000 * i for i in range(7)]
+    assert b"car 90" in messages[0][2].data
+    with pytest.raises(RuntimeError), McapSink(tmp_path / "x.mcap", False, 0.3):
+        raise RuntimeError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["o.mcap"]
