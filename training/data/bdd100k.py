@@ -12,12 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from perception.classes import ATTRIBUTES
+from perception.classes import DETECTION as CLASSES
 from perception.errors import UserError
 from training.data.bdd import layouts, polygons
 from training.data.bdd.cache import open_index
 from training.data.bdd.images import read_image
 from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spellings
 from training.data.bdd.masks import read_mask
+from training.data.bdd.raster import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
@@ -132,6 +134,24 @@ class BDD100K:
         """(M,) int8 classes of a frame's boxes, without reading the frame (for sampling)."""
         start, count = self.index.box_rows[int(self.frames[index])]
         return self.index.box_class[start : start + count]
+
+    def presence(self) -> dict[str, np.ndarray]:
+        """(len(self),) bool for each trait: a task, "det/train", "weather/foggy" (for sampling)."""
+        found = {task: self.has(task) for task in self.tasks}
+        if DETECTION in self.tasks:
+            found |= {f"{DETECTION}/{name}": has for name, has in self._shown_classes().items()}
+        if SCENE in self.tasks:
+            for column, (group, values) in enumerate(ATTRIBUTES.items()):
+                codes = self.index.attributes[self.frames, column]
+                found |= {f"{group}/{value}": codes == code for code, value in enumerate(values)}
+        return found
+
+    def _shown_classes(self) -> dict[str, np.ndarray]:
+        rows = self.index.box_rows[self.frames]
+        frame, step = repeat(rows[:, 1])
+        shown = np.zeros((len(self.frames), len(CLASSES)), bool)
+        shown[frame, self.index.box_class[rows[frame, 0] + step]] = True
+        return {name: shown[:, code] for code, name in enumerate(CLASSES)}
 
     @cached_property
     def _provenance(self) -> dict[str, dict[str, Any]]:
