@@ -155,8 +155,11 @@ class BDD100K:
 
     @cached_property
     def _provenance(self) -> dict[str, dict[str, Any]]:
-        path = self.root / "labels" / f"provenance_{self.split}.json"
-        if not path.is_file():
+        name = f"labels/provenance_{self.split}.json"
+        path = next(
+            (p for p in (self.root / name, self.root / "bdd100k" / name) if p.is_file()), None
+        )
+        if path is None:
             return {}
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))

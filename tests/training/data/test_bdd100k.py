@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perception.errors import UserError
+from training.data.bdd.categories import IGNORED, RENAMED
 from training.data.bdd100k import BDD100K
 
 SHARED = Path(__file__).parents[4] / "shared/data"
@@ -273,6 +274,25 @@ def test_a_wrong_split_or_task_says_what_there_is(tmp_path, bdd_frames, bdd_writ
 def test_an_archive_unpacked_in_place_is_found(tmp_path, bdd_frames, bdd_write):
     bdd_write(tmp_path / "bdd100k", "masks", bdd_frames)
     assert len(BDD100K(tmp_path, "train")) == 3
+
+
+def test_archives_that_unpack_to_different_places_are_joined(tmp_path, bdd_frames, bdd_write):
+    """Today's images archive unpacks to 100k/, labels to bdd100k/labels, both in one folder."""
+    reference = BDD100K(bdd_write(tmp_path / "a", "masks", bdd_frames), "train")
+    root = bdd_write(tmp_path / "b", "masks", bdd_frames)
+    (root / "bdd100k").mkdir()
+    (root / "labels").rename(root / "bdd100k/labels")
+    (root / "images/100k").rename(root / "100k")
+    for first, second in zip(reference, BDD100K(root, "train"), strict=True):
+        same(first, second)
+
+
+def test_names_are_mapped_as_the_toolkit_maps_them():
+    pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
+    from training.data import toolkit
+
+    renamed, ignored = toolkit.category_maps()
+    assert (renamed, ignored) == (RENAMED, IGNORED)
 
 
 def test_real_frames_carry_true_lanes_where_they_exist():

@@ -75,7 +75,6 @@ def examine(
     root: Path, jobs: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Report:
     """Everything about a folder. Raises UserError only where it holds no frames at all."""
-    root = layouts.descend(root)
     report = Report(str(root))
     found = layouts.splits(root)
     if not found:
@@ -112,11 +111,14 @@ def _of_labels(layout: Layout, index: Index) -> Iterator[Finding]:
     for orphan in index.orphans:
         file, _, name = orphan.decode().rpartition(": ")
         yield Finding("label without frame", file, f"no image for {name}", layout.split)
+    labels_beside = {source.path for source in layout.labels}
     for folder in layout.images:
         seen: dict[str, str] = {}
         for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_file()):
             stem, _, suffix = name.rpartition(".")
             if f".{suffix}" not in suffix_spellings():
+                if folder in labels_beside:
+                    continue
                 message = "is no picture; move it elsewhere"
                 yield Finding("stray file", str(folder / name), message, layout.split)
             elif stem in seen:

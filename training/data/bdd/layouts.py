@@ -5,6 +5,7 @@ several at once, and of two sources of one label the earlier row wins, frame by 
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ IMAGE_FOLDERS: Final = (
     "images/100k/{split}",
     "images/10k/{split}",
     "seg/images/{split}",
+    "100k/{split}",
+    "10k/{split}",
     "images/{split}",
     "{split}/images",
     "{split}",
@@ -79,16 +82,23 @@ LABELS: Final = (
     ("labels/lane/polygons/lane_{split}.json", "scalabel", ("lane",)),
     ("labels/bdd100k_labels_images_{split}.json", "scalabel", ()),
     ("labels/100k/{split}", "scalabel-folder", ()),
+    ("100k/{split}", "scalabel-folder", ()),
     ("det_annotations/{split}", "scalabel-folder", ("boxes",)),
+)
+YOLO_FOLDERS: Final = (
+    "labels/{split}",
+    "labels/yolo/{split}",
+    "labels/100k/{split}",
+    "{split}/labels",
 )
 
 
 def find(root: Path, split: str) -> Layout:
     """The layout of one split. Raises UserError where the folder holds no frames for it."""
-    root = descend(root)
-    images = tuple(_folders(root, IMAGE_FOLDERS, split))
+    _check_folder(root)
+    images = tuple(_image_folders(root, split))
     if not images:
-        others = [other for other in SPLITS if any(_folders(root, IMAGE_FOLDERS, other))]
+        others = splits(root)
         if others:
             raise UserError(f"{root}: no frames for split {split!r}; it has {', '.join(others)}")
         raise UserError(
@@ -98,61 +108,64 @@ def find(root: Path, split: str) -> Layout:
     masks = tuple(
         MaskSource(task, name, folder, suffix, encoding)
         for task, name, pattern, suffix, encoding in MASKS
-        if (folder := root / pattern.format(split=split)).is_dir()
+        for folder in _places(root, pattern, split)
+        if folder.is_dir()
     )
     return Layout(root, split, images, tuple(_label_sources(root, split)), masks)
 
 
 def splits(root: Path) -> tuple[str, ...]:
     """The splits that have a folder of frames."""
-    root = descend(root)
-    return tuple(split for split in SPLITS if any(_folders(root, IMAGE_FOLDERS, split)))
+    _check_folder(root)
+    return tuple(split for split in SPLITS if any(_image_folders(root, split)))
 
 
-def descend(root: Path) -> Path:
-    """The folder itself, or the `bdd100k` inside it that the official archives unpack to."""
+def _check_folder(root: Path) -> None:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds images/ and labels/")
-    inner = root / "bdd100k"
-    return inner if inner.is_dir() and not (root / "images").is_dir() else root
 
 
-def _folders(root: Path, patterns: tuple[str, ...], split: str) -> Iterator[Path]:
-    for pattern in patterns:
-        folder = root / pattern.format(split=split)
-        if folder.is_dir() and _holds_images(folder):
-            yield folder
+def _places(root: Path, pattern: str, split: str) -> tuple[Path, ...]:
+    """In the folder itself, and in the `bdd100k` that most official archives unpack to."""
+    return tuple(base / pattern.format(split=split) for base in (root, root / "bdd100k"))
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+def _image_folders(root: Path, split: str) -> Iterator[Path]:
+    for pattern in IMAGE_FOLDERS:
+        for folder in _places(root, pattern, split):
+            if _holds(folder, IMAGE_SUFFIXES):
+                yield folder
+
+
+def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a folder exists and has a file of one of the kinds."""
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(suffixes) for entry in entries)
 
 
 def _label_sources(root: Path, split: str) -> Iterator[LabelSource]:
     for pattern, kind_of_file, kinds in LABELS:
-        path = root / pattern.format(split=split)
-        if path.is_dir() if kind_of_file.endswith("folder") else path.is_file():
-            yield LabelSource(path, kind_of_file, frozenset(kinds))
+        for path in _places(root, pattern, split):
+            folder = kind_of_file.endswith("folder")
+            if _holds(path, (".json",)) if folder else path.is_file():
+                yield LabelSource(path, kind_of_file, frozenset(kinds))
     yield from _yolo(root, split)
     yield from _exports(root, split)
 
 
 def _yolo(root: Path, split: str) -> Iterator[LabelSource]:
-    for pattern in (
-        "labels/{split}",
-        "labels/yolo/{split}",
-        "labels/100k/{split}",
-        "{split}/labels",
-    ):
-        folder = root / pattern.format(split=split)
-        if folder.is_dir() and any(entry.suffix == ".txt" for entry in folder.iterdir()):
-            yield LabelSource(folder, "yolo", frozenset({"boxes"}))
+    for pattern in YOLO_FOLDERS:
+        for folder in _places(root, pattern, split):
+            if _holds(folder, (".txt",)):
+                yield LabelSource(folder, "yolo", frozenset({"boxes"}))
 
 
 def _exports(root: Path, split: str) -> Iterator[LabelSource]:
     """A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames."""
-    known = {root / pattern.format(split=split) for pattern, _, _ in LABELS}
-    for folder in (root, root / "labels"):
+    known = {path for pattern, _, _ in LABELS for path in _places(root, pattern, split)}
+    for folder in (*_places(root, ".", split), *_places(root, "labels", split)):
         if not folder.is_dir():
             continue
         for path in sorted(folder.glob(f"*{split}*.json")):

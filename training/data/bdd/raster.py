@@ -61,8 +61,9 @@ def snapped(vertices: np.ndarray) -> np.ndarray:
 def bezier(control: np.ndarray) -> list[tuple[float, float]]:
     """Points after the first of a cubic Bezier with (4, 2) control points, split until flat."""
     points: list[tuple[float, float]] = []
-    _split(*control.astype(float).reshape(-1).tolist(), points, 0)
-    points.append((float(control[3, 0]), float(control[3, 1])))
+    x1, y1, x2, y2, x3, y3, x4, y4 = control.astype(float).reshape(-1).tolist()
+    _split(x1, y1, x2, y2, x3, y3, x4, y4, points, 0)
+    points.append((x4, y4))
     return points
 
 
