@@ -18,14 +18,14 @@ from perception.classes import (
 )
 from perception.errors import UserError
 from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, write_drive_video
-from training.data.roads import effects, vehicles
+from training.data.roads import effects, heavy, vehicles
 from training.data.roads.atmosphere import atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.frame import Frame, Moment, render
 from training.data.roads.ground import Marker, View
 from training.data.roads.layout import Lane, Line, Road, lane_byte
 from training.data.roads.mesh import Thing
-from training.data.roads.street import tree
+from training.data.roads.plants import tree
 from training.data.roads.traffic import DET, vehicle
 from training.data.roads.world import build
 from training.data.sample import collate
@@ -151,7 +151,7 @@ def test_a_point_of_the_ground_has_the_depth_of_its_pixel(curve: Curve) -> None:
 def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     rng = np.random.default_rng(1)
     bus = vehicle(rng, 20.0, 0.0, 0.0, atmosphere(rng, "clear", "daytime"), _Ids(), False, 0.0)
-    bus.mesh, bus.scale, bus.kinds = vehicles.bus(False, False), (1, 1, 1), (DET["bus"],)
+    bus.mesh, bus.scale, bus.kinds = heavy.bus(False, False), (1, 1, 1), (DET["bus"],)
     frame = picture([bus])
     depth = frame.labels["depth"].arrays()["map"]
     normals = frame.labels["normals"].arrays()["normals"]

@@ -53,7 +53,10 @@ def atmosphere(rng: np.random.Generator, weather: str, timeofday: str) -> Atmosp
         weather, 1.0
     )
     if timeofday == "daytime":
-        zenith, horizon = _bgr(0.22, 0.45, 0.82), _bgr(0.68, 0.82, 0.95)
+        # Cameras exposed for the road show anything from deep blue to almost white.
+        bleach = float(rng.beta(1.2, 1.6))
+        zenith = _bgr(0.22, 0.45, 0.82) * (1 - bleach) + _bgr(0.8, 0.9, 1.0) * bleach
+        horizon = _bgr(0.68, 0.82, 0.95) * (1 - bleach) + _bgr(0.98, 1.0, 1.0) * bleach
         pale = _bgr(0.8, 0.82, 0.84) * rng.uniform(0.8, 1.12)
         sun_colour, ambient = _bgr(1.0, 0.95, 0.82) * 0.72, _bgr(0.52, 0.57, 0.64)
         ambient = ambient * (1 + 0.35 * grey)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from training.data.labels import Label
@@ -13,18 +12,17 @@ from training.data.roads.camera import Camera, Curve
 from training.data.roads.effects import Sensor
 from training.data.roads.ground import (
     GROUND_FACES,
-    SHIFT,
     WALK,
     YARD,
     Marker,
     View,
     curbs,
     drivable,
-    fixed,
     surfaces,
 )
 from training.data.roads.layout import CURB_HEIGHT, Lane, Road
 from training.data.roads.mesh import Thing
+from training.data.roads.shadows import shadows
 
 
 @dataclass
@@ -48,40 +46,6 @@ class Frame:
     image: np.ndarray
     labels: dict[str, Label]
     found: list[truth.Found] = field(default_factory=list)
-
-
-SQUARE = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float32) / 2  # across, along
-
-
-def _footprints(things: list[Thing], view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Corners (N, 4) of things near enough to shade the ground, along and across, and heights."""
-    near = [
-        t for t in things
-        if t.shadow and t.s - view.s < 90 and t.s + t.shadow[0] - view.s > 1.5
-    ]  # fmt: skip
-    size = np.array([t.shadow for t in near], np.float32).reshape(-1, 3)
-    turn = np.array([t.yaw or 0.0 for t in near], np.float32)[:, None]
-    x, z = SQUARE[:, 0] * size[:, 1:2], SQUARE[:, 1] * size[:, :1]
-    across = (
-        np.array([t.t for t in near], np.float32)[:, None] + x * np.cos(turn) + z * np.sin(turn)
-    )
-    along = np.array([t.s for t in near], np.float32)[:, None] + z * np.cos(turn) - x * np.sin(turn)
-    return along, across, size[:, 2:]
-
-
-def _shadows(moment: Moment, things: list[Thing]) -> np.ndarray:
-    """(H, W) uint8: contact shadows of everything, cast shadows when there is sun."""
-    view, sun = moment.view, moment.air.sun
-    h, w = view.camera.size_hw
-    out = np.zeros((h // 2, w // 2), np.uint8)
-    along, across, height = _footprints(things, view)
-    if moment.air.sun_colour.max() > 0.05 and not moment.indoor:
-        reach = -sun / max(float(sun[1]), 0.25)
-        along = np.concatenate([along, along + reach[2] * height], axis=1)
-        across = np.concatenate([across, across + reach[0] * height], axis=1)
-    for outline in view.project(along, across) / 2:
-        cv2.fillConvexPoly(out, fixed(cv2.convexHull(outline)), 235, cv2.LINE_8, SHIFT)
-    return cv2.resize(cv2.blur(out, (5, 3)), (w, h))
 
 
 def _stops(lanes: list[Lane], things: list[Thing], view: View) -> list[float]:
@@ -138,7 +102,8 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     rows = shade.ground_rows(road.beyond, air, moment.tone)
     painted = gbuffer.paint(surfaces(view, road, flat), things, polys, camera, rows)
     depth = _depth(painted, view, flat)
-    shadow = _shadows(moment, things)
+    sunny = air.sun_colour.max() > 0.05 and not moment.indoor
+    shadow = shadows(view, things, air.sun if sunny else None)
     lamps = _lamps(things, view)
     lit, glow = shade.shade(painted, view, air, depth, marker.marks, shadow, lamps, moment.indoor)
     scene = shade.compose(lit, glow, painted, view, air, depth)

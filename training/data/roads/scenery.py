@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.data.roads import street
+from training.data.roads import buildings, plants, street
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import CURB_HEIGHT, Crossing, Road
 from training.data.roads.mesh import Colour, Thing
@@ -22,7 +22,7 @@ def _free(road: Road, s: float, half: float) -> bool:
     )
 
 
-def _near(rng: Rng, colour: Colour, spread: float = 0.12) -> Colour:
+def _near(rng: Rng, colour: Colour, spread: float = 0.06) -> Colour:
     b, g, r = np.clip(np.array(colour) * rng.uniform(1 - spread, 1 + spread, 3), 0, 1)
     return (float(b), float(g), float(r))
 
@@ -39,8 +39,8 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
             middle = s + span / 2
             if rng.random() > gap and _free(road, middle, span / 2):
                 high = 3.0 * max(2, round(tall / 3 * float(rng.lognormal(0, 0.4))))
-                facade = street.FACADES[rng.integers(4)]
-                mesh = street.building(facade, bool(rng.random() < 0.55 and high < 22))
+                facade = buildings.FACADES[rng.integers(4)]
+                mesh = buildings.building(facade, bool(rng.random() < 0.55 and high < 22))
                 deep = float(rng.uniform(9, 18))
                 out.append(Thing(
                     mesh, middle, sign * (front + deep / 2), 0.0, (deep, high, span),
@@ -57,7 +57,7 @@ def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) 
     for _ in range(count):
         s, sign = float(rng.uniform(40, length + 120)), int(rng.choice([-1, 1]))
         high, wide = tall * float(rng.lognormal(0, 0.5)), float(rng.uniform(12, 30))
-        mesh = street.building(street.FACADES[rng.integers(3)], False)
+        mesh = buildings.building(buildings.FACADES[rng.integers(3)], False)
         t = sign * (inner + wide + float(rng.exponential(25)))
         out.append(
             Thing(
@@ -83,7 +83,7 @@ def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
                 t = sign * (abs(side) + road.walk + back + 5)
                 out.append(
                     Thing(
-                        street.house(int(rng.integers(9))),
+                        buildings.house(int(rng.integers(9))),
                         s,
                         t,
                         0.0,
@@ -110,7 +110,7 @@ def _trees(
                 high = float(rng.lognormal(0, 0.28))
                 t = side + sign * (inner + float(rng.uniform(0, 1)) * spread)
                 out.append(Thing(
-                    street.tree(int(rng.integers(street.TREES))), s, t, None, (high, high, high),
+                    plants.tree(int(rng.integers(plants.TREES))), s, t, None, (high, high, high),
                     above=above, shadow=(3.5 * high, 3.5 * high, 5 * high) if spread < 8 else None,
                 ))  # fmt: skip
             s += float(rng.uniform(0.6, 1.5)) * spacing
@@ -279,7 +279,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
             middle = (forward_left + backward_right) / 2
             out.append(
                 Thing(
-                    street.wall(median),
+                    buildings.wall(median),
                     float(s),
                     middle,
                     0.0,
@@ -292,7 +292,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
             wide, high = shape[edge]
             out.append(
                 Thing(
-                    street.wall(edge),
+                    buildings.wall(edge),
                     float(s),
                     road.right + 0.7,
                     0.0,
@@ -330,7 +330,7 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
                     )
                 )
         else:
-            out.append(Thing(street.overpass(), s, 0.0, 0.0, paint=(0.5, 0.5, 0.5), reach=5.0))
+            out.append(Thing(buildings.overpass(), s, 0.0, 0.0, paint=(0.5, 0.5, 0.5), reach=5.0))
         s += float(rng.uniform(90, 220))
     return out
 
@@ -346,7 +346,7 @@ def _highway(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
 
 def _tunnel(road: Road, length: float) -> list[Thing]:
     wide = round(road.right - road.left + 0.6, 2)
-    mesh = street.tunnel_ring(wide, round(road.right + 0.3, 2))
+    mesh = buildings.tunnel_ring(wide, round(road.right + 0.3, 2))
     return [Thing(mesh, float(s), 0.0, 0.0, reach=5.0) for s in np.arange(-5, length + 260, 10.0)]
 
 
@@ -360,7 +360,7 @@ def _station(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
         ]
         out.append(
             Thing(
-                street.canopy(air.lamps),
+                buildings.canopy(air.lamps),
                 float(s),
                 side + sign * 11,
                 0.0,
@@ -370,7 +370,7 @@ def _station(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
                 lamp=9.0 if air.lamps else 0.0,
             )
         )
-        shop = street.building("offices", True)
+        shop = buildings.building("offices", True)
         out.append(
             Thing(
                 shop,

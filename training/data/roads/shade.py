@@ -83,9 +83,11 @@ def _texture(
     shrink = (1.0 / (1 << np.arange(textures.LEVELS))).astype(np.float32).take(mip)
     rows = (1 - shrink) * (2 * size)  # textures.level_row
     tile = (painted.faces.tiles * size).astype(np.float32).take(face)
-    inner = np.float32(1 - 1 / size)
-    map_x = ((u - np.floor(u * (1 / size)) * size) * inner + tile) * shrink
-    map_y = (v - np.floor(v * (1 / size)) * size) * inner * shrink + rows
+    wide = shrink * size - 1  # stay inside the tile: its neighbour may shine
+    u *= 1 / size
+    v *= 1 / size
+    map_x = (u - np.floor(u)) * wide + tile * shrink
+    map_y = (v - np.floor(v)) * wide + rows
     return cv2.remap(textures.atlas(), map_x, map_y, cv2.INTER_LINEAR)
 
 
@@ -261,14 +263,27 @@ def compose(
     if air.wet:
         _reflect(image, glow, painted, view, air)
     h, w = image.shape[1:]
-    strength = 1.0 if air.night else 0.5
+    strength = 1.0 if air.night else 0.3
     for c in range(3):
         small = cv2.resize(glow[c], (w // 4, h // 4), interpolation=cv2.INTER_AREA)
         wide = cv2.GaussianBlur(small, (0, 0), 1.6) * 0.9
         wide += cv2.GaussianBlur(small, (0, 0), 9) * (0.8 + 6 * air.fog)
         image[c] += glow[c]
         image[c] += cv2.resize(wide * strength, (w, h))
+    if air.sun_colour.max() > 0.15 and air.sun[2] > 0.5 and air.sun[1] < 0.75:
+        _glare(image, view, air)
     return image
+
+
+def _glare(image: np.ndarray, view: View, air: Atmosphere) -> None:
+    """The veil that a low sun ahead throws over the whole picture."""
+    h, w = image.shape[1:]
+    rays = np.ascontiguousarray(view.camera.rays[:, ::8, ::8])
+    toward = np.tensordot(air.sun, rays, 1) / np.sqrt((rays * rays).sum(0))
+    veil = 0.5 * np.exp(7 * (toward - 1)) + 0.8 * np.exp(90 * (toward - 1))
+    veil = cv2.resize(veil.astype(np.float32), (w, h))
+    for c in range(3):
+        image[c] += veil * np.float32(0.7 * air.sun_colour[c])
 
 
 def _reflect(

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 
 from perception.classes import DETECTION
-from training.data.roads import people, vehicles
+from training.data.roads import cycles, heavy, people, vehicles
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import CURB_HEIGHT, Lane, Road
 from training.data.roads.mesh import Colour, Thing
@@ -65,7 +65,7 @@ def vehicle(
     air: Atmosphere,
     tracks: Tracks,
     parked: bool,
-    heavy: float,
+    loaded: float,
     brake: bool = False,
     cars_only: bool = False,
 ) -> Thing:
@@ -75,7 +75,7 @@ def vehicle(
     draw = 1.0 if cars_only else rng.random()
     size = float(rng.uniform(0.95, 1.05))
     rear_first = abs(np.cos(yaw / 2)) < 0.5
-    if draw < heavy:
+    if draw < loaded:
         kind = pick(rng, ("pickup", "box", "semi", "bus", "tram"), (0.42, 0.26, 0.1, 0.17, 0.05))
     else:
         kind = pick(rng, CARS, (0.38, 0.14, 0.32, 0.1, 0.06))
@@ -83,10 +83,10 @@ def vehicle(
         mesh, name = vehicles.car(kind, lit, brake), "car"
         shape = vehicles.CARS[kind][:3]
     elif kind in ("bus", "tram"):
-        mesh, name = vehicles.bus(lit, brake, kind == "tram"), "bus" if kind == "bus" else "train"
+        mesh, name = heavy.bus(lit, brake, kind == "tram"), "bus" if kind == "bus" else "train"
         shape = (11.5, 2.55, 3.1) if kind == "bus" else (26.0, 2.5, 3.5)
     else:
-        mesh, name = vehicles.truck(kind, lit, brake, rear_first), "truck"
+        mesh, name = heavy.truck(kind, lit, brake, rear_first), "truck"
         shape = {"pickup": (5.6, 2.0, 1.8), "box": (7.0, 2.3, 3.3), "semi": (14.0, 2.5, 3.9)}[kind]
     return Thing(
         mesh, s, t, yaw, (size, size, size), _paint(rng), 0.0, (DET[name],), (tracks.next(),),
@@ -105,7 +105,7 @@ def two_wheeler(
     ridden: bool,
 ) -> Thing:
     motor = bool(rng.random() < 0.4)
-    mesh = vehicles.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
+    mesh = cycles.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
     kinds = (DET["motorcycle" if motor else "bicycle"], *((DET["rider"],) if ridden else ()))
     ids = tuple(tracks.next() for _ in kinds)
     return Thing(
@@ -152,7 +152,7 @@ def _lane_traffic(
 ) -> list[Thing]:
     out = []
     speed = SPEEDS[road.scene] * float(rng.uniform(0.75, 1.15)) * (0.25 if jam < 12 else 1.0)
-    heavy = {"highway": 0.16, "residential": 0.06}.get(road.scene, 0.13)
+    loaded = {"highway": 0.16, "residential": 0.06}.get(road.scene, 0.13)
     onward = lane.kind != "opposite"
     own = lane.kind == "direct"
     s = float(rng.uniform(9, 14 + jam)) if own else float(rng.uniform(-8, 2 * jam))
@@ -164,7 +164,7 @@ def _lane_traffic(
             side = float(rng.uniform(0.5, 1.2)) if onward else -float(rng.uniform(0.5, 1.2))
             thing = two_wheeler(rng, s, lane.centre + side, yaw, air.lamps, tracks, True)
         else:
-            thing = vehicle(rng, s, lane.centre + offset, yaw, air, tracks, False, heavy, brake)
+            thing = vehicle(rng, s, lane.centre + offset, yaw, air, tracks, False, loaded, brake)
         thing.speed = speed if onward else -speed
         out.append(thing)
         room = thing.shadow[0] if thing.shadow else 5.0

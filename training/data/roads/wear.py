@@ -7,7 +7,7 @@ import numpy as np
 
 from training.data.roads.layout import Lane, Stain
 
-TAR = (0.09, 0.09, 0.09)
+TAR = (0.12, 0.12, 0.12)
 PATCH = (0.2, 0.2, 0.2)
 IRON = (0.16, 0.17, 0.18)
 PAINT = (0.82, 0.82, 0.82)

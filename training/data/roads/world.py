@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.data.roads import effects, plans, scenery, street, traffic, wear
+from training.data.roads import effects, plans, plants, scenery, traffic, wear
 from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.effects import Sensor
@@ -21,6 +21,15 @@ WEATHER = {
     "rainy": 0.13,
     "snowy": 0.12,
     "foggy": 0.06,
+}
+# After dark nobody sees how cloudy it is.
+NIGHT_WEATHER = {
+    "clear": 0.6,
+    "partly cloudy": 0.03,
+    "overcast": 0.12,
+    "rainy": 0.14,
+    "snowy": 0.08,
+    "foggy": 0.03,
 }
 TIMES = {"daytime": 0.55, "night": 0.31, "dawn/dusk": 0.14}
 SCENES = {
@@ -68,7 +77,7 @@ class World:
     def moment(self, s: float) -> Moment:
         view = self.view(s)
         far = [
-            Thing(street.bush(variant), s + view.sight - 1.0, t, None, (wide, high, 1.0))
+            Thing(plants.bush(variant), s + view.sight - 1.0, t, None, (wide, high, 1.0))
             for t, wide, high, variant in self.backdrop
         ]
         return Moment(
@@ -119,10 +128,11 @@ def _camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
 def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) -> World:
     """The world of (seed, index), long enough to drive `travel` metres through."""
     rng = np.random.default_rng((seed, index))
+    timeofday = _choose(rng, TIMES)
     attributes = {
-        "weather": _choose(rng, WEATHER),
+        "weather": _choose(rng, NIGHT_WEATHER if timeofday == "night" else WEATHER),
         "scene": _choose(rng, SCENES),
-        "timeofday": _choose(rng, TIMES),
+        "timeofday": timeofday,
     }
     air = atmosphere(rng, attributes["weather"], attributes["timeofday"])
     length = SIGHT + travel
