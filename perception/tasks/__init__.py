@@ -3,14 +3,24 @@
 from typing import Final
 
 from perception.tasks.base import Task
+from perception.tasks.depth import Depth
 from perception.tasks.det import Det
 from perception.tasks.drivable import Drivable
 from perception.tasks.lane import Lane
+from perception.tasks.normals import Normals
 from perception.tasks.scene import Scene
+from perception.tasks.semantic import Semantic, SemanticADE20K, SemanticNYUv2, SemanticVOC
 
 TASKS: Final[dict[str, type[Task]]] = {
     "det": Det,
     "drivable": Drivable,
     "lane": Lane,
     "scene": Scene,
+    "semantic": Semantic,
+    "depth": Depth,
+    "normals": Normals,
+    # the same tasks in the label spaces of other datasets
+    "semantic_nyuv2": SemanticNYUv2,
+    "semantic_ade20k": SemanticADE20K,
+    "semantic_voc": SemanticVOC,
 }

@@ -1,0 +1,76 @@
+"""Semantic, depth and normals: what the registry's own tests do not see."""
+
+import numpy as np
+import pytest
+import torch
+
+from perception.classes import IGNORE
+from perception.tasks import TASKS
+from perception.tasks.depth import FARTHEST, NEAREST, Depth
+from perception.tasks.normals import Normals
+from perception.tasks.semantic import dice_of_shown
+
+STRIDES = (4, 8, 16, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("semantic", 19), ("semantic_nyuv2", 13), ("semantic_ade20k", 150), ("semantic_voc", 21)],
+)
+def test_a_label_space_has_its_own_head(name: str, count: int):
+    task = TASKS[name](8, STRIDES).eval()
+    raw = task([torch.randn(1, 8, 4, 6)])
+    assert raw["logits"].shape[1] == count == len(set(TASKS[name].view.classes))
+    raw["logits"][:] = 0
+    raw["logits"][:, count - 1] = 1
+    assert (task.decode(raw) == count - 1).all()
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_dice_equals_its_formula(unknown: bool):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 6, 7, generator=generator)
+    mask = torch.randint(0, 3, (2, 6, 7), dtype=torch.uint8, generator=generator)
+    if unknown:
+        mask[:, :3] = IGNORE
+    known, p = mask != IGNORE, logits.softmax(1)
+    dices = []
+    for index in range(3):  # classes 3 and 4 are not shown
+        here, truth = p[:, index][known], (mask == index)[known].float()
+        dices.append(2 * (here * truth).sum() / (here.sum() + truth.sum()))
+    expected = 1 - torch.stack(dices).mean()
+    assert dice_of_shown(logits, mask, known) == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_depth_is_zero_loss_at_the_truth_whatever_is_unknown():
+    truth = torch.full((1, 16, 16), 20.0)
+    truth[:, :, 8:] = torch.nan
+    truth[:, 0] = 0  # some datasets write zero for unknown
+    raw = {"log_depth": torch.full((1, 1, 4, 4), float(np.log(20.0)))}
+    loss = sum(Depth(8, STRIDES).loss(raw, {"map": truth}).values())
+    assert float(loss) == pytest.approx(0, abs=1e-5)
+    twice = {"log_depth": raw["log_depth"] + float(np.log(2.0))}
+    parts = Depth(8, STRIDES).loss(twice, {"map": truth})
+    assert float(parts["log"]) == pytest.approx(np.log(2), abs=1e-5)
+    assert float(parts["metres"]) == pytest.approx(0.5, abs=1e-5)  # 20 m off at a mean of 20 m
+
+
+@pytest.mark.parametrize("raw", [-50.0, 50.0])
+def test_depth_stays_in_its_range(raw: float):
+    decoded = Depth(8, STRIDES).decode({"log_depth": torch.full((1, 1, 2, 2), raw)})
+    assert decoded.min() >= NEAREST * 0.999
+    assert decoded.max() <= FARTHEST * 1.001
+
+
+def test_normals_have_unit_length_and_the_loss_knows_opposite_from_right():
+    task = Normals(8, STRIDES)
+    up = torch.zeros(1, 3, 2, 2)
+    up[:, 1] = -7
+    assert torch.allclose(task.decode({"vectors": up}).norm(dim=1), torch.ones(1, 8, 8))
+    truth = torch.zeros(1, 3, 8, 8)
+    truth[:, 1] = -1
+    truth[:, :, :, 4:] = torch.nan
+    right = task.loss({"vectors": up}, {"normals": truth})
+    opposite = task.loss({"vectors": -up}, {"normals": truth})
+    assert float(sum(right.values())) == pytest.approx(0, abs=1e-6)
+    assert float(opposite["cosine"]) == pytest.approx(2)
