@@ -175,11 +175,11 @@ def measure_loading(root: Path, cache: Path, frames: int) -> None:
             work(index % len(dataset))
         seconds = time.process_time() - started
         print(f"{title}: {frames / seconds:.0f} frames/s of one core")
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.process_time)
     profile.runcall(lambda: [augment(dataset[index], rng) for index in range(frames)])
     stats = pstats.Stats(profile)
     rows = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:12]  # type: ignore[attr-defined]
-    print("where the time goes, ms a frame (own time, under the profiler):")
+    print("where the time goes, ms a frame (own CPU time, under the profiler):")
     for (path, _, name), (_, calls, own, _, _) in rows:
         print(f"  {own / frames * 1e3:6.2f}  {calls / frames:4.1f}x  {Path(path).name} {name}")
 

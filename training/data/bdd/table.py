@@ -5,8 +5,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from perception.classes import ATTRIBUTES
-from training.data.bdd.categories import box_class, drivable_value, lane_byte
+from perception.classes import ATTRIBUTES, DETECTION
+from training.data.bdd.categories import IGNORED, RENAMED, box_class, drivable_value, lane_byte
 
 IGNORE_FLAG: Final = 1
 OCCLUDED_FLAG: Final = 2
@@ -16,6 +16,11 @@ LANE_POLYGON: Final = 1
 # A box may stand this far outside (annotation tools round); it is cut to the frame.
 TOLERANCE: Final = 2.0
 UNDEFINED: Final = "undefined"
+BOX_CLASSES: Final = {
+    name: (found[0], IGNORE_FLAG if found[1] else 0)
+    for name in (*DETECTION, *RENAMED, *IGNORED)
+    if (found := box_class(name)) is not None
+}
 
 
 class Table:
@@ -29,37 +34,31 @@ class Table:
 
     def add_boxes(self, labels: Sequence[Mapping[str, Any]]) -> list[str]:
         """Adds every `box2d`; returns what is wrong with those that cannot be used."""
+        # The one loop that runs 1.5 million times: plain comparisons, reasons only when wrong.
         wrong: list[str] = []
         for label in labels:
             box = label.get("box2d")
             if box is None:
                 continue
-            category = label.get("category")
-            found = box_class(category) if isinstance(category, str) else None
             try:
-                x1, y1 = float(box["x1"]), float(box["y1"])
-                x2, y2 = float(box["x2"]), float(box["y2"])
-            except (KeyError, TypeError, ValueError):
-                wrong.append(f"box {_name(label)} lacks a number among x1, y1, x2, y2")
+                x1, y1, x2, y2 = box["x1"], box["y1"], box["x2"], box["y2"]
+                fits = x2 > x1 >= -TOLERANCE and y2 > y1 >= -TOLERANCE and x2 + y2 < math.inf
+                kind, flags = BOX_CLASSES[label["category"]]
+            except (KeyError, TypeError):
+                fits = False
+            if not fits:
+                wrong.append(_why_not(label, box))
                 continue
-            problem = "" if x2 > x1 and y2 > y1 else "is empty (x2 <= x1 or y2 <= y1)"
-            if not math.isfinite(x1 + y1 + x2 + y2):
-                problem = "is not finite"
-            elif min(x1, y1) < -TOLERANCE:
-                problem = "begins outside the frame"
-            if found is None:
-                problem = f"has the unknown category {category!r}"
-            if problem or found is None:
-                wrong.append(f"box {_name(label)} {problem}")
-                continue
-            attributes = label.get("attributes") or {}
-            flags = (
-                (IGNORE_FLAG if found[1] or _ignored(attributes) else 0)
-                | (OCCLUDED_FLAG if attributes.get("occluded") else 0)
-                | (TRUNCATED_FLAG if attributes.get("truncated") else 0)
-            )
+            attributes = label.get("attributes")
+            if isinstance(attributes, dict):
+                if attributes.get("occluded"):
+                    flags |= OCCLUDED_FLAG
+                if attributes.get("truncated"):
+                    flags |= TRUNCATED_FLAG
+                if attributes.get("ignored") or attributes.get("crowd"):
+                    flags |= IGNORE_FLAG
             self.box_xyxy.extend((x1, y1, x2, y2))
-            self.box_class.append(found[0])
+            self.box_class.append(kind)
             self.box_flags.append(flags)
         return wrong
 
@@ -94,8 +93,20 @@ def _name(label: Mapping[str, Any]) -> str:
     return repr(str(label.get("id", "?")))
 
 
-def _ignored(attributes: Mapping[str, Any]) -> bool:
-    return bool(attributes.get("ignored") or attributes.get("crowd"))
+def _why_not(label: Mapping[str, Any], box: Any) -> str:
+    """What is wrong with a box that add_boxes refused."""
+    name, category = f"box {_name(label)}", label.get("category")
+    try:
+        x1, y1, x2, y2 = (0.0 + box[key] for key in ("x1", "y1", "x2", "y2"))
+    except (KeyError, TypeError):
+        return f"{name} lacks a number among x1, y1, x2, y2"
+    if not math.isfinite(x1 + y1 + x2 + y2):
+        return f"{name} is not finite"
+    if x2 <= x1 or y2 <= y1:
+        return f"{name} is empty (x2 <= x1 or y2 <= y1)"
+    if min(x1, y1) < -TOLERANCE:
+        return f"{name} begins outside the frame"
+    return f"{name} has the unknown category {category!r}"
 
 
 def _meaning(category: str, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
