@@ -6,10 +6,8 @@ frames/s of one worker from 1280x720 JPEGs to four labels at 384x640, part by pa
 """
 
 import argparse
-import cProfile
 import json
 import os
-import pstats
 import random
 import resource
 import tempfile
@@ -157,6 +155,7 @@ def _in_child(work: Callable[[], Any]) -> tuple[Any, float]:
 def measure_loading(root: Path, cache: Path, frames: int) -> None:
     """Prints frames/s of one worker: decode and labels, and with augmentation on top."""
     from training.data.augment import Augment
+    from training.data.bdd.images import read_image
     from training.data.bdd100k import BDD100K
 
     cv2.setNumThreads(1)
@@ -166,22 +165,37 @@ def measure_loading(root: Path, cache: Path, frames: int) -> None:
     for index in range(20):
         augment(dataset[index], rng)
     for title, work in (
-        ("decode and labels", lambda index: dataset[index]),
-        ("decode, labels and letterbox-size window", lambda i: dataset[i].window(WHOLE, SIZE_HW)),
-        ("decode, labels and augment", lambda index: augment(dataset[index], rng)),
+        ("decode and labels", lambda i: dataset[i % len(dataset)]),
+        (
+            "decode, labels and letterbox-size window",
+            lambda i: dataset[i % len(dataset)].window(WHOLE, SIZE_HW),
+        ),
+        ("decode, labels and augment", lambda i: augment(dataset[i % len(dataset)], rng)),
     ):
-        started = time.process_time()
-        for index in range(frames):
-            work(index % len(dataset))
-        seconds = time.process_time() - started
-        print(f"{title}: {frames / seconds:.0f} frames/s of one core")
-    profile = cProfile.Profile(time.process_time)
-    profile.runcall(lambda: [augment(dataset[index], rng) for index in range(frames)])
-    stats = pstats.Stats(profile)
-    rows = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:12]  # type: ignore[attr-defined]
-    print("where the time goes, ms a frame (own CPU time, under the profiler):")
-    for (path, _, name), (_, calls, own, _, _) in rows:
-        print(f"  {own / frames * 1e3:6.2f}  {calls / frames:4.1f}x  {Path(path).name} {name}")
+        print(f"{title}: {_rate(work, frames):.0f} frames/s of one core")
+    print("where the time goes, ms a frame of one core:")
+    samples = [dataset[index % len(dataset)] for index in range(KINDS)]
+    paths = [dataset.image_path(index) for index in range(KINDS)]
+    parts: dict[str, Callable[[int], Any]] = {
+        "JPEG at half size": lambda index: read_image(paths[index % KINDS], SIZE_HW),
+        "JPEG at full size (not done)": lambda index: read_image(paths[index % KINDS]),
+        "augment": lambda index: augment(samples[index % KINDS], rng),
+    }
+    for task in dataset.tasks:
+        one = BDD100K(root, "val", (task,), SIZE_HW, cache_folder=cache)
+        parts[f"{task} label"] = lambda index, one=one, task=task: one._label(
+            task, index % len(one), (720, 1280)
+        )
+    for title, work in parts.items():
+        print(f"  {1e3 / _rate(work, frames):6.2f}  {title}")
+
+
+def _rate(work: Callable[[int], Any], frames: int) -> float:
+    """Calls a second of CPU."""
+    started = time.process_time()
+    for index in range(frames):
+        work(index)
+    return frames / (time.process_time() - started)
 
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
