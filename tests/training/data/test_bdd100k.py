@@ -84,6 +84,22 @@ def test_an_export_with_boxes_only_says_nothing_about_lanes(tmp_path, bdd_frames
     assert BDD100K(root, "train").tasks == ("det", "scene")
 
 
+def test_the_export_that_the_docs_show_is_read(tmp_path):
+    text = (Path(__file__).parents[3] / "docs/bdd100k.md").read_text()
+    block = text.partition("```json\n")[2].partition("```")[0]
+    for folder in ("images/train", "labels"):
+        (tmp_path / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "images/train/0001.jpg"), np.zeros((720, 1280, 3), np.uint8))
+    (tmp_path / "labels/train.json").write_text(block)
+    labels = BDD100K(tmp_path, "train")[0].labels
+    assert labels["det"].xyxy.tolist() == [[10, 20, 60, 50]]
+    assert set(np.unique(labels["drivable"].mask)) == {0, 2}
+    assert set(np.unique(labels["lane"].lane)) == {6 | 16, 255}
+    (tmp_path / "labels/train.json").write_text("name,x1,y1\n")
+    with pytest.raises(UserError, match=r"labels/train\.json: not valid JSON"):
+        BDD100K(tmp_path, "train")
+
+
 def test_true_marking_wins_over_the_teacher_frame_by_frame(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames[:2])
     for path in (root / "labels/lane/masks/train").iterdir():

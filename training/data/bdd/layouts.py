@@ -169,7 +169,9 @@ def _exports(root: Path, split: str) -> Iterator[LabelSource]:
         if not folder.is_dir():
             continue
         for path in sorted(folder.glob(f"*{split}*.json")):
-            if path not in known and looks_like_frames(path):
+            # A file of exactly this name is meant as labels: if it is broken, that must be said.
+            meant = path.name == f"{split}.json"
+            if path not in known and (meant or looks_like_frames(path)):
                 yield LabelSource(path, "scalabel")
 
 
