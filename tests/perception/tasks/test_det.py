@@ -255,6 +255,13 @@ def test_iou_by_hand() -> None:
     torch.testing.assert_close(ciou_loss(a, b)[:3], expected)
 
 
+def test_ciou_charges_for_the_wrong_shape() -> None:
+    square, wide = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 2.5, 20, 7.5]])
+    aspect = 4 / math.pi**2 * (math.atan(4) - math.atan(1)) ** 2
+    expected = 2 / 3 + aspect**2 / (2 / 3 + aspect)
+    torch.testing.assert_close(ciou_loss(square, wide), torch.tensor([expected]))
+
+
 def test_ciou_pulls_a_distant_wrong_shape_towards_the_truth() -> None:
     box = torch.tensor([[40.0, 40, 80, 50]], requires_grad=True)
     truth = torch.tensor([[10.0, 10, 20, 30]])
