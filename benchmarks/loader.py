@@ -6,6 +6,7 @@ frames/s of one worker from 1280x720 JPEGs to four labels at 384x640, part by pa
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -138,6 +139,32 @@ def _open_both(root: Path, cache: Path) -> tuple[float, float]:
     return seconds
 
 
+def measure_sharing(root: Path, cache: Path) -> None:
+    """Prints what a worker that reads all of the index has for itself of it."""
+
+    def touch() -> float:
+        from training.data.bdd100k import BDD100K
+
+        dataset = BDD100K(root, "train", cache_folder=cache)
+        before = _own_mb()
+        size = sum(column.nbytes for column in dataset.index.columns().values()) / 1e6
+        for column in dataset.index.columns().values():
+            hashlib.md5(column, usedforsecurity=False)
+        print(f"index {size:.0f} MB; ", end="", flush=True)
+        return _own_mb() - before
+
+    own, _ = _in_child(touch)
+    print(f"of it in a worker's own memory after reading all: {own:.1f} MB")
+
+
+def _own_mb() -> float:
+    """Memory that no other process can share: pages that belong to no file."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
 def _in_child(work: Callable[[], Any]) -> tuple[Any, float]:
     """(result, peak MB) of a function in a process of its own, so that peaks do not add up."""
     read, write = os.pipe()
@@ -215,6 +242,7 @@ def run() -> int:
             write_label_set(root, split, count, args.data)
         print(f"label set written in {time.perf_counter() - started:.0f} s")
         measure_opening(root, cache)
+        measure_sharing(root, cache)
         measure_loading(root, cache, args.load)
     return 0
 

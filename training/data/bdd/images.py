@@ -51,10 +51,13 @@ def _reduction(native_hw: tuple[int, int], wanted_hw: tuple[int, int]) -> int:
 
 
 def truncated_jpeg(data: np.ndarray) -> bool:
-    """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey, silently."""
+    """Whether a JPEG lacks its end marker: OpenCV fills what is missing with grey, silently.
+
+    Searched in the second half: the first may hold a thumbnail, which is a JPEG of its own.
+    """
     if len(data) < 4 or data[0] != 0xFF or data[1] != 0xD8:
         return False
-    return b"\xff\xd9" not in data[-4096:].tobytes()
+    return b"\xff\xd9" not in data[len(data) // 2 :].tobytes()
 
 
 def jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
