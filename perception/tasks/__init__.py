@@ -5,7 +5,9 @@ from typing import Final
 from perception.tasks.base import Task
 from perception.tasks.depth import Depth
 from perception.tasks.det import Det
+from perception.tasks.det_classes import DetCOCO, DetVOC
 from perception.tasks.drivable import Drivable
+from perception.tasks.image_classes import ClassesVOC, ImageNet
 from perception.tasks.lane import Lane
 from perception.tasks.normals import Normals
 from perception.tasks.scene import Scene
@@ -23,4 +25,8 @@ TASKS: Final[dict[str, type[Task]]] = {
     "semantic_nyuv2": SemanticNYUv2,
     "semantic_ade20k": SemanticADE20K,
     "semantic_voc": SemanticVOC,
+    "det_coco": DetCOCO,
+    "det_voc": DetVOC,
+    "imagenet": ImageNet,
+    "classes_voc": ClassesVOC,
 }

@@ -1,0 +1,70 @@
+"""What an image shows as a whole: one of ImageNet's classes, or which of Pascal VOC's."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perception.metrics.classification import ClassificationMetric
+from perception.runtime.description import Group, View
+from perception.tasks.base import Raw, Target, Task
+from perception.tasks.class_lists import VOC_OBJECTS
+from perception.tasks.dense import cross_entropy
+from perception.tasks.imagenet_classes import NAMES
+
+
+class ImageNet(Task):
+    """One of a thousand, from the pooled coarsest two levels."""
+
+    view: ClassVar[View] = View(kind="label", groups=(Group("class", NAMES),))
+    score: ClassVar[str] = "accuracy"
+
+    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
+        super().__init__(channels, strides)
+        self.sizes = [len(group.classes) for group in self.view.groups]
+        self.classify = nn.Linear(2 * channels, sum(self.sizes))
+
+    def forward(self, features: Sequence[Tensor]) -> Raw:
+        pooled = [feature.mean((2, 3)) for feature in features[-2:]]
+        return {"logits": self.classify(torch.cat(pooled, 1))}  # (B, sum of group sizes)
+
+    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
+        labels = target["labels"]  # (B, G)
+        losses = [
+            cross_entropy(logits, labels[:, group], labels[:, group] >= 0)
+            for group, logits in enumerate(raw["logits"].split(self.sizes, 1))
+        ]
+        return {"cross_entropy": torch.stack(losses).mean()}
+
+    def decode(self, raw: Raw) -> Tensor:
+        widest = max(self.sizes)
+        groups = [
+            F.pad(logits.softmax(1), (0, widest - logits.shape[1]))
+            for logits in raw["logits"].split(self.sizes, 1)
+        ]
+        return torch.stack(groups, 1)  # (B, G, C)
+
+    def metric(self) -> "Summary":
+        return Summary({group.name: group.classes for group in self.view.groups})
+
+
+class ClassesVOC(ImageNet):
+    """For each of the 20 classes whether the image shows it."""
+
+    view: ClassVar[View] = View(
+        kind="label", groups=tuple(Group(name, ("absent", "present")) for name in VOC_OBJECTS)
+    )
+    # Nineteen of twenty classes are absent: accuracy would be high for an answer of always no.
+    score: ClassVar[str] = "F1"
+
+
+class Summary(ClassificationMetric):
+    """The means alone: a thousand classes each with a score are no summary."""
+
+    def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
+        """accuracy and F1 in percent."""
+        scores: Mapping[str, float] = super().compute(rows)
+        return {name: scores[name] for name in ("accuracy", "F1")}

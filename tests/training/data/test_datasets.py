@@ -1,0 +1,257 @@
+"""Every dataset on a tiny folder in its own format: found, read, augmented, collated, learned."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from perception.classes import DETECTION, IGNORE
+from perception.errors import UserError
+from perception.tasks import TASKS
+from perception.tasks.class_lists import COCO, VOC_OBJECTS
+from training.data import DATASETS
+from training.data.augment import Augment, letterbox
+from training.data.choose import kind_and_root, open_dataset
+from training.data.nyuv2 import write_rendered
+from training.data.sample import collate
+from training.data.voc import palette
+
+HW = (48, 64)
+
+
+def picture(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(seed).integers(0, 255, (*HW, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), image)
+
+
+def pixels(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), values)
+
+
+def write_nyuv2(root: Path) -> None:
+    write_rendered(root, 2, 1, size_hw=HW)
+
+
+def write_cityscapes(root: Path) -> None:
+    for split in ("train", "val"):
+        stem = f"{split}/bonn/bonn_000000_000019"
+        picture(root / f"leftImg8bit/{stem}_leftImg8bit.png")
+        ids = np.full(HW, 7, np.uint8)  # road
+        ids[:10], ids[10:20] = 23, 4  # sky, and a class that is not evaluated
+        pixels(root / f"gtFine/{stem}_gtFine_labelIds.png", ids)
+        disparity = np.full(HW, 1 + 20 * 256, np.uint16)
+        disparity[:24] = 0
+        pixels(root / f"disparity/{stem}_disparity.png", disparity)
+        camera = {"extrinsic": {"baseline": 0.2}, "intrinsic": {"fx": 1000}}
+        (root / f"camera/{split}/bonn").mkdir(parents=True)
+        (root / f"camera/{stem}_camera.json").write_text(json.dumps(camera))
+
+
+def write_coco(root: Path) -> None:
+    ids = {"person": 1, "car": 3, "zebra": 24}
+    for split in ("train", "val"):
+        for name in ("a.jpg", "b.jpg"):
+            picture(root / f"{split}2017/{name}")
+        rows = [("person", [4, 6, 20, 30], 0), ("zebra", [30, 10, 20, 20], 0),
+                ("car", [0, 0, 30, 20], 1), ("car", [5, 5, 0, 3], 0)]  # fmt: skip
+        data = {
+            "images": [
+                {"id": 7 - n, "file_name": f, "height": HW[0], "width": HW[1]}
+                for n, f in enumerate(("a.jpg", "b.jpg"))
+            ],
+            "categories": [{"id": i, "name": name} for name, i in ids.items()],
+            "annotations": [
+                {"image_id": 7, "category_id": ids[name], "bbox": box, "iscrowd": crowd}
+                for name, box, crowd in rows
+            ],
+        }
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / f"annotations/instances_{split}2017.json").write_text(json.dumps(data))
+
+
+def write_ade20k(root: Path) -> None:
+    for folder in ("training", "validation"):
+        place = root / "ADEChallengeData2016"
+        picture(place / f"images/{folder}/ADE_1.jpg")
+        picture(place / f"images/{folder}/ADE_2.jpg")  # without a mask
+        stored = np.zeros(HW, np.uint8)
+        stored[:, 10:], stored[:, 30:] = 1, 150
+        pixels(place / f"annotations/{folder}/ADE_1.png", stored)
+
+
+def write_imagenet(root: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("n01440764", "n15075141"):
+            picture(root / f"{split}/{name}/{name}_1.JPEG")
+
+
+OBJECT = """<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>5</xmin><ymin>3</ymin>
+<xmax>30</xmax><ymax>40</ymax></bndbox></object>"""
+
+
+def write_voc(root: Path) -> None:
+    place = root / "VOCdevkit/VOC2012"
+    for folder in ("ImageSets/Main", "ImageSets/Segmentation", "Annotations"):
+        (place / folder).mkdir(parents=True)
+    picture(place / "JPEGImages/2007_000032.jpg")
+    objects = OBJECT.format("dog", 0) + OBJECT.format("cat", 1)
+    (place / "Annotations/2007_000032.xml").write_text(f"<annotation>{objects}</annotation>")
+    for split in ("train", "val"):
+        for folder in ("Main", "Segmentation"):
+            (place / f"ImageSets/{folder}/{split}.txt").write_text("2007_000032\n")
+    mask = np.zeros((*HW, 3), np.uint8)
+    mask[10:30, 5:20] = palette()[12]
+    mask[9] = (192, 224, 224)  # the border between classes: not annotated
+    pixels(place / "SegmentationClass/2007_000032.png", mask)
+
+
+WRITERS = {
+    "nyuv2": write_nyuv2,
+    "cityscapes": write_cityscapes,
+    "coco": write_coco,
+    "ade20k": write_ade20k,
+    "imagenet": write_imagenet,
+    "voc": write_voc,
+}
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """(kind, folder) of each dataset."""
+    root = tmp_path_factory.mktemp(request.param)
+    WRITERS[request.param](root)
+    return request.param, root
+
+
+def test_every_dataset_is_tested():
+    assert set(WRITERS) | {"bdd100k", "rendered"} == set(DATASETS)
+
+
+def test_is_recognised_and_passes_load_augment_collate_loss(written: tuple[str, Path]):
+    kind, root = written
+    assert kind_and_root(str(root)) == (kind, root)
+    assert kind_and_root(f"{kind}:{root}") == (kind, root)
+    dataset = open_dataset(str(root), "train", DATASETS[kind].labels)
+    assert dataset.tasks == DATASETS[kind].labels
+    assert len(open_dataset(str(root), "val", dataset.tasks)) >= 1
+    augment, rng = Augment((64, 96)), np.random.default_rng(0)
+    batch = collate([augment(dataset[index], rng) for index in range(len(dataset))])
+    assert set(batch.targets) == set(dataset.tasks)
+    for name in dataset.tasks:
+        task = TASKS[name](8, (4, 8, 16, 32))
+        sizes = [(16, 24), (8, 12), (4, 6), (2, 3)]
+        raw = task([torch.randn(len(batch.rows[name]), 8, *size) for size in sizes])
+        loss = sum(task.loss(raw, batch.targets[name]).values())
+        assert torch.isfinite(loss)
+        decoded = task.decode(raw)[0].detach().numpy()
+        seen = letterbox(dataset[0], (64, 96)).labels[name].arrays()
+        metric = task.metric()
+        metric.update(decoded, seen)
+        assert task.score in metric.compute()
+
+
+def test_says_what_was_expected_where_a_split_is_missing(written: tuple[str, Path]):
+    kind, root = written
+    with pytest.raises(UserError, match="expected"):
+        open_dataset(f"{kind}:{root}", "test", DATASETS[kind].labels)
+    with pytest.raises(UserError, match="no labels for lane"):
+        open_dataset(f"{kind}:{root}", "train", ["lane"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"), [("rendered", "rendered"), ("rendered:5", "rendered"), ("/no", "bdd100k")]
+)
+def test_words_that_are_no_folder(spec: str, kind: str):
+    assert kind_and_root(spec)[0] == kind
+
+
+def test_a_wrong_kind_is_named():
+    with pytest.raises(UserError, match="did you mean 'coco'"):
+        kind_and_root("cocoo:/data")
+
+
+def test_rendered_frames_beside_folders():
+    dataset = open_dataset("rendered:3", "train", ["depth", "det_coco"], (64, 96))
+    assert (len(dataset), dataset.tasks) == (3, ("depth",))
+    with pytest.raises(UserError, match="how many frames"):
+        open_dataset("rendered:many", "train", ["depth"])
+
+
+def test_nyuv2_conventions(tmp_path: Path):
+    for part, array in {
+        "image": np.full((*HW, 3), (1.0, 0.5, 0.0)),
+        "label": np.full(HW, -1.0),
+        "depth": np.zeros((*HW, 1)),
+        "normal": np.zeros((*HW, 3)),
+    }.items():
+        (tmp_path / "val" / part).mkdir(parents=True)
+        for index in (10, 2):
+            np.save(tmp_path / "val" / part / f"{index}.npy", array.astype(np.float32))
+    sample = open_dataset(str(tmp_path), "val", ["semantic_nyuv2", "depth", "normals"])[0]
+    assert sample.name == "val-2"  # numbers, not letters, order the frames
+    assert sample.image[0, 0].tolist() == [0, 128, 255]  # BGR
+    assert (sample.labels["semantic_nyuv2"].arrays()["mask"] == IGNORE).all()
+    assert np.isnan(sample.labels["depth"].arrays()["map"]).all()
+    assert np.isnan(sample.labels["normals"].arrays()["normals"]).all()
+
+
+def test_cityscapes_values(tmp_path: Path):
+    write_cityscapes(tmp_path)
+    labels = open_dataset(str(tmp_path), "train", ["semantic", "depth"])[0].labels
+    mask, depth = labels["semantic"].arrays()["mask"], labels["depth"].arrays()["map"]
+    assert (mask[0, 0], mask[15, 0], mask[40, 0]) == (10, IGNORE, 0)
+    assert np.isnan(depth[0, 0])
+    assert depth[40, 0] == pytest.approx(0.2 * 1000 / 20)  # baseline * focal / 20 px
+
+
+def test_coco_values(tmp_path: Path):
+    write_coco(tmp_path)
+    dataset = open_dataset(str(tmp_path), "train", ["det_coco", "det"])
+    empty, crowded = dataset[0], dataset[1]  # by image id: b.jpg has none
+    assert len(empty.labels["det_coco"].arrays()["classes"]) == 0
+    own, driving = (crowded.labels[task].arrays() for task in ("det_coco", "det"))
+    assert [COCO[c] for c in own["classes"]] == ["person", "zebra", "car"]
+    assert [DETECTION[c] for c in driving["classes"]] == ["pedestrian", "car"]
+    assert own["ignore"].tolist() == [False, False, True]
+    assert own["boxes_xyxy"][0].tolist() == [4, 6, 24, 36]
+
+
+def test_ade20k_counts_from_one(tmp_path: Path):
+    write_ade20k(tmp_path)
+    dataset = open_dataset(str(tmp_path), "train", ["semantic_ade20k"])
+    assert len(dataset) == 1
+    row = dataset[0].labels["semantic_ade20k"].arrays()["mask"][0]
+    assert (row[0], row[15], row[40]) == (IGNORE, 0, 149)
+
+
+def test_voc_values(tmp_path: Path):
+    write_voc(tmp_path)
+    labels = open_dataset(str(tmp_path), "val", ["det_voc", "semantic_voc", "classes_voc"])[
+        0
+    ].labels
+    boxes = labels["det_voc"].arrays()
+    assert boxes["boxes_xyxy"][0].tolist() == [4, 2, 30, 40]  # counted from one, both ends in
+    assert boxes["ignore"].tolist() == [False, True]
+    shown = labels["classes_voc"].arrays()["labels"]
+    assert (shown[VOC_OBJECTS.index("dog")], shown[VOC_OBJECTS.index("cat")]) == (1, -1)
+    assert shown.sum() == 0
+    mask = labels["semantic_voc"].arrays()["mask"]
+    assert (mask[0, 0], mask[9, 0], mask[15, 10]) == (0, IGNORE, 12)
+    assert palette()[[1, 15]].tolist() == [[0, 0, 128], [128, 128, 192]]
+
+
+def test_imagenet_numbers_follow_the_synsets(tmp_path: Path):
+    write_imagenet(tmp_path)
+    dataset = open_dataset(str(tmp_path), "train", ["imagenet"])
+    assert [dataset[i].labels["imagenet"].arrays()["labels"].tolist() for i in (0, 1)] == [
+        [0],
+        [999],
+    ]
+    (tmp_path / "train/n99999999").mkdir()
+    with pytest.raises(UserError, match="n99999999"):
+        open_dataset(str(tmp_path), "train", ["imagenet"])

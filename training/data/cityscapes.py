@@ -1,0 +1,95 @@
+"""Cityscapes: 19 classes from the fine annotations, depth from the stereo disparity.
+
+`leftImg8bit/`, `gtFine/`, and optionally `disparity/` and `camera/`, as the archives of
+https://www.cityscapes-dataset.com unpack. Cite: Cordts et al., CVPR 2016.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from perception.classes import IGNORE
+from perception.errors import UserError
+from training.data.bdd.images import read_image
+from training.data.folder import FolderDataset, read_pixels
+from training.data.labels import Label, Map, Mask
+from training.data.sample import Sample
+
+# Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
+IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+# Metres times pixels of the usual camera, where no camera file is there.
+BASELINE_FOCAL: Final = 0.209313 * 2262.52
+
+
+class Cityscapes(FolderDataset):
+    """Frames with a fine annotation or a disparity map."""
+
+    labels = ("semantic", "depth")
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return (root / "leftImg8bit").is_dir()
+
+    def find(self) -> Sequence[Path]:
+        frames = sorted((self.root / "leftImg8bit" / self.split).glob("*/*_leftImg8bit.png"))
+        return [frame for frame in frames if any(self._sources(frame).values())]
+
+    def expected(self) -> str:
+        return (
+            f"expected leftImg8bit/{self.split}/CITY/*_leftImg8bit.png and, for "
+            f"{', '.join(self.tasks)}, gtFine/ or disparity/ beside it"
+        )
+
+    def _beside(self, frame: Path, kind: str, ending: str) -> Path | None:
+        stem = frame.name.removesuffix("_leftImg8bit.png")
+        path = self.root / kind / self.split / frame.parent.name / f"{stem}_{ending}"
+        return path if path.is_file() else None
+
+    def _sources(self, frame: Path) -> dict[str, Path | None]:
+        sources = {
+            "semantic": self._beside(frame, "gtFine", "gtFine_labelIds.png"),
+            "depth": self._beside(frame, "disparity", "disparity.png"),
+        }
+        return {task: sources[task] for task in self.tasks}
+
+    def read(self, frame: Path) -> Sample:
+        image, size_hw = read_image(frame, self.decode_size_hw)
+        sources = self._sources(frame)
+        labels: dict[str, Label] = {}
+        if mask := sources.get("semantic"):
+            labels["semantic"] = Mask(to_train_ids(read_pixels(mask, size_hw)))
+        if disparity := sources.get("depth"):
+            camera = self._beside(frame, "camera", "camera.json")
+            labels["depth"] = Map(to_metres(read_pixels(disparity, size_hw), baseline(camera)))
+        return Sample(image, labels, frame.name.removesuffix("_leftImg8bit.png"))
+
+
+def to_train_ids(ids: np.ndarray) -> np.ndarray:
+    """Label ids to 0..18, all others 255."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(IDS)] = np.arange(len(IDS))
+    return table[ids]
+
+
+def to_metres(disparity: np.ndarray, baseline_focal: float) -> np.ndarray:
+    """16-bit disparity (0 unknown, else (p - 1) / 256 pixels) to metres, NaN unknown.
+
+    Disparities below a pixel say little more than "far": they are unknown too.
+    """
+    pixels = (disparity.astype(np.float32) - 1) / 256
+    known = (disparity > 0) & (pixels >= 1)
+    return np.where(known, baseline_focal / np.maximum(pixels, 1), np.nan).astype(np.float32)
+
+
+def baseline(camera: Path | None) -> float:
+    """Baseline times focal length of a camera file."""
+    if camera is None:
+        return BASELINE_FOCAL
+    try:
+        data = json.loads(camera.read_text())
+        return float(data["extrinsic"]["baseline"]) * float(data["intrinsic"]["fx"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{camera}: not a Cityscapes camera file ({error})") from None

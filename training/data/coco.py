@@ -1,0 +1,115 @@
+"""COCO detection: its own 80 classes, and those of them that BDD100K knows as `det`.
+
+`{train,val}2017/` and `annotations/instances_{train,val}2017.json` (https://cocodataset.org).
+Cite: Lin et al., ECCV 2014.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from perception.classes import DETECTION
+from perception.errors import UserError
+from perception.tasks.class_lists import COCO as CLASSES
+from training.data.bdd.images import read_image
+from training.data.folder import FolderDataset
+from training.data.labels import Boxes, Label
+from training.data.sample import Sample
+
+# Riders are persons to COCO and of the signs only one is annotated, so as `det` it teaches
+# pedestrian a little too much and traffic sign a little too little.
+AS_BDD100K: Final = {
+    "person": "pedestrian",
+    "car": "car",
+    "truck": "truck",
+    "bus": "bus",
+    "train": "train",
+    "motorcycle": "motorcycle",
+    "bicycle": "bicycle",
+    "traffic light": "traffic light",
+    "stop sign": "traffic sign",
+}
+
+
+class COCO(FolderDataset):
+    """All images of a split, also those without objects; crowds are ignore regions."""
+
+    labels = ("det_coco", "det")
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return any((root / "annotations").glob("instances_*.json"))
+
+    def find(self) -> Sequence[tuple[str, tuple[int, int], int, int]]:
+        found = sorted((self.root / "annotations").glob(f"instances_{self.split}*.json"))
+        if not found:
+            return []
+        frames, self.xyxy, self.category, self.crowd = read_instances(found[0])
+        name = found[0].stem.removeprefix("instances_")
+        places = (self.root / name, self.root / "images" / name, self.root / "images")
+        self.images = next((place for place in places if place.is_dir()), self.root / name)
+        return frames
+
+    def expected(self) -> str:
+        return f"expected annotations/instances_{self.split}2017.json and {self.split}2017/"
+
+    def read(self, frame: tuple[str, tuple[int, int], int, int]) -> Sample:
+        name, size_hw, start, stop = frame
+        image, native_hw = read_image(self.images / name, self.decode_size_hw)
+        if native_hw != size_hw:
+            raise UserError(f"{self.images / name}: its size is not the annotated {size_hw}")
+        labels: dict[str, Label] = {}
+        for task in self.tasks:
+            table = _own() if task == self.labels[0] else _as_bdd100k()
+            classes = table[self.category[start:stop]]
+            keep = classes >= 0
+            labels[task] = Boxes(
+                self.xyxy[start:stop][keep],
+                classes[keep],
+                size_hw,
+                ignore=self.crowd[start:stop][keep],
+            )
+        return Sample(image, labels, Path(name).stem)
+
+
+def read_instances(
+    path: Path,
+) -> tuple[list[tuple[str, tuple[int, int], int, int]], np.ndarray, np.ndarray, np.ndarray]:
+    """(frames as (file, size_hw, first row, last row + 1), boxes xyxy, classes 0..79, crowds)."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        numbers = {item["id"]: CLASSES.index(item["name"]) for item in data["categories"]
+                   if item["name"] in CLASSES}  # fmt: skip
+        of_image: dict[int, list[Any]] = {int(item["id"]): [] for item in data["images"]}
+        for item in data["annotations"]:
+            x, y, width, height = item["bbox"]
+            if width >= 1 and height >= 1 and item["category_id"] in numbers:
+                row = (x, y, x + width, y + height, numbers[item["category_id"]], item["iscrowd"])
+                of_image[item["image_id"]].append(row)
+        frames: list[tuple[str, tuple[int, int], int, int]] = []
+        rows: list[Any] = []
+        for item in sorted(data["images"], key=lambda item: item["id"]):
+            mine = of_image[item["id"]]
+            size_hw = (int(item["height"]), int(item["width"]))
+            frames.append((str(item["file_name"]), size_hw, len(rows), len(rows) + len(mine)))
+            rows += mine
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: not a COCO instances file ({error!r}); restore it") from None
+    if not numbers:
+        raise UserError(f"{path}: none of its categories is one of COCO's 80")
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return frames, table[:, :4], table[:, 4].astype(np.int64), table[:, 5] > 0
+
+
+def _own() -> np.ndarray:
+    return np.arange(len(CLASSES))
+
+
+def _as_bdd100k() -> np.ndarray:
+    """(80,) BDD100K classes, -1 where it has none."""
+    return np.array(
+        [DETECTION.index(AS_BDD100K[name]) if name in AS_BDD100K else -1 for name in CLASSES]
+    )

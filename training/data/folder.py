@@ -1,0 +1,109 @@
+"""What datasets of one file a frame share: split, wanted tasks, and errors that name the file."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import cv2
+import numpy as np
+
+from perception.errors import UserError
+from training.data.sample import Sample
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+
+
+class FolderDataset(ABC):
+    """Frames of one split of a folder; `tasks` are those of the wanted ones that it labels.
+
+    Images may be decoded no larger than `decode_size_hw` needs; labels stay at native size.
+    Without `strict`, whatever can be checked only by reading a frame is checked when it is read,
+    which is what these datasets do anyway. Raises UserError naming the folder and the mend.
+    """
+
+    labels: ClassVar[tuple[str, ...]]
+    """The tasks that the dataset labels."""
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] = (),
+        decode_size_hw: tuple[int, int] | None = None,
+        *,
+        strict: bool = True,
+    ) -> None:
+        self.root, self.split, self.decode_size_hw = self.place(Path(root)), split, decode_size_hw
+        self.tasks = tuple(task for task in tasks or self.labels if task in self.labels)
+        if not self.tasks:
+            raise UserError(
+                f"{root}: {type(self).__name__} has no labels for {', '.join(tasks)}; it has "
+                + ", ".join(self.labels)
+            )
+        self.frames: Sequence[Any] = self.find()
+        if not len(self.frames):
+            raise UserError(f"{self.root}: no frames for split {split!r}; {self.expected()}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.read(self.frames[index])
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, root: Path) -> bool:
+        """Whether a folder looks like this dataset."""
+
+    @classmethod
+    def place(cls, root: Path) -> Path:
+        """The folder that holds the data, which archives often unpack one level deeper."""
+        return root
+
+    @abstractmethod
+    def find(self) -> Sequence[Any]:
+        """The split's frames that have a label of one of the tasks, sorted."""
+
+    @abstractmethod
+    def expected(self) -> str:
+        """What should have been in the folder, for the error message."""
+
+    @abstractmethod
+    def read(self, frame: Any) -> Sample:
+        """One of the frames that `find` gave."""
+
+
+def deeper(root: Path, *names: str) -> Path:
+    """The first of the subfolders that exists, else the folder itself."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
+def by_number(paths: Sequence[Path]) -> list[Path]:
+    """Sorted so that 2.npy comes before 10.npy."""
+    return sorted(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", path.stem)] or [0])
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, sorted by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def read_pixels(path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:
+    """A PNG as stored, 8 or 16 bits. Raises UserError where it does not decode or fit the frame."""
+    try:
+        data = np.fromfile(path, np.uint8)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    except (OSError, cv2.error):
+        pixels = None
+    if pixels is None:
+        raise UserError(f"{path}: does not decode; restore the file")
+    if size_hw is not None and pixels.shape[:2] != size_hw:
+        raise UserError(
+            f"{path}: {pixels.shape[1]}x{pixels.shape[0]}, its frame {size_hw[1]}x{size_hw[0]}; "
+            "restore the pair from the same release"
+        )
+    return pixels

@@ -1,0 +1,58 @@
+"""ImageNet-1k as folders of classes: `{train,val}/n01440764/*.JPEG`.
+
+The validation images must lie in class folders too, as every training toolkit wants them
+(https://image-net.org). Cite: Russakovsky et al., IJCV 2015.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from perception.errors import UserError
+from perception.tasks.imagenet_classes import SYNSETS
+from training.data.bdd.images import read_image
+from training.data.folder import IMAGE_SUFFIXES, FolderDataset
+from training.data.labels import Labels
+from training.data.sample import Sample
+
+TASK: Final = "imagenet"
+
+
+class ImageNet(FolderDataset):
+    """One class an image; a folder with a part of the classes is fine."""
+
+    labels = (TASK,)
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        splits = (root / "train", root / "val")
+        return any(
+            re.fullmatch(r"n\d{8}", name)
+            for split in splits
+            if split.is_dir()
+            for name in os.listdir(split)
+        )
+
+    def find(self) -> Sequence[tuple[str, str]]:
+        folder = self.root / self.split
+        classes = sorted(path.name for path in folder.glob("n*") if path.is_dir())
+        for name in classes:
+            if name not in SYNSETS:
+                raise UserError(f"{folder / name}: not one of the 1000 classes of ImageNet-1k")
+        return [
+            (name, file)
+            for name in classes
+            for file in sorted(os.listdir(folder / name))
+            if file.lower().endswith(IMAGE_SUFFIXES)
+        ]
+
+    def expected(self) -> str:
+        return f"expected {self.split}/n01440764/*.JPEG"
+
+    def read(self, frame: tuple[str, str]) -> Sample:
+        image, _ = read_image(self.root / self.split / frame[0] / frame[1], self.decode_size_hw)
+        return Sample(image, {TASK: Labels(np.array([SYNSETS.index(frame[0])]))}, frame[1])

@@ -1,0 +1,135 @@
+"""NYUv2 as the multi-task literature preprocesses it: 288x384 arrays, one file a frame and label.
+
+`{train,val}/{image,label,depth,normal}/N.npy`: image RGB in 0..1, 13 classes with -1 unlabelled,
+depth in metres with 0 invalid, unit normals with zeros invalid. The download is linked from
+https://github.com/lorenmt/mtan (Liu et al., 2019); data by Silberman et al., ECCV 2012.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from perception.classes import IGNORE
+from perception.errors import UserError
+from perception.files import replacing
+from perception.tasks.class_lists import NYUV2
+from training.data.folder import FolderDataset, by_number
+from training.data.labels import Label, Map, Mask, Normals
+from training.data.rendered import RenderedRoads
+from training.data.sample import Sample
+
+FOLDERS: Final = {"semantic_nyuv2": "label", "depth": "depth", "normals": "normal"}
+SIZE_HW: Final = (288, 384)
+
+
+class NYUv2(FolderDataset):
+    """Indoor frames with semantic classes, depth and normals."""
+
+    labels = tuple(FOLDERS)
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return any((root / split / "image").is_dir() for split in ("train", "val")) and any(
+            (root / split / "normal").is_dir() for split in ("train", "val")
+        )
+
+    def find(self) -> Sequence[Path]:
+        return by_number(list((self.root / self.split / "image").glob("*.npy")))
+
+    def expected(self) -> str:
+        return f"expected {self.split}/image/0.npy and label/, depth/, normal/ beside it"
+
+    def read(self, frame: Path) -> Sample:
+        image = to_frame(read_array(frame))
+        labels: dict[str, Label] = {}
+        for task in self.tasks:
+            path = frame.parents[1] / FOLDERS[task] / frame.name
+            if path.is_file():
+                array = read_array(path)
+                if channels_last(array).shape[:2] != image.shape[:2]:
+                    raise UserError(f"{path}: another size than {frame}; restore both")
+                labels[task] = READERS[task](array)
+        return Sample(image, labels, f"{self.split}-{frame.stem}")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A .npy without pickled objects."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a readable array ({error}); restore the file") from None
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """(H, W, C), from that or from (C, H, W) as some copies have it."""
+    if array.ndim == 2:
+        return array[..., None]
+    return array.transpose(1, 2, 0) if array.shape[0] in (1, 3) else array
+
+
+def to_frame(array: np.ndarray) -> np.ndarray:
+    """RGB floats in 0..1 (or 0..255) to uint8 (H, W, 3) BGR."""
+    image = channels_last(array).astype(np.float32)
+    if image.max(initial=0) <= 1.0:
+        image = image * 255
+    return np.ascontiguousarray(np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., ::-1])
+
+
+def to_mask(array: np.ndarray) -> Mask:
+    """-1..12 to uint8 with 255 for unlabelled."""
+    classes = channels_last(array)[..., 0].astype(np.int64)
+    known = (classes >= 0) & (classes < len(NYUV2))
+    return Mask(np.where(known, classes, IGNORE).astype(np.uint8))
+
+
+def to_depth(array: np.ndarray) -> Map:
+    """Metres with NaN for unknown."""
+    metres = channels_last(array)[..., 0].astype(np.float32)
+    return Map(np.where(metres > 0, metres, np.nan).astype(np.float32))
+
+
+def to_normals(array: np.ndarray) -> Normals:
+    """Unit vectors (3, H, W) with NaN for unknown."""
+    vectors = channels_last(array).astype(np.float32)
+    length = np.linalg.norm(vectors, axis=2, keepdims=True)
+    unit = vectors / np.where(length > 0.1, length, np.nan)
+    return Normals(np.ascontiguousarray(unit.transpose(2, 0, 1)))
+
+
+READERS: Final[dict[str, Callable[[np.ndarray], Label]]] = {
+    "semantic_nyuv2": to_mask,
+    "depth": to_depth,
+    "normals": to_normals,
+}
+
+
+def write_rendered(
+    folder: Path, train: int, val: int, seed: int = 0, size_hw: tuple[int, int] = SIZE_HW
+) -> None:
+    """Rendered roads in NYUv2's format, to try everything before the download.
+
+    The 19 driving classes are folded into 13 numbers (the last of them holds the rest), so the
+    names of NYUv2 do not fit what is seen.
+    """
+    for split, count, start in (("train", train, seed), ("val", val, seed + 1_000_003)):
+        roads = RenderedRoads(count, start, size_hw, ("semantic", "depth", "normals"))
+        for index in range(count):
+            sample = roads[index]
+            arrays = sample.labels
+            mask = arrays["semantic"].arrays()["mask"].astype(np.float32)
+            mask = np.where(mask == IGNORE, -1, np.minimum(mask, len(NYUV2) - 1))
+            depth = np.nan_to_num(arrays["depth"].arrays()["map"])[..., None]
+            normal = np.nan_to_num(arrays["normals"].arrays()["normals"]).transpose(1, 2, 0)
+            image = cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+            parts: dict[str, np.ndarray] = {
+                "image": image,
+                "label": mask,
+                "depth": depth,
+                "normal": normal,
+            }
+            for part, array in parts.items():
+                with replacing(folder / split / part / f"{index}.npy") as beside:
+                    np.save(beside, array.astype(np.float32))

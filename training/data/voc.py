@@ -1,0 +1,108 @@
+"""Pascal VOC: boxes, class masks and which classes an image shows.
+
+`JPEGImages/`, `Annotations/`, `SegmentationClass/`, `ImageSets/` of VOC2007 or VOC2012
+(http://host.robots.ox.ac.uk/pascal/VOC). Cite: Everingham et al., IJCV 2010.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+import numpy as np
+
+from perception.classes import IGNORE
+from perception.errors import UserError
+from perception.tasks.class_lists import VOC_OBJECTS
+from training.data.bdd.images import read_image
+from training.data.folder import FolderDataset, deeper, read_pixels
+from training.data.labels import Boxes, Label, Labels, Mask
+from training.data.sample import Sample
+
+BOXES: Final = "det_voc"
+MASKS: Final = "semantic_voc"
+CLASSES: Final = "classes_voc"
+PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
+
+
+class VOC(FolderDataset):
+    """Frames of ImageSets/Main, and of ImageSets/Segmentation where masks are wanted."""
+
+    labels = (BOXES, MASKS, CLASSES)
+
+    @classmethod
+    def place(cls, root: Path) -> Path:
+        return deeper(root, *PLACES)
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return (cls.place(root) / "JPEGImages").is_dir()
+
+    def find(self) -> Sequence[str]:
+        lists = ("Main", "Segmentation") if MASKS in self.tasks else ("Main",)
+        if self.tasks == (MASKS,):
+            lists = ("Segmentation",)
+        names: set[str] = set()
+        for folder in lists:
+            path = self.root / "ImageSets" / folder / f"{self.split}.txt"
+            names |= set(path.read_text().split()) if path.is_file() else set()
+        return sorted(names)
+
+    def expected(self) -> str:
+        return f"expected JPEGImages/ and ImageSets/Main/{self.split}.txt"
+
+    def read(self, frame: str) -> Sample:
+        image, size_hw = read_image(self.root / "JPEGImages" / f"{frame}.jpg", self.decode_size_hw)
+        labels: dict[str, Label] = {}
+        path = self.root / "Annotations" / f"{frame}.xml"
+        if path.is_file() and {BOXES, CLASSES} & set(self.tasks):
+            boxes = read_objects(path, size_hw)
+            found: dict[str, Label] = {BOXES: boxes, CLASSES: shown(boxes)}
+            labels |= {task: label for task, label in found.items() if task in self.tasks}
+        mask = self.root / "SegmentationClass" / f"{frame}.png"
+        if MASKS in self.tasks and mask.is_file():
+            labels[MASKS] = Mask(read_class_mask(mask, size_hw))
+        return Sample(image, labels, frame)
+
+
+def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
+    """The boxes of an annotation; `difficult` ones are neither right nor wrong to find."""
+    try:
+        objects = ElementTree.parse(path).getroot().findall("object")
+        rows = [[float(item.findtext(f"bndbox/{side}", "")) - (side[1:] == "min")
+                 for side in ("xmin", "ymin", "xmax", "ymax")] for item in objects]  # fmt: skip
+        classes = [VOC_OBJECTS.index(item.findtext("name", "")) for item in objects]
+        hard = [item.findtext("difficult", "0").strip() == "1" for item in objects]
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise UserError(f"{path}: not a VOC annotation ({error}); restore the file") from None
+    return Boxes(np.array(rows, np.float32), np.array(classes), size_hw, ignore=np.array(hard))
+
+
+def shown(boxes: Boxes) -> Labels:
+    """For each class 1 where it is shown, 0 where not, -1 where only difficult objects say so."""
+    labels = np.zeros(len(VOC_OBJECTS), np.int64)
+    labels[boxes.classes[boxes.ignore]] = -1
+    labels[boxes.classes[~boxes.ignore]] = 1
+    return Labels(labels)
+
+
+def read_class_mask(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
+    """Class numbers of a palette PNG, which OpenCV gives as colours: they are turned back."""
+    pixels = read_pixels(path, size_hw)
+    if pixels.ndim == 2:
+        return np.where(pixels <= len(VOC_OBJECTS), pixels, IGNORE).astype(np.uint8)
+    codes = pixels[..., :3].astype(np.int32) @ np.array([1, 256, 65536])
+    mask = np.full(size_hw, IGNORE, np.uint8)
+    for number, colour in enumerate(palette()):
+        mask[codes == int(colour @ np.array([1, 256, 65536]))] = number
+    return mask
+
+
+def palette() -> np.ndarray:
+    """(21, 3) BGR: the bits of the class number, spread over the channels from the top."""
+    rgb = np.zeros((len(VOC_OBJECTS) + 1, 3), np.int32)
+    for number in range(len(rgb)):
+        for bit in range(8):
+            for channel in range(3):
+                rgb[number, channel] |= ((number >> (3 * bit + channel)) & 1) << (7 - bit)
+    return rgb[:, ::-1]
