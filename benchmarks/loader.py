@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _pictures(folder: Path, source: Path | None) -> dict[str, list[Path]]:
     for kind in range(KINDS):
         rng = np.random.default_rng(kind)
         coarse = cv2.resize(rng.integers(0, 255, (45, 80, 3)).astype(np.uint8), (1280, 720))
-        noisy = cv2.add(coarse, rng.integers(0, 24, coarse.shape).astype(np.uint8))
+        noisy = np.clip(coarse + rng.integers(0, 24, coarse.shape), 0, 255).astype(np.uint8)
         drivable = np.full((720, 1280), 2, np.uint8)
         cv2.fillPoly(drivable, [np.array([[300, 719], [600, 380], [680, 380], [1000, 719]])], 0)
         lane = np.full((720, 1280), 255, np.uint8)
@@ -114,7 +115,8 @@ def _linkable(path: Path, folder: Path, lane: bool = False) -> Path:
     copy = folder / path.name
     if lane:  # binary foreground becomes a lane byte: single white, solid, parallel
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        cv2.imwrite(str(copy), np.where(mask > 0, 6, 255).astype(np.uint8))
+        assert mask is not None, path
+        cv2.imwrite(str(copy), np.where(np.asarray(mask) > 0, 6, 255).astype(np.uint8))
     elif not copy.exists():
         copy.write_bytes(path.read_bytes())
     return copy
@@ -149,7 +151,7 @@ def measure_sharing(root: Path, cache: Path) -> None:
         before = _own_mb()
         size = sum(column.nbytes for column in dataset.index.columns().values()) / 1e6
         for column in dataset.index.columns().values():
-            hashlib.md5(column, usedforsecurity=False)
+            hashlib.md5(column.data, usedforsecurity=False)
         print(f"index {size:.0f} MB; ", end="", flush=True)
         return _own_mb() - before
 
@@ -210,11 +212,13 @@ def measure_loading(root: Path, cache: Path, frames: int) -> None:
     }
     for task in dataset.tasks:
         one = BDD100K(root, "val", (task,), SIZE_HW, cache_folder=cache)
-        parts[f"{task} label"] = lambda index, one=one, task=task: one._label(
-            task, index % len(one), (720, 1280)
-        )
+        parts[f"{task} label"] = partial(_read_label, one, task)
     for title, work in parts.items():
         print(f"  {1e3 / _rate(work, frames):6.2f}  {title}")
+
+
+def _read_label(dataset: Any, task: str, index: int) -> None:
+    dataset._label(task, int(dataset.frames[index % len(dataset)]), (720, 1280))
 
 
 def _rate(work: Callable[[int], Any], frames: int) -> float:
