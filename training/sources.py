@@ -7,10 +7,11 @@ import numpy as np
 
 from perception.errors import UserError
 from training.config import DataArgs
+from training.data import rendered
 from training.data.bdd.cache import fingerprint
 from training.data.bdd100k import BDD100K
 from training.data.cached import Cached
-from training.data.rendered import RenderedRoads
+from training.data.choose import near_names, open_dataset
 from training.data.sample import Dataset, Sample
 
 RENDERED_TRAIN, RENDERED_VAL = 8000, 200
@@ -44,29 +45,36 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joine
     train: list[Dataset]
     val: list[Dataset]
     if args.data:
-        train = [open_folder(Path(folder), "train", args, tasks) for folder in args.data]
-        val = [open_folder(Path(folder), "val", args, tasks) for folder in args.data]
+        train = [open_folder(word, "train", args, tasks) for word in args.data]
+        val = [open_folder(word, "val", args, tasks) for word in args.data]
     else:
-        train = [RenderedRoads(args.limit or RENDERED_TRAIN, seed, args.size)]
-        val = [RenderedRoads(args.val_limit or RENDERED_VAL, seed + VAL_SEED, args.size)]
+        known = [task for task in tasks if task in rendered.TASKS]
+        count, val_count = args.limit or RENDERED_TRAIN, args.val_limit or RENDERED_VAL
+        train = [rendered.RenderedRoads(count, seed, args.size, known)]
+        val = [rendered.RenderedRoads(val_count, seed + VAL_SEED, args.size, known)]
     joined = Joined(train, tasks, args.limit), Joined(val, tasks, args.val_limit)
     missing = [task for task in tasks if task not in joined[0].tasks]
     if missing:
         place = ", ".join(args.data) or "rendered roads"
-        raise UserError(f"--tasks {','.join(missing)}: {place} has no labels for it")
+        raise UserError(
+            f"--tasks {','.join(missing)}: {place} has no labels for it"
+            + near_names(missing, args.data)
+        )
     if not len(joined[0]):
         raise UserError(f"{', '.join(args.data)}: no training frames")
     return joined
 
 
-def open_folder(folder: Path, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:
-    """One folder's split. Wrong labels are found now, or with --skip-bad when they are read."""
+def open_folder(word: str, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:
+    """One split of a `--data` word. Wrong labels are found now, or with --skip-bad when read."""
     # A decoded frame may be enlarged a little; more would train on blur.
     sharp = max(1.0, args.zoom[1] / 1.6) if split == "train" else 1.0
     size_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
-    dataset = BDD100K(folder, split, tasks, size_hw, strict=not args.skip_bad)
+    dataset = open_dataset(word, split, tasks, size_hw, strict=not args.skip_bad)
     if not args.cache:
         return dataset
-    # The key changes with all that the index was read from, so a stale frame is never served.
-    key = f"{fingerprint(dataset.layout)} {split} {dataset.tasks} {dataset.lane_width}"
+    # The key changes with all that an index was read from, so a stale frame is never served.
+    key = f"{word} {len(dataset)} {split} {dataset.tasks}"
+    if isinstance(dataset, BDD100K):
+        key = f"{fingerprint(dataset.layout)} {split} {dataset.tasks} {dataset.lane_width}"
     return Cached(dataset, Path(args.cache), size_hw, key)

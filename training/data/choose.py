@@ -48,12 +48,15 @@ def open_dataset(
         raise UserError(f"{root}: cannot be read ({error.strerror})") from None
 
 
-def families(tasks: Sequence[str], labelled: Sequence[str]) -> str:
-    """A hint for a task that the data has under another name: label spaces are tasks."""
+def near_names(tasks: Sequence[str], specs: Sequence[str]) -> str:
+    """A hint for tasks that the data has under another name: each label space is a task."""
+    labelled = [
+        name for spec in specs for name in getattr(DATASETS[kind_and_root(spec)[0]], "labels", ())
+    ]
     near = [
-        f"{other} instead of {task}"
+        f"{name} instead of {task}"
         for task in tasks
-        for other in labelled
-        if other.startswith(f"{task}_") or task.startswith(f"{other}_")
+        for name in dict.fromkeys(labelled)
+        if name.startswith(f"{task}_") or task.startswith(f"{name}_")
     ]
     return f"; did you mean {', '.join(near)}?" if near else ""

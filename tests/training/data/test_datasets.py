@@ -14,7 +14,7 @@ from perception.tasks import TASKS
 from perception.tasks.class_lists import COCO, VOC_OBJECTS
 from training.data import DATASETS
 from training.data.augment import Augment, letterbox
-from training.data.choose import kind_and_root, open_dataset
+from training.data.choose import kind_and_root, near_names, open_dataset
 from training.data.nyuv2 import write_rendered
 from training.data.sample import collate
 from training.data.voc import palette
@@ -173,6 +173,14 @@ def test_words_that_are_no_folder(spec: str, kind: str):
 def test_a_wrong_kind_is_named():
     with pytest.raises(UserError, match="did you mean 'coco'"):
         kind_and_root("cocoo:/data")
+
+
+def test_the_name_of_the_own_label_space_is_suggested(tmp_path: Path):
+    (tmp_path / "train/image").mkdir(parents=True)
+    (tmp_path / "train/normal").mkdir()
+    hint = near_names(["semantic", "lane"], [str(tmp_path)])
+    assert hint == "; did you mean semantic_nyuv2 instead of semantic?"
+    assert near_names(["lane"], []) == ""
 
 
 def test_rendered_frames_beside_folders():
