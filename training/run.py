@@ -5,6 +5,7 @@ The folder holds log.jsonl, state-*.safetensors (to go on), last.safetensors and
 """
 
 import dataclasses
+import errno
 import math
 import os
 import signal
@@ -14,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from rich.console import Console
+from safetensors import SafetensorError
 from timm.utils import ModelEmaV3
 
 from perception import checkpoint
@@ -39,7 +41,9 @@ from training.run_state import Position, latest_state, restore, save_state, stat
 from training.sampling import Frames, Judged, Order, judge, loader
 from training.sources import open_sources
 
-OVERLAYS = 8
+OVERLAYS: Final = 8
+# What a resumed run may be told anew, because no number depends on it.
+MAY_CHANGE: Final = ("workers", "skip_bad", "cache")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +88,8 @@ class Run:
         self.console = console or Console(quiet=not self.world.leads)
         self.folder = Path(config.run.out)
         self.stop = Stop()
-        self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.learner = make_learner(config, self.world)
+        self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(
             len(self.train), config.data.batch, config.run.seed, self.world.rank, self.world.size
         )
@@ -120,11 +124,11 @@ class Run:
         before, now = self.position.config, self.config.to_json()
         for group in ("data", "model", "optim"):
             for key in now[group]:
-                if key not in ("workers", "skip_bad") and before[group].get(key) != now[group][key]:
+                was = before[group].get(key, now[group][key])
+                if key not in MAY_CHANGE and was != now[group][key]:
                     flag = key.replace("_", "-")
                     raise UserError(
-                        f"--resume: the run began with --{flag} {before[group].get(key)!r}, "
-                        f"not {now[group][key]!r}"
+                        f"--resume: the run began with --{flag} {was!r}, not {now[group][key]!r}"
                     )
 
     @property
@@ -146,7 +150,7 @@ class Run:
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
         scores: Scores = {}
-        with self.stop.listening():
+        with self.stop.listening(), self.disk_watched():
             while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
                 if not self.epoch():
                     raise KeyboardInterrupt
@@ -282,6 +286,20 @@ class Run:
             self.position.log_offset = self.log.sync()
             save_state(self.folder, self.learner, self.position)
         self.world.wait()
+
+    @contextmanager
+    def disk_watched(self) -> Iterator[None]:
+        """Turns a full disk into one line; what was written before is whole."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            if getattr(error, "errno", 0) != errno.ENOSPC and "os error 28" not in str(error):
+                raise
+            kept = [path.name for path in state_files(self.folder)]
+            raise UserError(
+                f"{self.folder}: the disk is full; free some space and go on with --resume "
+                f"(from {kept[-1] if kept else 'the start'})"
+            ) from None
 
 
 def make_learner(config: Config, world: World) -> Learner:

@@ -1,0 +1,205 @@
+"""train_epoch and evaluate on a network of three layers and two made-up tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from perception.errors import UserError
+from perception.runtime.description import View
+from perception.tasks.base import Raw, Target, Task
+from training.balance import BALANCERS
+from training.data.sample import Batch
+from training.distributed import World
+from training.loop import Learner, Report, evaluate, headline, train_epoch, train_step
+from training.optim import make_optimizer
+from training.sampling import Judged
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+class Seen:
+    """Counts frames and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+
+    def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
+        self.frames.append((decoded, dict(target)))
+
+    def compute(self) -> dict[str, float]:
+        errors = [abs(float(out) - float(target["level"])) for out, target in self.frames]
+        return {"error": float(np.mean(errors)) if errors else float("nan"), "n": len(errors)}
+
+
+class Level(Task):
+    """Guesses one number a frame."""
+
+    view: ClassVar[View] = View(kind="map")
+    score: ClassVar[str] = "error"
+    higher_is_better: ClassVar[bool] = False
+
+    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
+        super().__init__(channels, strides)
+        self.guess = nn.Linear(channels, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> Raw:
+        self.rows = len(features[0])
+        return {"level": self.guess(features[0].mean((2, 3)))[:, 0]}
+
+    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
+        return {"squared": (raw["level"] - target["level"]).square().mean()}
+
+    def decode(self, raw: Raw) -> Tensor:
+        return raw["level"]
+
+    def metric(self) -> Seen:
+        return Seen()
+
+
+class Tiny(nn.Module):
+    """What the loop asks of HydraNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU())
+        self.tasks = nn.ModuleDict({name: Level(4, (2,)) for name in ("one", "two")})
+
+    def features(self, frames: Tensor) -> list[Tensor]:
+        return [self.trunk(frames.permute(0, 3, 1, 2).float() / 255)]
+
+    def forward(self, frames: Tensor) -> dict[str, Raw]:
+        features = self.features(frames)
+        return {name: task(features) for name, task in self.tasks.items()}
+
+
+def learner(method: str = "equal", **options: float) -> Learner:
+    torch.manual_seed(0)
+    model = Tiny()
+    balancer = BALANCERS[method](list(model.tasks))
+    optimizer = make_optimizer(model, balancer, 0.02, 0.0, 1.0)
+    found = Learner(model, balancer, optimizer, ALONE, ModelEmaV3(model, 0.5), **options)
+    found.progress = lambda: 0.5
+    return found
+
+
+def batch(one: Sequence[int] = (0, 1, 2, 3), two: Sequence[int] = (1, 3)) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    frames = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    level = frames.float().mean((1, 2, 3)) / 64
+    rows = {"one": torch.tensor(one), "two": torch.tensor(two)}
+    rows = {name: value for name, value in rows.items() if len(value)}
+    targets = {name: {"level": level[value]} for name, value in rows.items()}
+    return Batch(frames, targets, rows, ["f0", "f1", "f2", "f3"])
+
+
+def with_nan(good: Batch) -> Batch:
+    good.targets["one"]["level"][0] = float("nan")
+    return good
+
+
+@pytest.mark.parametrize("method", ["equal", "uncertainty", "famo", "pcgrad"])
+def test_losses_fall(method: str) -> None:
+    reports: list[Report] = []
+    student = learner(method)
+
+    def after(report: Report) -> bool:
+        reports.append(report)
+        return True
+
+    assert train_epoch(student, [batch() for _ in range(60)], after)
+    assert [report.step for report in reports] == list(range(60))
+    for task in ("one", "two"):
+        assert reports[-1].parts[task]["squared"] < 0.3 * reports[0].parts[task]["squared"]
+    first = reports[0]
+    assert first.loss == pytest.approx(sum(sum(part.values()) for part in first.parts.values()))
+
+
+def test_a_head_sees_the_rows_it_has_labels_for() -> None:
+    student = learner()
+    train_step(student, batch(one=(0, 1, 2, 3), two=(1, 3)))
+    assert student.model.tasks["one"].rows == 4
+    assert student.model.tasks["two"].rows == 2
+
+
+@pytest.mark.parametrize("method", ["equal", "uncertainty", "pcgrad"])
+def test_a_task_without_labels_stays_as_it_is(method: str) -> None:
+    student = learner(method)
+    before = {name: p.detach().clone() for name, p in student.model.tasks["two"].named_parameters()}
+    for _ in range(3):
+        report = train_step(student, batch(two=()))
+        assert set(report.parts) == {"one"}
+    for name, parameter in student.model.tasks["two"].named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_a_batch_without_any_label_moves_nothing() -> None:
+    student = learner()
+    before = [parameter.detach().clone() for parameter in student.model.parameters()]
+    report = train_step(student, batch(one=(), two=()))
+    assert (report.parts, report.loss) == ({}, 0)
+    assert all(map(torch.equal, before, student.model.parameters()))
+
+
+def test_a_nan_step_is_left_out_whole() -> None:
+    student = learner()
+    train_step(student, batch())
+    before = {key: value.clone() for key, value in student.model.state_dict().items()}
+    averaged = {key: value.clone() for key, value in student.ema.module.state_dict().items()}
+    report = train_step(student, with_nan(batch()))
+    assert report.bad == "loss of one"
+    assert report.names == ["f0", "f1", "f2", "f3"]
+    assert (student.step, student.bad_in_row, student.bad_total) == (2, 1, 1)
+    for key, value in student.model.state_dict().items():  # running statistics too
+        assert torch.equal(value, before[key]), key
+    for key, value in student.ema.module.state_dict().items():
+        assert torch.equal(value, averaged[key]), key
+    assert not train_step(student, batch()).bad
+    assert (student.bad_in_row, student.bad_total) == (0, 1)
+
+
+def test_an_infinite_gradient_is_left_out() -> None:
+    student = learner()
+    with torch.no_grad():  # a finite loss whose gradient overflows
+        student.model.tasks["one"].guess.weight.fill_(1e18)
+    before = [parameter.detach().clone() for parameter in student.model.parameters()]
+    report = train_step(student, batch(two=()))
+    assert np.isfinite(report.loss)
+    assert report.bad == "gradient"
+    assert all(map(torch.equal, before, student.model.parameters()))
+
+
+def test_too_many_bad_steps_in_a_row_stop_the_run() -> None:
+    student = learner(max_bad=3)
+    seen: list[str] = []
+    with pytest.raises(UserError, match=r"3 steps in a row.*f0"):
+        train_epoch(
+            student, (with_nan(batch()) for _ in range(9)), lambda r: not seen.append(r.bad)
+        )
+    assert seen == ["loss of one"] * 3
+
+
+def test_after_may_end_the_epoch() -> None:
+    assert not train_epoch(learner(), [batch(), batch()], lambda report: False)
+
+
+def test_evaluate_scores_the_labelled_frames_with_the_averaged_model() -> None:
+    student = learner()
+    with torch.no_grad():
+        for parameter in student.ema.module.parameters():
+            parameter.zero_()
+        student.ema.module.tasks["one"].guess.bias.fill_(2.0)
+    frames = torch.zeros(3, 8, 8, 3, dtype=torch.uint8)
+    level = {"level": np.float32(2.5)}
+    targets = [{"one": level}, {}, {"one": level, "two": level}]
+    empty = Judged(torch.empty(0, dtype=torch.uint8), [], [])
+    scores, seconds = evaluate(student, [Judged(frames, targets, ["a", "b", "c"]), empty])
+    assert scores["one"] == {"error": 0.5, "n": 2}
+    assert scores["two"] == {"error": 2.5, "n": 1}
+    assert seconds > 0
+    assert headline(student.model, scores) == pytest.approx(-1.5)
+    assert headline(student.model, {"one": {"error": float("nan")}, "two": {"error": 1.0}}) == -1.0

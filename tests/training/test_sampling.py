@@ -1,0 +1,109 @@
+"""Order and randomness by numbers alone."""
+
+import numpy as np
+import pytest
+
+from perception.errors import UserError
+from training.data.labels import Labels
+from training.data.sample import Sample
+from training.sampling import Frames, Order, judge, loader
+
+
+def batches(order: Order, epoch: int = 0, start: int = 0) -> list[list[tuple[int, int]]]:
+    order.at(epoch, start)
+    return list(order)
+
+
+def test_an_epoch_shows_every_frame_once_in_an_order_of_its_own() -> None:
+    order = Order(12, 3, seed=5)
+    first, second = batches(order, 0), batches(order, 1)
+    assert sorted(index for batch in first for _, index in batch) == list(range(12))
+    assert [[i for _, i in b] for b in first] != [[i for _, i in b] for b in second]
+    assert batches(Order(12, 3, seed=5), 0) == first
+    assert batches(Order(12, 3, seed=6), 0) != first
+
+
+def test_it_goes_on_where_it_is_told() -> None:
+    order = Order(20, 4, seed=0)
+    whole = batches(order, 2)
+    assert batches(order, 2, 3) == whole[3:]
+    assert batches(order, 2, 5) == []
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_the_joint_batches_of_one(ranks: int) -> None:
+    alone = batches(Order(20, 6, seed=1), 4, 1)
+    shares = [batches(Order(20, 6, 1, rank, ranks), 4, 1) for rank in range(ranks)]
+    for number, joint in enumerate(alone):
+        assert sorted(key for share in shares for key in share[number]) == sorted(joint)
+
+
+def test_validation_shows_all_frames_in_order_on_any_number_of_ranks() -> None:
+    shares = [list(Order(7, 4, 0, rank, 3, shuffle=False)) for rank in range(3)]
+    assert [len(share) for share in shares] == [2, 2, 2]
+    seen = sorted(index for share in shares for batch in share for _, index in batch)
+    assert seen == list(range(7))
+
+
+def test_fewer_frames_than_a_batch_still_train() -> None:
+    assert len(batches(Order(3, 8, 0))[0]) == 3
+
+
+def test_a_batch_too_small_for_the_ranks() -> None:
+    with pytest.raises(UserError, match="--batch 2"):
+        Order(10, 2, 0, 0, 4)
+
+
+class Numbers:
+    tasks = ("scene",)
+
+    def __init__(self, bad: tuple[int, ...] = ()) -> None:
+        self.bad = bad
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.bad:
+            raise UserError(f"frame {index}: does not decode")
+        labels = {"scene": Labels(np.array([index]))}
+        return Sample(np.full((2, 2, 3), index, np.uint8), labels, str(index))
+
+
+def noisy(sample: Sample, rng: np.random.Generator) -> Sample:
+    return Sample(
+        sample.image + rng.integers(0, 99, (2, 2, 3), np.uint8), sample.labels, sample.name
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: int) -> None:
+    def images(count: int, epoch: int, start: int) -> dict[str, np.ndarray]:
+        order = Order(8, 2, 3)
+        order.at(epoch, start)
+        found = {}
+        for batch in loader(Frames(Numbers(), noisy, 3), order, count, False):
+            found |= dict(zip(batch.names, batch.frames.numpy(), strict=True))
+        return found
+
+    whole, rest = images(0, 1, 0), images(workers, 1, 2)
+    assert len(rest) == 4
+    for name, image in rest.items():
+        np.testing.assert_array_equal(image, whole[name])
+    assert any((images(0, 2, 0)[name] != whole[name]).any() for name in whole)
+
+
+def test_bad_frames_stop_or_are_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"frame 3.*--skip-bad"):
+        Frames(Numbers((3,)), noisy, 0)[0, 3]
+    assert Frames(Numbers((3, 4)), noisy, 0, skip_bad=True)[0, 3].name == "5"
+    assert "frame 3" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no frame"):
+        Frames(Numbers(tuple(range(8))), noisy, 0, skip_bad=True)[0, 3]
+
+
+def test_judged_targets_are_a_frame_each() -> None:
+    judged = judge([Numbers()[1], Numbers()[2]])
+    assert judged.frames.shape == (2, 2, 2, 3)
+    assert [int(target["scene"]["labels"][0]) for target in judged.targets] == [1, 2]
+    assert len(judge([]).frames) == 0

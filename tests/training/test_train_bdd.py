@@ -1,0 +1,121 @@
+"""The command, end to end on a few small rendered frames, and what it says to wrong input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from rich.console import Console
+from safetensors import SafetensorError
+
+from perception import checkpoint
+from perception.errors import UserError
+from training import run as run_module
+from training.config import parse_command_line
+from training.run import Run
+from training.run_state import read_state, state_files
+
+SMALL = ["--size", "64x96", "--limit", "4", "--val-limit", "2", "--batch", "2", "--epochs", "1"]
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    code = "from training.train_bdd import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300
+    )
+
+
+def make_run(out: Path, *words: str) -> Run:
+    config = parse_command_line([*SMALL, "--workers", "0", "--out", str(out), *words])
+    return Run(config, Console(quiet=True))
+
+
+def test_a_run_leaves_its_files(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = command(*SMALL, "--workers", "1", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "rendered roads" in done.stdout
+    assert "mAP50" in done.stdout
+
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == [0, 1]
+    tasks = ["det", "lane", "drivable", "scene"]
+    for line in steps:
+        assert list(line["tasks"]) == tasks
+        parts = [value for part in line["tasks"].values() for value in part.values()]
+        assert line["loss"] == pytest.approx(sum(parts), rel=1e-5)
+    assert list(lines[-1]["val"]) == tasks
+
+    model, meta = checkpoint.load(out / "last.safetensors")
+    assert list(model.tasks) == meta.tasks == tasks
+    assert meta.size_hw == (64, 96)
+    assert meta.training["step"] == 2
+    sheet = cv2.imread(str(out / "overlays" / "epoch-001.png"))
+    assert sheet.shape[:2] == (64, 192)
+    assert not list(out.rglob("*.pt")) + list(out.rglob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--tasks", "lanes"], "did you mean 'lane'"),
+        (["--model", "pvt-hydranet-b9"], "did you mean"),
+        (["--balance", "pcgard"], "did you mean 'pcgrad'"),
+        (["--init", "nowhere.safetensors"], "no such file"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--resume"], "--resume"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(words: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        make_run(tmp_path / "run", *words)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_prints_that_line_and_exits_with_2() -> None:
+    done = command("--balance", "nosuch")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown balancing method 'nosuch'")
+    assert "Traceback" not in done.stderr
+
+
+def test_one_task_runs_through_the_same_lines(tmp_path: Path) -> None:
+    scores = make_run(tmp_path / "run", "--tasks", "lane", "--ema", "0").go()
+    assert list(scores) == ["lane"]
+
+
+def test_a_full_disk_ends_the_run_with_the_last_state_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", "--tasks", "scene", "--checkpoint-every", "1")
+    real = run_module.save_state
+
+    def full_from_the_second(folder: Path, learner: object, position: object) -> Path:
+        if state_files(folder):
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        return real(folder, learner, position)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "save_state", full_from_the_second)
+    with pytest.raises(UserError, match="disk is full"):
+        run.go()
+    (left,) = state_files(run.folder)
+    assert read_state(left)[1].step == 1
+    monkeypatch.undo()
+    again = make_run(tmp_path / "run", "--tasks", "scene", "--checkpoint-every", "1", "--resume")
+    assert again.go()
+
+
+def test_init_takes_trunk_neck_and_the_heads_both_have(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", "--tasks", "scene,drivable")
+    first.export("given", {})
+    given = str(first.folder / "given.safetensors")
+    second = make_run(tmp_path / "second", "--tasks", "scene,lane", "--init", given, "--seed", "9")
+    before, after = first.learner.model.state_dict(), second.learner.model.state_dict()
+    for key, value in after.items():
+        if not key.startswith("tasks.lane"):
+            assert torch.equal(value, before[key]), key
