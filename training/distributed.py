@@ -50,36 +50,32 @@ class World:
         torch.distributed.all_reduce(vector, torch.distributed.ReduceOp.MAX)
         return float(vector)
 
+    def gather_all(self, data: Tensor) -> list[Tensor]:
+        """Every rank's bytes (uint8, any length), in rank order, on every rank."""
+        if self.size == 1:
+            return [data]
+        data = data.to(self.device)
+        lengths = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.size)]
+        torch.distributed.all_gather(lengths, torch.tensor([len(data)], device=self.device))
+        most = max(int(length) for length in lengths)
+        padded = torch.zeros(most, dtype=torch.uint8, device=self.device)
+        padded[: len(data)] = data
+        rooms = [torch.empty_like(padded) for _ in range(self.size)]
+        torch.distributed.all_gather(rooms, padded)
+        return [room[: int(length)] for room, length in zip(rooms, lengths, strict=True)]
+
     def gather(self, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Every rank's arrays in rank order, on the leading rank; an empty list elsewhere."""
         if self.size == 1:
             return [arrays]
-        packed = pack(arrays).to(self.device)
-        lengths = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.size)]
-        own_length = torch.tensor([len(packed)], device=self.device)
-        torch.distributed.all_gather(lengths, own_length)
-        most = int(max(int(length) for length in lengths))
-        padded = torch.zeros(most, dtype=torch.uint8, device=self.device)
-        padded[: len(packed)] = packed
-        rooms = [torch.empty_like(padded) for _ in range(self.size)] if self.leads else None
-        torch.distributed.gather(padded, rooms)
-        if rooms is None:
-            return []
-        return [unpack(room[: int(n)].cpu()) for room, n in zip(rooms, lengths, strict=True)]
+        everyone = self.gather_all(pack(arrays))
+        return [unpack(data.cpu()) for data in everyone] if self.leads else []
 
     def same_weights(self, module: nn.Module) -> None:
         """Gives every rank the leading rank's parameters and buffers."""
         if self.size > 1:
             for tensor in module.state_dict().values():
                 torch.distributed.broadcast(tensor, 0)
-
-    def average_buffers(self, module: nn.Module) -> None:
-        """Makes floating buffers (running statistics) the mean over the ranks."""
-        if self.size > 1:
-            for buffer in module.buffers():
-                if buffer.is_floating_point():
-                    torch.distributed.all_reduce(buffer)
-                    buffer /= self.size
 
     def wait(self) -> None:
         """Lets no rank go on before all have come here."""
@@ -118,3 +114,9 @@ def unpack(data: Tensor) -> dict[str, np.ndarray]:
     """The inverse of `pack`."""
     with np.load(io.BytesIO(data.numpy().tobytes()), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
+
+
+def is_lost_rank(error: RuntimeError) -> bool:
+    """Whether a message between ranks failed, because one of them is gone."""
+    words = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+    return isinstance(error, torch.distributed.DistError) or any(w in str(error) for w in words)

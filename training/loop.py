@@ -18,6 +18,7 @@ from perception.tasks.base import Raw, Task
 from training.balance import Balancer, Border
 from training.data.sample import Batch
 from training.distributed import World
+from training.joint import join_rows, run_head
 from training.logs import Scores
 from training.optim import clip_gradients, rate_at, set_rate
 from training.sampling import Judged
@@ -122,41 +123,38 @@ def train_epoch(
 def train_step(learner: Learner, batch: Batch) -> Report:
     """One optimiser step, or none where a number went wrong on any rank."""
     world, model = learner.world, learner.model
-    tasks = list(model.tasks)
-    rows = [float(len(batch.rows.get(task, ()))) for task in tasks]
+    rows = [float(len(batch.rows.get(task, ()))) for task in learner.tasks]
     wish = float(learner.stop_wanted())
     *counts, stop, frames = world.total([*rows, wish, float(len(batch.frames))])
-    present = [task for task, count in zip(tasks, counts, strict=True) if count]
-    share = {
-        task: row / max(count, 1) for task, row, count in zip(tasks, rows, counts, strict=True)
-    }
+    present = [task for task, count in zip(learner.tasks, counts, strict=True) if count]
     rate = rate_at(learner.progress(), learner.warmup)
     set_rate(learner.optimizer, rate)
     learner.optimizer.zero_grad(set_to_none=True)
     buffers = [buffer.clone() for buffer in model.buffers()]
 
-    parts, border = forward(learner, batch)
-    losses = {task: total(part) * share[task] for task, part in parts.items()}
+    parts, border = forward(learner, batch, present)
+    losses = {task: total(part) for task, part in parts.items()}
     report = Report(
         step=learner.step,
-        loss=float("nan"),
-        parts=joint_parts(parts, share, tasks, world),
+        loss=sum(float(loss.detach()) for loss in losses.values()),
+        parts={
+            task: {name: float(value.detach()) for name, value in part.items()}
+            for task, part in parts.items()
+        },
         weights={},
         rate=rate,
         norm=float("nan"),
         frames=int(frames),
         names=batch.names,
+        bad=unfit(losses, world),
         stop=bool(stop),
     )
-    report.loss = sum(sum(part.values()) for part in report.parts.values())
-    report.bad = unfit(losses, world)
     if not report.bad and present:
-        report.weights = learner.balancer.backward(losses, border, present)
-        norm = clip_gradients(learner.trained, learner.clip)
-        report.norm = float(norm)
+        report.weights = learner.balancer.backward(losses, border)
+        report.norm = float(clip_gradients(learner.trained, learner.clip))
         if not math.isfinite(report.norm):
             report.bad = "gradient"
-    finish(learner, report, buffers, lambda: plain_losses(learner, batch, share))
+    finish(learner, report, buffers, lambda: losses_again(learner, batch, present))
     return report
 
 
@@ -183,40 +181,35 @@ def finish(
         learner.ema.update(learner.model, step=learner.step)
 
 
-def forward(learner: Learner, batch: Batch) -> tuple[dict[str, dict[str, Tensor]], Border]:
-    """Every labelled task's loss parts, and the border their gradients cross."""
+def forward(
+    learner: Learner, batch: Batch, present: Sequence[str]
+) -> tuple[dict[str, dict[str, Tensor]], Border]:
+    """The loss parts of the tasks that are labelled on any rank, and the border they cross."""
+    world = learner.world
     with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
         outputs = learner.model.features(batch.frames)
-    border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
+    border = Border.cut(outputs, learner.shared, learner.heads, world.reduce)
     parts = {}
-    for task, head in learner.tasks.items():
-        if task in batch.rows and len(batch.rows[task]):
-            with learner.autocast():
-                raw = head(take(border.leaves, batch.rows[task]))
-            parts[task] = head.loss(to_float(raw), batch.targets[task])
+    for task in present:
+        head = learner.tasks[task]
+        with learner.autocast():
+            raw = run_head(head, border.leaves, batch.rows.get(task))
+        target = join_rows(world, batch.targets.get(task, {}))
+        parts[task] = head.loss(join_rows(world, to_float(raw)), target)
     return parts, border
 
 
-def plain_losses(learner: Learner, batch: Batch, share: Mapping[str, float]) -> dict[str, float]:
-    """The joint losses of the batch once more, for methods that look back.
+def losses_again(learner: Learner, batch: Batch, present: Sequence[str]) -> dict[str, float]:
+    """The losses of the batch once more, for methods that look back.
 
     Neither gradients nor running statistics learn from this second look.
     """
     buffers = [buffer.clone() for buffer in learner.model.buffers()]
     with torch.no_grad():
-        parts, _ = forward(learner, batch)
+        parts, _ = forward(learner, batch, present)
         for buffer, before in zip(learner.model.buffers(), buffers, strict=True):
             buffer.copy_(before)
-    own = {task: float(total(part)) * share[task] for task, part in parts.items()}
-    joint = learner.world.total([own.get(task, 0.0) for task in learner.model.tasks])
-    return dict(zip(learner.model.tasks, joint, strict=True))
-
-
-def take(features: Sequence[Tensor], rows: Tensor) -> list[Tensor]:
-    """The rows of every map; all of them without a copy."""
-    if len(rows) == len(features[0]):
-        return list(features)
-    return [feature[rows] for feature in features]
+    return {task: float(total(part)) for task, part in parts.items()}
 
 
 def to_float(raw: Raw) -> Raw:
@@ -227,30 +220,6 @@ def to_float(raw: Raw) -> Raw:
 def total(parts: Mapping[str, Tensor]) -> Tensor:
     """A task's loss: the sum of its parts."""
     return torch.stack(list(parts.values())).sum()
-
-
-def joint_parts(
-    parts: Mapping[str, Mapping[str, Tensor]],
-    share: Mapping[str, float],
-    tasks: Sequence[str],
-    world: World,
-) -> Parts:
-    """The joint batch's loss parts as numbers. The ranks agree on names before they add values."""
-    flat = {
-        f"{task}/{name}": float(value.detach()) * share[task]
-        for task, part in parts.items()
-        for name, value in part.items()
-    }
-    everywhere: dict[str, float] = {}
-    arrays = {key: np.array(value) for key, value in flat.items()}
-    for of_rank in world.gather(arrays):
-        for key, value in of_rank.items():
-            everywhere[key] = everywhere.get(key, 0.0) + float(value)
-    joint: Parts = {}
-    for key in sorted(everywhere, key=lambda key: tasks.index(key.split("/")[0])):
-        task, name = key.split("/", 1)
-        joint.setdefault(task, {})[name] = everywhere[key]
-    return joint
 
 
 def unfit(losses: Mapping[str, Tensor], world: World) -> str:

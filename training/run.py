@@ -31,13 +31,21 @@ from training.balance import BALANCERS
 from training.config import Config
 from training.data.augment import Augment, letterbox
 from training.data.sample import Sample
-from training.distributed import World, join_world
+from training.distributed import World, is_lost_rank, join_world
 from training.init import initialise
+from training.joint import join_statistics
 from training.logs import Curves, JsonLog, Scores, make_progress, score_table
 from training.loop import Learner, Report, decoded, evaluate, headline, tasks_of, train_epoch
 from training.optim import make_optimizer
 from training.overlays import overlay, write_sheet
-from training.run_state import Position, latest_state, restore, save_state, state_files
+from training.run_state import (
+    Position,
+    latest_state,
+    random_states,
+    restore,
+    save_state,
+    state_files,
+)
 from training.sampling import Frames, Judged, Order, judge, loader
 from training.sources import open_sources
 
@@ -115,6 +123,7 @@ class Run:
             self.learner.bad_total = self.position.bad_total
         else:
             self.world.same_weights(self.learner.model)
+            torch.manual_seed(self.config.run.seed + 10_007 * self.world.rank)
         if self.world.leads:
             self.log = JsonLog(self.folder / "log.jsonl", self.position.log_offset)
             self.curves = Curves(self.folder / "tensorboard", self.position.step)
@@ -150,7 +159,7 @@ class Run:
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
         scores: Scores = {}
-        with self.stop.listening(), self.disk_watched():
+        with self.stop.listening(), self.disk_watched(), self.ranks_watched():
             while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
                 if not self.epoch():
                     raise KeyboardInterrupt
@@ -225,7 +234,6 @@ class Run:
 
     def validate(self) -> Scores:
         """Scores of the averaged model, its table, overlays, and the checkpoints to use."""
-        self.world.average_buffers(self.learner.judged)
         args = self.config.data
         order = Order(len(self.val), args.batch, 0, self.world.rank, self.world.size, shuffle=False)
         frames = Frames(self.val, Letterboxed(args.size), 0, skip_bad=args.skip_bad)
@@ -282,10 +290,26 @@ class Run:
         self.position.seconds = self.seconds
         self.position.bad_in_row = self.learner.bad_in_row
         self.position.bad_total = self.learner.bad_total
+        states = {key: value.numpy() for key, value in random_states().items()}
+        random = self.world.gather(states)
         if self.world.leads:
             self.position.log_offset = self.log.sync()
-            save_state(self.folder, self.learner, self.position)
+            save_state(self.folder, self.learner, self.position, random)
         self.world.wait()
+
+    @contextmanager
+    def ranks_watched(self) -> Iterator[None]:
+        """Turns the loss of another rank into one line."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world.size == 1 or not is_lost_rank(error):
+                raise
+            line = str(error).strip().splitlines()[0][:120]
+            raise UserError(
+                f"rank {self.world.rank}: another rank has ended ({line}); look at its message, "
+                "then go on with --resume"
+            ) from None
 
     @contextmanager
     def disk_watched(self) -> Iterator[None]:
@@ -316,6 +340,8 @@ def make_learner(config: Config, world: World) -> Learner:
             if name != "tasks":
                 module.requires_grad_(False)
     model.to(world.device)
+    if world.size > 1:
+        join_statistics(model)
     model.to(memory_format=torch.channels_last)  # a tenth faster in bf16 on a CPU
     options = {"weights": optim.task_weights} if optim.task_weights else {}
     method = "fixed" if optim.task_weights else optim.balance

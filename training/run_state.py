@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,19 +51,21 @@ def named_trained(learner: Learner) -> list[tuple[str, torch.nn.Parameter]]:
 
 
 def collect(learner: Learner) -> dict[str, Tensor]:
-    """All tensors of the state, by names with a prefix for each part."""
+    """What is learned and remembered, by names with a prefix for each part."""
     tensors = {f"model/{key}": value for key, value in learner.model.state_dict().items()}
     tensors |= {f"balancer/{key}": value for key, value in learner.balancer.state_dict().items()}
     if learner.ema:
         averaged = learner.ema.module.state_dict()
         tensors |= {f"ema/{key}": value for key, value in averaged.items()}
     state = optimizer_tensors(learner.optimizer, named_trained(learner))
-    tensors |= {f"optimizer/{key}": value for key, value in state.items()}
-    return tensors | {f"random/{key}": value for key, value in random_states().items()}
+    return tensors | {f"optimizer/{key}": value for key, value in state.items()}
 
 
 def restore(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
-    """Puts every part back; random states last, so that nothing draws after them."""
+    """Puts every part back; random states last, so that nothing draws after them.
+
+    A rank that the saved run did not have starts from numbers of its own.
+    """
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         part, name = key.split("/", 1)
@@ -73,7 +75,11 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
     if learner.ema:
         learner.ema.module.load_state_dict(parts.get("ema", {}))
     restore_optimizer(learner.optimizer, named_trained(learner), parts.get("optimizer", {}))
-    restore_random(parts.get("random", {}))
+    rank = learner.world.rank
+    if f"random{rank}" in parts:
+        restore_random(parts[f"random{rank}"])
+    else:
+        torch.manual_seed(int(learner.balancer.steps) * 10_007 + rank)
 
 
 def random_states() -> dict[str, Tensor]:
@@ -116,11 +122,20 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def save_state(folder: Path, learner: Learner, position: Position) -> Path:
-    """Writes state-STEP.safetensors and removes all but the last two."""
-    tensors = {
-        key: value.detach().cpu().contiguous().clone() for key, value in collect(learner).items()
-    }
+def save_state(
+    folder: Path,
+    learner: Learner,
+    position: Position,
+    random: Sequence[Mapping[str, np.ndarray]],
+) -> Path:
+    """Writes state-STEP.safetensors and removes all but the last two.
+
+    `random` holds each rank's random states.
+    """
+    parts = collect(learner)
+    for rank, states in enumerate(random):
+        parts |= {f"random{rank}/{key}": torch.from_numpy(v) for key, v in states.items()}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in parts.items()}
     header = {"format": FORMAT, "position": asdict(position), "sha256": digest(tensors)}
     path = folder / f"state-{position.step:08d}.safetensors"
     with replacing(path) as beside:

@@ -39,8 +39,10 @@ class Order:
         ranks: int = 1,
         shuffle: bool = True,
     ) -> None:
-        if shuffle and batch < ranks:
-            raise UserError(f"--batch {batch} is less than one frame for each of {ranks} ranks")
+        if shuffle and min(batch, count) < ranks:
+            raise UserError(
+                f"--batch {batch} of {count} frames leaves some of {ranks} ranks without one"
+            )
         self.count, self.batch, self.seed = count, batch, seed
         self.rank, self.ranks, self.shuffle = rank, ranks, shuffle
         self.epoch = self.start = 0

@@ -95,10 +95,10 @@ def test_a_full_disk_ends_the_run_with_the_last_state_whole(
     run = make_run(tmp_path / "run", "--tasks", "scene", "--checkpoint-every", "1")
     real = run_module.save_state
 
-    def full_from_the_second(folder: Path, learner: object, position: object) -> Path:
+    def full_from_the_second(folder: Path, *rest: object) -> Path:
         if state_files(folder):
             raise SafetensorError("I/O error: No space left on device (os error 28)")
-        return real(folder, learner, position)  # type: ignore[arg-type]
+        return real(folder, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run_module, "save_state", full_from_the_second)
     with pytest.raises(UserError, match="disk is full"):

@@ -1,4 +1,4 @@
-"""Contract 4: `balance.backward(losses, border, present)` puts gradients on the parameters.
+"""Contract 4: `balance.backward(losses, border)` puts gradients on the parameters.
 
 Two families. `Scalarised`: losses to one scalar, its gradient weighs the tasks. `Aggregated`:
 the tasks' gradients on the shared parameters to one gradient.
@@ -22,9 +22,10 @@ Weights = dict[str, float]
 class Balancer(nn.Module, ABC):
     """Decides how the tasks share the trunk. State lives in buffers, so that it is resumed.
 
-    `losses` holds this rank's scalar losses, already scaled so that the sum over the ranks is the
-    loss of the joint batch. `present` names the tasks that have labels on any rank: the others
-    take no part in the step, whatever the method remembers of them.
+    `losses` holds the scalar loss of each task that has labels in the batch; the others take no
+    part in the step, whatever the method remembers of them. Under several ranks each loss is the
+    joint batch's, the same on all, and reaches this rank's rows only: the gradients' sum over the
+    ranks (`border.reduce`) is the joint batch's gradient.
     """
 
     steps: Tensor
@@ -35,9 +36,7 @@ class Balancer(nn.Module, ABC):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
-    def backward(
-        self, losses: Losses, border: Border, present: Sequence[str] | None = None
-    ) -> Weights:
+    def backward(self, losses: Losses, border: Border) -> Weights:
         """Adds to `.grad` of shared, head and own parameters; returns the weights for the log."""
 
     def after_step(self, losses_again: Callable[[], Mapping[str, float]]) -> None:
@@ -68,11 +67,9 @@ class Scalarised(Balancer):
     def scalar(self, values: Tensor, present: Sequence[str]) -> Tensor:
         """The scalar of the joint batch's losses `values` (T,), in the order of `present`."""
 
-    def backward(
-        self, losses: Losses, border: Border, present: Sequence[str] | None = None
-    ) -> Weights:
-        names = list(losses) if present is None else list(present)
-        values = joint(losses, names, border).requires_grad_()
+    def backward(self, losses: Losses, border: Border) -> Weights:
+        names = list(losses)
+        values = numbers(losses).requires_grad_()
         with self.dice():
             scalar = self.scalar(values, names)
         own = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -80,7 +77,7 @@ class Scalarised(Balancer):
         for parameter, grad in zip(own, own_grads, strict=True):
             if grad is not None:  # a parameter of an absent task has none, and stays as it is
                 accumulate([parameter], [grad])
-        plain_backward(losses, weights, border, names)
+        plain_backward(losses, weights, border)
         return dict(zip(names, weights.tolist(), strict=True))
 
 
@@ -112,19 +109,13 @@ class Aggregated(Balancer):
         """Weights (T,) of the losses before their gradients are taken; ones by default."""
         return torch.ones_like(values)
 
-    def backward(
-        self, losses: Losses, border: Border, present: Sequence[str] | None = None
-    ) -> Weights:
-        names = list(losses) if present is None else list(present)
-        scales = self.scale(joint(losses, names, border), names)
-        weighted = {
-            task: losses[task] * scales[row].to(losses[task].device)
-            for row, task in enumerate(names)
-            if task in losses
-        }
+    def backward(self, losses: Losses, border: Border) -> Weights:
+        names = list(losses)
+        scales = self.scale(numbers(losses), names)
         rows: list[Tensor] = []
         for number, task in enumerate(names):
-            at_leaves, on_head = border.pull(weighted.get(task), [task])
+            weighted = losses[task] * scales[number].to(losses[task].device)
+            at_leaves, on_head = border.pull(weighted, [task])
             accumulate(border.heads[task], border.reduced(on_head))
             if border.shared:
                 shared = border.push(at_leaves, keep_graph=number + 1 < len(names))
@@ -138,22 +129,16 @@ class Aggregated(Balancer):
         return dict(zip(names, scales.tolist(), strict=True))
 
 
-def joint(losses: Losses, names: Sequence[str], border: Border) -> Tensor:
-    """The joint batch's losses (T,), detached, on the CPU where the methods' state lives."""
-    device = border.leaves[0].device
-    zero = torch.zeros((), device=device)
-    values = torch.stack([losses.get(task, zero).detach().float() for task in names])
-    border.reduce(values)
-    return values.cpu()
+def numbers(losses: Losses) -> Tensor:
+    """The losses' values (T,), on the CPU where the methods' state lives."""
+    return torch.stack([loss.detach().float() for loss in losses.values()]).cpu()
 
 
-def plain_backward(losses: Losses, weights: Tensor, border: Border, names: Sequence[str]) -> None:
+def plain_backward(losses: Losses, weights: Tensor, border: Border) -> None:
     """The gradient of the weighted sum of losses, on shared and head parameters."""
-    total: Tensor | None = None
-    for row, task in enumerate(names):
-        if task in losses:
-            part = losses[task] * weights[row].to(losses[task].device)
-            total = part if total is None else total + part
-    at_leaves, on_heads = border.pull(total, names)
+    parts = [
+        loss * weight.to(loss.device) for loss, weight in zip(losses.values(), weights, strict=True)
+    ]
+    at_leaves, on_heads = border.pull(torch.stack(parts).sum(), list(losses))
     grads = border.reduced([*border.push(at_leaves), *on_heads])
-    accumulate([*border.shared, *border.head_parameters(names)], grads)
+    accumulate([*border.shared, *border.head_parameters(list(losses))], grads)

@@ -37,11 +37,8 @@ class Border:
         leaves = [output.detach().requires_grad_(bool(shared)) for output in outputs]
         return Border(list(outputs), leaves, shared, heads, reduce)
 
-    def pull(self, loss: Tensor | None, tasks: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
-        """Gradients of `loss` at the leaves and on the parameters of the heads of `tasks`.
-
-        None stands for a rank without any of these labels: its gradients are zeros.
-        """
+    def pull(self, loss: Tensor, tasks: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
+        """Gradients of `loss` at the leaves and on the parameters of the heads of `tasks`."""
         parameters = self.head_parameters(tasks)
         leaves = self.leaves if self.shared else []
         inputs = [*leaves, *parameters]
@@ -77,9 +74,9 @@ class Border:
         return split_like(flat, grads)
 
 
-def gradients(loss: Tensor | None, inputs: Sequence[Tensor]) -> list[Tensor]:
+def gradients(loss: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """d loss / d inputs with zeros where the loss does not reach."""
-    if loss is None or not inputs or not loss.requires_grad:
+    if not inputs or not loss.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
     found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
     return [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.balance.base import Balancer, Losses, Weights, joint
+from training.balance.base import Balancer, Losses, Weights, numbers
 from training.balance.border import Border, accumulate
 
 
@@ -28,14 +28,12 @@ class GradNorm(Balancer):
         self.register_buffer("weights", torch.ones(len(tasks)))
         self.register_buffer("first", torch.full((len(tasks),), torch.nan))
 
-    def backward(
-        self, losses: Losses, border: Border, present: Sequence[str] | None = None
-    ) -> Weights:
-        names = list(losses) if present is None else list(present)
+    def backward(self, losses: Losses, border: Border) -> Weights:
+        names = list(losses)
         index = self.index(names)
-        values = joint(losses, names, border)
+        values = numbers(losses)
         weights = self.weights[index].clone()
-        pulled = [border.pull(losses.get(task), [task]) for task in names]
+        pulled = [border.pull(losses[task], [task]) for task in names]
         squares = [sum(g.float().square().sum() for g in at_leaves) for at_leaves, _ in pulled]
         norms = torch.stack([torch.as_tensor(s, device=border.leaves[0].device) for s in squares])
         border.reduce(norms)

@@ -1,0 +1,165 @@
+"""Two processes over gloo against one with the joint batch."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from perception.zoo import build
+from training.balance import BALANCERS
+from training.data.sample import Batch
+from training.distributed import World, join_world, pack, unpack
+from training.joint import join_statistics
+from training.loop import Learner, train_step
+from training.optim import make_optimizer
+
+TASKS = ("drivable", "scene", "lane", "det")
+
+
+def batch(rows: slice) -> Batch:
+    """Four frames, or some of them. Only the first is labelled for lane, the last for nothing."""
+    draw = torch.Generator().manual_seed(3)
+    frames = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=draw)
+    mask = torch.randint(0, 3, (4, 64, 64), dtype=torch.uint8, generator=draw)
+    mask[1, :40] = 255  # frames do not count alike: losses are means over pixels
+    boxes = torch.tensor([[[4.0, 4, 40, 30], [20, 30, 60, 60]], [[8, 8, 50, 50], [0, 0, 0, 0]]])
+    labels = {
+        "drivable": ([0, 1, 2], {"mask": mask[:3]}),
+        "scene": ([0, 2], {"labels": torch.tensor([[0, 1, 2], [3, -1, 0]])}),
+        "lane": ([0], {"lane": torch.where(mask[:1] == 1, 6, 255).to(torch.uint8)}),
+        "det": (
+            [1, 2],
+            {
+                "boxes_xyxy": boxes,
+                "classes": torch.tensor([[2, 0], [5, -1]]),
+                "ignore": torch.zeros(2, 2, dtype=torch.bool),
+                "occluded": torch.zeros(2, 2, dtype=torch.bool),
+                "truncated": torch.zeros(2, 2, dtype=torch.bool),
+            },
+        ),
+    }
+    wanted = range(4)[rows]
+    found = Batch(frames[rows], {}, {}, [str(row) for row in wanted])
+    for task, (having, target) in labels.items():
+        keep = [place for place, row in enumerate(having) if row in wanted]
+        if keep:
+            found.rows[task] = torch.tensor([having[place] - wanted.start for place in keep])
+            found.targets[task] = {key: value[keep] for key, value in target.items()}
+            if task == "det":  # a rank pads to its own largest number of boxes
+                most = int((found.targets[task]["classes"] >= 0).sum(1).max())
+                found.targets[task] = {k: v[:, :most] for k, v in found.targets[task].items()}
+    return found
+
+
+def gradients(world: World, method: str, rows: slice) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    model = build("pvt-hydranet-b0", TASKS)
+    if world.size > 1:
+        join_statistics(model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    balancer = BALANCERS[method](TASKS)
+    student = Learner(model, balancer, make_optimizer(model, balancer, 1e-9, 0, 1), world)
+    student.clip = float("inf")
+    report = train_step(student, batch(rows))
+    assert set(report.parts) == set(TASKS)
+    found = {name: p.grad for name, p in model.named_parameters()}
+    found |= {name: buffer.float() for name, buffer in model.named_buffers()}
+    return found | {"loss": torch.tensor(report.loss)}
+
+
+def work(folder: str) -> None:
+    """What each of the two ranks runs."""
+    torch.set_num_threads(1)
+    world = join_world("cpu")
+    rows = (slice(0, 1), slice(1, 4))[world.rank]
+    for method in ("equal", "uncertainty", "pcgrad"):
+        found = gradients(world, method, rows)
+        save_file({k: v.contiguous() for k, v in found.items()}, f"{folder}/{method}{world.rank}")
+    gathered = world.gather({"rank": pack({}).numpy()[:3] * 0 + world.rank})
+    assert [int(part["rank"][0]) for part in gathered] == ([0, 1] if world.leads else [])
+    assert world.largest(float(world.rank)) == 1.0
+    world.close()
+
+
+def launch(arguments: list[str], **options: str) -> list[subprocess.Popen[str]]:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> None:
+    texts = [process.communicate(timeout=300)[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert codes == [0, 0], "\n".join(texts)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranks")
+    finish(launch([__file__, str(folder)]))
+    return folder
+
+
+@pytest.mark.parametrize("method", ["equal", "uncertainty", "pcgrad"])
+def test_two_ranks_have_the_gradients_of_the_joint_batch(method: str, two_ranks: Path) -> None:
+    alone = gradients(World(0, 1, torch.device("cpu")), method, slice(0, 4))
+    first, second = (load_file(two_ranks / f"{method}{rank}") for rank in (0, 1))
+    scale = max(float(value.abs().max()) for key, value in alone.items() if "running" not in key)
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        difference = float((first[name] - value).abs().max())
+        assert difference <= 1e-5 * max(scale, 1.0), (name, difference, scale)
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
+    code = "from training.train_bdd import main; main()"
+    words = ["--tasks", "drivable,scene", "--size", "64x64", "--limit", "6", "--val-limit", "3"]
+    words += ["--batch", "2", "--workers", "0", "--out", str(tmp_path / "run"), "--epochs", "2"]
+    alone = subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--max-minutes", "0"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    while alone.poll() is None and not (log.exists() and '"val"' in log.read_text()):
+        pass
+    alone.terminate()
+    text, _ = alone.communicate(timeout=300)
+    assert alone.returncode == 130, text
+    finish(launch(["-c", code, *words, "--resume"]))
+    steps = [line for line in log.read_text().splitlines() if '"loss"' in line]
+    assert len(steps) == 6
+
+
+def test_arrays_travel_without_pickle() -> None:
+    import numpy as np
+
+    arrays = {"a": np.arange(3), "b/c": np.array(2.5)}
+    found = unpack(pack(arrays))
+    assert {key: value.tolist() for key, value in found.items()} == {"a": [0, 1, 2], "b/c": 2.5}
+    with pytest.raises(ValueError):
+        pack({"bad": np.array([object()])})
+
+
+if __name__ == "__main__":
+    work(sys.argv[1])
