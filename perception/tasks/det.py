@@ -43,6 +43,8 @@ class Design:
     blocks: int = 2  # of the towers at the other strides
     detach_one: bool = False  # whether the one-to-one scores leave trunk and neck alone
     bins: int = 0  # 0: direct regression; n: a distribution over n values (arXiv 2006.04388)
+    gamma: float = 2.0  # of the focal factor of the one-to-many scores, and of the
+    one_gamma: float = 2.0  # one-to-one scores: less of it presses harder on double boxes
     box_weight: float = 2.0
     rarity: float = 0.3  # classes weigh (most frequent / own count)^rarity; 0: all alike
 
@@ -88,7 +90,8 @@ class Det(Task):
         quiet = _ignored(target, points, len(rarity))
 
         losses = {}
-        for head, topk in (("many", self.design.topk), ("one", 1)):
+        heads = (("many", self.design.topk, self.design.gamma), ("one", 1, self.design.one_gamma))
+        for head, topk, gamma in heads:
             logits = self._flat(raw, head)
             assign = Assigner(topk, self.design.alpha, self.design.beta)
             chosen = assign(logits, boxes, truth, classes, grid)
@@ -96,7 +99,8 @@ class Det(Task):
             share = chosen.quality * rarity[label]
             # Frames without boxes must not shout: at least one object a frame.
             total = share.sum().clamp(min=len(logits))
-            losses[f"{head}_score"] = _score_loss(logits, chosen, label, rarity, quiet) / total
+            score = _score_loss(logits, chosen, label, rarity, quiet, gamma)
+            losses[f"{head}_score"] = score / total
             miss = ciou_loss(boxes[chosen.frame, chosen.point], wanted)
             if self.design.bins:
                 guess = deltas[chosen.frame, chosen.point].unflatten(-1, (4, -1))
@@ -209,7 +213,12 @@ def _ignored(target: Target, points: Tensor, classes: int) -> Tensor | None:
 
 
 def _score_loss(
-    logits: Tensor, chosen: Positives, label: Tensor, rarity: Tensor, quiet: Tensor | None
+    logits: Tensor,
+    chosen: Positives,
+    label: Tensor,
+    rarity: Tensor,
+    quiet: Tensor | None,
+    gamma: float,
 ) -> Tensor:
     """Summed over all points: the chosen should reach their quality, the others zero."""
     wanted = torch.zeros_like(logits, dtype=torch.float32)
@@ -218,4 +227,4 @@ def _score_loss(
     if quiet is not None:
         weight = weight.masked_fill(quiet, 0.0)
     weight[chosen.frame, chosen.point, label] = rarity[label]
-    return (weight * quality_focal_loss(logits, wanted)).sum()
+    return (weight * quality_focal_loss(logits, wanted, gamma)).sum()

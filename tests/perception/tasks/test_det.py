@@ -280,6 +280,18 @@ def test_distribution_loss_is_least_where_the_two_nearest_bins_share() -> None:
     )
 
 
+class StrictDet(Det):
+    design = Design(one_gamma=0.0)
+
+
+def test_a_smaller_gamma_presses_harder_on_double_boxes_of_the_one_to_one_head_alone() -> None:
+    raw = encode(SCENE)
+    raw["one8"][0, 2, 2:4, 1:4] = -0.5  # the car again at its neighbours, half as sure
+    usual, strict = (head(16, STRIDES).eval().loss(raw, SCENE) for head in (Det, StrictDet))
+    assert strict["one_score"] > 2 * usual["one_score"]
+    assert strict["many_score"] == usual["many_score"]
+
+
 def test_detached_one_to_one_scores_leave_the_features_alone() -> None:
     for head, moved in ((DistributionDet, False), (Det, True)):
         inputs = [x.requires_grad_() for x in features()]
