@@ -79,9 +79,9 @@ def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
 
 
 def shown(boxes: Boxes) -> Labels:
-    """For each class 1 where it is shown, 0 where not, -1 where only difficult objects say so."""
+    """For each class 0 where it is not shown, 1 where it is, 2 where only difficult objects are."""
     labels = np.zeros(len(VOC_OBJECTS), np.int64)
-    labels[boxes.classes[boxes.ignore]] = -1
+    labels[boxes.classes[boxes.ignore]] = 2
     labels[boxes.classes[~boxes.ignore]] = 1
     return Labels(labels)
 

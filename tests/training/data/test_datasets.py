@@ -246,8 +246,8 @@ def test_voc_values(tmp_path: Path):
     assert boxes["boxes_xyxy"][0].tolist() == [4, 2, 30, 40]  # counted from one, both ends in
     assert boxes["ignore"].tolist() == [False, True]
     shown = labels["classes_voc"].arrays()["labels"]
-    assert (shown[VOC_OBJECTS.index("dog")], shown[VOC_OBJECTS.index("cat")]) == (1, -1)
-    assert shown.sum() == 0
+    assert (shown[VOC_OBJECTS.index("dog")], shown[VOC_OBJECTS.index("cat")]) == (1, 2)
+    assert shown.sum() == 3
     mask = labels["semantic_voc"].arrays()["mask"]
     assert (mask[0, 0], mask[9, 0], mask[15, 10]) == (0, IGNORE, 12)
     assert palette()[[1, 15]].tolist() == [[0, 0, 128], [128, 128, 192]]

@@ -1,0 +1,97 @@
+"""A planted case: two tasks that want the same of the trunk, and one that wants the opposite."""
+
+import copy
+
+import pytest
+import torch
+
+from perception.tasks.depth import Depth
+from perception.zoo import build
+from training.balance import BALANCERS
+from training.data.sample import Batch
+from training.distributed import World
+from training.loop import Learner
+from training.optim import make_optimizer
+from training.study.affinity import probe, stages
+from training.study.grouping import best_groupings, mean_ahead, onto, partitions
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """(learner, batch): three equal heads at 10 m; `near` and `close` are shown 1 m, `far` 100 m.
+
+    Before the first step the error of the logarithm pulls `far` exactly the other way.
+    """
+    torch.manual_seed(0)
+    model = build("pvt-hydranet-b0", ["depth"])
+    head = model.tasks["depth"]
+    assert isinstance(head, Depth)
+    model.tasks = torch.nn.ModuleDict({n: copy.deepcopy(head) for n in ("near", "close", "far")})
+    balancer = BALANCERS["equal"](list(model.tasks), 0)
+    optimizer = make_optimizer(model, balancer, 1e-3, 0.05, 1.0)
+    world = World(0, 1, torch.device("cpu"))
+    learner = Learner(model, balancer, optimizer, world)
+    frames = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+    metres = {"near": 1.0, "close": 1.0, "far": 100.0}
+    targets = {name: {"map": torch.full((2, 64, 96), value)} for name, value in metres.items()}
+    rows = {name: torch.arange(2) for name in metres}
+    return learner, Batch(frames, targets, rows, ["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    return probe(*planted)
+
+
+def test_cosines_see_the_conflict_at_every_stage(planted, found):
+    assert set(found["cosine"]) == {"stem", "stage 1", "stage 2", "stage 3", "stage 4",
+                                    "neck", "all"} & set(stages(planted[0]))  # fmt: skip
+    assert len(found["cosine"]) >= 6
+    for matrix in found["cosine"].values():
+        assert matrix["near"]["close"] == pytest.approx(1, abs=1e-4)
+        assert matrix["near"]["far"] < -0.9
+
+
+def test_look_ahead_sees_who_helps_and_who_hurts(found):
+    ahead = found["ahead"]
+    assert ahead["near"]["close"] > 0 > ahead["near"]["far"]
+    assert ahead["near"]["close"] == pytest.approx(ahead["close"]["near"], rel=1e-3)
+    assert ahead["far"]["near"] < 0 < ahead["far"]["far"]
+    # The exact term of three: near and close together still help each other's like, and hurt far.
+    assert ahead["near+close"]["far"] < 0
+
+
+def test_the_grouping_search_parts_the_opposed(found):
+    best = best_groupings(found["tasks"], found["ahead"])[0]
+    assert best.groups == (("far",), ("near", "close"))
+    together = best_groupings(found["tasks"], found["ahead"], most=1)[0]
+    assert together.score < best.score
+
+
+def test_nothing_is_changed_by_looking(planted):
+    learner, batch = planted
+    before = copy.deepcopy(learner.model.state_dict())
+    dice = torch.get_rng_state()
+    probe(learner, batch)
+    assert torch.equal(dice, torch.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in learner.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+
+
+def test_exact_and_average_terms_differ_and_both_are_offered():
+    ahead = {"a": {"b": 0.1, "c": 0.4}, "b": {"c": 0.2, "a": 0.1}, "c": {"a": 0, "b": 0},
+             "a+b": {"c": -0.5}}  # fmt: skip
+    assert onto(["b", "a"], "c", ahead) == -0.5
+    assert onto(["b", "a"], "c", ahead, exact=False) == pytest.approx(0.3)
+    assert onto([], "c", ahead) == 0
+
+
+@pytest.mark.parametrize(("count", "bell"), [(0, 1), (1, 1), (3, 5), (5, 52)])
+def test_partitions_are_complete(count: int, bell: int):
+    tasks = [str(n) for n in range(count)]
+    found = {frozenset(frozenset(g) for g in groups) for groups in partitions(tasks, count or 1)}
+    assert len(found) == bell
+
+
+def test_mean_over_probes():
+    assert mean_ahead([{"a": {"b": 1.0}}, {"a": {"b": 3.0}}]) == {"a": {"b": 2.0}}

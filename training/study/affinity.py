@@ -1,0 +1,172 @@
+"""What tasks do to each other in the shared trunk: gradient cosines and look-ahead affinity.
+
+Look-ahead (TAG, Fifty et al., NeurIPS 2021, eq. 1): how much a step on the shared parameters by the
+gradient of one task lowers the loss of another, Z(i -> j) = 1 - L_j(after) / L_j(before).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from training.data.sample import Batch
+from training.loop import Learner, train_mode
+from training.optim import is_trunk, stage_of
+
+Matrix = dict[str, dict[str, float]]
+Sources = tuple[str, ...]
+
+
+def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, object]:
+    """Cosines by stage, and look-ahead of single tasks and of pairs, for one batch; JSON-able.
+
+    The model, its running statistics and all random states are as before afterwards.
+    """
+    with undisturbed(learner):
+        gradients = task_gradients(learner, batch)
+        tasks = list(gradients)
+        moves: list[Sources] = [(task,) for task in tasks]
+        if len(tasks) > 2:
+            moves += list(combinations(tasks, 2))
+        ahead = look_ahead(learner, batch, gradients, moves, reach)
+        return {
+            "step": learner.step,
+            "tasks": tasks,
+            "cosine": {stage: cosines(gradients, rows) for stage, rows in stages(learner).items()},
+            "ahead": {"+".join(sources): found for sources, found in ahead.items()},
+        }
+
+
+@contextmanager
+def undisturbed(learner: Learner) -> Iterator[None]:
+    """Training mode inside; buffers, mode and random states are put back."""
+    model, mode = learner.model, learner.model.training
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        train_mode(learner)
+        try:
+            yield
+        finally:
+            model.train(mode)
+            with torch.no_grad():
+                for buffer, before in zip(model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+
+
+def stages(learner: Learner) -> dict[str, list[int]]:
+    """Positions in `learner.shared` of the parameters of each trunk stage, of the neck, of all."""
+    names = {id(parameter): name for name, parameter in learner.model.named_parameters()}
+    found: dict[str, list[int]] = {}
+    for row, parameter in enumerate(learner.shared):
+        name = names[id(parameter)]
+        stage = f"stage {stage_of(name)}" if is_trunk(name) else "neck"
+        found.setdefault("stem" if stage == "stage 0" else stage, []).append(row)
+    return found | {"all": list(range(len(learner.shared)))}
+
+
+def task_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """The loss of every labelled task; dropout falls alike in every look."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    found = {}
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        with learner.autocast():
+            features = learner.model.features(batch.frames)
+        for task, head in learner.model.tasks.items():
+            if len(batch.rows.get(task, ())):
+                with learner.autocast():
+                    raw = head([feature[batch.rows[task]] for feature in features])
+                raw = {key: value.float() for key, value in raw.items()}
+                found[task] = torch.stack([*head.loss(raw, batch.targets[task]).values()]).sum()
+    return found
+
+
+def task_gradients(learner: Learner, batch: Batch) -> dict[str, list[Tensor]]:
+    """The gradient of each labelled task's loss on every shared parameter."""
+    losses = task_losses(learner, batch)
+    found = {}
+    for number, (task, loss) in enumerate(losses.items()):
+        grads = torch.autograd.grad(
+            loss, learner.shared, retain_graph=number + 1 < len(losses), allow_unused=True
+        )
+        found[task] = [
+            torch.zeros_like(parameter) if grad is None else grad
+            for parameter, grad in zip(learner.shared, grads, strict=True)
+        ]
+    return found
+
+
+def cosines(gradients: Mapping[str, Sequence[Tensor]], rows: Sequence[int]) -> Matrix:
+    """Cosine between the gradients of each two tasks on some of the parameters; 0 without any."""
+    flat = {
+        task: torch.cat([grads[row].flatten() for row in rows]).double()
+        for task, grads in gradients.items()
+    }
+    unit = {task: vector / vector.norm().clamp(min=1e-20) for task, vector in flat.items()}
+    return {a: {b: float(unit[a] @ unit[b]) for b in unit} for a in unit}
+
+
+def look_ahead(
+    learner: Learner,
+    batch: Batch,
+    gradients: Mapping[str, Sequence[Tensor]],
+    moves: Sequence[Sources],
+    reach: float,
+) -> dict[Sources, dict[str, float]]:
+    """Z(sources -> task) for each of the moves and every task, the sources included.
+
+    A move goes along the summed gradient of its sources, each set to length one, and always as far:
+    `reach` times the length of the weights. So a task is not called helpful for its loss being
+    large.
+    """
+    before = _values(learner, batch)
+    found = {}
+    for sources in moves:
+        direction = _direction([gradients[task] for task in sources])
+        size = reach * float(_norm(learner.shared))
+        with moved(learner.shared, direction, -size):
+            after = _values(learner, batch)
+        found[sources] = {
+            task: 1 - after[task] / before[task] if before[task] else 0.0 for task in gradients
+        }
+    return found
+
+
+def _values(learner: Learner, batch: Batch) -> dict[str, float]:
+    with torch.no_grad():
+        return {task: float(loss) for task, loss in task_losses(learner, batch).items()}
+
+
+def _direction(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The unit vector along the sum of the unit gradients."""
+    units = []
+    for grads in gradients:
+        length = _norm(grads).clamp(min=1e-20)
+        units.append([grad / length for grad in grads])
+    summed = [torch.stack(parts).sum(0) for parts in zip(*units, strict=True)]
+    length = _norm(summed).clamp(min=1e-20)
+    return [part / length for part in summed]
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([tensor.detach().norm() for tensor in tensors]).norm()
+
+
+@contextmanager
+def moved(
+    parameters: Sequence[nn.Parameter], direction: Sequence[Tensor], size: float
+) -> Iterator[None]:
+    """The parameters are `size` further along `direction` inside, and exactly back afterwards."""
+    before = [parameter.detach().clone() for parameter in parameters]
+    try:
+        with torch.no_grad():
+            for parameter, part in zip(parameters, direction, strict=True):
+                parameter.add_(part, alpha=size)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)
