@@ -15,7 +15,7 @@ HEADER = struct.Struct("<II")  # height, width; then height * width * 3 bytes BG
 
 def main(title: str) -> int:
     """Runs until stdin ends or the window is closed."""
-    cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     cv2.waitKey(1)
     _say("ready")
     sized = False
