@@ -144,6 +144,12 @@ def _notes(dataset: Dataset, truth: dict[str, dict[str, int]], evaluation: Evalu
             "these splits are not BDD100K's own: no figure here may stand in one table with "
             "published ones"
         )
+    for task, scores in evaluation.scores().get("bdd", {}).items():
+        if "mIoU_strict" in scores:
+            notes.append(
+                f"{task} mIoU is the toolkit's, which forgives false alarms on the background; "
+                "mIoU_strict counts them"
+            )
     unseen = {channel.task for channel in evaluation.channels if not channel.frames}
     if unseen:
         notes.append(f"no labels here for {', '.join(sorted(unseen))}: not scored")

@@ -262,6 +262,7 @@ def test_json_and_markdown_say_what_was_measured(folder):
     assert "| car |" in text
     assert "rider" not in text, "classes that never occur have no row"
     assert "truth of lane: 4 masks" in text
+    assert "forgives false alarms on the background" in text
 
 
 # The command ----------------------------------------------------------------------------------
