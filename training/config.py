@@ -87,7 +87,7 @@ class DataArgs:
     val_limit: int = 0
     """Validate on the first N frames only; 0 takes all."""
     recipe: str = "default"
-    """Augmentation recipe."""
+    """Augmentation: default, none, flip, geometry, colour or strong."""
     zoom: tuple[float, float] = (0.75, 1.6)
     """Scale jitter: size of things relative to the whole frame. Above 1 the view is a crop."""
     cache: str = ""

@@ -18,6 +18,7 @@ from perception.tasks.base import Raw, Task
 from training.balance import Balancer, Border
 from training.data.sample import Batch
 from training.distributed import World
+from training.features import FeatureBatch
 from training.joint import join_rows, run_head
 from training.logs import Scores
 from training.optim import clip_gradients, rate_at, set_rate
@@ -44,6 +45,7 @@ class Learner:
     clip: float = 10.0
     warmup: float = 0.03
     max_bad: int = 20
+    only: tuple[str, ...] = ()  # tasks that are trained; none: all
     step: int = 0
     bad_in_row: int = 0
     bad_total: int = 0
@@ -51,8 +53,9 @@ class Learner:
     stop_wanted: Callable[[], bool] = field(default=lambda: False)
 
     def __post_init__(self) -> None:
-        self.tasks = tasks_of(self.model)
-        heads = {name: list(task.parameters()) for name, task in self.tasks.items()}
+        every = tasks_of(self.model)
+        self.tasks = {name: every[name] for name in self.only or every}
+        heads = {name: list(task.parameters()) for name, task in every.items()}
         own = {id(parameter) for parameters in heads.values() for parameter in parameters}
         self.heads = {name: [p for p in ps if p.requires_grad] for name, ps in heads.items()}
         self.shared = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
@@ -89,12 +92,10 @@ class Report:
 
 
 def train_mode(learner: Learner) -> None:
-    """Training mode, except for a frozen trunk and neck: their statistics stay as they are."""
-    learner.model.train()
-    if not learner.shared:
-        for name, module in learner.model.named_children():
-            if name != "tasks":
-                module.eval()
+    """Training mode, except for what is frozen: its statistics stay as they are."""
+    learner.model.train(bool(learner.shared))
+    for task in learner.tasks.values():
+        task.train()
 
 
 def train_epoch(
@@ -186,8 +187,11 @@ def forward(
 ) -> tuple[dict[str, dict[str, Tensor]], Border]:
     """The loss parts of the tasks that are labelled on any rank, and the border they cross."""
     world = learner.world
-    with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
-        outputs = learner.model.features(batch.frames)
+    if isinstance(batch, FeatureBatch):
+        outputs = batch.features
+    else:
+        with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
+            outputs = learner.model.features(batch.frames)
     border = Border.cut(outputs, learner.shared, learner.heads, world.reduce)
     parts = {}
     for task in present:

@@ -4,40 +4,34 @@ The folder holds log.jsonl, state-*.safetensors (to go on), last.safetensors and
 (to use), overlays/ and tensorboard/.
 """
 
-import dataclasses
-import errno
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-import numpy as np
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
-from timm.utils import ModelEmaV3
 
 from perception import checkpoint
-from perception.errors import UserError, unknown_name
-from perception.model import HydraNet
-from perception.zoo import build
-from training.balance import BALANCERS
+from perception.errors import UserError
 from training.config import Config
-from training.data.augment import Augment, letterbox
-from training.data.sample import Sample
-from training.distributed import World, is_lost_rank, join_world
-from training.init import initialise
-from training.joint import join_statistics
+from training.distributed import join_world
+from training.features import FeatureFrames, collate_features
+from training.frozen import cache_key, neck_outputs
 from training.logs import Curves, JsonLog, Scores, make_progress, score_table
-from training.loop import Learner, Report, decoded, evaluate, headline, tasks_of, train_epoch
-from training.optim import make_optimizer
+from training.loop import (
+    Report,
+    decoded,
+    evaluate,
+    headline,
+    tasks_of,
+    train_epoch,
+    train_mode,
+)
 from training.overlays import overlay, write_sheet
+from training.parts import make_learner
+from training.recipes import Letterboxed, make_recipe
 from training.run_state import (
     Position,
     latest_state,
@@ -48,43 +42,11 @@ from training.run_state import (
 )
 from training.sampling import Frames, Judged, Order, judge, loader
 from training.sources import open_sources
+from training.stops import Stop, disk_watched, ranks_watched
 
 OVERLAYS: Final = 8
 # What a resumed run may be told anew, because no number depends on it.
 MAY_CHANGE: Final = ("workers", "skip_bad", "cache")
-
-
-@dataclasses.dataclass(frozen=True)
-class Letterboxed:
-    """The transform of validation: what the deployed model sees."""
-
-    size_hw: tuple[int, int]
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return letterbox(sample, self.size_hw)
-
-
-class Stop:
-    """Ctrl-C and SIGTERM ask for an orderly end; a second Ctrl-C is not asked twice."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.wanted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    @contextmanager
-    def listening(self) -> Iterator["Stop"]:
-        """Handles the signals inside the block."""
-        main = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
-        before = {number: signal.signal(number, self) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class Run:
@@ -97,6 +59,7 @@ class Run:
         self.folder = Path(config.run.out)
         self.stop = Stop()
         self.learner = make_learner(config, self.world)
+        self.augment = make_recipe(config.data.recipe, config.data.size, config.data.zoom)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(
             len(self.train), config.data.batch, config.run.seed, self.world.rank, self.world.size
@@ -159,7 +122,7 @@ class Run:
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
         scores: Scores = {}
-        with self.stop.listening(), self.disk_watched(), self.ranks_watched():
+        with self.stop.listening(), disk_watched(self.folder), ranks_watched(self.world):
             while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
                 if not self.epoch():
                     raise KeyboardInterrupt
@@ -203,15 +166,31 @@ class Run:
     def batches(self) -> Any:
         """The training loader; made once, so that its workers stay."""
         if not hasattr(self, "_batches"):
-            args = self.config.data
-            frames = Frames(
-                self.train,
-                Augment(args.size, zoom=args.zoom),
-                self.config.run.seed,
-                skip_bad=args.skip_bad,
-            )
-            self._batches = loader(frames, self.order, workers(args.workers), self.pinned)
+            args, seed = self.config.data, self.config.run.seed
+            count = workers(args.workers)
+            if self.config.model.freeze:
+                frames = self.feature_frames()
+                join = collate_features
+                self._batches = loader(frames, self.order, count, self.pinned, join)
+            else:
+                seen = Frames(self.train, self.augment, seed, skip_bad=args.skip_bad)
+                self._batches = loader(seen, self.order, count, self.pinned)
         return self._batches
+
+    def feature_frames(self) -> FeatureFrames:
+        """Every training frame's features, computed by the frozen trunk where not yet on disk."""
+        args = self.config.data
+        frames = Frames(self.train, Letterboxed(args.size), 0, skip_bad=args.skip_bad)
+        folder = Path(args.cache) if args.cache else self.folder / "features"
+        key = cache_key(self.learner, args, self.train.tasks, self.train.marks)
+        cached = FeatureFrames(frames, folder, key)
+        mine = range(self.world.rank, len(self.train), self.world.size)
+        with make_progress(self.console) as bar:
+            line = bar.add_task("features", total=len(mine), losses="", speed="")
+            cached.fill(mine, neck_outputs(self.learner), lambda: bar.advance(line))
+        train_mode(self.learner)
+        self.world.wait()
+        return cached
 
     @property
     def pinned(self) -> bool:
@@ -265,7 +244,7 @@ class Run:
         """A checkpoint for evaluation, export and fine-tuning."""
         meta = checkpoint.Meta(
             model=self.config.model.model,
-            tasks=list(self.config.model.tasks),
+            tasks=list(self.learner.model.tasks),
             size_hw=self.config.data.size,
             scores=finite(scores),
             training=self.config.to_json() | {"step": self.position.step},
@@ -296,78 +275,6 @@ class Run:
             self.position.log_offset = self.log.sync()
             save_state(self.folder, self.learner, self.position, random)
         self.world.wait()
-
-    @contextmanager
-    def ranks_watched(self) -> Iterator[None]:
-        """Turns the loss of another rank into one line."""
-        try:
-            yield
-        except RuntimeError as error:
-            if self.world.size == 1 or not is_lost_rank(error):
-                raise
-            line = str(error).strip().splitlines()[0][:120]
-            raise UserError(
-                f"rank {self.world.rank}: another rank has ended ({line}); look at its message, "
-                "then go on with --resume"
-            ) from None
-
-    @contextmanager
-    def disk_watched(self) -> Iterator[None]:
-        """Turns a full disk into one line; what was written before is whole."""
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            if getattr(error, "errno", 0) != errno.ENOSPC and "os error 28" not in str(error):
-                raise
-            kept = [path.name for path in state_files(self.folder)]
-            raise UserError(
-                f"{self.folder}: the disk is full; free some space and go on with --resume "
-                f"(from {kept[-1] if kept else 'the start'})"
-            ) from None
-
-
-def make_learner(config: Config, world: World) -> Learner:
-    """Model, balancer, optimiser and averaged model, fresh, on the world's device."""
-    torch.manual_seed(config.run.seed)
-    args, optim = config.model, config.optim
-    if optim.balance not in BALANCERS:
-        raise unknown_name("balancing method", optim.balance, BALANCERS)
-    model: HydraNet = build(args.model, args.tasks, args.pretrained, args.drop_path)
-    if args.init:
-        initialise(model, Path(args.init))
-    if args.freeze:
-        for name, module in model.named_children():
-            if name != "tasks":
-                module.requires_grad_(False)
-    model.to(world.device)
-    if world.size > 1:
-        join_statistics(model)
-    model.to(memory_format=torch.channels_last)  # a tenth faster in bf16 on a CPU
-    options = {"weights": optim.task_weights} if optim.task_weights else {}
-    method = "fixed" if optim.task_weights else optim.balance
-    balancer = BALANCERS[method](args.tasks, config.run.seed, **options)
-    optimizer = make_optimizer(model, balancer, optim.lr, optim.weight_decay, optim.layer_decay)
-    ema = ModelEmaV3(model, decay=optim.ema, use_warmup=True) if optim.ema else None
-    return Learner(
-        model,
-        balancer,
-        optimizer,
-        world,
-        ema,
-        bf16=use_bf16(optim.precision, world.device),
-        clip=optim.clip,
-        warmup=optim.warmup,
-        max_bad=config.run.max_bad,
-    )
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16: as told, or where the device has instructions for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def workers(wanted: int) -> int:

@@ -128,7 +128,11 @@ def quiet_worker(_: int) -> None:
 
 
 def loader(
-    frames: Frames, order: Order, workers: int, pin: bool, join: Callable[..., Any] = collate
+    frames: TorchDataset[Any],
+    order: Order,
+    workers: int,
+    pin: bool,
+    join: Callable[..., Any] = collate,
 ) -> DataLoader[Any]:
     """Batches in the order's order; workers live as long as the loader."""
     return DataLoader(

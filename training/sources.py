@@ -28,6 +28,11 @@ class Joined:
         self.tasks = tuple(task for task in tasks if task in known)
         self.ends = np.cumsum([len(part) for part in parts])
 
+    @property
+    def marks(self) -> list[str]:
+        """What tells the parts' content apart, for caches: files by fingerprint, roads by seed."""
+        return [part_name(part) for part in self.parts]
+
     def __len__(self) -> int:
         count = int(self.ends[-1])
         return min(count, self.limit) if self.limit else count
@@ -78,3 +83,11 @@ def open_folder(word: str, split: str, args: DataArgs, tasks: Sequence[str]) -> 
     if isinstance(dataset, BDD100K):
         key = f"{fingerprint(dataset.layout)} {split} {dataset.tasks} {dataset.lane_width}"
     return Cached(dataset, Path(args.cache), size_hw, key)
+
+
+def part_name(part: Dataset) -> str:
+    """A dataset by its files' fingerprint, or by its class and what it was made from."""
+    inner = part.dataset if isinstance(part, Cached) else part
+    if isinstance(inner, BDD100K):
+        return str(fingerprint(inner.layout))
+    return f"{type(inner).__name__} {getattr(inner, 'seed', '')} {len(inner)}"

@@ -1,0 +1,79 @@
+"""--freeze trunk: one head is trained, the others answer as before to the last bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from perception import checkpoint
+from perception.errors import UserError
+from training.config import parse_command_line
+from training.features import FeatureFrames
+from training.run import Run
+
+SMALL = ["--size", "64x96", "--limit", "4", "--val-limit", "2", "--batch", "2", "--workers", "0"]
+
+
+def run(out: Path, *words: str) -> Run:
+    return Run(parse_command_line([*SMALL, "--out", str(out), *words]), Console(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    first = run(tmp_path_factory.mktemp("given"), "--tasks", "scene,drivable", "--epochs", "1")
+    first.go()
+    return first.folder / "last.safetensors"
+
+
+def outputs(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    model, _ = checkpoint.load(path)
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8))
+    with torch.no_grad():
+        return model(frames)
+
+
+@pytest.mark.parametrize("tasks", ["lane", "scene"])
+def test_the_other_heads_are_untouched(tasks: str, given: Path, tmp_path: Path) -> None:
+    words = ["--init", str(given), "--freeze", "trunk", "--tasks", tasks, "--epochs", "2"]
+    second = run(tmp_path / "run", *words)
+    scores = second.go()
+    assert set(scores) == {"scene", "drivable", tasks}
+    before, after = outputs(given), outputs(second.folder / "last.safetensors")
+    for name in set(before) - {tasks}:
+        for key, value in before[name].items():
+            assert torch.equal(value, after[name][key]), (name, key)
+    if tasks in before:
+        assert not torch.equal(before[tasks]["logits"], after[tasks]["logits"])
+    first, *_ = (second.folder / "log.jsonl").read_text().splitlines()
+    assert f'"tasks": {{"{tasks}"' in first
+
+
+def test_features_are_those_of_the_model_and_computed_once(given: Path, tmp_path: Path) -> None:
+    words = ["--init", str(given), "--freeze", "trunk", "--tasks", "scene", "--epochs", "1"]
+    words += ["--cache", str(tmp_path / "cache"), "--precision", "fp32"]
+    first = run(tmp_path / "one", *words)
+    frames: FeatureFrames = first.batches.dataset
+    sample, levels = frames[0, 2]
+    image = torch.from_numpy(frames.frames[0, 2].image)[None]
+    with torch.no_grad():
+        expected = first.learner.model.eval().features(image)
+    assert [level.shape for level in levels] == [level.shape[1:] for level in expected]
+    assert all(torch.equal(x, y[0]) for x, y in zip(levels, expected, strict=True))
+    assert set(sample.labels) == {"scene"}
+
+    def refuse(image: np.ndarray) -> list[torch.Tensor]:
+        raise AssertionError("computed twice")
+
+    again = run(tmp_path / "two", *words).feature_frames()
+    again.fill(range(4), refuse, lambda: None)
+    torn = frames.path(1)
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.raises(UserError, match=torn.name):
+        frames[0, 1]
+
+
+def test_a_foreign_file_cannot_be_frozen(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such checkpoint"):
+        run(tmp_path, "--init", "nowhere.safetensors", "--freeze", "trunk")
