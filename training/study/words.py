@@ -1,0 +1,89 @@
+"""The paragraph that says what the numbers of a study support, and what they do not."""
+
+from collections.abc import Sequence
+
+from training.study.gain import Line, estimate, gain, separate_parameters, task_gains, uncompared
+from training.study.plan import Budget
+from training.study.tables import tasks_of
+
+# Below this many steps a run has hardly begun to learn (a tenth of a usual short training).
+FEW_STEPS = 1000
+
+
+def paragraph(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
+    """Sentences, the plain facts first."""
+    shared = [line for line in lines if not line.row.alone and line.records]
+    return [
+        *_what_ran(lines, budget),
+        *[sentence for line in shared for sentence in _about(line, lines)],
+        *_doubts(lines, budget, quick),
+    ]
+
+
+def _what_ran(lines: Sequence[Line], budget: Budget) -> list[str]:
+    runs = sum(len(line.records) for line in lines)
+    hours = sum(float(r["seconds"]) for line in lines for r in line.records) / 3600
+    seeds = {record["seed"] for line in lines for record in line.records}
+    said = [f"{runs} runs with {len(seeds)} seed(s) each, {hours:.2f} h in all: {budget.text()}."]
+    said += [f"{line.row.name()} did not run: {line.failed}." for line in lines if line.failed]
+    return said
+
+
+def _about(line: Line, lines: Sequence[Line]) -> list[str]:
+    name, value = line.row.name(len(tasks_of(lines))), gain(line, lines)
+    if value is None:
+        return [f"{name}: no twin to compare with."]
+    twins = separate_parameters(line, lines)
+    size = f"{line.parameters / 1e6:.2f}M parameters" + (
+        f" instead of {twins / 1e6:.2f}M" if twins else ""
+    )
+    if value.half is None:
+        verdict = f"gains {value.mean:+.1f} % with one seed, which supports no conclusion"
+    elif value.low > 0:
+        verdict = f"is better than its twins by {value.text(1)} % (95 % interval above zero)"
+    elif value.high < 0:
+        verdict = f"is worse than its twins by {value.text(1)} % (95 % interval below zero)"
+    else:
+        verdict = (
+            f"is not told apart from its twins: {value.text(1)} % (the 95 % interval holds zero)"
+        )
+    sentences = [f"{name}, {size}, {verdict}."]
+    by_task = {task: estimate(task_gains(line, task, lines)) for task in line.row.tasks}
+    sure = {task: e for task, e in by_task.items() if e and e.half is not None}
+    hurt = [f"{task} {e.text(1)} %" for task, e in sure.items() if e.high < 0]
+    helped = [f"{task} {e.text(1)} %" for task, e in sure.items() if e.low > 0]
+    if hurt:
+        sentences.append(f"Sharing hurts {', '.join(hurt)}.")
+    if helped:
+        sentences.append(f"Sharing helps {', '.join(helped)}.")
+    if missing := uncompared(line, lines):
+        sentences.append(
+            f"Not in its gain: {', '.join(missing)}, whose twin is missing or scored zero."
+        )
+    return sentences
+
+
+def _doubts(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
+    records = [record for line in lines for record in line.records]
+    seeds = len({record["seed"] for record in records})
+    steps = max([int(record["steps"]) for record in records], default=0)
+    doubts = []
+    if quick:
+        doubts.append("This is a --quick study: it shows that everything runs, nothing else.")
+    if steps < FEW_STEPS:
+        doubts.append(
+            f"At {steps} steps no network is near its end; who is ahead now need not stay ahead."
+        )
+    if seeds < 3:
+        doubts.append(f"{seeds} seed(s) give intervals too wide, or none, to rank close rows.")
+    if len([line for line in lines if not line.row.alone]) > 3:
+        doubts.append(
+            "Several rows are compared with the same twins: of twenty intervals one misses."
+        )
+    if any(word.startswith("rendered") for word in budget.data):
+        doubts.append("Rendered roads are cleaner than the world; order may differ on real frames.")
+    doubts.append(
+        "Every run saw the same number of frames, so the twins together were trained as many times "
+        "longer as there are tasks. Latencies are of one session in torch: only ratios count."
+    )
+    return doubts
