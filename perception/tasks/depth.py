@@ -1,9 +1,10 @@
 """How far away every pixel is, in metres along the camera's axis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
 from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,8 +45,8 @@ class Depth(Task):
     def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
         logarithm = enlarge(raw["log_depth"].float(), self.strides[0]).squeeze(1)  # (B, H, W)
         truth = target["map"]
-        known = truth > 0  # NaN is not
-        truth = torch.where(known, truth, torch.ones_like(truth)).clamp(NEAREST, FARTHEST)
+        known = (truth > 0) & (truth <= FARTHEST)  # NaN is not
+        truth = torch.where(known, truth, torch.ones_like(truth)).clamp(min=NEAREST)
         count = known.sum().clamp(min=1)
         ratio = (logarithm - truth.log()).abs() * known
         metres = (metric_depth(logarithm) - truth).abs() * known
@@ -55,8 +56,19 @@ class Depth(Task):
     def decode(self, raw: Raw) -> Tensor:
         return metric_depth(enlarge(raw["log_depth"], self.strides[0]).squeeze(1))  # (B, H, W)
 
-    def metric(self) -> DepthMetric:
-        return DepthMetric()
+    def metric(self) -> "DepthInRange":
+        return DepthInRange()
+
+
+class DepthInRange(DepthMetric):
+    """Errors where the true depth is one that the task can say: one pixel of a far horizon must
+    not outweigh a frame."""
+
+    def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
+        """As DepthMetric, without truth of zero or less and beyond the range."""
+        truth = target["map"]
+        known = (truth > 0) & (truth <= FARTHEST)
+        super().update(decoded, {"map": np.where(known, truth, np.nan)})
 
 
 def metric_depth(logarithm: Tensor) -> Tensor:

@@ -55,6 +55,13 @@ def test_depth_is_zero_loss_at_the_truth_whatever_is_unknown():
     assert float(parts["metres"]) == pytest.approx(0.5, abs=1e-5)  # 20 m off at a mean of 20 m
 
 
+def test_depth_that_cannot_be_said_is_not_scored():
+    metric = Depth(8, STRIDES).metric()
+    truth = np.array([[10.0, 0.0, 1e6, np.nan]], np.float32)
+    metric.update(np.full((1, 4), 12, np.float32), {"map": truth})
+    assert metric.compute()["abs"] == pytest.approx(2)
+
+
 @pytest.mark.parametrize("raw", [-50.0, 50.0])
 def test_depth_stays_in_its_range(raw: float):
     decoded = Depth(8, STRIDES).decode({"log_depth": torch.full((1, 1, 2, 2), raw)})
