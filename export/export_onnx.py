@@ -68,7 +68,7 @@ class Arguments:
 def run(arguments: Arguments) -> int:
     """The whole command. Raises UserError for what the user can mend."""
     from export.check import DisagreementError, check
-    from export.quantize import lowered
+    from export.quantize import to_int8
     from export.to_onnx import describe, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
@@ -78,8 +78,9 @@ def run(arguments: Arguments) -> int:
     height, width = arguments.sides or meta.size_hw
     description = describe(model, meta, (height, width))
     frames = _frames(arguments, description.size_hw)
-    graph = to_onnx(model, description, arguments.dynamic)
-    graph = lowered(graph, description, frames, arguments.precision)
+    graph = to_onnx(model, description, arguments.dynamic, half=arguments.fp16)
+    if arguments.int8:
+        graph = to_int8(graph, description, frames)
     try:
         with replacing(arguments.out) as beside:
             save(graph, beside)

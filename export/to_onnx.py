@@ -1,9 +1,10 @@
 """HydraNet -> one ONNX file with the decoding inside and its description in the metadata."""
 
+import copy
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, cast
 
 import onnx
 import onnxslim
@@ -31,7 +32,7 @@ def describe(model: HydraNet, meta: Meta, size_hw: tuple[int, int]) -> Descripti
     return Description(
         name=meta.model,
         size_hw=size_hw,
-        views={name: task.view for name, task in model.tasks.items()},  # type: ignore[misc]
+        views={name: task.view for name, task in model.tasks.items()},
         scores=meta.scores,
         training=meta.training,
         licence=meta.licence,
@@ -39,21 +40,43 @@ def describe(model: HydraNet, meta: Meta, size_hw: tuple[int, int]) -> Descripti
 
 
 def to_onnx(
-    model: HydraNet, description: Description, dynamic: bool = False, rewrite: bool = True
+    model: HydraNet,
+    description: Description,
+    dynamic: bool = False,
+    half: bool = False,
+    rewrite: bool = True,
 ) -> onnx.ModelProto:
     """The deployed network: uint8 `frame` (1, H, W, 3) BGR -> one output a task, named after it.
 
-    With `dynamic` batch, height and width stay free. `rewrite=False` leaves the trunk as timm
-    writes it (for measuring).
+    With `dynamic` batch, height and width stay free; with `half` the weights are float16.
+    `rewrite=False` leaves the trunk as timm writes it (for measuring).
     """
     height, width = description.size_hw
-    deployed = Deployed(lean(model) if rewrite else model).eval()  # type: ignore[arg-type]
+    network = cast(HydraNet, lean(model) if rewrite else model)
+    deployed = Half(network) if half else Deployed(network)
     # Two frames where the batch is free: with one, the tracer would fold the batch axis away.
     frame = torch.zeros(2 if dynamic else 1, height, width, 3, dtype=torch.uint8)
     graph = trace(deployed, frame, list(description.views), AXES if dynamic else None)
     onnx.helper.set_model_props(graph, {KEY: description.to_json()})
     graph.producer_name = "pvt-hydranet"
     return graph
+
+
+class Half(nn.Module):
+    """Deployed with float16 weights: normalisation, decoding of what tasks take to float32, and
+    the outputs stay in float32."""
+
+    def __init__(self, model: HydraNet) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        for part in (self.model.trunk, self.model.neck, self.model.tasks):
+            part.half()
+
+    def forward(self, frame: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        model = self.model
+        raws = model.heads(model.neck(model.trunk(model.image(frame).half())))
+        decoded = (task.decode(raws[name]) for name, task in model.tasks.items())
+        return tuple(out.float() if out.is_floating_point() else out for out in decoded)
 
 
 def trace(

@@ -73,12 +73,10 @@ def test_exported_file_agrees_and_another_networks_does_not(
     with torch.no_grad():
         for parameter in other.trunk.parameters():
             parameter.mul_(1.3)
-    outputs = {
-        d.output
-        for d in compare(other, exported.path, exported.description, frames)
-        if not d.agrees
-    }
-    assert outputs == set(exported.description.views)
+    differences = compare(other, exported.path, exported.description, frames)
+    # A head of random weights may see one class everywhere, so not every output must change.
+    kinds = {view.kind for view in exported.description.views.values()}
+    assert {d.kind for d in differences if not d.agrees} == kinds
     with pytest.raises(DisagreementError, match="differs from torch"):
         check(other, exported.path, exported.description, [frames])
     assert "differs" in capsys.readouterr().out

@@ -26,7 +26,9 @@ def operations(graph: onnx.ModelProto) -> set[str]:
 
 
 def test_one_output_a_task_in_their_order_with_fixed_shapes(exported: SimpleNamespace) -> None:
-    assert [output.name for output in exported.graph.graph.output] == list(TASKS)
+    assert [output.name for output in exported.graph.graph.output] == list(
+        exported.description.views
+    )
     height, width = exported.size_hw
     expected = {BOXES: [1, 100, 6], MASK: [1, height, width], LABEL: [1, 3, 6]}
     for output in exported.graph.graph.output:
