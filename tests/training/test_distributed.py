@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -142,13 +143,29 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     )
     log = tmp_path / "run" / "log.jsonl"
     while alone.poll() is None and not (log.exists() and '"val"' in log.read_text()):
-        pass
+        time.sleep(0.05)
     alone.terminate()
     text, _ = alone.communicate(timeout=300)
     assert alone.returncode == 130, text
     finish(launch(["-c", code, *words, "--resume"]))
     steps = [line for line in log.read_text().splitlines() if '"loss"' in line]
     assert len(steps) == 6
+
+
+def test_one_rank_killed_ends_the_other_with_a_clear_line(tmp_path: Path) -> None:
+    code = "from training.train_bdd import main; main()"
+    words = ["--tasks", "scene", "--size", "64x64", "--limit", "4", "--val-limit", "1"]
+    words += ["--batch", "2", "--workers", "0", "--out", str(tmp_path / "run"), "--epochs", "99"]
+    left, killed = launch(["-c", code, *words])
+    log = tmp_path / "run" / "log.jsonl"
+    while left.poll() is None and not (log.exists() and '"loss"' in log.read_text()):
+        time.sleep(0.05)
+    killed.kill()
+    text, _ = left.communicate(timeout=300)
+    killed.communicate()
+    assert left.returncode == 2, text
+    assert "another rank has ended" in text
+    assert "Traceback" not in text
 
 
 def test_arrays_travel_without_pickle() -> None:
