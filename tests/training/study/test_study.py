@@ -1,0 +1,171 @@
+"""A study end to end: its rows, its queue that is stopped and goes on, its report."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from perception.errors import UserError
+from training.study import execute
+from training.study.arguments import Arguments, parse_command_line
+from training.study.conduct import choice_of, conduct
+from training.study.plan import Budget, Row, Trial, row_from_json
+from training.study.presets import PRESETS, Choice, unique
+from training.study.store import Store
+
+CHOICE = Choice(("a", "b", "c"), "m", ("m", "n", "o"), ("equal", "pcgrad"), ("hard",))
+
+
+@pytest.mark.parametrize(
+    ("preset", "count"),
+    [
+        ("stl-vs-mtl", 4),
+        ("pairs", 7),
+        ("trunks", 12),
+        ("balance", 5),
+        ("sharing", 4),
+        ("baselines", 6),
+        ("scratch-vs-pretrained", 8),
+        ("nyuv2", 11),
+    ],
+)
+def test_rows_of_a_preset(preset: str, count: int):
+    rows = PRESETS[preset](CHOICE)
+    assert len(rows) == len(unique(rows)) == count
+    assert len({row.name(3) for row in rows}) == count
+    assert all(row_from_json(Trial(row, 0).to_json()["row"]) == row for row in rows)
+
+
+def test_a_grid_of_ones_own():
+    choice = Choice(**{**vars(CHOICE), "grid": "tasks=a+b,c balance=equal,pcgrad"})
+    rows = PRESETS["grid"](choice)
+    assert [row.tasks for row in rows[:3]] == [("a",), ("b",), ("c",)]
+    assert {(row.tasks, row.balance) for row in rows[3:]} == {
+        (("a", "b"), "equal"),
+        (("a", "b"), "pcgrad"),
+        (("c",), "pcgrad"),
+    }
+    for wrong in ("", "colour=red", "balance="):
+        with pytest.raises(UserError, match="--grid"):
+            PRESETS["grid"](Choice(**{**vars(CHOICE), "grid": wrong}))
+
+
+def test_a_trial_is_known_by_all_that_matters():
+    trial = Trial(Row(("depth",)), 0, Budget())
+    assert trial.key == Trial(Row(("depth",)), 0, Budget(workers=5, cache="x")).key
+    others = [
+        Trial(Row(("depth",)), 1),
+        Trial(Row(("depth",)), 0, Budget(epochs=11)),
+        Trial(Row(("depth",), balance="pcgrad"), 0),
+    ]
+    assert len({trial.key, *[other.key for other in others]}) == 4
+
+
+def test_a_torn_line_costs_one_trial(tmp_path: Path):
+    store = Store(tmp_path)
+    assert store.read() == {}
+    store.add({"key": "one", "n": 1})
+    with open(store.path, "a") as file:
+        file.write('{"key": "two", "n"')
+    store.add({"key": "three", "n": 3})
+    assert list(store.read()) == ["one", "three"]
+
+
+@pytest.fixture
+def tiny() -> Budget:
+    return Budget(("rendered:4",), (64, 96), 4, 2, epochs=2, batch=2, workers=0)
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path: Path, tiny: Budget, monkeypatch):
+    trial = Trial(Row(("depth", "normals")), 0, tiny)
+    whole = execute.StudyRun.validate
+    calls = []
+
+    def stopped(run: execute.StudyRun):
+        calls.append(run.position.epoch)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(run)
+
+    monkeypatch.setattr(execute.StudyRun, "validate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        execute.work([trial], tmp_path, [], print)
+    assert Store(tmp_path).read() == {}
+    said = []
+    execute.work([trial], tmp_path, [], said.append)
+    assert calls == [0, 1, 1]  # the first epoch was not trained again
+    (record,) = Store(tmp_path).read().values()
+    assert [point["step"] for point in record["curve"]] == [2, 4]
+    assert [probe["tasks"] for probe in record["probes"]] == [["depth", "normals"]] * 2
+    assert set(record["scores"]) == {"depth", "normals"}
+    assert not list((tmp_path / "runs" / trial.key).glob("state-*"))
+    execute.work([trial], tmp_path, [], said.append)
+    assert "1 of 1 runs" in said[-1]
+    assert len(calls) == 3
+
+
+def test_a_run_that_cannot_be_is_told_in_one_line(tmp_path: Path, tiny: Budget):
+    trial = Trial(Row(("semantic_ade20k",)), 0, tiny)
+    record = execute.train_trial(trial, tmp_path)
+    assert "no labels" in record["failed"]
+
+
+def fake(trial: Trial, folder: Path, device: str = "auto") -> dict:
+    """A record as a run would give, the better the more tasks it has."""
+    count, tasks = len(trial.row.tasks), trial.row.tasks
+    scores = {task: {"abs": 2.0 - 0.1 * count + 0.01 * trial.seed, "rel": 0.5} for task in tasks}
+    matrix = {a: {b: 1.0 if a == b else -0.2 for b in tasks} for a in tasks}
+    probes = [{"step": 1, "tasks": tasks, "cosine": {"all": matrix}, "ahead": matrix}]
+    curve = [{"step": s, "val": dict.fromkeys(tasks, 3.0 - s)} for s in (1, 2)]
+    return {
+        "key": trial.key, **trial.to_json(), "scores": scores, "curve": curve, "steps": 2,
+        "probes": probes if count > 2 else [], "headline": dict.fromkeys(tasks, "abs"),
+        "seconds": 1.0, "parameters": 10 + count, "losses": [], "left_out": 0, "finished": 0,
+    }  # fmt: skip
+
+
+def test_the_report_holds_everything_and_needs_no_network(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(execute, "train_trial", fake)
+    args = Arguments("pairs", tasks=("drivable", "depth", "normals"), seeds=2, quick=True,
+                     out=tmp_path)  # fmt: skip
+    text, page = conduct(args, print)
+    html, words = page.read_text(), text.read_text()
+    pictures = re.findall("<svg.*?</svg>", html, re.DOTALL)
+    assert len(pictures) >= 6  # Pareto, pairs, look-ahead, cosine by stage and over time, curves
+    for picture in pictures:
+        ElementTree.fromstring(picture)
+        assert "nan" not in picture
+    assert not re.search(r"(src|href)=|<script|https?://(?!www\.w3\.org)", html)
+    assert "MTL pvt-hydranet-b0" in words
+    assert "is better than its twins by" in words
+    assert "This is a --quick study" in words
+    assert "drivable | normals | depth" in words or "depth | drivable | normals" in words
+    row = next(line for line in words.splitlines() if line.startswith("| MTL pvt-hydranet-b0"))
+    assert row.split("|")[3].strip() == "1.71 ± 0.06"  # 1.70 and 1.71, t = 12.7
+
+
+def test_names_are_checked_before_training(tmp_path: Path):
+    args = Arguments("balance", tasks=("depth",), methods=("pcgrd",), out=tmp_path)
+    with pytest.raises(UserError, match="did you mean 'pcgrad'"):
+        conduct(args, print)
+    with pytest.raises(UserError, match="--seeds 0"):
+        Arguments("pairs", seeds=0)
+
+
+def test_the_command_line():
+    args = parse_command_line(["pairs", "--tasks", "det,lane", "--size", "96x160", "--quick"])
+    assert (args.preset, args.tasks, args.size, args.quick) == (
+        "pairs", ("det", "lane"), (96, 160), True)  # fmt: skip
+    assert set(PRESETS) == {
+        "stl-vs-mtl", "pairs", "trunks", "balance", "sharing", "baselines",
+        "scratch-vs-pretrained", "nyuv2", "grid",
+    }  # fmt: skip
+
+
+def test_tasks_default_to_what_the_data_labels():
+    budget = Budget(("rendered:4",))
+    choice = choice_of(Arguments("stl-vs-mtl"), budget)
+    assert len(choice.tasks) == 7
+    assert json.dumps(choice.models)
