@@ -1,0 +1,71 @@
+"""The cost of a network, counted; never how fast this machine is."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from export import bench_models
+from export.cost import multiply_adds, parameters, peak_megabytes
+
+
+def test_attention_is_counted(exported: SimpleNamespace) -> None:
+    model = exported.model
+    whole = multiply_adds(model, exported.size_hw)
+    height, width = exported.size_hw
+    # First stage by hand: 2 blocks, one head of 32, keys from a grid 8 times coarser each way.
+    tokens, keys = (height // 4) * (width // 4), (height // 32) * (width // 32)
+    products = 2 * 2 * tokens * keys * 32
+    seen: list[int] = []
+
+    def count(_: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        seen.append(inputs[0].numel() // 32)
+
+    hook = model.trunk.body.stages_0.blocks[0].attn.register_forward_hook(count)
+    with torch.no_grad():
+        model.trunk(torch.zeros(1, 3, height, width))
+    hook.remove()
+    assert seen == [tokens]
+    assert whole > products
+    # A larger frame costs more than its pixels: attention grows with their square.
+    assert multiply_adds(model, (4 * height, 4 * width)) > 16.2 * whole
+    assert parameters(model) == sum(p.numel() for p in model.parameters())
+
+
+def test_memory_of_a_model_is_seen_from_outside(exported: SimpleNamespace) -> None:
+    assert exported.path.stat().st_size / 1e6 < peak_megabytes(exported.path, 1) < 1000
+
+
+def test_command_prints_and_writes_the_zoo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("export.bench.pin", lambda threads: [])
+    out = tmp_path / "models.json"
+    arguments = ["--models", "pvt-hydranet-b0", "--yardstick", "resnet18", "--size", "64x96"]
+    arguments += ["--rounds", "2", "--threads", "1", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", ["bench-models", *arguments])
+    assert bench_models.main() == 0
+    yardstick, row = json.loads(out.read_text())["models"]
+    assert yardstick["ratio"]["median"] == 1
+    assert row["parameters"] > 3e6
+    assert row["multiply_adds"] > 1e8
+    assert "pvt-hydranet-b0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--models", "pvt-hydranet-b9"], "did you mean"), (["--rounds", "0"], "--rounds")],
+)
+def test_bad_arguments_exit_with_2(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench-models", "--size", "64x96", *arguments])
+    assert bench_models.main() == 2
+    assert message in capsys.readouterr().err
