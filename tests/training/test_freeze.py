@@ -1,5 +1,6 @@
 """--freeze trunk: one head is trained, the others answer as before to the last bit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ SMALL = ["--size", "64x96", "--limit", "4", "--val-limit", "2", "--batch", "2", 
 
 def run(out: Path, *words: str) -> Run:
     return Run(parse_command_line([*SMALL, "--out", str(out), *words]), Console(quiet=True))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

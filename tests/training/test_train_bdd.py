@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,15 @@ from training.run import Run
 from training.run_state import read_state, state_files
 
 SMALL = ["--size", "64x96", "--limit", "4", "--val-limit", "2", "--batch", "2", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
