@@ -52,7 +52,7 @@ def test_command_prints_and_writes_the_zoo(
     yardstick, row = json.loads(out.read_text())["models"]
     assert yardstick["ratio"]["median"] == 1
     assert row["parameters"] > 3e6
-    assert row["multiply_adds"] > 1e8
+    assert row["multiply_adds"] > 5e7
     assert "pvt-hydranet-b0" in capsys.readouterr().out
 
 
