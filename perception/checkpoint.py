@@ -13,7 +13,7 @@ from torch import Tensor
 
 from perception.errors import UserError
 from perception.files import replacing
-from perception.model import HydraNet
+from perception.model import Heads, HydraNet
 from perception.zoo import build
 
 KEY: Final = "perception"
@@ -75,7 +75,9 @@ def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
     for task in wanted:
         if task not in meta.tasks:
             raise UserError(f"{path}: has no task {task!r}; it has {', '.join(meta.tasks)}")
-    model = build(meta.model, wanted)
+    # All heads are built first: where the trunk is not shared whole, it has a part for each.
+    model = build(meta.model, meta.tasks)
+    model.tasks = Heads({task: model.tasks[task] for task in wanted})
     own = model.state_dict()
     missing = [key for key in own if key not in weights]
     if missing:

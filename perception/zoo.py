@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from perception.errors import unknown_name
 from perception.model import HydraNet
 from perception.neck import NECKS
+from perception.sharing import share
 from perception.tasks import TASKS
 from perception.tasks.base import Task
 from perception.tasks.det_anchor import AnchorDet
@@ -45,8 +47,10 @@ def build(
 ) -> HydraNet:
     """The model `name` with a head for each of `tasks`, in the order given.
 
+    `NAME+SHARING` shares the trunk otherwise than whole (perception/sharing).
     Raises UserError for an unknown name, with the near miss suggested.
     """
+    name, _, sharing = name.partition("+")
     if name not in ZOO:
         raise unknown_name("model", name, ZOO)
     recipe = ZOO[name]
@@ -55,7 +59,9 @@ def build(
             raise unknown_name("task", task, TASKS)
     trunk = Trunk(recipe.trunk, pretrained, drop_path)
     neck = NECKS[recipe.neck](trunk.channels, recipe.width)
-    heads = {task: recipe.heads.get(task, TASKS[task]) for task in tasks}
-    return HydraNet(
-        trunk, neck, {task: head(recipe.width, trunk.strides) for task, head in heads.items()}
-    )
+    kinds = {task: recipe.heads.get(task, TASKS[task]) for task in tasks}
+    heads = {task: kind(recipe.width, trunk.strides) for task, kind in kinds.items()}
+    if sharing:
+        make_trunk = partial(Trunk, recipe.trunk, pretrained, drop_path)
+        trunk, neck = share(sharing, make_trunk, neck, list(heads.values()))
+    return HydraNet(trunk, neck, heads)

@@ -117,6 +117,8 @@ class ModelArgs:
     """Heads to train, in the order the model will have them."""
     model: str = "pvt-hydranet-b0"
     """A name of the zoo."""
+    sharing: str = ""
+    """How tasks share the trunk: cross-stitch, mtan or sparse; none: one trunk for all."""
     init: str = ""
     """Weights to start from: a checkpoint of ours, or a trunk in timm's format (safetensors)."""
     pretrained: bool = False
@@ -132,6 +134,9 @@ class ModelArgs:
         _check(self.freeze in ("", "trunk"), f"--freeze {self.freeze!r}: only `trunk` is known")
         _check(not self.freeze or bool(self.init), "--freeze trunk needs --init CHECKPOINT")
         _check(0 <= self.drop_path < 1, f"--drop-path {self.drop_path}: 0 or more, less than 1")
+        # A checkpoint names the whole network, sharing included.
+        if self.sharing and not self.model.endswith(f"+{self.sharing}"):
+            object.__setattr__(self, "model", f"{self.model}+{self.sharing}")
 
 
 @dataclass(frozen=True)

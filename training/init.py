@@ -9,7 +9,7 @@ from torch import Tensor
 
 from perception.errors import UserError
 from perception.model import HydraNet
-from perception.trunk import load_trunk_weights
+from perception.trunk import Trunk, load_trunk_weights
 
 
 def initialise(model: HydraNet, path: Path) -> str:
@@ -19,7 +19,9 @@ def initialise(model: HydraNet, path: Path) -> str:
     """
     weights = read_weights(path)
     if not any(key.startswith("neck.") for key in weights):
-        copied, total = load_trunk_weights(model.trunk, weights, str(path))
+        trunks = [module for module in model.modules() if isinstance(module, Trunk)]
+        found_in = [load_trunk_weights(trunk, weights, str(path)) for trunk in trunks]
+        copied, total = found_in[0]
         return f"{path}: {copied} of {total} tensors of the trunk"
     own = model.state_dict()
     found = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import UserError, unknown_name
+from perception.sharing import SHARINGS
 from perception.tasks import TASKS
 from perception.zoo import ZOO
 from training.balance import BALANCERS
@@ -22,7 +23,7 @@ from training.study.presets import PRESETS, Choice, unique
 from training.study.report import write_report
 from training.study.store import Store
 
-SHARINGS: Final[tuple[str, ...]] = (HARD,)
+WAYS: Final[tuple[str, ...]] = (HARD, *SHARINGS)
 INDOORS: Final = "nyuv2"
 
 
@@ -107,7 +108,7 @@ def choice_of(args: Arguments, budget: Budget) -> Choice:
         model=args.model,
         models=models,
         methods=args.methods or tuple(name for name in BALANCERS if name != "fixed"),
-        sharings=args.sharings or SHARINGS,
+        sharings=args.sharings or WAYS,
         pretrained=args.pretrained,
         grid=args.grid,
     )
@@ -142,8 +143,8 @@ def check(rows: Sequence[Row]) -> None:
             raise unknown_name("model", row.model, ZOO)
         if row.balance not in BALANCERS:
             raise unknown_name("balancing method", row.balance, BALANCERS)
-        if row.sharing not in SHARINGS:
-            raise unknown_name("way of sharing", row.sharing, SHARINGS)
+        if row.sharing not in WAYS:
+            raise unknown_name("way of sharing", row.sharing, WAYS)
 
 
 def cost_of(rows: Sequence[Row], args: Arguments) -> dict[Row, Cost]:

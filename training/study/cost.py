@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from perception.model import Deployed, HydraNet
 from perception.zoo import build
-from training.study.plan import Row
+from training.study.plan import HARD, Row
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Cost:
 
 def network(row: Row) -> HydraNet:
     """The row's network, untrained."""
-    return build(row.model, row.tasks)
+    sharing = "" if row.sharing == HARD else f"+{row.sharing}"
+    return build(row.model + sharing, row.tasks)
 
 
 def costs(rows: Sequence[Row], size_hw: tuple[int, int], repeats: int = 30) -> dict[Row, Cost]:

@@ -13,6 +13,8 @@ import torch
 from rich.console import Console
 
 from perception.errors import UserError
+from training.data.augment import letterbox
+from training.data.sample import Batch, collate
 from training.run import Run
 from training.study.affinity import probe
 from training.study.plan import Trial
@@ -27,10 +29,15 @@ class StudyRun(Run):
     def validate(self) -> Any:
         scores = super().validate()
         if len(self.config.model.tasks) > 1 and self.learner.shared:
-            self.order.at(10**6)  # frames of an epoch that is never trained
-            batch = next(iter(self.batches)).to(self.world.device)
-            self.log.write({"probe": probe(self.learner, batch)})
+            self.log.write({"probe": probe(self.learner, self.probed())})
         return scores
+
+    def probed(self) -> Batch:
+        """The first training frames as they are: the same batch at every look."""
+        args = self.config.data
+        count = min(args.batch, len(self.train))
+        samples = [letterbox(self.train[index], args.size) for index in range(count)]
+        return collate(samples).to(self.world.device)
 
 
 def train_trial(trial: Trial, folder: Path, device: str = "auto") -> Record:

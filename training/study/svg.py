@@ -114,7 +114,7 @@ def heat_map(
     names: Sequence[str], values: Mapping[str, Mapping[str, float]], digits: int = 2
 ) -> str:
     """Row on column: blue helps, red hurts, scaled to the largest value off the diagonal."""
-    cell, left, top = 62, 110, 60
+    cell, left, top = 92, 120, 60
     largest = max(
         [abs(values.get(a, {}).get(b, 0.0)) for a in names for b in names if a != b], default=0.0
     )

@@ -1,0 +1,58 @@
+"""Cross-stitch networks (Misra et al., CVPR 2016): a trunk a task, mixed after every stage."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from perception.errors import UserError
+from perception.trunk import Trunk
+
+
+class CrossStitch(nn.Module):
+    """After each stage every task's map becomes a learned mixture of all tasks' maps.
+
+    Mixing weights start at 0.9 for the own map and share 0.1 among the others, as in the paper.
+    Raises UserError for a trunk that timm does not give as a list of stages.
+    """
+
+    def __init__(self, make_trunk: Callable[[], Trunk], tasks: int) -> None:
+        super().__init__()
+        self.columns = nn.ModuleList(make_trunk() for _ in range(tasks))
+        first = cast(Trunk, self.columns[0])
+        self.channels, self.strides = first.channels, first.strides
+        body: Any = first.body
+        if not isinstance(body, nn.ModuleDict) or not hasattr(body, "return_layers"):
+            raise UserError(f"cross-stitch cannot see between the stages of {first.name!r}")
+        returned = cast(Mapping[str, object], body.return_layers)
+        others = 0.1 / max(tasks - 1, 1)
+        start = torch.full((tasks, tasks), others)
+        start.fill_diagonal_(0.9 if tasks > 1 else 1.0)
+        self.mixes = nn.ParameterList(start.clone() for _ in returned)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        columns = [cast(Trunk, column) for column in self.columns]
+        bodies = [cast(Mapping[str, nn.Module], column.body) for column in columns]
+        wanted = cast(Mapping[str, object], columns[0].body.return_layers)
+        maps: list[Tensor] = [image] * len(columns)
+        levels: list[list[Tensor]] = []
+        for name in bodies[0]:
+            maps = [body[name](x) for body, x in zip(bodies, maps, strict=True)]
+            if name in wanted:
+                maps = mixed(maps, self.mixes[len(levels)])
+                levels.append(maps)
+        return [
+            x if x.shape[1] == channels else x.permute(0, 3, 1, 2)
+            for task in range(len(columns))
+            for channels, x in zip(self.channels, self.kept(levels, task), strict=True)
+        ]
+
+    def kept(self, levels: list[list[Tensor]], task: int) -> list[Tensor]:
+        """One task's maps at the strides that the neck wants: the last of the levels."""
+        return [level[task] for level in levels[-len(self.channels) :]]
+
+
+def mixed(maps: list[Tensor], mix: Tensor) -> list[Tensor]:
+    """Row t of `mix` weighs the maps that make up the new map of task t."""
+    return [torch.stack([w * x for w, x in zip(row, maps, strict=True)]).sum(0) for row in mix]
