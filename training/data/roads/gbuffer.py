@@ -4,6 +4,7 @@ A face is a plane, so 1/depth is affine in the pixel: three numbers a face give 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -49,6 +50,11 @@ class Painted:
     face: np.ndarray  # (H, W) int32
     faces: Faces
     seen: list[Seen]
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """`face` in the integers that numpy.take wants, converted once for all tables."""
+        return self.face.astype(np.intp)
 
 
 def _positions(things: list[Thing], view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -282,5 +288,5 @@ def inverse_depth(painted: Painted, camera: Camera) -> np.ndarray:
     h, w = camera.size_hw
     x = (np.arange(w, dtype=np.float32) - camera.centre_xy[0]) / camera.focal
     y = ((np.arange(h, dtype=np.float32) - camera.centre_xy[1]) / camera.focal)[:, None]
-    take = painted.face
+    take = painted.index
     return plane[:, 0].take(take) * x + plane[:, 1].take(take) * y + plane[:, 2].take(take)

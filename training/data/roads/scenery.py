@@ -154,7 +154,7 @@ def _signed(
         street.sign(kind, int(rng.integers(2))), s - 0.06, t, float(rng.normal(0, 0.08)),
         (size, size, size), above=above + height, kinds=SIGN, tracks=(-1,),
     )  # fmt: skip
-    return [Thing(street.post(height + 0.2), s, t, 0.0, above=above), plate]
+    return [Thing(street.post(), s, t, 0.0, (1, height + 0.2, 1), above=above), plate]
 
 
 def _signs(rng: Rng, road: Road, length: float) -> list[Thing]:

@@ -16,6 +16,7 @@ from training.data.roads.mesh import CLASS
 HEADLIGHT = (0.62, 0.72, 0.78)
 STREETLIGHT = (0.2, 0.33, 0.42)
 TUNNEL = (0.42, 0.55, 0.62)
+BAND = 48
 WINDOW = (0.4, 0.66, 0.85)
 
 
@@ -65,30 +66,38 @@ def _hangings(painted: Painted, view: View) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([ux, uz, u0, vy, vz, v0]).astype(np.float32), density
 
 
+def _bands(height: int) -> list[slice]:
+    """Rows a few at a time: pixelwise arithmetic whose planes stay in the cache."""
+    return [slice(top, top + BAND) for top in range(0, height, BAND)]
+
+
 def _texture(
     painted: Painted, view: View, depth: np.ndarray, place: np.ndarray, ground: np.ndarray
 ) -> np.ndarray:
     """(H, W, 2) uint8 brightness (128 = neutral) and lit windows."""
-    face, size = painted.face, textures.TILE
+    size, atlas = textures.TILE, textures.atlas()
     table, density = _hangings(painted, view)
-    x, y, z = place
-    x = x - ground * view.curve.shift(z)
-    u = table[0].take(face) * x + table[1].take(face) * z + table[2].take(face)
-    v = table[3].take(face) * y + table[4].take(face) * z + table[5].take(face)
-    # Ground is seen at a slant: one pixel covers more of it.
-    texels = depth * density.take(face) * (1.25 / view.camera.focal)
-    texels *= np.where(ground, np.maximum(1, 0.35 * depth), 1)
-    mip = np.frexp(texels)[1]
-    np.clip(mip, 0, textures.LEVELS - 1, out=mip)
-    shrink = (1.0 / (1 << np.arange(textures.LEVELS))).astype(np.float32).take(mip)
-    rows = (1 - shrink) * (2 * size)  # textures.level_row
-    tile = (painted.faces.tiles * size).astype(np.float32).take(face)
-    wide = shrink * size - 1  # stay inside the tile: its neighbour may shine
-    u *= 1 / size
-    v *= 1 / size
-    map_x = (u - np.floor(u)) * wide + tile * shrink
-    map_y = (v - np.floor(v)) * wide + rows
-    return cv2.remap(textures.atlas(), map_x, map_y, cv2.INTER_LINEAR)
+    tiles = (painted.faces.tiles * size).astype(np.float32)
+    shrinks = (1.0 / (1 << np.arange(textures.LEVELS))).astype(np.float32)
+    out = np.empty((*painted.face.shape, 2), np.uint8)
+    for rows in _bands(len(out)):
+        face, flat, far = painted.index[rows], ground[rows], depth[rows]
+        x, y, z = place[:, rows]
+        x = x - flat * view.curve.shift(z)
+        u = table[0].take(face) * x + table[1].take(face) * z + table[2].take(face)
+        v = table[3].take(face) * y + table[4].take(face) * z + table[5].take(face)
+        # Ground is seen at a slant: one pixel covers more of it.
+        texels = far * density.take(face) * np.float32(1.25 / view.camera.focal)
+        texels *= np.where(flat, np.maximum(1, np.float32(0.35) * far), 1)
+        mip = (texels.view(np.int32) >> 23) - 126  # the exponent, as of frexp
+        shrink = shrinks.take(np.minimum(np.maximum(mip, 0), textures.LEVELS - 1))
+        wide = shrink * size - 1  # stay inside the tile: its neighbour may shine
+        u *= 1 / size
+        v *= 1 / size
+        map_x = (u - np.floor(u)) * wide + tiles.take(face) * shrink
+        map_y = (v - np.floor(v)) * wide + (1 - shrink) * (2 * size)  # textures.level_row
+        out[rows] = cv2.remap(atlas, map_x, map_y, cv2.INTER_LINEAR)
+    return out
 
 
 def _cloud_cover(
@@ -164,7 +173,7 @@ def shade(
     indoor: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The lit image and the light that things give off, both (3, H, W)."""
-    faces, face = painted.faces, painted.face
+    faces, face = painted.faces, painted.index
     ground = (face > SKY) & (face < GROUND_FACES)
     finite = np.minimum(depth, 1000.0)
     place = finite * view.camera.rays
@@ -189,9 +198,9 @@ def shade(
 def _glow(painted: Painted, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
     """(3, H, W) light given off by lamps and lit windows."""
     table = painted.faces.glow * np.float32(1.0 if air.lamps else 0.6)
-    shining = np.flatnonzero(table.any(1).take(painted.face))
+    shining = np.flatnonzero(table.any(1).take(painted.index))
     glow = np.zeros((3, *painted.face.shape), np.float32)
-    numbers = painted.face.ravel().take(shining)
+    numbers = painted.index.ravel().take(shining)
     for c in range(3):
         glow[c].ravel()[shining] = table[:, c].take(numbers)
     if air.lamps:
@@ -215,7 +224,24 @@ def _ground(
     """The ground once more, in place: patches, wheel tracks, snow, markings, shadows."""
     if not ground.any():
         return
-    rows = slice(int(np.argmax(ground.any(1))), None)
+    first = int(np.argmax(ground.any(1)))
+    for rows in _bands(len(ground)):
+        if rows.stop > first:
+            _ground_rows(image, view, air, place, marks, shadow, ground, ambient, direct, rows)
+
+
+def _ground_rows(
+    image: np.ndarray,
+    view: View,
+    air: Atmosphere,
+    place: np.ndarray,
+    marks: np.ndarray,
+    shadow: np.ndarray,
+    ground: np.ndarray,
+    ambient: np.ndarray,
+    direct: np.ndarray,
+    rows: slice,
+) -> None:
     flat = ground[rows]
     z = place[2, rows]
     t = place[0, rows] - view.curve.shift(z) + np.float32(view.t)

@@ -95,9 +95,10 @@ def signal_pole(arm: float) -> Mesh:
 
 
 @lru_cache
-def post(height: float) -> Mesh:
+def post() -> Mesh:
+    """A thin post 1 m tall, to be scaled."""
     b = Builder(kind="pole")
-    b.box((-0.04, 0.04), (0, height), (-0.04, 0.04), (0.45, 0.45, 0.45))
+    b.box((-0.04, 0.04), (0, 1), (-0.04, 0.04), (0.45, 0.45, 0.45))
     return b.build()
 
 

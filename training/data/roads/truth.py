@@ -84,7 +84,7 @@ def drivable(area: np.ndarray, painted: Painted, hidden: np.ndarray) -> Mask:
 
 
 def semantic(painted: Painted, hidden: np.ndarray) -> Mask:
-    classes = painted.faces.classes.take(painted.face)
+    classes = painted.faces.classes.take(painted.index)
     classes[hidden] = IGNORE
     return Mask(classes)
 
@@ -101,7 +101,7 @@ def normals(
     face, r = painted.face, camera.rotation
     table = np.ascontiguousarray((painted.faces.normals @ r).astype(np.float32).T)
     table[:, SKY] = np.nan
-    out = np.stack([channel.take(face) for channel in table])
+    out = np.stack([channel.take(painted.index) for channel in table])
     ground = (face > SKY) & (face < GROUND_FACES)
     if curve.lift and ground.any():
         top = int(np.argmax(ground.any(1)))
