@@ -26,6 +26,10 @@ def lean(module: nn.Module) -> nn.Module:
     Outputs are equal to 1e-5.
     """
     module = copy.deepcopy(module).eval().requires_grad_(False)
+    for name, child in list(module.named_modules()):
+        if hasattr(child, "unfolded"):  # it computes its weights, which can be done once
+            parent, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(parent), leaf, child.unfolded())
     known = [name for name, child in module.named_modules() if _rewritable(child)]
     for name in known:
         parent, _, leaf = name.rpartition(".")

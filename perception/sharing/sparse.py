@@ -5,7 +5,8 @@ tasks are trained: every weight has a score for each task, the highest scores ar
 learned through the hard choice as if it were soft (straight-through, Bengio et al., 2013).
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -58,6 +59,17 @@ class Sparse(nn.Module):
         return chosen
 
     @torch.no_grad()
+    def unfolded(self) -> "Unfolded":
+        """The same in evaluation, with a trunk of finished weights for each task: for export."""
+        trunks = []
+        for task in range(len(self.scores)):
+            trunk = copy.deepcopy(self.trunk)
+            for name, weight in self.parts(task).items():
+                trunk.get_parameter(name).copy_(weight)
+            trunks.append(trunk)
+        return Unfolded(trunks)
+
+    @torch.no_grad()
     def overlap(self) -> Tensor:
         """(tasks, tasks): of the weights that the row's task uses, the share that the column's
         uses too."""
@@ -66,3 +78,14 @@ class Sparse(nn.Module):
             pairs = zip(cast(nn.ParameterList, scores), limits, strict=True)
             masks.append(torch.cat([(score >= limit).flatten() for score, limit in pairs]))
         return torch.stack([torch.stack([(a & b).sum() / a.sum() for b in masks]) for a in masks])
+
+
+class Unfolded(nn.Module):
+    """One trunk after the other."""
+
+    def __init__(self, trunks: Sequence[Trunk]) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(trunks)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [feature for trunk in self.trunks for feature in trunk(image)]

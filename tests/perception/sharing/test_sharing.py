@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from perception import checkpoint
 from perception.errors import UserError
+from perception.lean import lean
 from perception.model import Deployed
 from perception.sharing import SHARINGS
 from perception.sharing.cross_stitch import CrossStitch
@@ -64,6 +65,16 @@ def test_survives_saving_and_deploys(sharing: str, tmp_path: Path):
     with torch.no_grad():
         for one, two in zip(Deployed(model)(frame()), Deployed(loaded)(frame()), strict=True):
             assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_rewritten_for_export_it_says_the_same(sharing: str):
+    model = model_of(sharing)
+    model.train()(frame())
+    model.eval()
+    with torch.no_grad():
+        for one, two in zip(Deployed(model)(frame()), Deployed(lean(model))(frame()), strict=True):
+            assert torch.allclose(one, two, atol=1e-3)
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
