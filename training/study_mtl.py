@@ -1,7 +1,7 @@
 """study-mtl PRESET [--data DIR] [--tasks a,b,c] [--seeds 3] [--out runs/study] [--quick]
 
 Trains every row of a question with equal budgets, keeps what is finished, writes a report. Presets:
-stl-vs-mtl, pairs, trunks, balance, sharing, baselines, scratch-vs-pretrained, nyuv2, grid.
+stl-vs-mtl, pairs, trunks, balance, sharing, baselines, scratch-vs-pretrained, nyuv2, groups, grid.
 """
 
 from perception.errors import cli, require_extra

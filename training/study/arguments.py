@@ -24,6 +24,7 @@ class Arguments:
             "baselines",
             "scratch-vs-pretrained",
             "nyuv2",
+            "groups",
             "grid",
         ]
     ]
@@ -47,6 +48,8 @@ class Arguments:
     """Start every run from this file, as train-bdd --init."""
     grid: str = ""
     """For `grid`: "tasks=det+lane,det balance=equal,pcgrad model=...": every combination."""
+    networks: int = 2
+    """For `groups`: into how many networks the tasks may be split."""
     seeds: int = 3
     size: Size = (128, 224)
     frames: int = 2000
@@ -71,7 +74,7 @@ class Arguments:
     """Train nothing; write the report of what is stored."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "frames", "val_frames", "epochs", "batch"):
+        for name in ("seeds", "networks", "frames", "val_frames", "epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1")
         if self.minutes < 0:

@@ -17,14 +17,16 @@ from training.data.nyuv2 import write_rendered
 from training.study.arguments import Arguments
 from training.study.cost import Cost, costs
 from training.study.execute import work
-from training.study.gain import lines
+from training.study.gain import Line, lines
 from training.study.plan import HARD, Budget, Row, Trial
 from training.study.presets import PRESETS, Choice, unique
+from training.study.proposal import outcome, propose, rows_of
 from training.study.report import write_report
 from training.study.store import Store
 
 WAYS: Final[tuple[str, ...]] = (HARD, *SHARINGS)
 INDOORS: Final = "nyuv2"
+GROUPS: Final = "groups"
 
 
 def conduct(args: Arguments, say: Callable[[str], Any]) -> tuple[Path, Path]:
@@ -36,19 +38,31 @@ def conduct(args: Arguments, say: Callable[[str], Any]) -> tuple[Path, Path]:
     if args.quick:
         rows = [without_download(row) for row in rows]
     check(rows)
-    trials = [Trial(row, seed, budget) for seed in range(args.seeds) for row in rows]
-    say(f"{len(rows)} rows, {args.seeds} seed(s): {len(trials)} runs of {budget.text()}.")
-    if not args.report_only:
-        work(trials, args.out, args.devices, say)
-    keys = {trial.key for trial in trials}
-    stored = [record for key, record in Store(args.out).read().items() if key in keys]
-    found = lines(stored, rows)
+    say(f"{len(rows)} rows, {args.seeds} seed(s) each: {budget.text()}.")
+    found = carried_out(rows, args, budget, say)
+    groups = propose(found, args.networks) if args.preset == GROUPS else ()
+    if groups:
+        rows = unique([*rows, *rows_of(groups, rows[-1])])
+        found = carried_out(rows, args, budget, say)
     if not any(line.records for line in found):
         reasons = {line.failed for line in found if line.failed}
         raise UserError("no run of this study is finished" + "".join(f"; {r}" for r in reasons))
     spent = cost_of([line.row for line in found if line.records], args)
     title = f"{args.preset}: {', '.join(choice.tasks)}"
-    return write_report(args.out, title, found, budget, spent, args.quick)
+    tried = [outcome(split, found).text() for split in (groups, (choice.tasks,)) if groups]
+    return write_report(args.out, title, found, budget, spent, args.quick, tried)
+
+
+def carried_out(
+    rows: Sequence[Row], args: Arguments, budget: Budget, say: Callable[[str], Any]
+) -> list[Line]:
+    """The rows with the records of all their seeds; what is missing is trained first."""
+    trials = [Trial(row, seed, budget) for seed in range(args.seeds) for row in rows]
+    if not args.report_only:
+        work(trials, args.out, args.devices, say)
+    keys = {trial.key for trial in trials}
+    stored = [record for key, record in Store(args.out).read().items() if key in keys]
+    return lines(stored, rows)
 
 
 def quickened(args: Arguments) -> Arguments:

@@ -114,6 +114,7 @@ PRESETS: Final[dict[str, Callable[[Choice], list[Row]]]] = {
     "baselines": baselines,
     "scratch-vs-pretrained": scratch_vs_pretrained,
     "nyuv2": nyuv2,
+    "groups": stl_vs_mtl,  # and then what the affinities propose (proposal.py)
     "grid": grid,
 }
 

@@ -37,15 +37,16 @@ def write_report(
     budget: Budget,
     costs: Mapping[Row, Cost],
     quick: bool = False,
+    tried: Sequence[str] = (),
 ) -> tuple[Path, Path]:
-    """Writes both files; returns their paths."""
+    """Writes both files; returns their paths. `tried`: proposals that were trained, in words."""
     said = paragraph(lines, budget, quick)
     sections = {
         "Scores": tables.scores(lines),
         "What sharing did to each task, % of its single-task twin": tables.gains(lines),
         "Cost": tables.sizes(lines, costs),
     }
-    proposals = groupings(lines)
+    proposals = [*groupings(lines), *[f"Trained: {words}" for words in tried]]
     pictures = figures(lines)
     text = [f"# {title}", " ".join(said)]
     text += [f"## {name}\n\n{tables.markdown(table)}" for name, table in sections.items()]

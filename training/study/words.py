@@ -1,9 +1,12 @@
 """The paragraph that says what the numbers of a study support, and what they do not."""
 
+import math
 from collections.abc import Sequence
 
 from training.study.gain import Line, estimate, gain, separate_parameters, task_gains, uncompared
+from training.study.grouping import mean_ahead
 from training.study.plan import Budget
+from training.study.proposal import probes_of
 from training.study.tables import tasks_of
 
 # Below this many steps a run has hardly begun to learn (a tenth of a usual short training).
@@ -16,7 +19,54 @@ def paragraph(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
     return [
         *_what_ran(lines, budget),
         *[sentence for line in shared for sentence in _about(line, lines)],
+        *_agreement(lines),
         *_doubts(lines, budget, quick),
+    ]
+
+
+def _agreement(lines: Sequence[Line]) -> list[str]:
+    """Whether look-ahead foretold what training in pairs measured."""
+    whole = max(lines, key=lambda line: len(line.row.tasks), default=None)
+    if whole is None or not probes_of(whole):
+        return []
+    ahead = mean_ahead([probe["ahead"] for probe in probes_of(whole)])
+    foretold, measured = [], []
+    for line in lines:
+        if len(line.row.tasks) == 2 and line is not whole:
+            for task, partner in (line.row.tasks, line.row.tasks[::-1]):
+                value = estimate(task_gains(line, task, lines))
+                if value and task in ahead.get(partner, {}):
+                    foretold.append(ahead[partner][task])
+                    measured.append(value.mean)
+    if len(measured) < 6:
+        return []
+    rho = rank_correlation(foretold, measured)
+    limit = 1.96 / math.sqrt(len(measured) - 1)  # of no relation, in nineteen cases of twenty
+    verdict = (
+        "agrees with" if rho > limit else "contradicts" if rho < -limit else "says nothing about"
+    )
+    return [
+        f"Look-ahead affinity {verdict} the gains measured in pairs (rank correlation {rho:+.2f} "
+        f"over {len(measured)} ordered pairs; beyond ±{limit:.2f} it would be more than chance)."
+    ]
+
+
+def rank_correlation(one: Sequence[float], two: Sequence[float]) -> float:
+    """Spearman's: the correlation of ranks, equal values sharing theirs; 0 where one is flat."""
+    a, b = _ranks(one), _ranks(two)
+    mean = (len(a) - 1) / 2
+    spread_a = sum((x - mean) ** 2 for x in a)
+    spread_b = sum((x - mean) ** 2 for x in b)
+    if not spread_a or not spread_b:
+        return 0.0
+    joint = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
+    return joint / math.sqrt(spread_a * spread_b)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    return [
+        sum(other < value for other in values) + (sum(other == value for other in values) - 1) / 2
+        for value in values
     ]
 
 

@@ -14,6 +14,7 @@ from training.study.gain import (
     uncompared,
 )
 from training.study.plan import Row, Trial
+from training.study.words import rank_correlation
 
 
 def record(tasks: tuple[str, ...], seed: int, scores: dict, parameters: int = 10, **fields):
@@ -102,3 +103,16 @@ def test_the_twin_of_the_same_trunk_is_preferred():
     found = lines(records, rows)
     assert task_gains(found[3], "depth", found) == [0]
     assert task_gains(found[3], "semantic", found) == [0]  # against the only one there is
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "rho"),
+    [
+        ([1, 2, 3, 4], [10, 20, 30, 99], 1),
+        ([1, 2, 3, 4], [4, 3, 2, 1], -1),
+        ([1, 1, 1], [1, 2, 3], 0),
+        ([1, 2, 2, 3], [1, 2, 3, 4], 0.9487),
+    ],
+)
+def test_rank_correlation(one: list[float], two: list[float], rho: float):
+    assert rank_correlation(one, two) == pytest.approx(rho, abs=1e-4)

@@ -29,6 +29,7 @@ CHOICE = Choice(("a", "b", "c"), "m", ("m", "n", "o"), ("equal", "pcgrad"), ("ha
         ("baselines", 6),
         ("scratch-vs-pretrained", 8),
         ("nyuv2", 11),
+        ("groups", 4),
     ],
 )
 def test_rows_of_a_preset(preset: str, count: int):
@@ -146,6 +147,26 @@ def test_the_report_holds_everything_and_needs_no_network(tmp_path: Path, monkey
     assert row.split("|")[3].strip() == "1.71 ± 0.06"  # 1.70 and 1.71, t = 12.7
 
 
+def test_the_proposed_groups_are_trained_too(tmp_path: Path, monkeypatch):
+    def opposed(trial: Trial, folder: Path, device: str = "auto") -> dict:
+        record = fake(trial, folder, device)
+        side = {"drivable": 1, "depth": 1, "normals": -1}
+        ahead = {a: {b: 0.1 * side[a] * side[b] for b in trial.row.tasks} for a in trial.row.tasks}
+        record["probes"] = [probe | {"ahead": ahead} for probe in record["probes"]]
+        return record
+
+    monkeypatch.setattr(execute, "train_trial", opposed)
+    args = Arguments("groups", tasks=("drivable", "depth", "normals"), seeds=2, quick=True,
+                     out=tmp_path)  # fmt: skip
+    text, _ = conduct(args, print)
+    trained = {tuple(record["row"]["tasks"]) for record in Store(tmp_path).read().values()}
+    assert ("drivable", "depth") in trained
+    assert len(trained) == 5
+    words = text.read_text()
+    assert "drivable + depth | normals: gain" in words
+    assert "drivable + depth + normals: gain" in words
+
+
 def test_names_are_checked_before_training(tmp_path: Path):
     args = Arguments("balance", tasks=("depth",), methods=("pcgrd",), out=tmp_path)
     with pytest.raises(UserError, match="did you mean 'pcgrad'"):
@@ -160,7 +181,7 @@ def test_the_command_line():
         "pairs", ("det", "lane"), (96, 160), True)  # fmt: skip
     assert set(PRESETS) == {
         "stl-vs-mtl", "pairs", "trunks", "balance", "sharing", "baselines",
-        "scratch-vs-pretrained", "nyuv2", "grid",
+        "scratch-vs-pretrained", "nyuv2", "groups", "grid",
     }  # fmt: skip
 
 
