@@ -7,17 +7,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from perception.classes import DETECTION, IGNORE
 from perception.errors import UserError
 from perception.tasks import TASKS
 from perception.tasks.class_lists import COCO, VOC_OBJECTS
+from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data import DATASETS
 from training.data.augment import Augment, letterbox
 from training.data.choose import kind_and_root, near_names, open_dataset
 from training.data.nyuv2 import write_rendered
 from training.data.sample import collate
 from training.data.voc import palette
+from training.run import Run
 
 HW = (48, 64)
 
@@ -263,3 +266,28 @@ def test_imagenet_numbers_follow_the_synsets(tmp_path: Path):
     (tmp_path / "train/n99999999").mkdir()
     with pytest.raises(UserError, match="n99999999"):
         open_dataset(str(tmp_path), "train", ["imagenet"])
+
+
+def test_imagenet_coco_and_ade20k_train_one_network(tmp_path: Path):
+    for kind in ("imagenet", "coco", "ade20k"):
+        (tmp_path / kind).mkdir()
+        WRITERS[kind](tmp_path / kind)
+    config = Config(
+        DataArgs(
+            data=tuple(str(tmp_path / kind) for kind in ("imagenet", "coco", "ade20k")),
+            size=(64, 96),
+            batch=2,
+            workers=0,
+        ),
+        ModelArgs(tasks=("imagenet", "det_coco", "semantic_ade20k")),
+        OptimArgs(epochs=1),
+        RunArgs(out=str(tmp_path / "run"), device="cpu"),
+    )
+    run = Run(config, Console(quiet=True))
+    assert len(run.train) == 2 + 2 + 1
+    scores = run.go()
+    assert set(scores) == {"imagenet", "det_coco", "semantic_ade20k"}
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    taught = {task for line in log if "tasks" in line for task in line["tasks"]}
+    assert len(taught) >= 2  # two steps of two frames see at least two of the three
+    assert all(line.get("skipped") is None for line in log)
