@@ -1,4 +1,4 @@
-"""Detection without NMS: a one-to-many head teaches, a one-to-one head is deployed.
+"""Detection without NMS outside the graph: one-to-many teaches, one-to-one is deployed.
 
 Dual assignment of YOLOv10 (arXiv 2405.14458) with one task-aligned metric for both. The box branch
 is shared, so the deployed head costs one score tower and one box tower.
@@ -20,6 +20,8 @@ from perception.tasks.base import Metric, Raw, Target, Task
 from perception.tasks.box_losses import ciou_loss, distribution_loss, quality_focal_loss
 
 MAX_BOXES: Final = 100
+# Two boxes of a class that overlap more than this are one object seen twice.
+DOUBLE_IOU: Final = 0.6
 # Score every point starts with: few points are objects, and the first steps should not be spent
 # on learning that.
 PRIOR: Final = 0.01
@@ -110,10 +112,13 @@ class Det(Task):
         return losses
 
     def decode(self, raw: Raw) -> Tensor:
-        """(B, 100, 6): x1 y1 x2 y2 score class, best first, from the one-to-one head alone."""
+        """(B, 100, 6): x1 y1 x2 y2 score class, best first, from the one-to-one head alone.
+
+        A head that is not yet fully trained still doubles some boxes: those go, by one comparison
+        of all pairs inside the graph, so that no consumer needs NMS.
+        """
         logits, deltas = self._flat(raw, "one").float(), self._flat(raw, "box").float()
-        grid = self._grid(raw)
-        points = grid.points(logits.device)
+        points = self._grid(raw).points(logits.device)
         count = min(MAX_BOXES, logits.shape[1])
         # The 100 best (point, class) pairs lie on the 100 points with the best classes: two small
         # sorts instead of one over all pairs.
@@ -125,9 +130,12 @@ class Det(Task):
         point = point.gather(1, row)
         deltas = deltas.gather(1, point[..., None].expand(-1, -1, deltas.shape[2]))
         boxes = _to_xyxy(self._expected(deltas), points[point])
-        height, width = (size * self.strides[0] for size in grid.sizes_hw[0])
-        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
-        found = torch.cat([boxes, best.sigmoid()[..., None], label[..., None]], 2)
+        edge = (points[:, :2] + points[:, 2:] / 2).amax(0)  # width, height, also in a traced graph
+        boxes = boxes.clamp(min=0).minimum(edge.repeat(2))
+        scores, order = (best.sigmoid() * first_of_its_kind(boxes, label)).topk(count)
+        found = torch.cat([boxes, label[..., None]], 2)
+        found = found.gather(1, order[..., None].expand(-1, -1, 5))
+        found = torch.cat([found[..., :4], scores[..., None], found[..., 4:]], 2)
         return nn.functional.pad(found, (0, 0, 0, MAX_BOXES - count))
 
     def metric(self) -> Metric:
@@ -156,6 +164,22 @@ class Det(Task):
             present = classes[classes >= 0]
             self.seen += torch.bincount(present, minlength=len(self.seen)).to(self.seen.dtype)
         return (self.seen.max() / self.seen).pow(self.design.rarity).clamp(max=RARITY_LIMIT)
+
+
+def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
+    """1 for each of (B, N, 4) boxes, best first, that no better box of its class overlaps, else 0.
+
+    Fast NMS (YOLACT, arXiv 1904.02689, section 4): fixed shapes, no loop.
+    """
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(2)  # (B, N)
+    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(3)  # (B, N, N)
+    union = area[:, :, None] + area[:, None] - shared
+    rank = torch.arange(boxes.shape[1], device=boxes.device)
+    better = rank[:, None] > rank[None]  # column j is better than row i
+    double = (shared > DOUBLE_IOU * union) & (label[:, :, None] == label[:, None]) & better
+    return 1 - double.to(boxes.dtype).amax(2)
 
 
 def _branch(

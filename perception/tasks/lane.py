@@ -84,8 +84,7 @@ class Lane(Task):
         )
         byte = (category + style * 16 + direction * 32).to(torch.float32)  # (B, 1, H/4, W/4)
         byte = F.interpolate(byte, scale_factor=float(self.strides[0]), mode="nearest")
-        background = torch.full_like(byte, LANE_BACKGROUND)
-        lane = torch.where(raw["foreground"] > 0, byte, background)
+        lane = torch.where(raw["foreground"] > 0, byte, float(LANE_BACKGROUND))
         return lane.squeeze(1).to(torch.uint8)  # (B, H, W)
 
     def metric(self) -> LaneMetric:

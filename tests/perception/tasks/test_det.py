@@ -16,7 +16,7 @@ from perception.tasks.box_losses import (
     iou,
     quality_focal_loss,
 )
-from perception.tasks.det import MAX_BOXES, START_SIZE, Design, Det
+from perception.tasks.det import MAX_BOXES, START_SIZE, Design, Det, first_of_its_kind
 
 STRIDES = (4, 8, 16, 32)
 SIZE_HW = (96, 160)
@@ -304,3 +304,14 @@ def test_quality_focal_loss_is_zero_at_the_target_quality() -> None:
     logits = torch.tensor([-30.0, *torch.logit(quality[1:]).tolist()])
     assert quality_focal_loss(logits, quality).abs().max() < 1e-6
     assert (quality_focal_loss(logits + 1, quality)[1:] > 0).all()
+
+
+def test_a_double_of_a_better_box_is_dropped():
+    boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]])
+    label = torch.tensor([[2, 2, 3, 2.0]])
+    # The second overlaps the first by 0.9; the third too, but is of another class.
+    assert first_of_its_kind(boxes, label).tolist() == [[1, 0, 1, 1]]
+
+
+def test_boxes_of_no_size_are_no_doubles():
+    assert first_of_its_kind(torch.zeros(1, 3, 4), torch.zeros(1, 3)).tolist() == [[1, 1, 1]]
