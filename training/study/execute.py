@@ -1,5 +1,6 @@
 """The queue: trials that are not in the store yet are trained, here or on the devices given."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -45,6 +46,13 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto") -> Record:
 
     A mistake of the user's making becomes a record with `failed`; other errors are raised.
     """
+    try:
+        return _train(trial, folder, device)
+    finally:
+        gc.collect()  # a run holds itself in a cycle, and its loader's processes with it
+
+
+def _train(trial: Trial, folder: Path, device: str) -> Record:
     place = folder / "runs" / trial.key
     record: Record = {"key": trial.key, **trial.to_json()}
     try:

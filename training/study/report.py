@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+import torch
+
 from perception.files import write_atomic
 from training.study import svg, tables
 from training.study.cost import Cost
@@ -44,7 +46,9 @@ def write_report(
     sections = {
         "Scores": tables.scores(lines),
         "What sharing did to each task, % of its single-task twin": tables.gains(lines),
-        "Cost": tables.sizes(lines, costs),
+        f"Cost, batch 1 in torch on the CPU with {torch.get_num_threads()} thread(s)": tables.sizes(
+            lines, costs
+        ),
     }
     proposals = [*groupings(lines), *[f"Trained: {words}" for words in tried]]
     pictures = figures(lines)
