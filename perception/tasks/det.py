@@ -22,6 +22,7 @@ from perception.tasks.box_losses import ciou_loss, distribution_loss, quality_fo
 MAX_BOXES: Final = 100
 # Two boxes of a class that overlap more than this are one object seen twice.
 DOUBLE_IOU: Final = 0.6
+DOUBLED: Final = 1e-4  # what is left of the second's score
 # Score every point starts with: few points are objects, and the first steps should not be spent
 # on learning that.
 PRIOR: Final = 0.01
@@ -167,8 +168,9 @@ class Det(Task):
 
 
 def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
-    """1 for each of (B, N, 4) boxes, best first, that no better box of its class overlaps, else 0.
+    """1 for each of (B, N, 4) boxes, best first, that no better box of its class overlaps.
 
+    DOUBLED for the others: nearly nothing, and not zero, so that the order stays defined.
     Fast NMS (YOLACT, arXiv 1904.02689, section 4): fixed shapes, no loop.
     """
     area = (boxes[..., 2:] - boxes[..., :2]).prod(2)  # (B, N)
@@ -179,7 +181,7 @@ def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
     rank = torch.arange(boxes.shape[1], device=boxes.device)
     better = rank[:, None] > rank[None]  # column j is better than row i
     double = (shared > DOUBLE_IOU * union) & (label[:, :, None] == label[:, None]) & better
-    return 1 - double.to(boxes.dtype).amax(2)
+    return 1 - (1 - DOUBLED) * double.to(boxes.dtype).amax(2)
 
 
 def _branch(
