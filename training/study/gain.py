@@ -31,6 +31,8 @@ METRICS: Final[dict[str, bool]] = {
     "<22.5": True,
     "<30": True,
 }
+# Percent: twice next to nothing is no gain.
+LEAST_SCORE: Final = 1.0
 # Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom.
 STUDENT: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201,
                   2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)  # fmt: skip
@@ -121,8 +123,10 @@ def twin_of(line: Line, task: str, everyone: Sequence[Line]) -> Line | None:
 
 
 def relative(name: str, value: float, alone: float) -> float | None:
-    """Gain of one metric in percent; None against a twin that scored zero."""
-    if alone == 0 or not math.isfinite(value) or not math.isfinite(alone):
+    """Gain of one metric in percent; None against a twin that has not begun to learn."""
+    if not math.isfinite(value) or not math.isfinite(alone):
+        return None
+    if abs(alone) < (LEAST_SCORE if METRICS[name] else 1e-9):
         return None
     return 100.0 * (value - alone) / abs(alone) * (1 if METRICS[name] else -1)
 
@@ -160,7 +164,7 @@ def gain(line: Line, everyone: Sequence[Line]) -> Estimate | None:
 
 
 def uncompared(line: Line, everyone: Sequence[Line]) -> list[str]:
-    """Tasks of a row that do not enter its gain: their twin is missing or scored zero."""
+    """Tasks of a row that do not enter its gain: their twin is missing or scored below 1 %."""
     return (
         [] if line.row.alone else [t for t in line.row.tasks if not task_gains(line, t, everyone)]
     )

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
@@ -57,7 +58,7 @@ class Budget:
     def text(self) -> str:
         """In words, for the report."""
         height, width = self.size
-        where = ", ".join(self.data)
+        where = ", ".join(word if ":" in word else Path(word).name for word in self.data)
         limit = f", at most {self.minutes:g} minutes" if self.minutes else ""
         return (
             f"{self.frames or 'all'} training and {self.val_frames or 'all'} validation frames of "

@@ -108,7 +108,7 @@ def _about(line: Line, lines: Sequence[Line]) -> list[str]:
         sentences.append(f"Sharing helps {', '.join(helped)}.")
     if missing := uncompared(line, lines):
         sentences.append(
-            f"Not in its gain: {', '.join(missing)}, whose twin is missing or scored zero."
+            f"Not in its gain: {', '.join(missing)}, whose twin is missing or scored below 1 %."
         )
     return sentences
 

@@ -62,6 +62,8 @@ def test_a_seed_is_compared_with_its_own_twin():
         ("abs", 3, 2, -50),
         ("mean", 20, 25, 20),
         ("mAP50", 1, 0, None),
+        ("mAP50", 1.8, 0.9, None),
+        ("rel", 0.2, 0.4, 50),
         ("mIoU", math.nan, 50, None),
     ],
 )
