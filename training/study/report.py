@@ -13,7 +13,7 @@ from training.study import svg, tables
 from training.study.cost import Cost
 from training.study.gain import Line, estimate, gain, separate_parameters, task_gains
 from training.study.grouping import best_groupings, mean_ahead
-from training.study.plan import Budget, Row
+from training.study.plan import HARD, Budget, Row
 from training.study.words import paragraph
 
 STYLE: Final = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;
@@ -148,7 +148,8 @@ def pair_gains(lines: Sequence[Line]) -> dict[str, dict[str, float]]:
     """Task -> partner -> gain of the task."""
     found: dict[str, dict[str, float]] = {}
     for line in lines:
-        if len(line.row.tasks) == 2 and line.records:
+        plain = (line.row.balance, line.row.sharing) == ("equal", HARD)
+        if len(line.row.tasks) == 2 and plain and line.records:
             for task, partner in (line.row.tasks, line.row.tasks[::-1]):
                 value = estimate(task_gains(line, task, lines))
                 if value:

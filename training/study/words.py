@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from training.study.gain import Line, estimate, gain, separate_parameters, task_gains, uncompared
 from training.study.grouping import mean_ahead
@@ -27,12 +28,12 @@ def paragraph(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
 def _agreement(lines: Sequence[Line]) -> list[str]:
     """Whether look-ahead foretold what training in pairs measured."""
     whole = max(lines, key=lambda line: len(line.row.tasks), default=None)
-    if whole is None or not probes_of(whole):
+    if whole is None or len(whole.row.tasks) < 3 or not probes_of(whole):
         return []
     ahead = mean_ahead([probe["ahead"] for probe in probes_of(whole)])
     foretold, measured = [], []
     for line in lines:
-        if len(line.row.tasks) == 2 and line is not whole:
+        if len(line.row.tasks) == 2 and replace(line.row, tasks=whole.row.tasks) == whole.row:
             for task, partner in (line.row.tasks, line.row.tasks[::-1]):
                 value = estimate(task_gains(line, task, lines))
                 if value and task in ahead.get(partner, {}):
