@@ -98,7 +98,8 @@ def _motion(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     kernel[length // 2] = 1 / length
     turn = cv2.getRotationMatrix2D((length / 2 - 0.5,) * 2, float(rng.uniform(0, 180)), 1)
     kernel = cv2.warpAffine(kernel, turn, (length, length))
-    return cv2.filter2D(image, -1, kernel / max(float(kernel.sum()), 1e-6))
+    normed: np.ndarray = kernel / max(float(kernel.sum()), 1e-6)
+    return cv2.filter2D(image, -1, normed)
 
 
 def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

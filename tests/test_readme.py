@@ -1,0 +1,46 @@
+"""The README tells the truth: its commands exist and its tree is the tree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("perception", "training", "export", "demo")
+
+
+def readme():
+    return (ROOT / "README.md").read_text()
+
+
+def scripts():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+def test_every_command_is_told_of_and_every_command_told_of_exists():
+    table = re.findall(r"^\| (`[^|]*`) \|", readme(), flags=re.MULTILINE)
+    told = {name for cell in table for name in re.findall(r"`([^`]+)`", cell)}
+    assert told == set(scripts())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_tree_names_every_file(package):
+    tree = readme().split("```")[-2]
+    files = [p for p in (ROOT / package).rglob("*.py") if p.read_text() and p.name != "__init__.py"]
+    assert files
+    missing = [str(p.relative_to(ROOT)) for p in files if f" {p.name} " not in tree]
+    assert not missing
+
+
+def test_every_linked_file_is_there():
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", readme())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_script_has_its_function():
+    for target in scripts().values():
+        module, function = target.split(":")
+        source = (ROOT / (module.replace(".", "/") + ".py")).read_text()
+        assert f"def {function}(" in source, target
