@@ -92,8 +92,12 @@ class DataArgs:
     """Scale jitter: size of things relative to the whole frame. Above 1 the view is a crop."""
     cache: str = ""
     """Folder for frames kept decoded and shrunk; the second epoch then costs no decoding."""
-    skip_bad: bool = False
-    """Pass over frames that cannot be read, naming each, instead of stopping."""
+    skip_bad: float = 0.0
+    """Share of the frames that may be bad, e.g. 0.01: they are named, counted and passed over."""
+    data_weights: tuple[float, ...] = ()
+    """How much is drawn from each --data, relative to its size; none: all frames once an epoch."""
+    repeat_rare: bool = False
+    """Draw frames with rare classes or rarely labelled tasks more often (LVIS repeat factors)."""
 
     def __post_init__(self) -> None:
         height, width = self.size
@@ -104,6 +108,7 @@ class DataArgs:
         _check(max(height, width) <= 4096, f"--size {height}x{width}: at most 4096 a side")
         _check(self.batch >= 1, f"--batch {self.batch}: at least 1")
         _check(self.workers >= -1, f"--workers {self.workers}: 0 or more, or -1 for automatic")
+        _check(0 <= self.skip_bad < 1, f"--skip-bad {self.skip_bad}: a share, 0 or more, below 1")
         low, high = self.zoom
         _check(0.1 <= low <= high <= 10, f"--zoom {low} {high}: two scales in 0.1..10, low first")
         _check(self.limit >= 0 and self.val_limit >= 0, "--limit: 0 (all) or more")

@@ -16,6 +16,8 @@ from rich.console import Console
 from perception import checkpoint
 from perception.errors import UserError
 from training.config import Config
+from training.data.sample import Dataset
+from training.data.union import SkipBad
 from training.distributed import join_world
 from training.features import FeatureFrames, collate_features
 from training.frozen import cache_key, neck_outputs
@@ -41,7 +43,7 @@ from training.run_state import (
     state_files,
 )
 from training.sampling import Frames, Judged, Order, judge, loader
-from training.sources import open_sources
+from training.sources import Joined, open_sources
 from training.stops import Stop, disk_watched, ranks_watched
 
 OVERLAYS: Final = 8
@@ -62,7 +64,12 @@ class Run:
         self.augment = make_recipe(config.data.recipe, config.data.size, config.data.zoom)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(
-            len(self.train), config.data.batch, config.run.seed, self.world.rank, self.world.size
+            len(self.train),
+            config.data.batch,
+            config.run.seed,
+            self.world.rank,
+            self.world.size,
+            weights=self.train.draws(config.data.repeat_rare),
         )
         self.position = Position(config=config.to_json())
         self._resume_or_start()
@@ -173,14 +180,19 @@ class Run:
                 join = collate_features
                 self._batches = loader(frames, self.order, count, self.pinned, join)
             else:
-                seen = Frames(self.train, self.augment, seed, skip_bad=args.skip_bad)
+                seen = Frames(self.readable(self.train), self.augment, seed)
                 self._batches = loader(seen, self.order, count, self.pinned)
         return self._batches
+
+    def readable(self, frames: Joined) -> Dataset:
+        """The frames, with --skip-bad through a guard that counts the bad ones."""
+        share = self.config.data.skip_bad
+        return SkipBad(frames, share) if share else frames
 
     def feature_frames(self) -> FeatureFrames:
         """Every training frame's features, computed by the frozen trunk where not yet on disk."""
         args = self.config.data
-        frames = Frames(self.train, Letterboxed(args.size), 0, skip_bad=args.skip_bad)
+        frames = Frames(self.readable(self.train), Letterboxed(args.size), 0)
         folder = Path(args.cache) if args.cache else self.folder / "features"
         key = cache_key(self.learner, args, self.train.tasks, self.train.marks)
         cached = FeatureFrames(frames, folder, key)
@@ -215,7 +227,7 @@ class Run:
         """Scores of the averaged model, its table, overlays, and the checkpoints to use."""
         args = self.config.data
         order = Order(len(self.val), args.batch, 0, self.world.rank, self.world.size, shuffle=False)
-        frames = Frames(self.val, Letterboxed(args.size), 0, skip_bad=args.skip_bad)
+        frames = Frames(self.readable(self.val), Letterboxed(args.size), 0)
         count = min(workers(args.workers), 4)
         batches = loader(frames, order, count, self.pinned, judge)
         scores, seconds = evaluate(self.learner, batches)
@@ -231,7 +243,15 @@ class Run:
         names = {name: task.score for name, task in tasks_of(model).items()}
         title = f"epoch {epoch}: {overall:.2f} ({len(self.val)} frames, {1 / seconds:.1f} img/s)"
         self.console.print(score_table(scores, names, title))
-        self.log.write({"epoch": epoch, "step": self.position.step, "val": scores, "mean": overall})
+        self.log.write(
+            {
+                "labelled": self.train.counts(),
+                "epoch": epoch,
+                "step": self.position.step,
+                "val": scores,
+                "mean": overall,
+            }
+        )
         flat = {f"val/{t}/{k}": v for t, values in scores.items() for k, v in values.items()}
         self.curves.add(flat, self.position.step)
         self.export("last", scores)

@@ -5,7 +5,7 @@ the randomness of augmentation is a function of (seed, epoch, frame), so workers
 """
 
 import signal
-import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +19,9 @@ from torch.utils.data import Dataset as TorchDataset
 from perception.errors import UserError
 from training.data.labels import Arrays, label_arrays
 from training.data.sample import Dataset, Sample, collate
+from training.data.union import draw
 
-Key = tuple[int, int]  # epoch, index
+Key = tuple[int, ...]  # epoch, index, and which repeat where a frame is drawn more than once
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
@@ -38,6 +39,7 @@ class Order:
         rank: int = 0,
         ranks: int = 1,
         shuffle: bool = True,
+        weights: np.ndarray | None = None,
     ) -> None:
         if shuffle and min(batch, count) < ranks:
             raise UserError(
@@ -45,6 +47,7 @@ class Order:
             )
         self.count, self.batch, self.seed = count, batch, seed
         self.rank, self.ranks, self.shuffle = rank, ranks, shuffle
+        self.weights = weights  # (count,) how often to draw each frame; None: once
         self.epoch = self.start = 0
 
     def at(self, epoch: int, start: int = 0) -> None:
@@ -62,39 +65,40 @@ class Order:
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, start = self.epoch, self.start
-        order = np.arange(self.count)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
-        for step in range(start, self.steps):
-            whole = order[step * self.batch : (step + 1) * self.batch]
-            yield [(epoch, int(index)) for index in whole[self.rank :: self.ranks]]
+        keys = self._keys(self.epoch)
+        for step in range(self.start, self.steps):
+            whole = keys[step * self.batch : (step + 1) * self.batch]
+            yield whole[self.rank :: self.ranks]
+
+    def _keys(self, epoch: int) -> list[Key]:
+        """The epoch's frames in order; a repeat has its own key, so that it looks different."""
+        rng = np.random.default_rng((self.seed, epoch))
+        if not self.shuffle:
+            return [(epoch, index) for index in range(self.count)]
+        if self.weights is None:
+            return [(epoch, int(index)) for index in rng.permutation(self.count)]
+        keys: list[Key] = []
+        repeats: Counter[int] = Counter()
+        for index in draw(self.weights, rng).tolist():
+            keys.append((epoch, index, repeats[index]) if repeats[index] else (epoch, index))
+            repeats[index] += 1
+        return keys
 
 
 class Frames(TorchDataset[Sample]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
 
-    def __init__(
-        self, dataset: Dataset, transform: Transform, seed: int, skip_bad: bool = False
-    ) -> None:
+    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
-        self.skip_bad = skip_bad
 
     def __getitem__(self, key: Key) -> Sample:
-        epoch, index = key
-        rng = np.random.default_rng((self.seed, epoch, index))
-        return self.transform(self._read(index), rng)
+        return self.transform(self._read(key[1]), np.random.default_rng((self.seed, *key)))
 
     def _read(self, index: int) -> Sample:
-        """The sample, or with `skip_bad` the next one that can be read."""
-        for step in range(len(self.dataset)):
-            try:
-                return self.dataset[(index + step) % len(self.dataset)]
-            except UserError as error:
-                if not self.skip_bad:
-                    raise UserError(f"{error} (or pass --skip-bad)") from None
-                print(f"skipped: {error}", file=sys.stderr)
-        raise UserError("--skip-bad: no frame of the dataset can be read")
+        try:
+            return self.dataset[index]
+        except UserError as error:
+            raise UserError(f"{error} (or pass --skip-bad SHARE)") from None
 
 
 @dataclass

@@ -13,34 +13,48 @@ from training.data.bdd100k import BDD100K
 from training.data.cached import Cached
 from training.data.choose import near_names, open_dataset
 from training.data.sample import Dataset, Sample
+from training.data.union import Union, repeat_factors
 
 RENDERED_TRAIN, RENDERED_VAL = 8000, 200
 # Validation roads come from another seed than any training road can.
 VAL_SEED = 1_000_003
 
 
-class Joined:
-    """Datasets one after the other, each labelling what it labels; only wanted tasks are kept."""
+class Joined(Union):
+    """A union of which only the wanted tasks, and at most `limit` frames, are kept."""
 
-    def __init__(self, parts: Sequence[Dataset], tasks: Sequence[str], limit: int = 0) -> None:
-        self.parts, self.limit = list(parts), limit
-        known = {task for part in parts for task in part.tasks}
-        self.tasks = tuple(task for task in tasks if task in known)
-        self.ends = np.cumsum([len(part) for part in parts])
+    def __init__(
+        self,
+        parts: Sequence[Dataset],
+        tasks: Sequence[str],
+        limit: int = 0,
+        weights: Sequence[float] = (),
+    ) -> None:
+        super().__init__(parts, weights)
+        self.limit = limit
+        self.tasks = tuple(task for task in tasks if task in self.tasks)
 
     @property
     def marks(self) -> list[str]:
         """What tells the parts' content apart, for caches: files by fingerprint, roads by seed."""
-        return [part_name(part) for part in self.parts]
+        return [part_name(part) for part in self.datasets]
 
     def __len__(self) -> int:
-        count = int(self.ends[-1])
+        count = super().__len__()
         return min(count, self.limit) if self.limit else count
 
+    def presence(self) -> dict[str, np.ndarray]:
+        return {name: has[: len(self)] for name, has in super().presence().items()}
+
+    def draws(self, rare: bool) -> np.ndarray | None:
+        """(len(self),) how often to draw each frame; None where each is drawn once an epoch."""
+        weights = np.repeat(self.weights, [len(part) for part in self.datasets])[: len(self)]
+        if rare:
+            weights = weights * repeat_factors(self.presence(), len(self))
+        return None if np.all(weights == weights[0]) else weights
+
     def __getitem__(self, index: int) -> Sample:
-        part = int(np.searchsorted(self.ends, index, side="right"))
-        first = int(self.ends[part - 1]) if part else 0
-        sample = self.parts[part][index - first]
+        sample = super().__getitem__(index)
         labels = {task: label for task, label in sample.labels.items() if task in self.tasks}
         return Sample(sample.image, labels, sample.name)
 
@@ -57,7 +71,10 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joine
         count, val_count = args.limit or RENDERED_TRAIN, args.val_limit or RENDERED_VAL
         train = [rendered.RenderedRoads(count, seed, args.size, known)]
         val = [rendered.RenderedRoads(val_count, seed + VAL_SEED, args.size, known)]
-    joined = Joined(train, tasks, args.limit), Joined(val, tasks, args.val_limit)
+    joined = (
+        Joined(train, tasks, args.limit, args.data_weights),
+        Joined(val, tasks, args.val_limit),
+    )
     missing = [task for task in tasks if task not in joined[0].tasks]
     if missing:
         place = ", ".join(args.data) or "rendered roads"

@@ -6,6 +6,7 @@ import pytest
 from perception.errors import UserError
 from training.data.labels import Labels
 from training.data.sample import Sample
+from training.data.union import SkipBad
 from training.sampling import Frames, Order, judge, loader
 
 
@@ -96,10 +97,20 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
 def test_bad_frames_stop_or_are_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"frame 3.*--skip-bad"):
         Frames(Numbers((3,)), noisy, 0)[0, 3]
-    assert Frames(Numbers((3, 4)), noisy, 0, skip_bad=True)[0, 3].name == "5"
+    assert Frames(SkipBad(Numbers((3, 4)), 0.5), noisy, 0)[0, 3].name == "5"
     assert "frame 3" in capsys.readouterr().err
-    with pytest.raises(UserError, match="no frame"):
-        Frames(Numbers(tuple(range(8))), noisy, 0, skip_bad=True)[0, 3]
+    with pytest.raises(UserError, match="more than --skip-bad allows"):
+        Frames(SkipBad(Numbers(tuple(range(8))), 0.5), noisy, 0)[0, 3]
+
+
+def test_weights_repeat_frames_and_a_repeat_looks_different() -> None:
+    order = Order(4, 2, 0, weights=np.array([3.0, 1, 0, 0]))
+    keys = [key for batch in order for key in batch]
+    assert sorted(key[1] for key in keys) == [0, 0, 0, 1]
+    assert len(set(keys)) == 4
+    frames = Frames(Numbers(), noisy, 0)
+    first, second = (frames[key].image for key in sorted(keys)[:2])
+    assert (first != second).any()
 
 
 def test_judged_targets_are_a_frame_each() -> None:

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from perception.files import replacing
 from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
 from training.data.sample import Dataset, Sample
+from training.data.union import traits
 
 KINDS: Final[dict[str, type[Any]]] = {
     kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Normals, Labels)
@@ -34,6 +35,10 @@ class Cached:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def presence(self) -> dict[str, np.ndarray]:
+        """The dataset's traits, read without its frames."""
+        return traits(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         path = self.folder / f"{index // 1000:04d}" / f"{index:07d}.safetensors"
