@@ -49,10 +49,10 @@ def test_weights_and_rarity_multiply():
 
 
 def test_a_limit_cuts_everything_alike():
-    joined = Joined([Part(3, "scene"), Part(400, "drivable")], ["scene"], 10)
-    assert len(joined) == 10
-    assert len(joined.presence()["scene"]) == 10
-    assert len(joined.draws(rare=True)) == 10
+    joined = Joined([Part(3, "scene"), Part(400, "drivable")], ["scene"], 100)
+    assert len(joined) == 100
+    assert len(joined.presence()["scene"]) == 100
+    assert len(joined.draws(rare=True)) == 100
 
 
 def test_as_many_weights_as_folders():
