@@ -33,7 +33,7 @@ class ConfusionMetric:
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
         """mIoU, pixAcc, IoU/<class>; mIoU_strict and IoU_strict/<class> where they differ."""
         if not self._frames:
-            return {"mIoU": float("nan"), "pixAcc": float("nan")}
+            return dict.fromkeys(("mIoU", "mIoU_strict", "pixAcc"), float("nan"))
         right, truth, predicted, predicted_counted = chosen(self._frames, rows).sum(
             0, dtype=np.int64
         )

@@ -15,12 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 
 from perception.errors import UserError
-from training.config import parse_command_line
-from training.run import Run
 from training.run_state import latest_state, random_states, read_state, restore_random, state_files
 
 KILLS = int(os.environ.get("KILLS", "1"))
@@ -60,14 +57,11 @@ def start(out: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def finish(out: Path, *options: str) -> None:
-    """The command in this process, which has torch imported already."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        config = parse_command_line([*OPTIONS, "--out", str(out), *options])
-        Run(config, Console(quiet=True)).go()
-    finally:
-        torch.set_num_threads(threads)
+    """The command to its end, in a process of its own as users run it; UserError where it fails."""
+    process = start(out, *options)
+    said, _ = process.communicate(timeout=300)
+    if process.returncode:
+        raise UserError(said)
 
 
 def records(out: Path) -> list[dict[str, object]]:
