@@ -125,7 +125,8 @@ class ModelArgs:
     sharing: str = ""
     """How tasks share the trunk: cross-stitch, mtan or sparse; none: one trunk for all."""
     init: str = ""
-    """Weights to start from: a checkpoint of ours, or a trunk in timm's format (safetensors)."""
+    """Weights to start from: `default` (the model in the box), a checkpoint of ours, or a trunk in
+    timm's format (safetensors)."""
     pretrained: bool = False
     """Fetch the trunk's ImageNet weights through timm."""
     freeze: str = ""

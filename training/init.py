@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+import perception
 from perception.errors import UserError
 from perception.model import HydraNet
 from perception.trunk import Trunk, load_trunk_weights
@@ -33,6 +34,13 @@ def initialise(model: HydraNet, path: Path) -> str:
         model.load_state_dict(own | found)
     heads = sorted({key.split(".")[1] for key in found if key.startswith("tasks.")})
     return f"{path}: trunk, neck and heads {', '.join(heads) or 'none'}"
+
+
+def init_file(word: str) -> Path:
+    """The file that `--init` means: a path, or `default` for the model in the box."""
+    if word != "default":
+        return Path(word)
+    return Path(perception.__path__[0]) / "models" / "pvt-hydranet-b0.safetensors"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """From a configuration to what is trained: model, balancer, optimiser, averaged model."""
 
-from pathlib import Path
 
 import torch
 from timm.utils import ModelEmaV3
@@ -12,7 +11,7 @@ from perception.zoo import build
 from training.balance import BALANCERS
 from training.config import Config
 from training.distributed import World
-from training.init import initialise
+from training.init import init_file, initialise
 from training.joint import join_statistics
 from training.loop import Learner
 from training.optim import make_optimizer
@@ -26,11 +25,11 @@ def make_learner(config: Config, world: World) -> Learner:
         raise unknown_name("balancing method", optim.balance, BALANCERS)
     names = list(args.tasks)
     if args.freeze:  # the file's other heads stay in the model, untouched
-        given = checkpoint.read(Path(args.init))[1].tasks
+        given = checkpoint.read(init_file(args.init))[1].tasks
         names = [*given, *(name for name in names if name not in given)]
     model: HydraNet = build(args.model, names, args.pretrained, args.drop_path)
     if args.init:
-        initialise(model, Path(args.init))
+        initialise(model, init_file(args.init))
     if args.freeze:
         model.requires_grad_(False)
         for name in args.tasks:
