@@ -1,5 +1,6 @@
 # make demo   set up if needed, train a little on rendered roads, export, run on a rendered drive;
-#             leaves runs/demo/{best,last}.safetensors, model.onnx, overlay.mp4 and overlay.jsonl
+#             leaves runs/demo/{best,last}.safetensors, model.onnx, overlay.mp4, overlay.jsonl, and
+#             overlay-default.mp4, the same drive seen by the model in the box
 # make test   set up if needed, run every test
 # make lint   ruff and mypy
 PYTHON ?= python3
@@ -26,6 +27,7 @@ demo: setup
 	$(BIN)/render-roads drive $(DEMO)/drive.mp4 --frames 100
 	$(BIN)/perceive $(DEMO)/drive.mp4 --model $(DEMO)/model.onnx \
 		--save $(DEMO)/overlay.mp4 --json $(DEMO)/overlay.jsonl
+	$(BIN)/perceive $(DEMO)/drive.mp4 --save $(DEMO)/overlay-default.mp4
 
 test: setup
 	$(BIN)/pytest
