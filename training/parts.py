@@ -1,6 +1,5 @@
 """From a configuration to what is trained: model, balancer, optimiser, averaged model."""
 
-
 import torch
 from timm.utils import ModelEmaV3
 
