@@ -18,11 +18,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-# Trains for a minute and a half, exports, and shows the result on a drive it has never seen.
+# Trains for two minutes, exports, and shows the result on a drive it has never seen.
 demo: setup
 	rm -rf $(DEMO)
 	$(BIN)/train-bdd --tasks det,lane,drivable,scene --size 192x320 --zoom 0.9 1.3 --limit 1500 \
-		--val-limit 60 --epochs 20 --ema 0.99 --max-minutes 1.5 --out $(DEMO)
+		--val-limit 60 --epochs 20 --batch 8 --ema 0.99 --max-minutes 2 --out $(DEMO)
 	$(BIN)/export-onnx $(DEMO)/last.safetensors -o $(DEMO)/model.onnx
 	$(BIN)/render-roads drive $(DEMO)/drive.mp4 --frames 100
 	$(BIN)/perceive $(DEMO)/drive.mp4 --model $(DEMO)/model.onnx \
