@@ -128,18 +128,27 @@ class Run:
 
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
-        scores: Scores = {}
         with self.stop.listening(), disk_watched(self.folder), ranks_watched(self.world):
-            while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
-                if not self.epoch():
-                    raise KeyboardInterrupt
-                scores = self.validate()
-                self.position.epoch, self.position.batch = self.position.epoch + 1, 0
-                self.learner.balancer.end_epoch()
-                self.save()
+            try:
+                scores = self.epochs()
+            finally:
+                # Workers that live until the interpreter ends are killed by it, noisily.
+                self.__dict__.pop("_batches", None)
         if self.world.leads:
             self.log.close()
             self.curves.close()
+        return scores
+
+    def epochs(self) -> Scores:
+        """Epoch after epoch, each validated and saved."""
+        scores: Scores = {}
+        while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
+            if not self.epoch():
+                raise KeyboardInterrupt
+            scores = self.validate()
+            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+            self.learner.balancer.end_epoch()
+            self.save()
         return scores
 
     def epoch(self) -> bool:

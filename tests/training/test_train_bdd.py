@@ -47,6 +47,7 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = command(*SMALL, "--workers", "1", "--out", str(out))
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr  # nor from a worker that outlives the run
     assert "rendered roads" in done.stdout
     assert "mAP50" in done.stdout
 
