@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -44,3 +46,14 @@ def test_every_script_has_its_function():
         module, function = target.split(":")
         source = (ROOT / (module.replace(".", "/") + ".py")).read_text()
         assert f"def {function}(" in source, target
+
+
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
+    example = readme().split("```python\n")[1].split("```")[0]
+    model = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"
+    cv2.imwrite(str(tmp_path / "frame.jpg"), np.full((90, 160, 3), 80, np.uint8))
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace('"model.onnx"', f'"{model}", provider="cpu"'), {})
+    said = capsys.readouterr().out
+    assert "drivable (90, 160)" in said
+    assert "weather" in said

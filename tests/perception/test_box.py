@@ -1,0 +1,25 @@
+"""The model in the box opens in a car and as a start for training, and both say the same of it."""
+
+from pathlib import Path
+
+import numpy as np
+
+import perception
+from perception import checkpoint
+from perception.runtime.runner import Runner
+
+BOX = Path(perception.__path__[0]) / "models"
+
+
+def test_it_runs_and_describes_itself():
+    runner = Runner(BOX / "pvt-hydranet-b0.onnx", provider="cpu", threads=1)
+    scene = runner(np.full((180, 320, 3), 90, np.uint8))
+    assert runner.description.size_hw == (384, 640)
+    assert list(scene.outputs) == list(runner.description.views)
+    assert "not-for-profit" in runner.description.licence
+
+
+def test_it_can_be_trained_on():
+    model, meta = checkpoint.load(BOX / "pvt-hydranet-b0.safetensors")
+    assert list(model.tasks) == meta.tasks
+    assert meta.scores["det"]["mAP50"] > 5
