@@ -2,19 +2,18 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import numpy as np
 
+from demo.channel import Channel, EndedError
 from demo.video import Frame, Source
 from perception.runtime.scene import Scene
 
-Item = TypeVar("Item")
 Stage = Callable[["Packet"], None]
 DEPTH = 2
+POLL_S = 0.1  # how soon a wish to end is heard while no frame comes
 
 
 @dataclass
@@ -29,68 +28,26 @@ class Packet:
     dropped: int = 0  # frames the source gave up to now that nobody could take
 
 
-class Channel(Generic[Item]):
-    """A bounded queue between two threads.
-
-    With `newest`, a full queue forgets its oldest item instead of holding up who puts: a camera
-    does not wait, and a car wants to know what is, not what was.
-    """
-
-    def __init__(self, size: int, newest: bool = False) -> None:
-        self.items: deque[Item] = deque()
-        self.size, self.newest, self.dropped = size, newest, 0
-        self.ended = self.aborted = False
-        self.changed = threading.Condition()
-
-    def put(self, item: Item) -> bool:
-        """Waits for room where it must; False when nobody will ever take the item."""
-        with self.changed:
-            if self.newest and len(self.items) >= self.size:
-                self.items.popleft()
-                self.dropped += 1
-            self.changed.wait_for(lambda: self.aborted or len(self.items) < self.size)
-            if not self.aborted:
-                self.items.append(item)
-            self.changed.notify_all()
-            return not self.aborted
-
-    def __iter__(self) -> Iterator[Item]:
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.items or self.ended or self.aborted)
-                if self.aborted or not self.items:
-                    return
-                item = self.items.popleft()
-                self.changed.notify_all()
-            yield item
-
-    def end(self) -> None:
-        """No item comes after those already in."""
-        with self.changed:
-            self.ended = True
-            self.changed.notify_all()
-
-    def abort(self) -> None:
-        """Frees everyone who waits; what is still in is lost."""
-        with self.changed:
-            self.aborted = True
-            self.changed.notify_all()
-
-
 class Pipeline:
     """Iterate it for packets, in order, that have passed every stage.
 
-    An error in a stage or the source is raised to who iterates, after the packets before it. Leave
-    it with close(), or use it as a context manager.
+    An error in a stage or the source is raised to who iterates, after the packets before it. The
+    iteration ends early once `ended()` is true, even if the source never gives another frame.
+    Leave it with close(), or use it as a context manager.
     """
 
-    def __init__(self, source: Source, stages: Sequence[tuple[str, Stage]]) -> None:
-        self.source, self.stages = source, stages
+    def __init__(
+        self,
+        source: Source,
+        stages: Sequence[tuple[str, Stage]],
+        ended: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.source, self.stages, self.ended = source, stages, ended
         self.channels: list[Channel[Packet]] = [Channel(1 if source.live else DEPTH, source.live)]
         self.channels += [Channel(DEPTH) for _ in stages]
         self.error: BaseException | None = None
         work = [self._decode, *(lambda i=i: self._stage(i) for i in range(len(stages)))]
-        # Daemons, because a camera's read cannot be interrupted.
+        # Daemons, because a decoder's read cannot be interrupted.
         self.threads = [
             threading.Thread(target=self._guarded, args=(run, channel), daemon=True)
             for run, channel in zip(work, self.channels, strict=True)
@@ -110,12 +67,20 @@ class Pipeline:
     def __iter__(self) -> Iterator[Packet]:
         for thread in self.threads:
             thread.start()
-        yield from self.channels[-1]
+        while not self.ended():
+            try:
+                packet = self.channels[-1].get(POLL_S)
+            except TimeoutError:
+                continue
+            except EndedError:
+                break
+            yield packet
         if self.error is not None:
             raise self.error
 
     def close(self) -> None:
-        """Stops all threads; a decoder stuck in a camera's read is left behind."""
+        """Stops all threads."""
+        self.source.close()
         for channel in self.channels:
             channel.abort()
         for thread in self.threads:

@@ -1,8 +1,7 @@
-"""Where frames come from: a video file, a folder of images, a camera, a network stream."""
+"""Where frames come from: a video file, a folder of images; cameras and streams are in live.py."""
 
 import os
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ class Source(ABC):
     """Frames in order. `problems` holds one line for everything that could not be read."""
 
     live = False  # a live source does not wait: who is late gets the newest frame
+    reconnects = 0  # times a live source was opened again
 
     def __init__(self, name: str, fps: float, count: int | None) -> None:
         self.name, self.fps, self.count = name, fps, count
@@ -40,6 +40,10 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None:
+        """Ends a live source's iteration; a file ends by itself."""
+        return
 
     def complain(self, line: str) -> None:
         """Keeps a problem for the end, up to a bound."""
@@ -105,54 +109,6 @@ class ImageFolder(Source):
             yield Frame(as_bgr(image), index, index / self.fps, path.name)
 
 
-class Live(Source):
-    """A camera by its number or a stream by its address; reopened when it breaks off."""
-
-    live = True
-
-    def __init__(self, address: str, attempts: int = 5, pause_s: float = 1.0) -> None:
-        self.address, self.attempts, self.pause_s = address, attempts, pause_s
-        self.capture = self._connect()
-        if not self.capture.isOpened():
-            what = "camera" if address.isdigit() else "stream"
-            raise UserError(f"{what} {address}: does not open; check that it is connected")
-        fps = self.capture.get(cv2.CAP_PROP_FPS)
-        super().__init__(f"live-{address}", fps if 0 < fps <= 1000 else 30.0, None)
-
-    def _connect(self) -> cv2.VideoCapture:
-        _quiet()
-        if self.address.isdigit():
-            return cv2.VideoCapture(int(self.address))
-        waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5000]
-        return cv2.VideoCapture(self.address, cv2.CAP_FFMPEG, waits)
-
-    def __iter__(self) -> Iterator[Frame]:
-        start, index = time.monotonic(), 0
-        try:
-            while self._alive():
-                ok, image = self.capture.read()
-                if not ok:
-                    self.capture.release()
-                    continue
-                seconds = time.monotonic() - start
-                yield Frame(as_bgr(image), index, seconds, f"{self.name}-{index + 1:07d}")
-                index += 1
-        finally:
-            self.capture.release()
-
-    def _alive(self) -> bool:
-        """Reopens a broken connection, waiting twice as long each time; False gives up."""
-        for attempt in range(self.attempts + 1):
-            if self.capture.isOpened():
-                return True
-            if attempt == self.attempts:
-                break
-            time.sleep(self.pause_s * 2**attempt)
-            self.capture = self._connect()
-        self.complain(f"{self.address}: broke off and did not come back; check the connection")
-        return False
-
-
 class Looped(Source):
     """A file or folder played again and again; time and index go on."""
 
@@ -176,6 +132,8 @@ class Looped(Source):
 def open_source(text: str, loop: bool = False) -> Source:
     """A source from what the user typed. Raises UserError where there is none."""
     if text.isdigit() or re.match(r"^[a-z][a-z0-9+.]*://", text):
+        from demo.live import Live  # which builds on this file
+
         return Live(text)
     path = Path(text)
     if not path.exists():
@@ -186,14 +144,14 @@ def open_source(text: str, loop: bool = False) -> Source:
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    _quiet()
+    quiet()
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise UserError(f"{path}: not a video that decodes; it may be cut off or of another kind")
     return capture
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """One clear line of ours instead of FFmpeg's."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

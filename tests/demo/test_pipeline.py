@@ -3,7 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from demo.pipeline import DEPTH, Channel, Pipeline
+from demo.channel import Channel
+from demo.pipeline import DEPTH, Pipeline
 from demo.video import Frame, Source
 
 DOT = np.zeros((1, 1, 3), np.uint8)

@@ -9,9 +9,14 @@ from perception.files import replacing, write_atomic
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path):
     path = tmp_path / "new" / "a.json"
     write_atomic(path, "one")
-    with pytest.raises(RuntimeError), replacing(path) as beside:
-        beside.write_text("half")
-        raise RuntimeError
+
+    def fails() -> None:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fails()
     assert path.read_text() == "one"
     assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
 

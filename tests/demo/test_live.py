@@ -1,0 +1,111 @@
+"""Cameras and streams that stall, break off, come back at another size."""
+
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from demo import live
+from demo.live import Live
+from demo.pipeline import Pipeline
+from demo.video import open_source
+from perception.errors import UserError
+
+SMALL, LARGE = np.zeros((4, 6, 3), np.uint8), np.zeros((8, 6, 3), np.uint8)
+
+
+class Camera:
+    """Stands in for cv2.VideoCapture: gives its frames, then breaks off or hangs for ever."""
+
+    def __init__(self, frames=(), opens=True, hangs=False):
+        self.frames, self.opens, self.hangs = list(frames), opens, hangs
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return self.opens
+
+    def get(self, _):
+        return 0.0
+
+    def read(self):
+        if not self.frames and self.hangs:
+            threading.Event().wait()
+        return (True, self.frames.pop(0)) if self.frames else (False, None)
+
+    def release(self):
+        self.opens = False
+
+
+@pytest.fixture
+def cameras(monkeypatch):
+    """Put the cameras that opening will give, in order; after them nothing opens."""
+    waiting: list[Camera] = []
+    monkeypatch.setattr(
+        live, "connect", lambda _: waiting.pop(0) if waiting else Camera(opens=False)
+    )
+    return waiting
+
+
+def test_a_stream_that_breaks_off_is_opened_again_even_at_another_size(cameras, capsys):
+    cameras += [Camera([SMALL, SMALL]), Camera(opens=False), Camera([LARGE])]
+    source = Live("rtsp://car/front", attempts=2, pause_s=0)
+    frames = list(source)
+    assert source.live
+    assert [frame.image.shape[0] for frame in frames] == [4, 4, 8]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert source.reconnects == 4  # two until it came back, two in vain
+    assert len(source.problems) == 1
+    assert "rtsp://car/front" in source.problems[0]
+    first, second = capsys.readouterr().err.splitlines()[:2]
+    assert "broke off; connecting again, 1 of 2" in first
+    assert "does not open; connecting again, 2 of 2" in second
+
+
+def test_a_read_that_hangs_is_given_up_and_the_stream_opened_again(cameras, capsys):
+    cameras += [Camera([SMALL], hangs=True), Camera([LARGE], hangs=True)]
+    source = Live("rtsp://car/front", attempts=1, pause_s=0, patience_s=0.2)
+    assert [frame.image.shape[0] for frame in source] == [4, 8]
+    assert "no frame for 0.2 s" in capsys.readouterr().err
+    assert len(source.problems) == 1
+
+
+def test_a_stream_that_opens_but_never_gives_a_frame_is_given_up(cameras):
+    cameras += [Camera() for _ in range(50)]
+    source = Live("rtsp://car/front", attempts=3, pause_s=0)
+    assert list(source) == []
+    assert source.reconnects == 3
+    assert "3 new connections" in source.problems[0]
+
+
+def test_a_stalled_stream_can_be_left_at_once(cameras):
+    """As Ctrl-C, q and --seconds do it: without waiting for the frame that never comes."""
+    cameras.append(Camera([SMALL], hangs=True))
+    seen = []
+    with Pipeline(Live("0", patience_s=1e6), [], ended=lambda: bool(seen)) as pipeline:
+        for packet in pipeline:
+            seen.append(packet.frame.index)
+    assert seen == [0]
+    assert not any(thread.is_alive() for thread in pipeline.threads)
+
+
+@pytest.mark.parametrize("address", ["77", "rtsp://127.0.0.1:1/none"])
+def test_a_camera_or_stream_that_is_not_there_is_refused(address, cameras):
+    with pytest.raises(UserError, match=f"{address}: does not open"):
+        open_source(address)
+
+
+def test_a_camera_whose_opening_hangs_is_refused(monkeypatch):
+    monkeypatch.setattr(live, "connect", lambda _: threading.Event().wait())
+    monkeypatch.setattr(live, "OPEN_S", 0.2)
+    with pytest.raises(UserError, match="camera 3: no answer"):
+        open_source("3")
+
+
+def test_a_server_that_takes_the_call_and_says_nothing(monkeypatch):
+    """The real thing: FFmpeg connects, and no byte comes."""
+    monkeypatch.setattr(live, "FFMPEG_WAIT_MS", 300)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(UserError, match="stream http"):
+            open_source(f"http://127.0.0.1:{server.getsockname()[1]}/live.ts")
