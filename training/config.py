@@ -7,8 +7,9 @@ checkpoint.
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Final
 
 import tyro
@@ -44,25 +45,28 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def parse_weights(text: str) -> dict[str, float]:
+def parse_weights(text: str, flag: str) -> dict[str, float]:
     """det=1,lane=2 -> {"det": 1.0, "lane": 2.0}"""
     try:
         pairs = [item.split("=") for item in text.split(",") if item.strip()]
         return {name.strip(): float(value) for name, value in pairs}
     except ValueError:
-        raise UserError(f"--task-weights {text!r}: write det=1,lane=2") from None
+        raise UserError(f"{flag} {text!r}: write NAME=WEIGHT,NAME=WEIGHT") from None
+
+
+def _weights_spec(flag: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+    def show(weights: dict[str, float]) -> str:
+        return ",".join(f"{name}={weight}" for name, weight in weights.items())
+
+    return _text_spec(partial(parse_weights, flag=flag), show, "NAME=W,NAME=W")
 
 
 Names = Annotated[tuple[str, ...], _text_spec(parse_names, ",".join, "NAME,NAME")]
 Size = Annotated[
     tuple[int, int], _text_spec(parse_size, lambda hw: f"{hw[0]}x{hw[1]}", "HEIGHTxWIDTH")
 ]
-TaskWeights = Annotated[
-    dict[str, float],
-    _text_spec(
-        parse_weights, lambda w: ",".join(f"{k}={v}" for k, v in w.items()), "NAME=W,NAME=W"
-    ),
-]
+TaskWeights = Annotated[dict[str, float], _weights_spec("--task-weights")]
+TraitWeights = Annotated[dict[str, float], _weights_spec("--trait-weights")]
 
 
 def _check(condition: bool, message: str) -> None:
@@ -83,11 +87,20 @@ class DataArgs:
     workers: int = -1
     """Processes that read and augment; -1 takes one a core, at most 8."""
     limit: int = 0
-    """Train on the first N frames only; 0 takes all."""
+    """Train on the first N frames only (of --data, before --rendered); 0 takes all."""
     val_limit: int = 0
     """Validate on the first N frames only; 0 takes all."""
-    recipe: str = "default"
-    """Augmentation: default, none, flip, geometry, colour or strong."""
+    share: float = 1.0
+    """Train on this share of the frames of each --data, drawn by --seed; smaller shares of a seed
+    are part of larger ones."""
+    augment: str = "default"
+    """default, none, flip, geometry, colour or strong."""
+    mosaic: float = 0.0
+    """Chance that a training picture is made of four frames, each in its own corner."""
+    mixup: float = 0.0
+    """Chance that a training picture is a blend of two."""
+    close_mosaic: float = 0.1
+    """Last share of --epochs without mosaic and mixup."""
     zoom: tuple[float, float] = (0.75, 1.6)
     """Scale jitter: size of things relative to the whole frame. Above 1 the view is a crop."""
     cache: str = ""
@@ -96,6 +109,13 @@ class DataArgs:
     """Share of the frames that may be bad, e.g. 0.01: they are named, counted and passed over."""
     data_weights: tuple[float, ...] = ()
     """How much is drawn from each --data, relative to its size; none: all frames once an epoch."""
+    trait_weights: TraitWeights = field(default_factory=dict)
+    """How much frames with a trait are drawn, e.g. origin/restored=0.5,timeofday/night=2; 0 leaves
+    them out."""
+    rendered: int = 0
+    """Rendered roads to train on beside --data (validation is on --data alone)."""
+    rendered_weight: float = 1.0
+    """How much is drawn from them, relative to their number."""
     repeat_rare: bool = False
     """Draw frames with rare classes or rarely labelled tasks more often (LVIS repeat factors)."""
 
@@ -112,6 +132,13 @@ class DataArgs:
         low, high = self.zoom
         _check(0.1 <= low <= high <= 10, f"--zoom {low} {high}: two scales in 0.1..10, low first")
         _check(self.limit >= 0 and self.val_limit >= 0, "--limit: 0 (all) or more")
+        _check(self.rendered >= 0, f"--rendered {self.rendered}: 0 or more")
+        _check(0 < self.share <= 1, f"--share {self.share}: above 0, at most 1")
+        for name in ("mosaic", "mixup", "close_mosaic"):
+            value = getattr(self, name)
+            _check(0 <= value <= 1, f"--{name.replace('_', '-')} {value}: from 0 to 1")
+        for name, value in (*self.trait_weights.items(), ("rendered", self.rendered_weight)):
+            _check(0 <= value < float("inf"), f"weight {value} of {name}: a number from 0 up")
 
 
 @dataclass(frozen=True)
@@ -194,6 +221,9 @@ class OptimArgs:
 class RunArgs:
     """Read by the run itself."""
 
+    recipe: str = "default"
+    """What the other flags are where they are not given: default, none, flip, geometry, colour,
+    strong, bdd-small, bdd100k-full or bdd100k-full-8gpu."""
     out: str = "runs/default"
     """Folder of the run."""
     resume: bool = False
@@ -202,7 +232,7 @@ class RunArgs:
     checkpoint_every: int = 500
     """Steps between resumable checkpoints (each epoch ends with one too)."""
     max_minutes: float = 0.0
-    """End the run, schedule included, after this long; 0 is no limit."""
+    """End the run (each stage of one), schedule included, after this long; 0 is no limit."""
     max_bad: int = 20
     """Steps in a row with a NaN or infinity after which the run stops."""
     device: str = "auto"
@@ -226,6 +256,11 @@ class Config:
     def __post_init__(self) -> None:
         unknown = [task for task in self.optim.task_weights if task not in self.model.tasks]
         _check(not unknown, f"--task-weights names {unknown}, which --tasks does not")
+        mixed = self.data.mosaic or self.data.mixup
+        _check(
+            not (mixed and self.model.freeze),
+            "--mosaic and --mixup do not go with --freeze trunk: its features are of whole frames",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, group by group."""
@@ -249,6 +284,13 @@ def _tuples(group: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in group.items()}
 
 
-def parse_command_line(words: list[str] | None = None) -> Config:
-    """The configuration of a command line (sys.argv without `words`)."""
-    return tyro.cli(Config, args=words, prog="train-bdd", config=(tyro.conf.OmitArgPrefixes,))
+def parse_command_line(words: Sequence[str] | None = None, default: Config | None = None) -> Config:
+    """The configuration of a command line (sys.argv without `words`); what it does not say is as in
+    `default` (a recipe's stage: see `recipes.read_command_line`)."""
+    return tyro.cli(
+        Config,
+        args=words,
+        default=default or Config(),
+        prog="train-bdd",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )

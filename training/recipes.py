@@ -1,41 +1,129 @@
-"""Augmentation recipes by name: what a training frame goes through on its way to the model."""
+"""Recipes by name: what `train-bdd` does where no flag says otherwise, in one stage or several.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A new recipe is one entry in RECIPES. A flag on the command line wins over the recipe, in every
+stage; what came out of it is in the run's config.json and in its checkpoints.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from perception.errors import unknown_name
-from training.data.augment import Augment, letterbox
-from training.data.sample import Sample
-from training.sampling import Transform
-
-Zoom = tuple[float, float]
+from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs, parse_command_line
 
 
 @dataclass(frozen=True)
-class Letterboxed:
-    """No augmentation: what the deployed model sees, and validation."""
+class Stage:
+    """One training run of a recipe; the next stage starts from its last weights."""
 
-    size_hw: tuple[int, int]
+    name: str = ""
+    data: DataArgs = field(default_factory=DataArgs)
+    model: ModelArgs = field(default_factory=ModelArgs)
+    optim: OptimArgs = field(default_factory=OptimArgs)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return letterbox(sample, self.size_hw)
+    @property
+    def config(self) -> Config:
+        """The stage as a whole run's settings."""
+        return Config(self.data, self.model, self.optim)
 
 
-RECIPES: Final[dict[str, Callable[[tuple[int, int], Zoom], Transform]]] = {
-    "default": lambda size, zoom: Augment(size, zoom=zoom),
-    "none": lambda size, zoom: Letterboxed(size),
-    "flip": lambda size, zoom: Augment(size, zoom=(1.0, 1.0), aspect=0.0, strength=0.0),
-    "geometry": lambda size, zoom: Augment(size, zoom=zoom, strength=0.0),
-    "colour": lambda size, zoom: Augment(size, zoom=(1.0, 1.0), aspect=0.0, flip=0.0),
-    "strong": lambda size, zoom: Augment(size, zoom=zoom, aspect=0.2, strength=1.5),
+@dataclass(frozen=True)
+class Recipe:
+    """What it is for, and its stages in order."""
+
+    purpose: str
+    stages: tuple[Stage, ...]
+
+
+RECIPES: Final[dict[str, Recipe]] = {
+    "default": Recipe("scale, colour, weather", (Stage(),)),
+    "none": Recipe("whole frames as they are", (Stage(data=DataArgs(augment="none")),)),
+    "flip": Recipe("mirrored frames", (Stage(data=DataArgs(augment="flip")),)),
+    "geometry": Recipe("scale and place", (Stage(data=DataArgs(augment="geometry")),)),
+    "colour": Recipe("colour and weather", (Stage(data=DataArgs(augment="colour")),)),
+    "strong": Recipe("more of everything", (Stage(data=DataArgs(augment="strong")),)),
+    "bdd-small": Recipe(
+        "a few thousand labelled frames and no pretrained weights: the model in the box",
+        (
+            Stage(
+                "small",
+                # Crops at half size show things as large as they are in the second stage.
+                DataArgs(size=(192, 320), zoom=(0.8, 2.2), rendered=1000, rendered_weight=0.6),
+                optim=OptimArgs(epochs=12, lr=1e-3, ema=0.998),
+            ),
+            Stage(
+                "full",
+                DataArgs(
+                    size=(384, 640),
+                    zoom=(0.9, 1.5),
+                    batch=8,
+                    rendered=1000,
+                    rendered_weight=0.6,
+                ),
+                optim=OptimArgs(epochs=8, lr=6e-4, ema=0.998),
+            ),
+        ),
+    ),
+    "bdd100k-full": Recipe(
+        "all of BDD100K on one GPU",
+        (
+            Stage(
+                data=DataArgs(batch=64, mosaic=0.5, mixup=0.1, repeat_rare=True, skip_bad=0.001),
+                model=ModelArgs(drop_path=0.1),
+                optim=OptimArgs(epochs=100, lr=1e-3),
+            ),
+        ),
+    ),
+    "bdd100k-full-8gpu": Recipe(
+        "all of BDD100K on eight GPUs, under torchrun",
+        (
+            Stage(
+                data=DataArgs(batch=256, mosaic=0.5, mixup=0.1, repeat_rare=True, skip_bad=0.001),
+                model=ModelArgs(drop_path=0.1),
+                # Four times the frames a step: twice the rate, as for Adam.
+                optim=OptimArgs(epochs=100, lr=2e-3, ema=0.9992),
+            ),
+        ),
+    ),
 }
 
 
-def make_recipe(name: str, size_hw: tuple[int, int], zoom: Zoom) -> Transform:
-    """The transform of a recipe. Raises UserError for an unknown name."""
+def read_command_line(words: Sequence[str] | None = None) -> list[tuple[str, Config]]:
+    """(name, settings) of each stage that a command line (sys.argv without `words`) asks for.
+
+    The last stage runs in --out, the ones before it in folders inside; each starts from the last
+    weights of the one before, the first from --init. Raises UserError for an unknown recipe.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    name = wanted_recipe(words)
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
-    return RECIPES[name](size_hw, zoom)
+    stages = RECIPES[name].stages
+    configs = [parse_command_line(words, stage.config) for stage in stages]
+    out = Path(configs[0].run.out)
+    told: list[tuple[str, Config]] = []
+    for number, (stage, config) in enumerate(zip(stages, configs, strict=True)):
+        if number:
+            before = told[-1][1].run.out
+            init = f"{before}/last.safetensors"
+            model = dataclasses.replace(config.model, init=init, pretrained=False)
+            config = dataclasses.replace(config, model=model)
+        last = number == len(stages) - 1
+        folder = out if last else out / "stages" / f"{number + 1}-{stage.name}"
+        run = dataclasses.replace(config.run, out=str(folder))
+        told.append((stage.name, dataclasses.replace(config, run=run)))
+    return told
+
+
+def wanted_recipe(words: Sequence[str]) -> str:
+    """The value of --recipe, before the rest can be read."""
+    name = RunArgs().recipe
+    for place, word in enumerate(words):
+        if word == "--recipe" and place + 1 < len(words):
+            name = words[place + 1]
+        elif word.startswith("--recipe="):
+            name = word.partition("=")[2]
+    return name

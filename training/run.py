@@ -15,10 +15,11 @@ from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError
+from training.augmentations import Letterboxed, make_augmentation, make_mixing
 from training.config import Config
 from training.data.sample import Dataset
 from training.data.union import SkipBad
-from training.distributed import join_world
+from training.distributed import World, join_world
 from training.features import FeatureFrames, collate_features
 from training.frozen import cache_key, neck_outputs
 from training.logs import Curves, JsonLog, Scores, make_progress, score_table
@@ -33,7 +34,6 @@ from training.loop import (
 )
 from training.overlays import overlay, write_sheet
 from training.parts import make_learner
-from training.recipes import Letterboxed, make_recipe
 from training.run_state import (
     Position,
     latest_state,
@@ -54,14 +54,17 @@ MAY_CHANGE: Final = ("workers", "skip_bad", "cache")
 class Run:
     """A training run; `go` trains to the end, or to a stop that can be resumed."""
 
-    def __init__(self, config: Config, console: Console | None = None) -> None:
+    def __init__(
+        self, config: Config, console: Console | None = None, world: World | None = None
+    ) -> None:
         self.config = config
-        self.world = join_world(config.run.device)
+        self.world = world or join_world(config.run.device)
         self.console = console or Console(quiet=not self.world.leads)
         self.folder = Path(config.run.out)
         self.stop = Stop()
         self.learner = make_learner(config, self.world)
-        self.augment = make_recipe(config.data.recipe, config.data.size, config.data.zoom)
+        self.augment = make_augmentation(config.data)
+        self.mixing = make_mixing(config.data, config.optim.epochs)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(
             len(self.train),
@@ -189,7 +192,8 @@ class Run:
                 join = collate_features
                 self._batches = loader(frames, self.order, count, self.pinned, join)
             else:
-                seen = Frames(self.readable(self.train), self.augment, seed)
+                whole = self.readable(self.train)
+                seen = Frames(whole, self.augment, seed, self.mixing, self.order.weights)
                 self._batches = loader(seen, self.order, count, self.pinned)
         return self._batches
 

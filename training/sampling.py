@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
 from training.data.labels import Arrays, label_arrays
+from training.data.mosaic import Mixing
 from training.data.sample import Dataset, Sample, collate
 from training.data.union import draw
 
@@ -86,13 +87,36 @@ class Order:
 
 
 class Frames(TorchDataset[Sample]):
-    """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
+    """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index).
 
-    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+    With `mixing` some are made of several frames; the others of these are drawn as `weights`
+    (len(dataset),) say, like the first.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        transform: Transform,
+        seed: int,
+        mixing: Mixing | None = None,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
+        self.mixing = mixing
+        self.ends = None if weights is None else np.cumsum(weights) / weights.sum()
 
     def __getitem__(self, key: Key) -> Sample:
-        return self.transform(self._read(key[1]), np.random.default_rng((self.seed, *key)))
+        rng = np.random.default_rng((self.seed, *key))
+        sample = self.transform(self._read(key[1]), rng)
+        if self.mixing is None or key[0] >= self.mixing.epochs:
+            return sample
+        return self.mixing(sample, rng, lambda: self.transform(self._read(self._any(rng)), rng))
+
+    def _any(self, rng: np.random.Generator) -> int:
+        if self.ends is None:
+            return int(rng.integers(len(self.dataset)))
+        place = int(np.searchsorted(self.ends, rng.random(), side="right"))
+        return min(place, len(self.dataset) - 1)
 
     def _read(self, index: int) -> Sample:
         try:

@@ -1,11 +1,13 @@
 """From `--data` to a training and a validation dataset."""
 
+import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from perception.errors import UserError
+from perception.errors import UserError, unknown_name
 from training.config import DataArgs
 from training.data import rendered
 from training.data.bdd.cache import fingerprint
@@ -13,25 +15,22 @@ from training.data.bdd100k import BDD100K
 from training.data.cached import Cached
 from training.data.choose import near_names, open_dataset
 from training.data.sample import Dataset, Sample
-from training.data.union import Union, repeat_factors
+from training.data.union import Subset, Union, first, traits
 
 RENDERED_TRAIN, RENDERED_VAL = 8000, 200
 # Validation roads come from another seed than any training road can.
 VAL_SEED = 1_000_003
+# Which frames a share holds has nothing to do with the order of an epoch.
+SHARE_SEED = 2_000_003
 
 
 class Joined(Union):
-    """A union of which only the wanted tasks, and at most `limit` frames, are kept."""
+    """A union of which only the wanted tasks are kept."""
 
     def __init__(
-        self,
-        parts: Sequence[Dataset],
-        tasks: Sequence[str],
-        limit: int = 0,
-        weights: Sequence[float] = (),
+        self, parts: Sequence[Dataset], tasks: Sequence[str], weights: Sequence[float] = ()
     ) -> None:
         super().__init__(parts, weights)
-        self.limit = limit
         self.tasks = tuple(task for task in tasks if task in self.tasks)
 
     @property
@@ -39,18 +38,9 @@ class Joined(Union):
         """What tells the parts' content apart, for caches: files by fingerprint, roads by seed."""
         return [part_name(part) for part in self.datasets]
 
-    def __len__(self) -> int:
-        count = super().__len__()
-        return min(count, self.limit) if self.limit else count
-
-    def presence(self) -> dict[str, np.ndarray]:
-        return {name: has[: len(self)] for name, has in super().presence().items()}
-
     def draws(self, rare: bool) -> np.ndarray | None:
         """(len(self),) how often to draw each frame; None where each is drawn once an epoch."""
-        weights = np.repeat(self.weights, [len(part) for part in self.datasets])[: len(self)]
-        if rare:
-            weights = weights * repeat_factors(self.presence(), len(self))
+        weights = self.sample_weights() if rare else self.frame_weights()
         return None if np.all(weights == weights[0]) else weights
 
     def __getitem__(self, index: int) -> Sample:
@@ -61,30 +51,73 @@ class Joined(Union):
 
 def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Joined, Joined]:
     """Training and validation frames. Raises UserError where no data has a wanted task."""
-    train: list[Dataset]
-    val: list[Dataset]
-    if args.data:
-        train = [open_folder(word, "train", args, tasks) for word in args.data]
-        val = [open_folder(word, "val", args, tasks) for word in args.data]
-    else:
-        known = [task for task in tasks if task in rendered.TASKS]
-        count, val_count = args.limit or RENDERED_TRAIN, args.val_limit or RENDERED_VAL
-        train = [rendered.RenderedRoads(count, seed, args.size, known)]
-        val = [rendered.RenderedRoads(val_count, seed + VAL_SEED, args.size, known)]
+    train = first(choose(open_training(args, tasks, seed), args, seed), args.limit)
+    weights = list(args.data_weights)
+    if args.data and args.rendered:
+        train.append(open_folder(f"rendered:{args.rendered}", "train", args, tasks))
+        weights = [*(weights or [1.0] * len(args.data)), args.rendered_weight]
     joined = (
-        Joined(train, tasks, args.limit, args.data_weights),
-        Joined(val, tasks, args.val_limit),
+        Joined(train, tasks, weights),
+        Joined(first(open_validation(args, tasks, seed), args.val_limit), tasks),
     )
+    place = ", ".join(args.data) or "rendered roads"
     missing = [task for task in tasks if task not in joined[0].tasks]
     if missing:
-        place = ", ".join(args.data) or "rendered roads"
         raise UserError(
             f"--tasks {','.join(missing)}: {place} has no labels for it"
             + near_names(missing, args.data)
         )
-    if not len(joined[0]):
-        raise UserError(f"{', '.join(args.data)}: no training frames")
+    if not sum(len(part) for part in joined[0].datasets[: len(args.data) or 1]):
+        raise UserError(f"{place}: no training frames" + " are left" * bool(args.trait_weights))
     return joined
+
+
+def open_training(args: DataArgs, tasks: Sequence[str], seed: int) -> list[Dataset]:
+    """Each --data, whole; without any, rendered roads."""
+    if args.data:
+        return [open_folder(word, "train", args, tasks) for word in args.data]
+    known = [task for task in tasks if task in rendered.TASKS]
+    return [rendered.RenderedRoads(args.limit or RENDERED_TRAIN, seed, args.size, known)]
+
+
+def open_validation(args: DataArgs, tasks: Sequence[str], seed: int) -> list[Dataset]:
+    """The same for validation."""
+    if args.data:
+        return [open_folder(word, "val", args, tasks) for word in args.data]
+    known = [task for task in tasks if task in rendered.TASKS]
+    count = args.val_limit or RENDERED_VAL
+    return [rendered.RenderedRoads(count, seed + VAL_SEED, args.size, known)]
+
+
+def choose(parts: Sequence[Dataset], args: DataArgs, seed: int) -> list[Dataset]:
+    """What --trait-weights and --share leave of each dataset.
+
+    The frames of a share are the first of one random order, so that with one seed a smaller share
+    is part of a larger one. Raises UserError for a trait that no dataset knows.
+    """
+    shown = [all_traits(part) for part in parts]
+    known = dict.fromkeys(name for some in shown for name in some)
+    for name in args.trait_weights:
+        if name not in known:
+            raise unknown_name("trait", name, known)
+    chosen: list[Dataset] = []
+    for part, some in zip(parts, shown, strict=True):
+        weights = np.ones(len(part))
+        for name, weight in args.trait_weights.items():
+            weights[some.get(name, np.zeros(len(part), bool))] *= weight
+        rows = np.flatnonzero(weights)
+        order = np.random.default_rng((seed, SHARE_SEED)).permutation(len(rows))
+        rows = np.sort(rows[order[: math.ceil(args.share * len(rows) - 1e-9)]])
+        whole = len(rows) == len(part) and np.all(weights == 1)
+        chosen.append(part if whole else Subset(part, rows, weights[rows]))
+    return chosen
+
+
+def all_traits(part: Dataset) -> dict[str, np.ndarray]:
+    """What its labels show of each frame, and where the frame is from."""
+    inner = part.dataset if isinstance(part, Cached) else part
+    origins = getattr(inner, "origins", None)
+    return traits(part) | (dict(origins()) if callable(origins) else {})
 
 
 def open_folder(word: str, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:
@@ -104,6 +137,9 @@ def open_folder(word: str, split: str, args: DataArgs, tasks: Sequence[str]) -> 
 
 def part_name(part: Dataset) -> str:
     """A dataset by its files' fingerprint, or by its class and what it was made from."""
+    if isinstance(part, Subset):
+        rows = hashlib.sha256(part.rows.tobytes()).hexdigest()[:16]
+        return f"{part_name(part.dataset)} rows {rows}"
     inner = part.dataset if isinstance(part, Cached) else part
     if isinstance(inner, BDD100K):
         return str(fingerprint(inner.layout))

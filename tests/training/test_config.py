@@ -18,7 +18,10 @@ def test_the_command_of_the_readme() -> None:
 
 
 def test_defaults_and_json() -> None:
-    config = parse_command_line(["--task-weights", "det=2,lane=0.5"])
+    config = parse_command_line(
+        ["--task-weights", "det=2,lane=0.5", "--trait-weights", "weather/partly cloudy=2"]
+    )
+    assert config.data.trait_weights == {"weather/partly cloudy": 2.0}
     assert config.optim.task_weights == {"det": 2.0, "lane": 0.5}
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
     with pytest.raises(UserError, match="another version"):
@@ -42,6 +45,14 @@ def test_defaults_and_json() -> None:
         ("--balance fixed", "--balance"),
         ("--checkpoint-every 0", "--checkpoint-every"),
         ("--precision fp8", "--precision"),
+        ("--share 0", "--share"),
+        ("--share 1.5", "--share"),
+        ("--mosaic 2", "--mosaic"),
+        ("--close-mosaic -0.1", "--close-mosaic"),
+        ("--trait-weights origin/restored", "--trait-weights"),
+        ("--trait-weights origin/restored=-1", "origin/restored"),
+        ("--rendered -1", "--rendered"),
+        ("--mosaic 0.5 --freeze trunk --init x", "--mosaic"),
     ],
 )
 def test_wrong_settings_name_their_flag(words: str, flag: str) -> None:

@@ -1,12 +1,17 @@
-"""Several datasets as one: wanted tasks, weights, rare things more often, a limit."""
+"""Several datasets as one: wanted tasks, weights, rare things more often, a choice of frames."""
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from perception.errors import UserError
+from training.config import DataArgs
 from training.data.labels import Labels, Mask
 from training.data.sample import Sample
-from training.sources import Joined
+from training.data.union import first
+from training.sources import Joined, choose, open_sources
 
 
 class Part:
@@ -39,7 +44,7 @@ def test_only_wanted_labels_and_every_frame_once():
 
 
 def test_weights_and_rarity_multiply():
-    joined = Joined([Part(3, "scene"), Part(400, "drivable")], ["drivable", "scene"], 0, [1, 0.5])
+    joined = Joined([Part(3, "scene"), Part(400, "drivable")], ["drivable", "scene"], [1, 0.5])
     np.testing.assert_array_equal(joined.draws(rare=False), [1.0] * 3 + [0.5] * 400)
     draws = joined.draws(rare=True)
     # `scene` is labelled on 3 of 403 frames, "train" shows on 2: sqrt(0.1 / share).
@@ -48,13 +53,101 @@ def test_weights_and_rarity_multiply():
     assert draws[5] == 0.5
 
 
-def test_a_limit_cuts_everything_alike():
-    joined = Joined([Part(3, "scene"), Part(400, "drivable")], ["scene"], 100)
+def test_a_limit_takes_the_first_frames():
+    joined = Joined(first([Part(3, "scene"), Part(400, "drivable")], 100), ["scene"])
     assert len(joined) == 100
+    assert [joined[index].name for index in (0, 2, 3, 99)] == ["3/0", "3/2", "400/0", "400/96"]
     assert len(joined.presence()["scene"]) == 100
     assert len(joined.draws(rare=True)) == 100
+    assert [len(part) for part in first([Part(3), Part(4)], 2)] == [2, 0]
+    assert [len(part) for part in first([Part(3), Part(4)], 0)] == [3, 4]
 
 
 def test_as_many_weights_as_folders():
     with pytest.raises(UserError, match="1 weights for 2 datasets"):
-        Joined([Part(3, "scene"), Part(4, "scene")], ["scene"], 0, [1.0])
+        Joined([Part(3, "scene"), Part(4, "scene")], ["scene"], [1.0])
+
+
+def rows(part):
+    return [int(part[index].name.split("/")[1]) for index in range(len(part))]
+
+
+def test_shares_of_a_seed_lie_in_each_other():
+    def share(value, seed=0):
+        (part,) = choose([Part(101, "scene")], DataArgs(share=value), seed)
+        return rows(part)
+
+    quarter, half, whole = share(0.25), share(0.5), share(1.0)
+    assert [len(quarter), len(half), len(whole)] == [26, 51, 101]
+    assert set(quarter) < set(half) < set(whole)
+    assert share(0.25) == quarter == sorted(quarter)
+    assert share(0.25, seed=1) != quarter
+
+
+def test_trait_weights_multiply_and_zero_leaves_out():
+    class Old(Part):
+        def origins(self):
+            return {"origin/restored": np.arange(self.count) % 2 == 0}
+
+    parts = [Old(4, "scene"), Part(3, "scene")]
+    weights = {"origin/restored": 0.5, "train": 3.0}
+    joined = Joined(choose(parts, DataArgs(trait_weights=weights), 0), ["scene"], [1, 2])
+    np.testing.assert_array_equal(joined.draws(rare=False), [0.5, 3, 0.5, 1, 2, 6, 2])
+    clean, other = choose(parts, DataArgs(trait_weights={"origin/restored": 0}), 0)
+    assert (rows(clean), rows(other)) == ([1, 3], [0, 1, 2])
+    assert Joined([clean, other], ["scene"]).draws(rare=False) is None
+    half, _ = choose(parts, DataArgs(trait_weights={"origin/restored": 0}, share=0.5), 0)
+    assert rows(half) in ([1], [3])
+    with pytest.raises(UserError, match="did you mean 'origin/restored'"):
+        choose(parts, DataArgs(trait_weights={"origin/restord": 0}), 0)
+
+
+def test_bdd100k_tells_where_its_frames_are_from(tmp_path, bdd_frames, bdd_write):
+    root = bdd_write(tmp_path, "masks", bdd_frames)
+    bdd_write(tmp_path, "masks", bdd_frames, "val")
+    stems = [frame.stem for frame in bdd_frames]
+    told = {
+        stems[0]: {"how": "clean"},
+        stems[1]: {"how": "restored", "painted_out": 0.02},
+        stems[2]: {"how": "restored", "painted_out": 0.009},
+    }
+    (root / "labels" / "provenance_train.json").write_text(json.dumps(told))
+
+    def names(**weights):
+        args = DataArgs(data=(str(root),), trait_weights=weights, val_limit=2)
+        train, val = open_sources(args, ["det"], 0)
+        assert len(val) == 2  # never weighed nor left out
+        return [train[index].name for index in range(len(train))]
+
+    assert names() == names(**{"origin/painted": 0.5}) == stems
+    assert names(**{"origin/painted": 0}) == [stems[0], stems[2]]
+    assert names(**{"origin/restored": 0}) == [stems[0]]
+    assert names(**{"det/car": 0}) == [stems[0], stems[2]]
+    with pytest.raises(UserError, match="no training frames are left"):
+        names(**{"det": 0})
+
+
+def test_rendered_roads_come_on_top(tmp_path, bdd_frames, bdd_write):
+    for split in ("train", "val"):
+        bdd_write(tmp_path, "masks", bdd_frames, split)
+    args = DataArgs(
+        data=(str(tmp_path),), size=(64, 96), limit=2, rendered=5, rendered_weight=0.6, share=0.9
+    )
+    train, val = open_sources(args, ["det", "drivable"], 0)
+    assert (len(train), len(val)) == (2 + 5, 3)
+    np.testing.assert_array_equal(train.draws(rare=False), [1, 1, *[0.6] * 5])
+    assert train[6].name.startswith("rendered")
+    more = open_sources(replace(args, data_weights=(2.0,)), ["det"], 0)[0]
+    np.testing.assert_array_equal(more.draws(rare=False), [2, 2, *[0.6] * 5])
+    train, _ = open_sources(DataArgs(size=(64, 96), limit=2, rendered=5), ["det"], 0)
+    assert len(train) == 2  # without --data all roads are rendered anyway
+
+
+def test_a_choice_of_frames_has_a_mark_of_its_own():
+    whole = Joined([Part(8, "scene")], ["scene"]).marks
+    shares = [
+        Joined(choose([Part(8, "scene")], DataArgs(share=0.5), seed), ["scene"]).marks
+        for seed in (0, 0, 1)
+    ]
+    assert shares[0] == shares[1] != shares[2]
+    assert whole not in shares

@@ -76,7 +76,7 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
         (["--tasks", "lanes"], "did you mean 'lane'"),
         (["--model", "pvt-hydranet-b9"], "did you mean"),
         (["--balance", "pcgard"], "did you mean 'pcgrad'"),
-        (["--recipe", "geometri"], "did you mean 'geometry'"),
+        (["--augment", "geometri"], "did you mean 'geometry'"),
         (["--init", "nowhere.safetensors"], "no such file"),
         (["--data", "nowhere"], "nowhere"),
         (["--resume"], "--resume"),

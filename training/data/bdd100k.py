@@ -29,6 +29,8 @@ SCENE: Final = "scene"
 TASKS: Final = (DETECTION, "drivable", "lane", SCENE, "semantic")
 LANE_WIDTH_TRAIN: Final = 8
 LANE_WIDTH_TEST: Final = 2
+# Share of a picture painted out above which a detector could learn to read the traces.
+PAINTED: Final = 0.01
 
 
 class BDD100K:
@@ -125,6 +127,16 @@ class BDD100K:
         entry = self._provenance.get(self.name(index), {})
         painted = entry.get("painted_out")
         return str(entry.get("how", "clean")), None if painted is None else float(painted)
+
+    def origins(self) -> dict[str, np.ndarray]:
+        """(len(self),) bool: frames that are original files, restored ones, and those of which more
+        than PAINTED of the picture is known to be painted out."""
+        told = [self.provenance(index) for index in range(len(self))]
+        return {
+            "origin/clean": np.array([how == "clean" for how, _ in told], bool),
+            "origin/restored": np.array([how == "restored" for how, _ in told], bool),
+            "origin/painted": np.array([(share or 0.0) > PAINTED for _, share in told], bool),
+        }
 
     def has(self, task: str) -> np.ndarray:
         """(len(self),) bool: which frames have a label of the task."""

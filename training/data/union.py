@@ -68,9 +68,12 @@ class Union:
 
     def sample_weights(self, wanted_share: float = WANTED_SHARE) -> np.ndarray:
         """(len(self),) float64: how often to draw each frame, relative to the others."""
-        sizes = [len(part) for part in self.datasets]
-        factors = repeat_factors(self.presence(), len(self), wanted_share)
-        return factors * np.repeat(self.weights, sizes)
+        return repeat_factors(self.presence(), len(self), wanted_share) * self.frame_weights()
+
+    def frame_weights(self) -> np.ndarray:
+        """The same without regard to what is rare: each dataset's weight times the frame's own."""
+        pairs = zip(self.weights, self.datasets, strict=True)
+        return np.concatenate([weight * frame_weights(part) for weight, part in pairs])
 
     def counts(self) -> dict[str, int]:
         """Frames that are labelled for each task, for the log."""
@@ -85,6 +88,53 @@ def traits(dataset: Dataset) -> dict[str, np.ndarray]:
     if callable(presence):
         return dict(presence())
     return {task: np.ones(len(dataset), bool) for task in dataset.tasks}
+
+
+def frame_weights(dataset: Dataset) -> np.ndarray:
+    """(len(dataset),) float64: how often to draw each frame relative to the dataset's others."""
+    weights = getattr(dataset, "frame_weights", None)
+    return np.asarray(weights() if callable(weights) else np.ones(len(dataset)), np.float64)
+
+
+class Subset:
+    """Some frames of a dataset, each with its weight (all 1 where none are given)."""
+
+    def __init__(
+        self, dataset: Dataset, rows: np.ndarray, weights: np.ndarray | None = None
+    ) -> None:
+        self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
+        self.weights = frame_weights(dataset)[self.rows] if weights is None else weights
+        self.tasks = dataset.tasks
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[int(self.rows[index])]
+
+    def presence(self) -> dict[str, np.ndarray]:
+        """The dataset's traits."""
+        return {name: has[self.rows] for name, has in traits(self.dataset).items()}
+
+    def frame_weights(self) -> np.ndarray:
+        """(len(self),) how often to draw each frame."""
+        return self.weights
+
+    def name(self, index: int) -> str:
+        """The frame's name, where the dataset knows it."""
+        name = getattr(self.dataset, "name", None)
+        row = int(self.rows[index])
+        return str(name(row)) if callable(name) else str(row)
+
+
+def first(parts: Sequence[Dataset], count: int) -> list[Dataset]:
+    """The datasets cut so that `count` frames are left, the first ones; 0 leaves all."""
+    left: list[Dataset] = []
+    for part in parts:
+        had = sum(len(kept) for kept in left)
+        fits = not count or had + len(part) <= count
+        left.append(part if fits else Subset(part, np.arange(count - had)))
+    return left
 
 
 def repeat_factors(
