@@ -4,6 +4,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from perception import checkpoint
+from perception.cpu import for_cpu
 from perception.errors import unknown_name
 from perception.model import HydraNet
 from perception.zoo import build
@@ -34,6 +35,8 @@ def make_learner(config: Config, world: World) -> Learner:
         for name in args.tasks:
             model.tasks[name].requires_grad_(True)
     model.to(world.device)
+    if world.device.type == "cpu":
+        for_cpu(model)
     if world.size > 1:
         join_statistics(model)
     model.to(memory_format=torch.channels_last)  # a tenth faster in bf16 on a CPU

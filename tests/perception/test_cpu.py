@@ -1,0 +1,77 @@
+"""The CPU stand-ins give the gradients of what they replace."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from perception.cpu import Depthwise5, Gelu, for_cpu
+from perception.zoo import build
+
+
+def gradients(module: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:
+    """Gradients of sum(weight * module(x)) by x and by the module's parameters, under bf16."""
+    x = x.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = module(x)
+    loss = (y.float() * weight).sum()
+    return list(torch.autograd.grad(loss, [x, *module.parameters()]))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (12, 9)])
+def test_depthwise_gradients(size: tuple[int, int], bias: bool) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=bias)
+    x = torch.randn(3, 6, *size).bfloat16().float()
+    conv.weight.data = conv.weight.data.bfloat16().float()
+    weight = torch.randn(3, 6, *size).bfloat16().float()
+    mine = gradients(Depthwise5(conv), x, weight)
+    x.requires_grad_()
+    true = torch.autograd.grad((conv(x) * weight).sum(), [x, *conv.parameters()])
+    for a, b in zip(mine, true, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2 * float(b.abs().max()))
+
+
+def test_gelu_gradient_is_the_same_to_the_bit() -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(3, (1 << 20) + 5) * 4).bfloat16().requires_grad_()
+    weight = torch.randn(x.shape).bfloat16()
+    (mine,) = torch.autograd.grad(Gelu()(x), x, weight)
+    (true,) = torch.autograd.grad(nn.functional.gelu(x), x, weight)
+    assert torch.equal(mine, true)
+
+
+def test_stand_ins_work_under_vmap() -> None:
+    """Jacobian methods ask for several tasks' gradients at once."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 4, 5, padding=2, groups=4), nn.GELU())
+    for_cpu(net)
+    assert isinstance(net[0], Depthwise5)
+    assert isinstance(net[1], Gelu)
+    x = torch.randn(2, 4, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = net(x).contiguous()
+    several = torch.randn(3, *y.shape).bfloat16()
+    weight = net[0].weight
+    (batched,) = torch.autograd.grad(y, weight, several, is_grads_batched=True, retain_graph=True)
+    for row, one in zip(batched, several, strict=True):
+        (true,) = torch.autograd.grad(y, weight, one, retain_graph=True)
+        torch.testing.assert_close(row, true, rtol=2e-2, atol=2e-2)
+
+
+def test_model_keeps_names_weights_and_float_outputs() -> None:
+    torch.manual_seed(0)
+    model = build("pvt-hydranet-b0", ["det", "lane", "drivable", "scene"]).eval()
+    frames = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
+    names = list(model.state_dict())
+    with torch.no_grad():
+        before = model(frames)
+        for_cpu(model)
+        after = model(frames)
+    assert list(model.state_dict()) == names
+    kinds = {type(module) for module in model.modules()}
+    assert {Gelu, Depthwise5} <= kinds
+    assert nn.GELU not in kinds
+    for task, raw in before.items():
+        for key, value in raw.items():
+            torch.testing.assert_close(after[task][key], value, rtol=1e-3, atol=1e-4)
