@@ -6,7 +6,6 @@ from typing import ClassVar, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from perception.metrics.classification import ClassificationMetric
 from perception.metrics.frames import chosen, percent
@@ -15,6 +14,7 @@ from perception.tasks.base import Metric, Raw, Target, Task
 from perception.tasks.class_lists import VOC_OBJECTS
 from perception.tasks.dense import cross_entropy
 from perception.tasks.imagenet_classes import NAMES
+from perception.tasks.scene import probabilities
 
 PRESENCE: Final = ("absent", "present", "difficult")
 
@@ -43,12 +43,7 @@ class ImageNet(Task):
         return {"cross_entropy": torch.stack(losses).mean()}
 
     def decode(self, raw: Raw) -> Tensor:
-        widest = max(self.sizes)
-        groups = [
-            F.pad(logits.softmax(1), (0, widest - logits.shape[1]))
-            for logits in raw["logits"].split(self.sizes, 1)
-        ]
-        return torch.stack(groups, 1)  # (B, G, C)
+        return probabilities(raw["logits"], self.sizes)  # (B, G, C)
 
     def metric(self) -> Metric:
         return Summary({group.name: group.classes for group in self.view.groups})

@@ -64,12 +64,16 @@ class Scene(Task):
                 start += size
 
     def decode(self, raw: Raw) -> Tensor:
-        widest = max(self.sizes)
-        groups = [
-            F.pad(logits.softmax(1), (0, widest - logits.shape[1]))
-            for logits in raw["logits"].split(self.sizes, 1)
-        ]
-        return torch.stack(groups, 1)  # (B, G, C)
+        return probabilities(raw["logits"], self.sizes)  # (B, G, C)
 
     def metric(self) -> ClassificationMetric:
         return ClassificationMetric(ATTRIBUTES)
+
+
+def probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:
+    """(B, sum of sizes) -> (B, groups, widest): softmax of each group, padded with zeros."""
+    widest = max(sizes)
+    groups = [
+        F.pad(part.softmax(1), (0, widest - part.shape[1])) for part in logits.split(sizes, 1)
+    ]
+    return torch.stack(groups, 1)

@@ -1,7 +1,7 @@
 """One study from its arguments to its report."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,19 +95,10 @@ def budget_of(args: Arguments, say: Callable[[str], Any]) -> Budget:
             say(f"No --data: rendering {folder} in the format of NYUv2; its classes are not real.")
             write_rendered(folder, args.frames, args.val_frames)
         data = (str(folder),)
-    return Budget(
-        data=data,
-        size=args.size,
-        frames=args.frames,
-        val_frames=args.val_frames,
-        epochs=args.epochs,
-        batch=args.batch,
-        lr=args.lr,
-        init=args.init,
-        minutes=args.minutes,
-        workers=args.workers,
-        cache=args.cache,
-    )
+    told = {
+        field.name: getattr(args, field.name) for field in fields(Budget) if field.name != "data"
+    }
+    return Budget(data=data, **told)
 
 
 def choice_of(args: Arguments, budget: Budget) -> Choice:
