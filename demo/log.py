@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from demo.pipeline import Packet
-from perception.errors import UserError
-from perception.files import replacing
+from demo.spare import spared
 from perception.runtime.colours import (
     BACKGROUND,
     LANE_CATEGORY,
@@ -26,24 +25,22 @@ MIN_AREA_SHARE = 0.0002
 
 
 class ScalabelSink(AbstractContextManager["ScalabelSink"]):
-    """Writes a line a frame. The file appears, whole, when the sink is closed without error."""
+    """Writes a line a frame. The file appears, whole, when the sink is closed without an error;
+    with `keep` it also appears, as far as it goes, when the disk is full."""
 
-    def __init__(self, path: Path, video: str, score: float) -> None:
-        self.path, self.video, self.score = path, video, score
+    def __init__(self, path: Path, video: str, score: float, keep: bool = False) -> None:
+        self.path, self.video, self.score, self.keep = path, video, score, keep
         self.stack = ExitStack()
 
     def __enter__(self) -> "ScalabelSink":
-        part = self.stack.enter_context(replacing(self.path))
-        self.file = self.stack.enter_context(open(part, "w", encoding="utf-8"))
+        self.file = self.stack.enter_context(spared(self.path, self.keep))
         return self
 
     def write(self, packet: Packet) -> None:
-        """Appends a frame. Raises UserError where the disk is full."""
+        """Appends a frame. Raises DiskFullError where the disk is full."""
         line = json.dumps(scalabel_frame(packet, self.video, self.score), allow_nan=False)
-        try:
-            self.file.write(line + "\n")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error}); free space") from None
+        self.file.write((line + "\n").encode())
+        self.file.check()
 
     def __exit__(
         self,

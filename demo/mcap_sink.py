@@ -22,7 +22,7 @@ from foxglove.messages import (
 )
 
 from demo.pipeline import Packet
-from perception.files import replacing
+from demo.spare import spared
 from perception.runtime.colours import BGR, colour
 from perception.runtime.scene import Boxes, Labels, Mask
 
@@ -34,7 +34,8 @@ class McapSink(AbstractContextManager["McapSink"]):
     """One image and one annotations message a frame, and one PNG for every mask.
 
     Times are the source's own for a file and the wall clock's for a live source. The file
-    appears, whole, when the sink is closed without an error.
+    appears, whole, when the sink is closed without an error, and as far as it goes when the disk
+    is full.
     """
 
     def __init__(self, path: Path, live: bool, score: float) -> None:
@@ -43,9 +44,9 @@ class McapSink(AbstractContextManager["McapSink"]):
         self.stack = ExitStack()
 
     def __enter__(self) -> "McapSink":
-        part = self.stack.enter_context(replacing(self.path))
+        self.file = self.stack.enter_context(spared(self.path))
         self.context = foxglove.Context()
-        writer = foxglove.open_mcap(part, context=self.context, allow_overwrite=True)
+        writer = foxglove.open_mcap(self.file, context=self.context)
         self.stack.callback(writer.close)
         self.image = CompressedImageChannel(f"/{CAMERA}/image", context=self.context)
         self.notes = ImageAnnotationsChannel(f"/{CAMERA}/annotations", context=self.context)
@@ -53,7 +54,7 @@ class McapSink(AbstractContextManager["McapSink"]):
         return self
 
     def write(self, packet: Packet) -> None:
-        """Appends a frame."""
+        """Appends a frame. Raises DiskFullError where the disk is full."""
         scene = packet.scene
         assert scene is not None
         now = self.epoch_ns + round(1e9 * packet.frame.seconds)
@@ -74,6 +75,7 @@ class McapSink(AbstractContextManager["McapSink"]):
                 topic = f"/{CAMERA}/{name}"
                 self.masks[name] = CompressedImageChannel(topic, context=self.context)
             self._picture(self.masks[name], mask.small, ".png", stamp, now)
+        self.file.check()  # the library would only print a line a message
 
     def _picture(
         self, channel: CompressedImageChannel, image: np.ndarray, kind: str, stamp: Any, now: int

@@ -125,7 +125,7 @@ def open_sinks(
     if args.save:
         sinks.append(stack.enter_context(Mp4Sink(args.save, source.fps)))
     if args.json:
-        sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score)))
+        sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score, True)))
     if args.mcap:
         from demo.mcap_sink import McapSink
 

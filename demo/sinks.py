@@ -1,5 +1,6 @@
 """Where results go: an overlay video. Every sink takes packets and is a context manager."""
 
+import shutil
 from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from importlib.util import find_spec
@@ -11,11 +12,13 @@ import cv2
 import numpy as np
 
 from demo.pipeline import Packet
+from demo.spare import SparedFile, spared
 from perception.errors import UserError
-from perception.files import replacing
 from perception.runtime.letterbox import Letterbox
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # by suffix, as FFmpeg names them
+VIDEO_SUFFIXES = tuple(CONTAINERS)
+LEAST_FREE = 1 << 20
 TIME_BASE = Fraction(1, 90000)
 
 
@@ -30,7 +33,7 @@ class Mp4Sink(AbstractContextManager["Mp4Sink"]):
     """The overlay as MP4 with the source's timing: H.264 through PyAV, else mp4v by OpenCV.
 
     Frames of another size than the first are letterboxed into it. The file appears, whole, when
-    the sink is closed without an error.
+    the sink is closed without an error, and as far as it goes when the disk is full.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -39,21 +42,19 @@ class Mp4Sink(AbstractContextManager["Mp4Sink"]):
         self.stack = ExitStack()
 
     def __enter__(self) -> "Mp4Sink":
-        self.part = self.stack.enter_context(replacing(self.path))
+        self.file = self.stack.enter_context(spared(self.path))
         return self
 
     def write(self, packet: Packet) -> None:
-        """Appends the packet's canvas. Raises UserError where the disk is full."""
+        """Appends the packet's canvas. Raises DiskFullError where the disk is full."""
         assert packet.canvas is not None
         if self.writer is None:
             height, width = packet.canvas.shape[:2]
             self.size_hw = (max(16, height + height % 2), max(16, width + width % 2))
             make = AvWriter if find_spec("av") else Cv2Writer
-            self.writer = make(self.part, self.size_hw, self.fps)
-        try:
-            self.writer.write(_fit(packet.canvas, self.size_hw), packet.frame.seconds)
-        except OSError as error:
-            raise _full(self.path, error) from None
+            self.writer = make(self.file, self.size_hw, self.fps)
+        self.writer.write(_fit(packet.canvas, self.size_hw), packet.frame.seconds)
+        self.file.check()
 
     def __exit__(
         self,
@@ -61,29 +62,31 @@ class Mp4Sink(AbstractContextManager["Mp4Sink"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
+        with self.stack:
             if self.writer is not None:
                 self.writer.close()
             elif kind is None:
                 raise UserError(f"{self.path}: not written, because there was no frame")
-        except OSError as full:
-            raised = _full(self.path, full)
-            self.stack.__exit__(UserError, raised, None)
-            raise raised from None
-        except UserError as raised:
-            self.stack.__exit__(UserError, raised, None)
-            raise
-        self.stack.__exit__(kind, error, trace)
+            if error is not None:
+                raise error
 
 
 class AvWriter:
     """H.264 with presentation times."""
 
-    def __init__(self, path: Path, size_hw: tuple[int, int], fps: float) -> None:
+    def __init__(self, file: SparedFile, size_hw: tuple[int, int], fps: float) -> None:
         import av
 
         self.make: Any = av.VideoFrame.from_ndarray
-        self.container = av.open(str(path), "w", options={"movflags": "faststart"})
+        kind = CONTAINERS[file.path.suffix.lower()]
+        # To put the index first, the library reads again what it wrote.
+        self.container = av.open(
+            file,
+            "w",
+            kind,
+            options={"movflags": "faststart"},
+            io_open=lambda *_: file.part.open("rb"),
+        )
         rate = Fraction(fps).limit_denominator(1001)
         # Without B-frames: with them and uneven times the file states too short a duration.
         options = {"preset": "veryfast", "crf": "21", "bf": "0"}
@@ -112,17 +115,19 @@ class AvWriter:
 class Cv2Writer:
     """MPEG-4 part 2 at a constant rate, where PyAV is not installed."""
 
-    def __init__(self, path: Path, size_hw: tuple[int, int], fps: float) -> None:
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        self.writer = cv2.VideoWriter(str(path), codec, fps, size_hw[::-1])
+    def __init__(self, file: SparedFile, size_hw: tuple[int, int], fps: float) -> None:
+        self.file, codec = file, cv2.VideoWriter.fourcc(*"mp4v")
+        self.writer = cv2.VideoWriter(str(file.part), codec, fps, size_hw[::-1])
         if not self.writer.isOpened():
             raise UserError(
-                f"{path}: OpenCV cannot write MP4 here; pip install 'pvt-hydranet[demo]'"
+                f"{file.path}: OpenCV cannot write MP4 here; pip install 'pvt-hydranet[demo]'"
             )
 
     def write(self, image: np.ndarray, seconds: float) -> None:
-        """Appends a frame."""
+        """Appends a frame. OpenCV says nothing of failed writes, so room is looked for here."""
         self.writer.write(image)
+        if shutil.disk_usage(self.file.path.parent).free < LEAST_FREE:
+            self.file.failed = "No space left on device"
 
     def close(self) -> None:
         """Completes the file."""
@@ -138,9 +143,3 @@ def _fit(canvas: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     if 0 <= below < 16 and 0 <= right < 16:
         return cv2.copyMakeBorder(canvas, 0, below, 0, right, cv2.BORDER_CONSTANT)
     return Letterbox((height, width), size_hw, 0).apply(canvas)
-
-
-def _full(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path}: cannot be written ({error.strerror or error}); free space or move it"
-    )

@@ -1,0 +1,198 @@
+"""A disk that fills up while an overlay, a Scalabel log and a car log are written."""
+
+import errno
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from demo import spare
+from demo.log import ScalabelSink
+from demo.pipeline import Packet
+from demo.sinks import Mp4Sink
+from demo.spare import DiskFullError, spared
+from demo.video import Frame
+from perception.errors import UserError
+from perception.runtime.scene import Scene
+
+ROOT = Path(__file__).resolve().parents[2]
+SPARE, ROOM = 1_500_000, 3_000_000
+
+
+class SmallDisk(io.FileIO):
+    """A file on a disk of ROOM bytes, which the spare file shares; a write may fail half-way."""
+
+    def write(self, data):
+        path = Path(self.name)
+        beside = path.with_name(path.name + ".spare")
+        taken = beside.stat().st_size if beside.exists() else 0
+        room = ROOM - taken - max(self.tell(), path.stat().st_size)
+        if self.tell() < path.stat().st_size:
+            return super().write(data)  # over what is there already
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(memoryview(data)[:room])
+
+
+@pytest.fixture
+def small_disk(monkeypatch):
+    monkeypatch.setattr(spare.io, "FileIO", SmallDisk)
+    monkeypatch.setattr(spare, "SPARE_BYTES", SPARE)
+
+
+def packet(index: int) -> Packet:
+    noise = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
+    frame = Frame(noise, index, index / 25, f"frame-{index:07d}" + 3000 * "x")
+    return Packet(frame, Scene((120, 160), {}), noise)
+
+
+def read_jsonl(path) -> int:
+    return len([json.loads(line) for line in path.read_text().splitlines()])
+
+
+def read_mp4(path) -> int:
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+def read_mcap(path) -> int:
+    from mcap.reader import make_reader
+
+    with open(path, "rb") as file:
+        assert make_reader(file).get_summary() is not None  # closed properly
+        return sum(1 for _ in make_reader(file).iter_messages("/camera/image"))
+
+
+def open_mcap(path):
+    pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")
+    pytest.importorskip("mcap", reason="mcap is not installed (extra car)")
+    from demo.mcap_sink import McapSink
+
+    return McapSink(path, False, 0.3)
+
+
+def open_mp4(path):
+    pytest.importorskip("av", reason="PyAV is not installed (extra demo)")
+    return Mp4Sink(path, 25)
+
+
+SINKS = {
+    ".jsonl": (lambda path: ScalabelSink(path, "clip", 0.3, keep=True), read_jsonl),
+    ".mp4": (open_mp4, read_mp4),
+    ".mcap": (open_mcap, read_mcap),
+}
+
+
+@pytest.mark.parametrize("suffix", SINKS)
+def test_a_full_disk_is_one_line_and_what_was_written_is_kept_and_whole(
+    suffix, small_disk, tmp_path, capfd
+):
+    make, read = SINKS[suffix]
+    path, given = tmp_path / f"o{suffix}", 0
+
+    def fill():
+        nonlocal given
+        with make(path) as sink:
+            for given in range(1, 2000):
+                sink.write(packet(given - 1))
+
+    with pytest.raises(DiskFullError, match=rf"o\{suffix}: No space left"):
+        fill()
+    assert 20 < given < 1999
+    assert read(path) == given
+    assert path.stat().st_size <= ROOM
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert capfd.readouterr().err == ""  # the libraries have nothing to complain of
+
+
+def test_without_keep_a_full_disk_leaves_nothing(small_disk, tmp_path):
+    def fill():
+        with ScalabelSink(tmp_path / "o.jsonl", "clip", 0.3) as sink:
+            for index in range(2000):
+                sink.write(packet(index))
+
+    with pytest.raises(DiskFullError):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_even_for_the_spare(small_disk, tmp_path, monkeypatch):
+    def no_room(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    with pytest.raises(UserError, match=r"o\.bin.*No space left"), spared(tmp_path / "o.bin"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), spared(tmp_path / "file" / "o.bin"):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_device_that_is_always_full(tmp_path):
+    def fill():
+        with ScalabelSink(Path("/dev/full"), "clip", 0.3, keep=True) as sink:
+            sink.write(packet(0))
+
+    with pytest.raises(UserError, match="/dev/full"):
+        fill()
+    assert Path("/dev/full").is_char_device()
+
+
+MOUNTED = """
+mount -t tmpfs -o size=28m none "$1" && shift && cd "$1" || exit 77
+shift; "$@"; code=$?
+ls -A . >&2; cp -r . "$KEEP"; exit $code
+"""
+
+
+def test_the_command_on_a_real_disk_that_fills_up(tiny_onnx, video, tmp_path):
+    """A file system of 28 MB in memory, mounted for this test alone."""
+    pytest.importorskip("av", reason="PyAV is not installed (extra demo)")
+    pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")
+    if not shutil.which("unshare"):
+        pytest.skip("no unshare here to mount a small disk with")
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    kept.mkdir()
+    clip = tmp_path / "noise.mp4"
+    with Mp4Sink(clip, 25) as sink:
+        for index in range(10):
+            sink.write(packet(index))
+    outputs = ["--save", "o.mp4", "--json", "o.jsonl", "--mcap", "o.mcap"]
+    command = [sys.executable, "-m", "demo.perceive", str(clip), "--loop", "--model", tiny_onnx]
+    more = ["--provider", "cpu", "--threads", "1", "--no-track", "--seconds", "120"]
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", MOUNTED, "sh", disk, disk, *command, *outputs, *more],
+        env=os.environ | {"KEEP": str(kept), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode in (1, 77) and "perceive" not in done.stderr and not list(kept.iterdir()):
+        pytest.skip(f"this system lets no user mount a small disk: {done.stderr.strip()[:100]}")
+    errors = [line for line in done.stderr.splitlines() if "rror" in line]
+    assert len(errors) == 1, done.stderr
+    assert "No space left" in errors[0]
+    assert done.returncode == 2
+    counts = [
+        read_mp4(kept / "o.mp4"),
+        read_jsonl(kept / "o.jsonl"),
+        read_mcap(kept / "o.mcap"),
+    ]
+    assert min(counts) > 20
+    assert max(counts) - min(counts) <= 1
+    assert sorted(entry.name for entry in kept.iterdir()) == ["o.jsonl", "o.mcap", "o.mp4"]
