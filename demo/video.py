@@ -1,9 +1,11 @@
 """Where frames come from: a video file, a folder of images; cameras and streams are in live.py."""
 
+import math
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,24 @@ import cv2
 import numpy as np
 
 from perception.errors import UserError
+from perception.files import read_bounded
+from perception.images import MAX_BYTES, MAX_PIXELS, decode
 from perception.runtime.letterbox import as_bgr
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 FOLDER_FPS = 10.0
 MAX_PROBLEMS = 20
+# A clock that leaps further than this between two frames is broken.
+MAX_LEAP_S = 3600.0
+# What FFmpeg may make of a file: films only, no playlists that lead to other files or the network,
+# and no picture above the bound, whatever its header says or a later frame turns into.
+FILE_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,"
+    "ogg,m4v,h264,hevc,av1,ivf,obu,mjpeg,gif,dv,mxf,rm,yuv4mpegpipe",
+    "max_pixels": str(MAX_PIXELS),
+}
+OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 @dataclass
@@ -57,23 +72,25 @@ class VideoFile(Source):
     def __init__(self, path: Path) -> None:
         capture = _open(path)
         fps = capture.get(cv2.CAP_PROP_FPS)
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        ok, _ = capture.read()
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        count = int(count) if 0 < count < 1e9 else 0
+        ok, _ = _read(capture, path)
         capture.release()
         if not ok:
             raise UserError(f"{path}: a video without a frame that decodes; record it again")
-        super().__init__(path.name, fps if 0 < fps <= 1000 else 25.0, count if count > 0 else None)
+        super().__init__(path.name, fps if 0.01 <= fps <= 1000 else 25.0, count or None)
         self.path = path
 
     def __iter__(self) -> Iterator[Frame]:
         capture, index, last = _open(self.path), 0, -1.0
         try:
             while True:
-                ok, image = capture.read()
+                ok, image = _read(capture, self.path)
                 if not ok:
                     break
                 seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                if seconds <= last:  # some containers carry no usable timestamps
+                # Some containers carry no usable timestamps, or damaged ones.
+                if not last < seconds <= max(last, 0) + MAX_LEAP_S:
                     seconds = last + 1 / self.fps if index else 0.0
                 yield Frame(as_bgr(image), index, seconds, f"{self.path.stem}-{index + 1:07d}")
                 index, last = index + 1, seconds
@@ -98,15 +115,13 @@ class ImageFolder(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self.paths):
-            image = (
-                cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-                if (path.stat().st_size)
-                else None
-            )
-            if image is None:
-                self.complain(f"{path}: not an image that decodes; left out")
+            try:
+                image = as_bgr(decode(read_bounded(path, MAX_BYTES)))
+            except (UserError, ValueError) as error:
+                said = str(error).removeprefix(f"{path}: ")
+                self.complain(f"{path}: not an image that can be used ({said}); left out")
                 continue
-            yield Frame(as_bgr(image), index, index / self.fps, path.name)
+            yield Frame(image, index, index / self.fps, path.name)
 
 
 class Looped(Source):
@@ -145,10 +160,43 @@ def open_source(text: str, loop: bool = False) -> Source:
 
 def _open(path: Path) -> cv2.VideoCapture:
     quiet()
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not path.is_file():
+        raise UserError(f"{path}: not a plain file; give a video, a folder of images or a camera")
+    with _only_films():
+        # Absolute, so that no name can pass for a protocol.
+        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise UserError(f"{path}: not a video that decodes; it may be cut off or of another kind")
+    sides = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+    if math.prod(sides) > MAX_PIXELS:
+        capture.release()
+        raise UserError(
+            f"{path}: frames of {sides[0]:.0f}x{sides[1]:.0f}, more than {MAX_PIXELS / 1e6:.0f} "
+            "million pixels; make it smaller"
+        )
     return capture
+
+
+def _read(capture: cv2.VideoCapture, path: Path) -> tuple[bool, np.ndarray]:
+    """The next frame. Raises UserError where it cannot be made into one."""
+    try:
+        return capture.read()
+    except cv2.error as error:
+        raise UserError(f"{path}: a frame does not decode ({error.err}); record it again") from None
+
+
+@contextmanager
+def _only_films() -> Iterator[None]:
+    """OpenCV hands FFmpeg its options through the environment only, when a file is opened."""
+    before = os.environ.get(OPTIONS_VARIABLE)
+    os.environ[OPTIONS_VARIABLE] = "|".join(f"{k};{v}" for k, v in FILE_OPTIONS.items())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OPTIONS_VARIABLE]
+        else:
+            os.environ[OPTIONS_VARIABLE] = before
 
 
 def quiet() -> None:

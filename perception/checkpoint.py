@@ -18,6 +18,10 @@ from perception.zoo import build
 
 KEY: Final = "perception"
 FORMAT: Final = 1
+# The largest network of the zoo takes 0.2 GB and 60 kB of header.
+MAX_BYTES: Final = 1 << 29
+MAX_HEADER: Final = 4 << 20
+MAX_SIDE: Final = 8192
 
 
 @dataclass
@@ -49,20 +53,63 @@ def read(path: Path) -> tuple[dict[str, Tensor], Meta]:
             raise UserError(f"{path}: a checkpoint of another version; this one reads {FORMAT}")
         data["size_hw"] = (int(data["size_hw"][0]), int(data["size_hw"][1]))
         meta = Meta(**data)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+        OverflowError,
+    ):
         raise UserError(f"{path}: not a checkpoint of train-bdd (no description inside)") from None
+    _check(path, meta)
     return weights, meta
+
+
+def _check(path: Path, meta: Meta) -> None:
+    """Raises UserError where a field of the description is not of its kind."""
+    tasks = meta.tasks if isinstance(meta.tasks, list) else []
+    fits = {
+        "model": isinstance(meta.model, str),
+        "tasks": all(isinstance(t, str) for t in tasks) and 0 < len(tasks) == len(set(tasks)),
+        "size_hw": all(1 <= side <= MAX_SIDE for side in meta.size_hw),
+        "scores": isinstance(meta.scores, dict),
+        "training": isinstance(meta.training, dict),
+        "licence": isinstance(meta.licence, str),
+    }
+    for name, fit in fits.items():
+        if not fit:
+            value = repr(getattr(meta, name))[:100]
+            raise UserError(f"{path}: its description has {name} = {value}; train or fetch it anew")
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
+    _check_sizes(path)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY, "")
             return {key: file.get_tensor(key) for key in file.keys()}, text  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a readable safetensors file ({why}); fetch it anew") from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Bounds before anything is allocated; offsets within the file are the library's to check."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        header = int.from_bytes(file.read(8), "little")
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: {size >> 20} MB, at most {MAX_BYTES >> 20} are read")
+    if header > min(MAX_HEADER, max(size - 8, 0)):
+        raise UserError(
+            f"{path}: not a readable safetensors file (its header claims {header} bytes); "
+            "fetch it anew"
+        )
 
 
 def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
@@ -85,6 +132,14 @@ def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
     wrong = [key for key in own if own[key].shape != weights[key].shape]
     if wrong:
         raise UserError(f"{path}: {wrong[0]!r} has shape {tuple(weights[wrong[0]].shape)}")
+    wrong = [key for key in own if _kind(own[key]) != _kind(weights[key])]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]!r} has type {weights[wrong[0]].dtype}; fetch it anew")
     with torch.no_grad():
         model.load_state_dict({key: weights[key] for key in own})
     return model.eval(), meta
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    """Half and single precision may stand for each other, numbers of another kind may not."""
+    return tensor.is_floating_point(), tensor.is_complex()

@@ -12,7 +12,7 @@ class UserError(Exception):
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is in no registry, with the near miss suggested."""
-    names = sorted(known)
+    names, name = sorted(known), str(name)[:100]  # a file may say megabytes
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
     return UserError(f"unknown {kind} {name!r}; {hint}")

@@ -1,9 +1,11 @@
-"""Files that are whole or absent: written beside, synced, renamed."""
+"""Files that are whole or absent: written beside, synced, renamed; and read up to a bound."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from perception.errors import UserError
 
 
 @contextmanager
@@ -26,6 +28,26 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The whole file. Raises UserError where it is none, cannot be read or is above `limit` bytes.
+
+    A pipe or a device is refused too: it may never end.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a plain file; give one")
+        with open(path, "rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > limit:
+                raise UserError(
+                    f"{path}: {size >> 20} MB, at most {limit >> 20} are read; "
+                    "it is not what it should be, restore it"
+                )
+            return file.read(limit)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({why}); restore the file") from None
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

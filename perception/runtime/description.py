@@ -4,6 +4,7 @@ Torch-free; the tasks declare their `View` with it, the export writes it, the ru
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -15,6 +16,11 @@ KINDS: Final = ("boxes", "mask", "label", "map", "normals")
 BOXES, MASK, LABEL, MAP, NORMALS = KINDS
 # A mask with this encoding holds the official lane byte instead of a class index.
 LANE_BYTE: Final = "bdd100k-lane-byte"
+# ImageNet has 1000 classes; the longest name of ours is below 100.
+MAX_TEXT: Final = 4 << 20
+MAX_TASKS: Final = 64
+MAX_NAMES: Final = 10_000
+MAX_NAME: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,46 @@ class View:
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> tuple[str, "View"]:
-        """(name, view) of one entry. Raises UserError on an unknown kind or a malformed field."""
+        """(name, view) of one entry. Raises ValueError on an unknown kind, and what a malformed
+        field raises."""
         name, kind = entry.get("name"), entry.get("kind")
         if not isinstance(name, str) or kind not in KINDS:
-            raise UserError(f"model description: task {name!r} has unknown kind {kind!r}")
+            raise ValueError(f"task {name!r:.100} has unknown kind {kind!r:.100}")
         groups = tuple(
-            Group(str(g["name"]), tuple(map(str, g["classes"]))) for g in entry.get("groups", ())
+            Group(_text(g["name"]), _texts(g, "classes")) for g in _list(entry, "groups")
         )
         texts = ("classes", "categories", "styles", "directions")
-        return name, View(
+        bounds = tuple(float(value) for value in _list(entry, "range"))
+        if len(bounds) not in (0, 2) or not all(map(math.isfinite, bounds)):
+            raise ValueError(f"task {name!r:.100} has range {bounds!r:.100}, not two numbers")
+        return _text(name), View(
             kind=kind,
             groups=groups,
-            encoding=str(entry.get("encoding", "")),
-            unit=str(entry.get("unit", "")),
-            range=tuple(float(value) for value in entry.get("range", ())),
-            **{key: tuple(str(value) for value in entry.get(key, ())) for key in texts},
+            encoding=_text(entry.get("encoding", "")),
+            unit=_text(entry.get("unit", "")),
+            range=bounds,
+            **{key: _texts(entry, key) for key in texts},
         )
+
+
+def _list(entry: dict[str, Any], key: str) -> list[Any]:
+    """A field that is a list, or absent. Raises ValueError where it is no list or too long."""
+    values = entry.get(key, [])
+    if not isinstance(values, list) or len(values) > MAX_NAMES:
+        raise ValueError(f"{key} is no list of at most {MAX_NAMES} entries")
+    return values
+
+
+def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(_text(value) for value in _list(entry, key))
+
+
+def _text(value: Any) -> str:
+    """A name that can be written. Raises ValueError where it is none."""
+    if not isinstance(value, str) or len(value) > MAX_NAME:
+        raise ValueError(f"{value!r:.100} is no name")
+    value.encode()  # half a surrogate pair is a ValueError of its own
+    return value
 
 
 @dataclass(frozen=True)
@@ -94,10 +124,13 @@ class Description:
     def from_json(text: str, source: str) -> "Description":
         """Reads format 1. Raises UserError naming `source` where the text is not ours."""
         try:
+            if len(text) > MAX_TEXT:
+                raise ValueError(f"{len(text)} characters long, at most {MAX_TEXT} are read")
             data = json.loads(text)
             if data["format"] != FORMAT:
                 raise UserError(
-                    f"{source}: description format {data['format']!r}, this version reads {FORMAT}"
+                    f"{source}: description format {data['format']!r:.100}, "
+                    f"this version reads {FORMAT}"
                 )
             height, width = (int(value) for value in data["size_hw"])
             if not (1 <= height <= 8192 and 1 <= width <= 8192):
@@ -106,9 +139,9 @@ class Description:
             if not 0 <= pad_value <= 255:
                 raise UserError(f"{source}: pad_value {pad_value} is not a grey value, 0 to 255")
             return Description(
-                name=str(data["name"]),
+                name=_text(data["name"]),
                 size_hw=(height, width),
-                views=dict(View.from_json(entry) for entry in data["tasks"]),
+                views=_views(data),
                 pad_value=pad_value,
                 scores=dict(data.get("scores", {})),
                 training=dict(data.get("training", {})),
@@ -123,6 +156,16 @@ class Description:
             OverflowError,
         ) as error:
             raise UserError(
-                f"{source}: its 'perception' description is malformed ({error}); "
+                f"{source}: its 'perception' description is malformed ({error!s:.300}); "
                 "export the model again with export-onnx"
             ) from None
+
+
+def _views(data: dict[str, Any]) -> dict[str, View]:
+    entries = data["tasks"]
+    if not isinstance(entries, list) or len(entries) > MAX_TASKS:
+        raise ValueError(f"tasks is no list of at most {MAX_TASKS} entries")
+    views = dict(View.from_json(entry) for entry in entries)
+    if len(views) < len(entries):
+        raise ValueError("two tasks have one name")
+    return views

@@ -14,6 +14,7 @@ import numpy as np
 from perception.classes import ATTRIBUTES
 from perception.classes import DETECTION as CLASSES
 from perception.errors import UserError
+from perception.files import read_bounded
 from training.data.bdd import layouts, polygons
 from training.data.bdd.cache import open_index
 from training.data.bdd.images import read_image
@@ -29,6 +30,7 @@ SCENE: Final = "scene"
 TASKS: Final = (DETECTION, "drivable", "lane", SCENE, "semantic")
 LANE_WIDTH_TRAIN: Final = 8
 LANE_WIDTH_TEST: Final = 2
+MAX_PROVENANCE: Final = 64 << 20
 # Share of a picture painted out above which a detector could learn to read the traces.
 PAINTED: Final = 0.01
 
@@ -124,9 +126,11 @@ class BDD100K:
 
     def provenance(self, index: int) -> tuple[str, float | None]:
         """("clean" or "restored", share of the picture painted out where known)."""
-        entry = self._provenance.get(self.name(index), {})
+        entry = self._provenance.get(self.name(index))
+        entry = entry if isinstance(entry, dict) else {}
         painted = entry.get("painted_out")
-        return str(entry.get("how", "clean")), None if painted is None else float(painted)
+        share = float(painted) if isinstance(painted, float) or painted in (0, 1) else None
+        return str(entry.get("how", "clean"))[:100], share
 
     def origins(self) -> dict[str, np.ndarray]:
         """(len(self),) bool: frames that are original files, restored ones, and those of which more
@@ -174,9 +178,10 @@ class BDD100K:
         if path is None:
             return {}
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error}); restore or delete it") from None
+            entries = json.loads(read_bounded(path, MAX_PROVENANCE))
+        except (ValueError, RecursionError) as error:
+            said = f"{error!s:.200}"
+            raise UserError(f"{path}: not valid JSON ({said}); restore or delete it") from None
         return entries if isinstance(entries, dict) else {}
 
     def _labelled(self) -> dict[str, np.ndarray]:

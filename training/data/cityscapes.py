@@ -13,6 +13,7 @@ import numpy as np
 
 from perception.classes import IGNORE
 from perception.errors import UserError
+from perception.files import read_bounded
 from training.data.bdd.images import read_image
 from training.data.folder import FolderDataset, read_pixels
 from training.data.labels import Label, Map, Mask
@@ -22,6 +23,7 @@ from training.data.sample import Sample
 IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 # Metres times pixels of the usual camera, where no camera file is there.
 BASELINE_FOCAL: Final = 0.209313 * 2262.52
+MAX_CAMERA: Final = 1 << 16
 
 
 class Cityscapes(FolderDataset):
@@ -60,11 +62,21 @@ class Cityscapes(FolderDataset):
         sources = self._sources(frame)
         labels: dict[str, Label] = {}
         if mask := sources.get("semantic"):
-            labels["semantic"] = Mask(to_train_ids(read_pixels(mask, size_hw)))
+            ids = _plain(mask, read_pixels(mask, size_hw), np.uint8)
+            labels["semantic"] = Mask(to_train_ids(ids))
         if disparity := sources.get("depth"):
             camera = self._beside(frame, "camera", "camera.json")
-            labels["depth"] = Map(to_metres(read_pixels(disparity, size_hw), baseline(camera)))
+            pixels = _plain(disparity, read_pixels(disparity, size_hw), np.uint16)
+            labels["depth"] = Map(to_metres(pixels, baseline(camera)))
         return Sample(image, labels, frame.name.removesuffix("_leftImg8bit.png"))
+
+
+def _plain(path: Path, pixels: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """(H, W) of one type, or UserError."""
+    if pixels.ndim != 2 or pixels.dtype != dtype:
+        wanted = np.dtype(dtype).name
+        raise UserError(f"{path}: not one channel of {wanted}; restore the file")
+    return pixels
 
 
 def to_train_ids(ids: np.ndarray) -> np.ndarray:
@@ -89,7 +101,11 @@ def baseline(camera: Path | None) -> float:
     if camera is None:
         return BASELINE_FOCAL
     try:
-        data = json.loads(camera.read_text())
-        return float(data["extrinsic"]["baseline"]) * float(data["intrinsic"]["fx"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{camera}: not a Cityscapes camera file ({error})") from None
+        data = json.loads(read_bounded(camera, MAX_CAMERA))
+        found = float(data["extrinsic"]["baseline"]) * float(data["intrinsic"]["fx"])
+        if not 0 < found < 1e9:
+            raise ValueError(f"baseline times focal length is {found}")
+        return found
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        said = f"{error!s:.200}"
+        raise UserError(f"{camera}: not a Cityscapes camera file ({said}); restore it") from None

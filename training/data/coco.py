@@ -4,7 +4,8 @@
 Cite: Lin et al., ECCV 2014.
 """
 
-import json
+import math
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,9 @@ import numpy as np
 from perception.classes import DETECTION
 from perception.errors import UserError
 from perception.tasks.class_lists import COCO as CLASSES
+from training.data.bdd import stream
 from training.data.bdd.images import read_image
-from training.data.folder import FolderDataset
+from training.data.folder import FolderDataset, is_inside
 from training.data.labels import Boxes, Label
 from training.data.sample import Sample
 
@@ -32,6 +34,7 @@ AS_BDD100K: Final = {
     "traffic light": "traffic light",
     "stop sign": "traffic sign",
 }
+REACH: Final = 100_000  # pixels; no frame is larger
 
 
 class COCO(FolderDataset):
@@ -79,29 +82,49 @@ def read_instances(
     path: Path,
 ) -> tuple[list[tuple[str, tuple[int, int], int, int]], np.ndarray, np.ndarray, np.ndarray]:
     """(frames as (file, size_hw, first row, last row + 1), boxes xyxy, classes 0..79, crowds)."""
+    images: dict[int, tuple[str, tuple[int, int]]] = {}
+    numbers: dict[int, int] = {}
+    found = array("d")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        numbers = {item["id"]: CLASSES.index(item["name"]) for item in data["categories"]
-                   if item["name"] in CLASSES}  # fmt: skip
-        of_image: dict[int, list[Any]] = {int(item["id"]): [] for item in data["images"]}
-        for item in data["annotations"]:
-            x, y, width, height = item["bbox"]
-            if width >= 1 and height >= 1 and item["category_id"] in numbers:
-                row = (x, y, x + width, y + height, numbers[item["category_id"]], item["iscrowd"])
-                of_image[item["image_id"]].append(row)
-        frames: list[tuple[str, tuple[int, int], int, int]] = []
-        rows: list[Any] = []
-        for item in sorted(data["images"], key=lambda item: item["id"]):
-            mine = of_image[item["id"]]
-            size_hw = (int(item["height"]), int(item["width"]))
-            frames.append((str(item["file_name"]), size_hw, len(rows), len(rows) + len(mine)))
-            rows += mine
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: not a COCO instances file ({error!r}); restore it") from None
+        for key, item in stream.members(path):
+            if key == "images":
+                images[int(item["id"])] = _image(item)
+            elif key == "categories" and item["name"] in CLASSES:
+                numbers[int(item["id"])] = CLASSES.index(item["name"])
+            elif key == "annotations":
+                x, y, width, height = item["bbox"]
+                if width >= 1 and height >= 1:
+                    found.extend((x, y, x + width, y + height))
+                    found.extend((item["image_id"], item["category_id"], item["iscrowd"]))
+        table = np.frombuffer(found, np.float64).reshape(-1, 7)
+        if not (np.abs(table[:, :4]) < REACH).all():
+            raise ValueError("a box is not finite")
+        known = np.array([code in numbers for code in table[:, 5].tolist()], bool)
+        table = table[known] if len(table) else table
+        if set(table[:, 4].tolist()) - images.keys():
+            raise ValueError("a box belongs to no image")
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        why = f"{error!r:.200}"
+        raise UserError(f"{path}: not a COCO instances file ({why}); restore it") from None
     if not numbers:
         raise UserError(f"{path}: none of its categories is one of COCO's 80")
-    table = np.array(rows, np.float32).reshape(-1, 6)
-    return frames, table[:, :4], table[:, 4].astype(np.int64), table[:, 5] > 0
+    table = table[np.argsort(table[:, 4], kind="stable")]
+    order = sorted(images)
+    bounds = np.searchsorted(table[:, 4], [*order, math.inf]).tolist()
+    frames = [
+        (*images[number], start, stop)
+        for number, start, stop in zip(order, bounds[:-1], bounds[1:], strict=True)
+    ]
+    classes = np.array([numbers[int(code)] for code in table[:, 5].tolist()], np.int64)
+    return frames, table[:, :4].astype(np.float32), classes, table[:, 6] > 0
+
+
+def _image(item: Any) -> tuple[str, tuple[int, int]]:
+    """(file, size_hw). Raises ValueError for a file outside the folder of the images."""
+    name = str(item["file_name"])
+    if not is_inside(name):
+        raise ValueError(f"file_name {name!r:.100} leaves its folder")
+    return name, (int(item["height"]), int(item["width"]))
 
 
 def _own() -> np.ndarray:

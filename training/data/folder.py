@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import cv2
 import numpy as np
 
 from perception.errors import UserError
+from perception.files import read_bounded
+from perception.images import MAX_BYTES, decode
 from training.data.sample import Sample
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
@@ -85,6 +86,17 @@ def by_number(paths: Sequence[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", path.stem)] or [0])
 
 
+def is_inside(name: str) -> bool:
+    """Whether a name that a file gives stays in the folder it is looked up in."""
+    return (
+        bool(name)
+        and name.isprintable()
+        and not (
+            name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name[:2]
+        )
+    )
+
+
 def images_in(folder: Path) -> list[Path]:
     """The pictures of a folder, sorted by name."""
     if not folder.is_dir():
@@ -95,12 +107,9 @@ def images_in(folder: Path) -> list[Path]:
 def read_pixels(path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:
     """A PNG as stored, 8 or 16 bits. Raises UserError where it does not decode or fit the frame."""
     try:
-        data = np.fromfile(path, np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    except (OSError, cv2.error):
-        pixels = None
-    if pixels is None:
-        raise UserError(f"{path}: does not decode; restore the file")
+        pixels = decode(read_bounded(path, MAX_BYTES))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; restore the file") from None
     if size_hw is not None and pixels.shape[:2] != size_hw:
         raise UserError(
             f"{path}: {pixels.shape[1]}x{pixels.shape[0]}, its frame {size_hw[1]}x{size_hw[0]}; "

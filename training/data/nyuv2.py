@@ -5,6 +5,7 @@ depth in metres with 0 invalid, unit normals with zeros invalid. The download is
 https://github.com/lorenmt/mtan (Liu et al., 2019); data by Silberman et al., ECCV 2012.
 """
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from training.data.sample import Sample
 
 FOLDERS: Final = {"semantic_nyuv2": "label", "depth": "depth", "normals": "normal"}
 SIZE_HW: Final = (288, 384)
+MAX_NUMBERS: Final = 3 * 2048 * 2048
 
 
 class NYUv2(FolderDataset):
@@ -43,7 +45,10 @@ class NYUv2(FolderDataset):
         return f"expected {self.split}/image/0.npy and label/, depth/, normal/ beside it"
 
     def read(self, frame: Path) -> Sample:
-        image = to_frame(read_array(frame))
+        array = read_array(frame)
+        if channels_last(array).shape[-1] != 3:
+            raise UserError(f"{frame}: {array.shape} is no colour picture; restore the file")
+        image = to_frame(array)
         labels: dict[str, Label] = {}
         for task in self.tasks:
             path = frame.parents[1] / FOLDERS[task] / frame.name
@@ -51,16 +56,28 @@ class NYUv2(FolderDataset):
                 array = read_array(path)
                 if channels_last(array).shape[:2] != image.shape[:2]:
                     raise UserError(f"{path}: another size than {frame}; restore both")
+                channels = 3 if task == "normals" else 1
+                if channels_last(array).shape[2] < channels:
+                    raise UserError(f"{path}: lacks channels; restore the file")
                 labels[task] = READERS[task](array)
         return Sample(image, labels, f"{self.split}-{frame.stem}")
 
 
 def read_array(path: Path) -> np.ndarray:
-    """A .npy without pickled objects."""
+    """A .npy of numbers, (H, W) or three-dimensional, without pickled objects.
+
+    It is mapped first: a header may claim any size, a map must fit the file.
+    """
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable array ({error}); restore the file") from None
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray) or mapped.dtype.kind not in "buif":
+            raise ValueError("no array of numbers")
+        if mapped.ndim not in (2, 3) or not 0 < mapped.size <= MAX_NUMBERS:
+            raise ValueError(f"its shape is {mapped.shape}")
+        return np.array(mapped)
+    except (OSError, ValueError, EOFError, TypeError, OverflowError, zipfile.BadZipFile) as error:
+        said = f"{error!s:.200}".replace("\n", " ")
+        raise UserError(f"{path}: not a readable array ({said}); restore the file") from None
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:

@@ -13,15 +13,18 @@ import numpy as np
 
 from perception.classes import IGNORE
 from perception.errors import UserError
+from perception.files import read_bounded
 from perception.tasks.class_lists import VOC_OBJECTS
 from training.data.bdd.images import read_image
-from training.data.folder import FolderDataset, deeper, read_pixels
+from training.data.folder import FolderDataset, deeper, is_inside, read_pixels
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.sample import Sample
 
 BOXES: Final = "det_voc"
 MASKS: Final = "semantic_voc"
 CLASSES: Final = "classes_voc"
+MAX_LIST: Final = 16 << 20
+MAX_XML: Final = 1 << 20
 PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 
 
@@ -45,7 +48,14 @@ class VOC(FolderDataset):
         names: set[str] = set()
         for folder in lists:
             path = self.root / "ImageSets" / folder / f"{self.split}.txt"
-            names |= set(path.read_text().split()) if path.is_file() else set()
+            if path.is_file():
+                names |= set(read_bounded(path, MAX_LIST).decode(errors="replace").split())
+        for name in sorted(names):
+            if not is_inside(name):
+                raise UserError(
+                    f"{self.root}: {self.split}.txt names {name!r:.100}, which leaves its folder; "
+                    "mend it"
+                )
         return sorted(names)
 
     def expected(self) -> str:
@@ -68,14 +78,17 @@ class VOC(FolderDataset):
 def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
     """The boxes of an annotation; `difficult` ones are neither right nor wrong to find."""
     try:
-        objects = ElementTree.parse(path).getroot().findall("object")
+        objects = ElementTree.fromstring(read_bounded(path, MAX_XML)).findall("object")
         rows = [[float(item.findtext(f"bndbox/{side}", "")) - (side[1:] == "min")
                  for side in ("xmin", "ymin", "xmax", "ymax")] for item in objects]  # fmt: skip
         classes = [VOC_OBJECTS.index(item.findtext("name", "")) for item in objects]
         hard = [item.findtext("difficult", "0").strip() == "1" for item in objects]
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: not a VOC annotation ({error}); restore the file") from None
-    return Boxes(np.array(rows, np.float32), np.array(classes), size_hw, ignore=np.array(hard))
+        xyxy = np.array(rows, np.float32).reshape(-1, 4)
+        if not (np.abs(xyxy) <= 2 * max(size_hw)).all():
+            raise ValueError("a box is outside the frame")
+    except (ValueError, LookupError, ElementTree.ParseError) as error:
+        raise UserError(f"{path}: not a VOC annotation ({error!s:.200}); restore it") from None
+    return Boxes(xyxy, np.array(classes), size_hw, ignore=np.array(hard))
 
 
 def shown(boxes: Boxes) -> Labels:
@@ -91,10 +104,11 @@ def read_class_mask(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
     pixels = read_pixels(path, size_hw)
     if pixels.ndim == 2:
         return np.where(pixels <= len(VOC_OBJECTS), pixels, IGNORE).astype(np.uint8)
-    codes = pixels[..., :3].astype(np.int32) @ np.array([1, 256, 65536])
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] < 3:
+        raise UserError(f"{path}: neither class numbers nor colours; restore the file")
     mask = np.full(size_hw, IGNORE, np.uint8)
     for number, colour in enumerate(palette()):
-        mask[codes == int(colour @ np.array([1, 256, 65536]))] = number
+        mask[(pixels[..., :3] == colour).all(2)] = number
     return mask
 
 

@@ -1,15 +1,13 @@
 """Frames from disk: their true size from the header, their pixels decoded no larger than needed."""
 
-import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from perception.errors import UserError
-
-# JPEG start-of-frame markers: the segment that carries the size.
-_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+from perception.files import read_bounded
+from perception.images import MAX_BYTES, decode, size_of
 
 
 def read_image(
@@ -20,18 +18,15 @@ def read_image(
     With `wanted_hw`, a JPEG is decoded at a half or a quarter where the frame, scaled to fit into
     that size, still has all its pixels: the decoder then skips most of its work.
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
+    data = np.frombuffer(read_bounded(path, MAX_BYTES), np.uint8)
     native = jpeg_size(data)
     reduction = 1 if native is None or wanted_hw is None else _reduction(native, wanted_hw)
     try:
-        image = cv2.imdecode(data, _FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        image = None
-    if image is None or truncated_jpeg(data):
-        raise UserError(f"{path}: image does not decode; restore the file or delete it")
+        image = decode(data, _FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+        if truncated_jpeg(data):
+            raise ValueError("does not decode")
+    except ValueError as error:
+        raise UserError(f"{path}: image {error}; restore the file or delete it") from None
     return image, native or (image.shape[0], image.shape[1])
 
 
@@ -62,17 +57,4 @@ def truncated_jpeg(data: np.ndarray) -> bool:
 
 def jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
     """(height, width) from a JPEG's header; None where it is none or the header is broken."""
-    head = data[:65536].tobytes()
-    if head[:2] != b"\xff\xd8":
-        return None
-    position = 2
-    while position + 9 < len(head) and head[position] == 0xFF:
-        marker = head[position + 1]
-        if marker in _SIZE_MARKERS:
-            height, width = struct.unpack(">HH", head[position + 5 : position + 9])
-            return (height, width) if height and width else None
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        position += 2 + struct.unpack(">H", head[position + 2 : position + 4])[0]
-    return None
+    return size_of(data) if data[:2].tobytes() == b"\xff\xd8" else None

@@ -6,6 +6,7 @@ shared by every loader worker (cache.py).
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,6 +25,10 @@ POLYGONS: Final = 100
 MASK_TASKS: Final = ("drivable", "lane", "semantic")
 # Drawn outlines rank after masks of the same release and before what knows less.
 BEFORE_POLYGONS: Final = ("masks", "2018")
+# Bounds on what a file can make of itself: a crowded frame of the releases has 100 labels.
+MOST_LABELS: Final = 10_000
+MOST_LISTED: Final = 10_000
+LONGEST_LINE: Final = 400
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,9 @@ class _Builder:
         self.rows = {name: np.zeros((count, 2), np.int64) for name in ("boxes", *MASK_TASKS[:2])}
         self.drawn = {name: np.zeros(count, bool) for name in MASK_TASKS[:2]}
         self.problems: list[tuple[int, str]] = []
+        self.counted: Counter[int] = Counter()  # problems by row, also those not kept
         self.orphans: list[str] = []
+        self.unlisted = 0
 
     def index(self) -> Index:
         for source in self.layout.labels:
@@ -95,6 +102,8 @@ class _Builder:
             else:
                 self._read(source)
         table = self.table
+        if self.unlisted:
+            self.orphans.append(f"{self.layout.root}: and {self.unlisted} more")
         frames, texts = zip(*self.problems, strict=True) if self.problems else ((), ())
         return Index(
             stems=np.array([stem.encode() for stem in self.stems], "S"),
@@ -120,20 +129,35 @@ class _Builder:
             orphans=np.array([text.encode() for text in self.orphans], "S"),
         )
 
+    def _problem(self, row: int, text: str) -> None:
+        """Every wrong frame keeps its first line; a file of millions of wrong ones few more."""
+        self.counted[row] += 1
+        if len(self.problems) < MOST_LISTED or (row >= 0 and self.counted[row] == 1):
+            self.problems.append((row, _one_line(text)))
+
+    def _orphan(self, path: Path, name: str) -> None:
+        if len(self.orphans) < MOST_LISTED:
+            self.orphans.append(_one_line(f"{path}: {name}"))
+        else:
+            self.unlisted += 1
+
     def _read(self, source: LabelSource) -> None:
         seen: dict[int, Path] = {}
         added = dict.fromkeys(self.rows, 0)
         for path, frame in self._frames_of(source):
             name = frame.get("name")
             if not isinstance(name, str) or not isinstance(frame.get("labels") or [], list):
-                self.problems.append((-1, f"{path}: a frame without a name or with broken labels"))
+                self._problem(-1, f"{path}: a frame without a name or with broken labels")
+                continue
+            if name.startswith("/") or ".." in name.split("/"):
+                self._problem(-1, f"{path}: frame name {name!r} leaves its folder; mend it")
                 continue
             row = self.position.get(_stem(name))
             if row is None:
-                self.orphans.append(f"{path}: {name}")
+                self._orphan(path, name)
                 continue
             if row in seen:
-                self.problems.append((row, f"{path}: frame {name} occurs twice; delete one"))
+                self._problem(row, f"{path}: frame {name} occurs twice; delete one")
                 continue
             seen[row] = path
             self._read_frame(path, row, frame, source.kinds, added)
@@ -154,7 +178,7 @@ class _Builder:
                     yield path, frame if whole else {"name": path.stem, **frame}
             except UserError as error:
                 row = -1 if whole else self.position.get(path.stem, -1)
-                self.problems.append((row, str(error)))
+                self._problem(row, str(error))
 
     def _read_frame(
         self,
@@ -169,6 +193,9 @@ class _Builder:
             self.attributes[row], wrong = frame_attributes(frame)
             self.has_attributes[row] = True
         labels = [label for label in frame.get("labels") or [] if isinstance(label, dict)]
+        if len(labels) > MOST_LABELS:
+            wrong.append(f"{len(labels)} labels, at most {MOST_LABELS} are read")
+            labels = []
         table = self.table
         if (not kinds or "boxes" in kinds) and not self.has_boxes[row]:
             start = len(table.box_class)
@@ -180,7 +207,8 @@ class _Builder:
                 wrong += table.add_polygons(labels, frozenset({name}))
                 self._set_rows(name, row, start, len(table.polygon_kind), added)
         stem = self.stems[row]
-        self.problems += [(row, f"{path}: frame {stem}: {what}; mend it") for what in wrong]
+        for what in wrong:
+            self._problem(row, f"{path}: frame {stem}: {what}; mend it")
 
     def _set_rows(self, name: str, row: int, start: int, stop: int, added: dict[str, int]) -> None:
         self.rows[name][row] = start, stop - start
@@ -191,14 +219,15 @@ class _Builder:
         for path in sorted(source.path.glob("*.txt")):
             row = self.position.get(path.stem)
             if row is None:
-                self.orphans.append(f"{path}: {path.stem}")
+                self._orphan(path, path.stem)
             if row is None or self.has_boxes[row]:
                 continue
             start = len(self.table.box_class)
             wrong = yolo.add_boxes(self.table, path, classes)
             self.rows["boxes"][row] = start, len(self.table.box_class) - start
             self.has_boxes[row] = self.relative[row] = True
-            self.problems += [(row, f"{path}: {what}; mend it") for what in wrong]
+            for what in wrong:
+                self._problem(row, f"{path}: {what}; mend it")
 
     def _sources(self) -> np.ndarray:
         """(N, 3): for each frame and mask task the best source that has it."""
@@ -223,9 +252,15 @@ class _Builder:
                     continue
                 row = self.position.get(name[: -len(mask.suffix)])
                 if row is None:
-                    self.orphans.append(f"{mask.folder / name}: {name}")
+                    self._orphan(mask.folder / name, name)
                 elif column[row] == NO_SOURCE:
                     column[row] = number
+
+
+def _one_line(text: str) -> str:
+    """Printable, and not longer than a line should be, whatever a file calls its frames."""
+    text = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 3]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _array(column: array, dtype: Any) -> np.ndarray:

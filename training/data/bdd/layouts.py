@@ -177,6 +177,8 @@ def _exports(root: Path, split: str) -> Iterator[LabelSource]:
 
 def looks_like_frames(path: Path) -> bool:
     """Whether a JSON file begins like a list of Scalabel frames (or {"frames": [...]})."""
+    if not path.is_file():
+        return False
     with open(path, encoding="utf-8", errors="replace") as file:
         head = file.read(65536).lstrip()
     if head.startswith("{"):
@@ -186,6 +188,6 @@ def looks_like_frames(path: Path) -> bool:
         return False
     try:
         frame, _ = json.JSONDecoder().raw_decode(head, start)
-    except ValueError:
+    except (ValueError, RecursionError):
         return '"name"' in head and '"labels"' in head
     return isinstance(frame, dict) and "name" in frame and "labels" in frame

@@ -13,18 +13,17 @@ import numpy as np
 
 from perception.classes import DRIVABLE, IGNORE, LANE_BACKGROUND, SEMANTIC
 from perception.errors import UserError
+from perception.files import read_bounded
+from perception.images import MAX_BYTES, decode
 from training.data.bdd.categories import BACKGROUND_DRIVABLE, LANE_FOREGROUND
 
 
 def read_mask(path: Path, encoding: str, size_hw: tuple[int, int] | None = None) -> np.ndarray:
     """A mask in its training encoding. Raises UserError naming the file and the mend."""
     try:
-        data = np.fromfile(path, np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    except (OSError, cv2.error):
-        pixels = None
-    if pixels is None:
-        raise UserError(f"{path}: mask does not decode; restore the file or delete it")
+        pixels = decode(read_bounded(path, MAX_BYTES))
+    except ValueError as error:
+        raise UserError(f"{path}: mask {error}; restore the file or delete it") from None
     if size_hw is not None and pixels.shape[:2] != size_hw:
         raise UserError(
             f"{path}: mask is {pixels.shape[1]}x{pixels.shape[0]}, "

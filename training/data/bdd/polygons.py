@@ -1,11 +1,15 @@
 """Drivable areas and lanes drawn from their outlines, straight or Bezier."""
 
+from typing import Final
+
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND
 from training.data.bdd import raster
 from training.data.bdd.categories import BACKGROUND_DRIVABLE
 from training.data.bdd.index import Index
+
+PIECES: Final = 256  # of a line drawn at once: bounds the memory
 
 
 def draw(index: Index, task: str, frame: int, size_hw: tuple[int, int], width: int) -> np.ndarray:
@@ -71,13 +75,10 @@ def stroke(mask: np.ndarray, points: np.ndarray, width: float, value: int) -> No
     steps = np.hypot(*np.diff(points, axis=0).T)
     keep = np.concatenate([[True], steps > 1e-6])
     points = points[keep]
-    row, left, right = _disc_spans(points, width / 2)
-    if len(points) > 1:
-        bars = _bar_spans(points, width / 2)
-        row, left, right = (
-            np.concatenate(both) for both in zip((row, left, right), bars, strict=True)
-        )
-    _paint(mask, row, left, right, value)
+    _paint(mask, _disc_spans(points, width / 2), value)
+    for first in range(0, len(points) - 1, PIECES):
+        some = points[first : first + PIECES + 1]
+        _paint(mask, _bar_spans(some, width / 2, len(mask)), value)
 
 
 def _disc_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
@@ -91,8 +92,8 @@ def _disc_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
     return rows[seen], (inner[:, :1] - half)[seen], (inner[:, :1] + half)[seen]
 
 
-def _bar_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
-    """(row, left, right) of a rectangle around each piece of the line."""
+def _bar_spans(points: np.ndarray, radius: float, height: int) -> tuple[np.ndarray, ...]:
+    """(row, left, right) of a rectangle around each piece of the line, where it is in the frame."""
     start, stop = points[:-1], points[1:]
     along = stop - start
     aside = np.stack([-along[:, 1], along[:, 0]], 1)
@@ -100,6 +101,7 @@ def _bar_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
     corners = np.stack([start + aside, stop + aside, stop - aside, start - aside], 1)
     first = np.ceil(corners[:, :, 1].min(1) - 0.5).astype(int)
     last = np.floor(corners[:, :, 1].max(1) - 0.5).astype(int)
+    first, last = np.maximum(first, 0), np.minimum(last, height - 1)
     owner, step = raster.repeat(np.maximum(last - first + 1, 0))
     row = first[owner] + step
     a, b = corners[owner], np.roll(corners, -1, 1)[owner]
@@ -111,9 +113,8 @@ def _bar_spans(points: np.ndarray, radius: float) -> tuple[np.ndarray, ...]:
     return row, left, right
 
 
-def _paint(
-    mask: np.ndarray, row: np.ndarray, left: np.ndarray, right: np.ndarray, value: int
-) -> None:
+def _paint(mask: np.ndarray, spans: tuple[np.ndarray, ...], value: int) -> None:
+    row, left, right = spans
     height, width = mask.shape
     seen = (row >= 0) & (row < height) & (right >= left)
     row, left, right = row[seen], left[seen], right[seen]

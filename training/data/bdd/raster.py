@@ -15,6 +15,7 @@ ONE: Final = 256  # sub-pixel steps
 FLATNESS: Final = 0.25  # squared distance in pixels
 DEPTH: Final = 32
 COLLINEAR: Final = 1e-30
+EDGES: Final = 512  # cut into cells at once: bounds the memory
 
 
 def fill(mask: np.ndarray, points: np.ndarray, value: int) -> None:
@@ -23,18 +24,33 @@ def fill(mask: np.ndarray, points: np.ndarray, value: int) -> None:
     edges = _edges(points, height, width)
     if not len(edges):
         return
-    row, column, cover, area = _cells(edges)
+    parts = [
+        _placed(_cells(edges[start : start + EDGES]), height, width)
+        for start in range(0, len(edges), EDGES)
+    ]
+    place, cover, areas = _summed(*map(np.concatenate, zip(*parts, strict=True)))
+    if not len(place):
+        return
+    # A row's covers sum to zero, so one running sum serves all rows.
+    covers = cover.cumsum()
+    _fill_cells(mask, place[np.abs((covers * 2 * ONE - areas) // (2 * ONE)) > 0], value)
+    _fill_spans(mask, place, covers, value)
+
+
+def _placed(cells: tuple[np.ndarray, ...], height: int, width: int) -> tuple[np.ndarray, ...]:
+    row, column, cover, area = cells
     inside = row < height  # the lowest border's own row is empty
-    place = row[inside] * (width + 1) + column[inside]
+    return _summed(row[inside] * (width + 1) + column[inside], cover[inside], area[inside])
+
+
+def _summed(place: np.ndarray, cover: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Places sorted, each once, with the sums of what was there."""
     order = np.argsort(place, kind="stable")
     place = place[order]
     first = np.flatnonzero(np.diff(place, prepend=-1))
-    place = place[first]
-    areas = np.add.reduceat(area[inside][order], first)
-    # A row's covers sum to zero, so one running sum serves all rows.
-    covers = np.add.reduceat(cover[inside][order], first).cumsum()
-    _fill_cells(mask, place[np.abs((covers * 2 * ONE - areas) // (2 * ONE)) > 0], value)
-    _fill_spans(mask, place, covers, value)
+    if not len(first):
+        return place, cover, area
+    return place[first], np.add.reduceat(cover[order], first), np.add.reduceat(area[order], first)
 
 
 def _fill_cells(mask: np.ndarray, place: np.ndarray, value: int) -> None:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from perception.errors import UserError
 
 CHUNK: Final = 1 << 22
+# A frame of the releases is below 0.2 million characters; nothing longer is held at once.
+MAX_VALUE: Final = 1 << 23
 
 
 def frames(path: Path) -> Iterator[dict[str, Any]]:
@@ -15,9 +18,27 @@ def frames(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises UserError naming the file and the place where it stops being JSON.
     """
+    with _opened(path) as reader:
+        for frame in reader.frames():
+            if not isinstance(frame, dict):
+                raise reader.broken(f"expected a frame, found {type(frame).__name__}")
+            yield frame
+
+
+def members(path: Path) -> Iterator[tuple[str, Any]]:
+    """(key, value) of a large object; of a list, (key, item) for each of its items.
+
+    Raises UserError as `frames` does.
+    """
+    with _opened(path) as reader:
+        yield from reader.members()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["_Reader"]:
     try:
         with open(path, encoding="utf-8") as file:
-            yield from _Reader(file, path).frames()
+            yield _Reader(file, path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore the file") from None
 
@@ -36,55 +57,61 @@ class _Reader:
             yield from self._object()
             return
         if opening != "[":
-            raise self._broken("expected a list of frames")
+            raise self.broken("expected a list of frames")
         yield from self._list()
 
-    def _list(self) -> Iterator[dict[str, Any]]:
+    def _list(self) -> Iterator[Any]:
         self.position += 1
         if self._peek() == "]":
             return
         while True:
-            frame = self._value()
-            if not isinstance(frame, dict):
-                raise self._broken(f"expected a frame, found {type(frame).__name__}")
-            yield frame
+            yield self._value()
             after = self._peek()
             self.position += 1
             if after == "]":
                 return
             if after != ",":
-                raise self._broken("expected ',' or ']'")
+                raise self.broken("expected ',' or ']'")
 
     def _object(self) -> Iterator[dict[str, Any]]:
         """{"frames": [...]} streamed; a 2018 file (one image) is decoded whole."""
         whole = self._whole_small()
         if whole is not None:
-            yield from _unwrapped(whole)
+            try:
+                yield from _unwrapped(whole)
+            except (KeyError, TypeError, AttributeError):
+                raise UserError(f"{self.path}: no file of the 2018 release; mend it") from None
             return
+        yield from (item for key, item in self.members() if key == "frames")
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        if self._peek() != "{":
+            raise self.broken("expected an object")
         self.position += 1
         while True:
             key = self._value()
             if self._peek() != ":":
-                raise self._broken("expected ':'")
+                raise self.broken("expected ':'")
             self.position += 1
-            if key == "frames" and self._peek() == "[":
-                yield from self._list()
+            if self._peek() == "[":
+                for item in self._list():
+                    yield key, item
             else:
-                self._value()
+                yield key, self._value()
             after = self._peek()
             self.position += 1
             if after == "}":
                 return
             if after != ",":
-                raise self._broken("expected ',' or '}'")
+                raise self.broken("expected ',' or '}'")
 
     def _whole_small(self) -> dict[str, Any] | None:
         if len(self.text) >= CHUNK:
             return None
         try:
             return json.loads(self.text)
-        except ValueError as error:
-            raise self._broken(str(error)) from None
+        except (ValueError, RecursionError) as error:
+            raise self.broken(str(error)) from None
 
     def _peek(self) -> str:
         while True:
@@ -93,16 +120,21 @@ class _Reader:
             if self.position < len(self.text):
                 return self.text[self.position]
             if not self._grow():
-                raise self._broken("it ends in the middle")
+                raise self.broken("it ends in the middle")
 
     def _value(self) -> Any:
         self._peek()
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.position)
-            except (ValueError, RecursionError) as error:
+            except RecursionError:
+                raise self.broken("it is nested too deep") from None
+            except ValueError as error:
+                if len(self.text) - self.position > MAX_VALUE:
+                    what = f"no value ends within {MAX_VALUE >> 20} million characters"
+                    raise self.broken(what) from None
                 if not self._grow():
-                    raise self._broken(str(error)) from None
+                    raise self.broken(str(error)) from None
             else:
                 # A number at the window's edge may go on; none stands where frames are read.
                 self.position = end
@@ -116,7 +148,7 @@ class _Reader:
         self.text, self.position = rest + more, 0
         return bool(more)
 
-    def _broken(self, what: str) -> UserError:
+    def broken(self, what: str) -> UserError:
         place = self.consumed + self.position
         return UserError(f"{self.path}: not valid JSON near character {place}: {what}; restore it")
 
@@ -132,7 +164,10 @@ def _unwrapped(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def one_image(data: dict[str, Any]) -> dict[str, Any]:
-    """A file of the 2018 release (`frames[0].objects`) in the shape of the others."""
+    """A file of the 2018 release (`frames[0].objects`) in the shape of the others.
+
+    Raises KeyError, TypeError or AttributeError where it is none.
+    """
     frames_ = data.get("frames") or [{}]
     return {
         "name": data["name"],

@@ -15,6 +15,10 @@ DRIVABLE_POLYGON: Final = 0
 LANE_POLYGON: Final = 1
 # A box may stand this far outside (annotation tools round); it is cut to the frame.
 TOLERANCE: Final = 2.0
+# No frame is wider; what reaches further would only cost memory when it is drawn.
+REACH: Final = 100_000
+MOST_VERTICES: Final = 2000  # of one outline
+MOST_VERTICES_OF_FRAME: Final = 20_000
 UNDEFINED: Final = "undefined"
 BOX_CLASSES: Final = {
     name: (found[0], IGNORE_FLAG if found[1] else 0)
@@ -42,7 +46,7 @@ class Table:
                 continue
             try:
                 x1, y1, x2, y2 = box["x1"], box["y1"], box["x2"], box["y2"]
-                fits = x2 > x1 >= -TOLERANCE and y2 > y1 >= -TOLERANCE and x2 + y2 < math.inf
+                fits = x2 > x1 >= -TOLERANCE and y2 > y1 >= -TOLERANCE and x2 + y2 < REACH
                 kind, flags = BOX_CLASSES[label["category"]]
             except (KeyError, TypeError):
                 fits = False
@@ -65,18 +69,23 @@ class Table:
     def add_polygons(self, labels: Sequence[Mapping[str, Any]], kinds: frozenset[str]) -> list[str]:
         """Adds drivable areas and lanes, of the wanted kinds, in drawing order."""
         wrong: list[str] = []
+        before = len(self.vertex_curve)
         for label in labels:
             polygons = label.get("poly2d")
             if not polygons:
                 continue
             category = str(label.get("category"))
-            kind, value = _meaning(category, label.get("attributes") or {})
+            attributes = label.get("attributes")
+            kind, value = _meaning(category, attributes if isinstance(attributes, dict) else {})
             if value is None or _KIND_NAMES[kind] not in kinds:
                 continue
             for vertices, types in _outlines(polygons):
                 if not _drawable(vertices, types):
-                    wrong.append(f"poly2d {_name(label)} ({category}) has malformed vertices")
+                    wrong.append(f"poly2d {_name(label)} ({category:.60}) has malformed vertices")
                     continue
+                if len(self.vertex_curve) - before + len(vertices) > MOST_VERTICES_OF_FRAME:
+                    wrong.append(f"more than {MOST_VERTICES_OF_FRAME} vertices are drawn")
+                    return wrong
                 self.polygon_kind.append(kind)
                 self.polygon_value.append(value)
                 for x, y in vertices:
@@ -90,7 +99,7 @@ _KIND_NAMES: Final = ("drivable", "lane")
 
 
 def _name(label: Mapping[str, Any]) -> str:
-    return repr(str(label.get("id", "?")))
+    return repr(str(label.get("id", "?"))[:60])
 
 
 def _why_not(label: Mapping[str, Any], box: Any) -> str:
@@ -98,7 +107,7 @@ def _why_not(label: Mapping[str, Any], box: Any) -> str:
     name, category = f"box {_name(label)}", label.get("category")
     try:
         x1, y1, x2, y2 = (0.0 + box[key] for key in ("x1", "y1", "x2", "y2"))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         return f"{name} lacks a number among x1, y1, x2, y2"
     if not math.isfinite(x1 + y1 + x2 + y2):
         return f"{name} is not finite"
@@ -106,7 +115,9 @@ def _why_not(label: Mapping[str, Any], box: Any) -> str:
         return f"{name} is empty (x2 <= x1 or y2 <= y1)"
     if min(x1, y1) < -TOLERANCE:
         return f"{name} begins outside the frame"
-    return f"{name} has the unknown category {category!r}"
+    if x2 + y2 >= REACH:
+        return f"{name} reaches beyond {REACH} pixels"
+    return f"{name} has the unknown category {category!r:.60}"
 
 
 def _meaning(category: str, attributes: Mapping[str, Any]) -> tuple[int, int | None]:
@@ -121,22 +132,27 @@ def _outlines(polygons: Any) -> list[tuple[list[Any], str]]:
     if not isinstance(polygons, list):
         return [([], "")]
     if polygons and isinstance(polygons[0], list):
-        vertices = [vertex[:2] for vertex in polygons if isinstance(vertex, list)]
-        types = "".join(str(vertex[2]) for vertex in polygons if len(vertex) > 2)
-        return [(vertices, types)]
+        if not all(isinstance(vertex, list) and len(vertex) == 3 for vertex in polygons):
+            return [([], "")]
+        types = "".join(str(vertex[2]) for vertex in polygons)
+        return [([vertex[:2] for vertex in polygons], types)]
     return [
         (polygon.get("vertices") or [], str(polygon.get("types", "")))
-        for polygon in polygons
         if isinstance(polygon, dict)
+        else ([], "")
+        for polygon in polygons
     ]
 
 
-def _drawable(vertices: Sequence[Any], types: str) -> bool:
-    if len(vertices) < 2 or len(types) != len(vertices) or set(types) - {"L", "C"}:
+def _drawable(vertices: Any, types: str) -> bool:
+    if not isinstance(vertices, list) or not 2 <= len(vertices) <= MOST_VERTICES:
+        return False
+    if len(types) != len(vertices) or set(types) - {"L", "C"}:
         return False
     return all(
-        len(vertex) == 2
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in vertex)
+        isinstance(vertex, list)
+        and len(vertex) == 2
+        and all(isinstance(value, int | float) and abs(value) <= REACH for value in vertex)
         for vertex in vertices
     )
 
@@ -152,5 +168,5 @@ def frame_attributes(frame: Mapping[str, Any]) -> tuple[tuple[int, ...], list[st
         codes.append(values.index(value) if value in values else -1)
         if codes[-1] < 0 and value != UNDEFINED:
             known = ", ".join((*values, UNDEFINED))
-            wrong.append(f"attribute {name} is {value!r}; known: {known}")
+            wrong.append(f"attribute {name} is {value!r:.60}; known: {known}")
     return tuple(codes), wrong

@@ -1,5 +1,6 @@
 """YOLO text boxes: one file a frame, lines `class cx cy w h` in fractions of the frame."""
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import Final
 
 from perception.classes import DETECTION
 from perception.errors import UserError
+from perception.files import read_bounded
 from training.data.bdd.categories import box_class
 from training.data.bdd.table import IGNORE_FLAG, Table
 
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
+MAX_BYTES: Final = 1 << 20
+MOST_LINES: Final = 10_000
 
 
 def class_table(root: Path) -> list[tuple[int, bool]]:
@@ -32,7 +36,7 @@ def name_file(root: Path) -> Path | None:
 
 
 def _of_names(path: Path) -> list[tuple[int, bool]]:
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
     names = _yaml_names(text) if path.suffix == ".yaml" else text.split("\n")
     table: list[tuple[int, bool]] = []
     for name in (name.strip() for name in names):
@@ -40,28 +44,34 @@ def _of_names(path: Path) -> list[tuple[int, bool]]:
             continue
         found = box_class(name)
         if found is None:
-            raise UserError(f"{path}: unknown class {name!r}; known: {', '.join(DETECTION)}")
+            raise UserError(f"{path}: unknown class {name!r:.60}; known: {', '.join(DETECTION)}")
         table.append(found)
     return table
 
 
 def _yaml_names(text: str) -> list[str]:
     """The `names` of a YOLO data file: [a, b], a list of `- a`, or `0: a` (no YAML library)."""
-    inline = re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL)
-    if inline:
-        return [name.strip().strip("'\"") for name in inline.group(1).split(",")]
-    block = re.search(r"^names:\s*\n((?:[ \t]*(?:-|\d+:).*\n?)+)", text, re.MULTILINE)
-    lines = block.group(1).splitlines() if block else []
-    return [re.sub(r"^\s*(?:-|\d+:)\s*", "", line).strip().strip("'\"") for line in lines]
+    found = re.search(r"^names:\s*", text, re.MULTILINE)
+    rest = text[found.end() :] if found else ""
+    if rest.startswith("["):
+        return [name.strip().strip("'\"") for name in rest[1:].partition("]")[0].split(",")]
+    entries = itertools.takewhile(
+        bool, (re.match(r"\s*(?:-|\d+:)(.*)", line) for line in rest.splitlines())
+    )
+    return [entry.group(1).strip().strip("'\"") for entry in entries if entry]
 
 
 def add_boxes(table: Table, path: Path, classes: list[tuple[int, bool]]) -> list[str]:
     """Adds a file's boxes in fractions of the frame; returns what is wrong with the others."""
     wrong: list[str] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(path, MAX_BYTES).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         return [f"cannot be read ({error})"]
+    except UserError as error:
+        return [str(error).removeprefix(f"{path}: ")]
+    if len(lines) > MOST_LINES:
+        return [f"{len(lines)} lines, at most {MOST_LINES} are read"]
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

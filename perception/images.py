@@ -1,0 +1,128 @@
+"""Pictures from strangers: their size is read from the header and bounded before any is decoded.
+
+A header of a few bytes can ask for gigabytes, and OpenCV's own bound is 2^30 pixels of any depth.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Final
+
+import cv2
+import numpy as np
+
+# 8K cameras. With 16 bits and four channels such a picture takes 283 MB, its conversion as much.
+MAX_PIXELS: Final = 8192 * 4320
+MAX_BYTES: Final = 256 << 20
+
+_START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))  # markers without a length
+_TIFF_WIDTHS: Final = {1: "B", 3: "H", 4: "I"}
+
+
+def decode(data: bytes | np.ndarray, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    """Pixels of a PNG, JPEG, BMP, WebP or TIFF. Raises ValueError saying why there are none."""
+    array = np.frombuffer(data, np.uint8)
+    size_hw = size_of(array)
+    if size_hw is None:
+        raise ValueError("does not decode: no PNG, JPEG, BMP, WebP or TIFF, or without a size")
+    height, width = size_hw
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"is {width}x{height}, more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller"
+        )
+    try:
+        pixels = cv2.imdecode(array, flags)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ValueError("does not decode")
+    return pixels
+
+
+def size_of(data: bytes | np.ndarray) -> tuple[int, int] | None:
+    """(height, width) from the header alone; None where it has none that can be trusted."""
+    view = np.frombuffer(data, np.uint8).data
+    head = bytes(view[:30])
+    for start, read in HEADERS.items():
+        if head.startswith(start):
+            try:
+                height, width = read(view)
+            except (struct.error, IndexError, ValueError):
+                return None
+            return (height, width) if height > 0 and width > 0 else None
+    return None
+
+
+def _png(view: memoryview) -> tuple[int, int]:
+    width, height = struct.unpack_from(">II", view, 16)
+    return (height, width) if bytes(view[12:16]) == b"IHDR" else (0, 0)
+
+
+def _jpeg(view: memoryview) -> tuple[int, int]:
+    """The frame header's, found as libjpeg finds it: what is no marker is skipped."""
+    data, at = bytes(view), 2
+    for _ in range(10_000):  # a photograph has a few dozen segments
+        at = data.index(b"\xff", at)
+        marker = data[at + 1]
+        if marker in (0x00, 0xFF):
+            at += 1
+        elif marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return height, width
+        elif marker in (0xD9, 0xDA):  # the end, or pixels without a frame
+            break
+        else:
+            at += 2 if marker in _ALONE else 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return 0, 0
+
+
+def _bmp(view: memoryview) -> tuple[int, int]:
+    words = struct.unpack_from("<I", view, 14)[0] == 12
+    width, height = struct.unpack_from("<HH" if words else "<ii", view, 18)
+    return abs(height), abs(width)
+
+
+def _webp(view: memoryview) -> tuple[int, int]:
+    kind = bytes(view[8:16])
+    if kind == b"WEBPVP8X":
+        width, height = (int.from_bytes(view[at : at + 3], "little") + 1 for at in (24, 27))
+        return height, width
+    if kind == b"WEBPVP8L":
+        bits = struct.unpack_from("<I", view, 21)[0]
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    if kind == b"WEBPVP8 ":
+        width, height = struct.unpack_from("<HH", view, 26)
+        return height & 0x3FFF, width & 0x3FFF
+    return 0, 0
+
+
+def _tiff(view: memoryview) -> tuple[int, int]:
+    """Of the first directory. Tiles count as pictures, and depth beyond 4 x 16 bits as height:
+    the decoder allocates both."""
+    order = "<" if view[0] == 0x49 else ">"
+    start = struct.unpack_from(order + "I", view, 4)[0]
+    tags: dict[int, int] = {}
+    for entry in range(struct.unpack_from(order + "H", view, start)[0]):
+        tag, kind, count = struct.unpack_from(order + "HHI", view, start + 2 + 12 * entry)
+        at = start + 10 + 12 * entry
+        if tag == 258 and kind == 3 and count > 2:  # bits of each channel, stored elsewhere
+            at = struct.unpack_from(order + "I", view, at)[0]
+        if tag in (256, 257, 258, 277, 322, 323):
+            if kind not in _TIFF_WIDTHS:
+                return 0, 0
+            value = struct.unpack_from(order + _TIFF_WIDTHS[kind], view, at)[0]
+            tags[tag] = max(tags.get(tag, 0), value)
+    bits = tags.get(258, 1) * tags.get(277, 1)
+    height = max(tags[257], tags.get(323, 0)) if 257 in tags else 0
+    width = max(tags[256], tags.get(322, 0)) if 256 in tags else 0
+    return height * max(1, -(-bits // 64)), width
+
+
+HEADERS: Final[dict[bytes, Callable[[memoryview], tuple[int, int]]]] = {
+    b"\x89PNG\r\n\x1a\n": _png,
+    b"\xff\xd8": _jpeg,
+    b"BM": _bmp,
+    b"RIFF": _webp,
+    b"II*\0": _tiff,
+    b"MM\0*": _tiff,
+}
