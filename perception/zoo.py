@@ -1,7 +1,7 @@
 """Named recipes: which trunk, which neck, which head for which task."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -14,6 +14,7 @@ from perception.tasks.base import Task
 from perception.tasks.det_anchor import AnchorDet
 from perception.tasks.nearest import NearestDrivable, NearestLane
 from perception.trunk import Trunk
+from perception.variants import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,12 @@ def build(
 ) -> HydraNet:
     """The model `name` with a head for each of `tasks`, in the order given.
 
-    `NAME+SHARING` shares the trunk otherwise than whole (perception/sharing).
+    `NAME+SHARING` shares the trunk otherwise than whole (perception/sharing); `NAME~VARIANT` has
+    one decision changed (perception/variants).
     Raises UserError for an unknown name, with the near miss suggested.
     """
     name, _, sharing = name.partition("+")
-    if name not in ZOO:
-        raise unknown_name("model", name, ZOO)
-    recipe = ZOO[name]
+    recipe = recipe_of(name)
     for task in tasks:
         if task not in TASKS:
             raise unknown_name("task", task, TASKS)
@@ -65,3 +65,17 @@ def build(
         make_trunk = partial(Trunk, recipe.trunk, pretrained, drop_path)
         trunk, neck = share(sharing, make_trunk, neck, list(heads.values()))
     return HydraNet(trunk, neck, heads)
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of `NAME` or `NAME~VARIANT`. Raises UserError for an unknown one."""
+    name, _, variant = name.partition("~")
+    if name not in ZOO:
+        raise unknown_name("model", name, ZOO)
+    if not variant:
+        return ZOO[name]
+    if variant not in VARIANTS:
+        raise unknown_name("variant", variant, VARIANTS)
+    changes = dict(VARIANTS[variant])
+    changes["heads"] = {**ZOO[name].heads, **changes.get("heads", {})}
+    return replace(ZOO[name], **changes)

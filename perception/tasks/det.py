@@ -49,6 +49,7 @@ class Design:
     gamma: float = 2.0  # of the focal factor of the one-to-many scores, and of the
     one_gamma: float = 2.0  # one-to-one scores: less of it presses harder on double boxes
     box_weight: float = 2.0
+    many_weight: float = 1.0  # of the one-to-many assignment's losses; 0: one-to-one alone
     rarity: float = 0.3  # classes weigh (most frequent / own count)^rarity; 0: all alike
 
 
@@ -93,23 +94,26 @@ class Det(Task):
         quiet = _ignored(target, points, len(rarity))
 
         losses = {}
-        heads = (("many", self.design.topk, self.design.gamma), ("one", 1, self.design.one_gamma))
-        for head, topk, gamma in heads:
+        design = self.design
+        heads = [("one", 1, design.one_gamma, 1.0)]
+        if design.many_weight:
+            heads = [("many", design.topk, design.gamma, design.many_weight), *heads]
+        for head, topk, gamma, weight in heads:
             logits = self._flat(raw, head)
-            assign = Assigner(topk, self.design.alpha, self.design.beta)
+            assign = Assigner(topk, design.alpha, design.beta)
             chosen = assign(logits, boxes, truth, classes, grid)
             label, wanted = classes[chosen.frame, chosen.box], truth[chosen.frame, chosen.box]
             share = chosen.quality * rarity[label]
             # Frames without boxes must not shout: at least one object a frame.
             total = share.sum().clamp(min=len(logits))
             score = _score_loss(logits, chosen, label, rarity, quiet, gamma)
-            losses[f"{head}_score"] = score / total
+            losses[f"{head}_score"] = weight * score / total
             miss = ciou_loss(boxes[chosen.frame, chosen.point], wanted)
-            if self.design.bins:
+            if design.bins:
                 guess = deltas[chosen.frame, chosen.point].unflatten(-1, (4, -1))
                 offset = _to_deltas(wanted, points[chosen.point])
                 miss = miss + distribution_loss(guess, offset, SPAN).mean(-1) / 4
-            losses[f"{head}_box"] = self.design.box_weight * (miss * share).sum() / total
+            losses[f"{head}_box"] = weight * design.box_weight * (miss * share).sum() / total
         return losses
 
     def decode(self, raw: Raw) -> Tensor:

@@ -19,6 +19,7 @@ from perception.classes import (
 from perception.metrics.lane import LaneMetric
 from perception.runtime.description import View
 from perception.tasks.base import Raw, Target, Task
+from perception.tasks.centreline import cldice_loss
 from perception.tasks.dense import Tower, cross_entropy, tversky
 
 
@@ -38,6 +39,9 @@ class Lane(Task):
         directions=LANE_DIRECTIONS,
     )
     score: ClassVar[str] = "F1@5"
+    # What ablations vary.
+    overlap_weight: ClassVar[float] = 1.0
+    centreline_weight: ClassVar[float] = 0.0
 
     def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__(channels, strides)
@@ -64,10 +68,13 @@ class Lane(Task):
         lane = target["lane"]  # (B, H, W)
         logits = raw["foreground"].float().squeeze(1)
         known, truth = lane != LANE_IGNORE, (lane < LANE_IGNORE).float()
-        losses = {
-            "focal": 20.0 * focal(logits, truth, known),
-            "overlap": tversky(logits.sigmoid(), truth, known, alpha=0.4, beta=0.6),
-        }
+        found = logits.sigmoid()
+        losses = {"focal": 20.0 * focal(logits, truth, known)}
+        if self.overlap_weight:
+            overlap = tversky(found, truth, known, alpha=0.4, beta=0.6)
+            losses["overlap"] = self.overlap_weight * overlap
+        if self.centreline_weight:
+            losses["centreline"] = self.centreline_weight * cldice_loss(found, truth, known)
         stride = self.strides[0]
         # A minimum over each cell is OR-pooling of the lane byte (training/data/labels.py).
         cells = -F.max_pool2d(-lane[:, None].float(), stride).squeeze(1)

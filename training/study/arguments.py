@@ -25,6 +25,7 @@ class Arguments:
             "scratch-vs-pretrained",
             "nyuv2",
             "groups",
+            "ablation",
             "grid",
         ]
     ]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from perception.errors import UserError, unknown_name
 from perception.sharing import SHARINGS
 from perception.tasks import TASKS
-from perception.zoo import ZOO
+from perception.zoo import recipe_of
 from training.balance import BALANCERS
 from training.data import DATASETS, rendered
 from training.data.bdd100k import TASKS as BDD100K_TASKS
@@ -144,8 +144,7 @@ def check(rows: Sequence[Row]) -> None:
         for task in row.tasks:
             if task not in TASKS:
                 raise unknown_name("task", task, TASKS)
-        if row.model not in ZOO:
-            raise unknown_name("model", row.model, ZOO)
+        recipe_of(row.model)
         if row.balance not in BALANCERS:
             raise unknown_name("balancing method", row.balance, BALANCERS)
         if row.sharing not in WAYS:
@@ -154,6 +153,8 @@ def check(rows: Sequence[Row]) -> None:
 
 def cost_of(rows: Sequence[Row], args: Arguments) -> dict[Row, Cost]:
     """Costs of each row; balancing and start make no difference to them."""
-    plain = {row: replace(row, balance="equal", pretrained=False, note="") for row in rows}
+    plain = {
+        row: replace(row, balance="equal", pretrained=False, note="", change="") for row in rows
+    }
     found = costs(unique(list(plain.values())), args.size, 5 if args.quick else 30)
     return {row: found[kind] for row, kind in plain.items()}

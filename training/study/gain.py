@@ -112,8 +112,10 @@ def lines(records: Sequence[Record], rows: Sequence[Row]) -> list[Line]:
 
 def twin_of(line: Line, task: str, everyone: Sequence[Line]) -> Line | None:
     """The single-task run that a row is compared with for a task: of the same trunk and start if
-    there is one, else the first there is."""
+    there is one, else the first there is. In a study without any, the first row with its tasks."""
     alone = [other for other in everyone if other.row.tasks == (task,) and other.records]
+    if not any(other.row.alone for other in everyone):
+        return next((o for o in everyone if o.row.tasks == line.row.tasks and o.records), None)
     same = [
         other
         for other in alone
@@ -173,4 +175,4 @@ def uncompared(line: Line, everyone: Sequence[Line]) -> list[str]:
 def separate_parameters(line: Line, everyone: Sequence[Line]) -> int:
     """Parameters of the twins that would do the same tasks."""
     found = [twin_of(line, task, everyone) for task in line.row.tasks]
-    return sum(twin.parameters for twin in found if twin)
+    return sum(twin.parameters for twin in found if twin and twin.row.alone)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
+from training.study.changes import CHANGES, Change
 
 HARD: Final = "hard"
 
@@ -22,6 +23,7 @@ class Row:
     sharing: str = HARD
     pretrained: bool = False
     note: str = ""
+    change: str = ""
 
     @property
     def alone(self) -> bool:
@@ -36,6 +38,7 @@ class Row:
         parts += [] if self.balance == "equal" else [self.balance]
         parts += [] if self.sharing == HARD else [self.sharing]
         parts += ["pretrained"] if self.pretrained else []
+        parts += [self.change] if self.change else []
         return " ".join(part for part in [*parts, self.note] if part)
 
 
@@ -87,6 +90,7 @@ class Trial:
         """The run's settings. No averaged weights: they would judge short runs by their past."""
         row, budget = self.row, self.budget
         sharing: dict[str, Any] = {} if row.sharing == HARD else {"sharing": row.sharing}
+        change = CHANGES[row.change] if row.change else Change()
         return Config(
             data=DataArgs(
                 data=budget.data,
@@ -96,6 +100,7 @@ class Trial:
                 limit=budget.frames,
                 val_limit=budget.val_frames,
                 cache=budget.cache,
+                **change.data,
             ),
             model=ModelArgs(
                 tasks=row.tasks,
@@ -104,7 +109,12 @@ class Trial:
                 init=budget.init,
                 **sharing,
             ),
-            optim=OptimArgs(epochs=budget.epochs, lr=budget.lr, balance=row.balance, ema=0.0),
+            optim=OptimArgs(
+                epochs=budget.epochs,
+                lr=budget.lr,
+                balance=row.balance,
+                ema=change.ema,
+            ),
             run=RunArgs(
                 out=folder, resume=resume, seed=self.seed, max_minutes=budget.minutes, device=device
             ),

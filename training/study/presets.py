@@ -6,6 +6,8 @@ from itertools import combinations, product
 from typing import Any, Final
 
 from perception.errors import UserError
+from perception.variants import VARIANTS
+from training.study.changes import CHANGES
 from training.study.plan import Row
 
 
@@ -75,6 +77,22 @@ def nyuv2(choice: Choice) -> list[Row]:
     return [*scratch, *trained, *single, *both]
 
 
+def ablation(choice: Choice) -> list[Row]:
+    """The network and recipe as they are, then with one decision changed each."""
+    whole = together(choice)
+    variants = [name for name in VARIANTS if _matters(name, choice)]
+    return [
+        whole,
+        *[replace(whole, model=f"{choice.model}~{name}") for name in variants],
+        *[replace(whole, change=name) for name in CHANGES],
+    ]
+
+
+def _matters(variant: str, choice: Choice) -> bool:
+    heads = VARIANTS[variant].get("heads")
+    return heads is None or any(task in heads for task in choice.tasks)
+
+
 def grid(choice: Choice) -> list[Row]:
     """Every combination of `--grid "tasks=det+lane,det balance=equal,pcgrad model=..."`."""
     axes: dict[str, list[str]] = {}
@@ -115,6 +133,7 @@ PRESETS: Final[dict[str, Callable[[Choice], list[Row]]]] = {
     "scratch-vs-pretrained": scratch_vs_pretrained,
     "nyuv2": nyuv2,
     "groups": stl_vs_mtl,  # and then what the affinities propose (proposal.py)
+    "ablation": ablation,
     "grid": grid,
 }
 

@@ -83,20 +83,26 @@ def _what_ran(lines: Sequence[Line], budget: Budget) -> list[str]:
 def _about(line: Line, lines: Sequence[Line]) -> list[str]:
     name, value = line.row.name(len(tasks_of(lines))), gain(line, lines)
     if value is None:
-        return [f"{name}: no twin to compare with."]
+        alone = any(other.row.alone for other in lines)
+        return [f"{name}: nothing to compare with."] if alone or line is not lines[0] else []
     twins = separate_parameters(line, lines)
     size = f"{line.parameters / 1e6:.2f}M parameters" + (
         f" instead of {twins / 1e6:.2f}M" if twins else ""
     )
+    rival = (
+        "its twins"
+        if any(other.row.alone for other in lines)
+        else lines[0].row.name(len(tasks_of(lines)))
+    )
     if value.half is None:
         verdict = f"gains {value.mean:+.1f} % with one seed, which supports no conclusion"
     elif value.low > 0:
-        verdict = f"is better than its twins by {value.text(1)} % (95 % interval above zero)"
+        verdict = f"is better than {rival} by {value.text(1)} % (95 % interval above zero)"
     elif value.high < 0:
-        verdict = f"is worse than its twins by {value.text(1)} % (95 % interval below zero)"
+        verdict = f"is worse than {rival} by {value.text(1)} % (95 % interval below zero)"
     else:
         verdict = (
-            f"is not told apart from its twins: {value.text(1)} % (the 95 % interval holds zero)"
+            f"is not told apart from {rival}: {value.text(1)} % (the 95 % interval holds zero)"
         )
     sentences = [f"{name}, {size}, {verdict}."]
     by_task = {task: estimate(task_gains(line, task, lines)) for task in line.row.tasks}
@@ -104,9 +110,9 @@ def _about(line: Line, lines: Sequence[Line]) -> list[str]:
     hurt = [f"{task} {e.text(1)} %" for task, e in sure.items() if e.high < 0]
     helped = [f"{task} {e.text(1)} %" for task, e in sure.items() if e.low > 0]
     if hurt:
-        sentences.append(f"Sharing hurts {', '.join(hurt)}.")
+        sentences.append(f"It hurts {', '.join(hurt)}.")
     if helped:
-        sentences.append(f"Sharing helps {', '.join(helped)}.")
+        sentences.append(f"It helps {', '.join(helped)}.")
     if missing := uncompared(line, lines):
         sentences.append(
             f"Not in its gain: {', '.join(missing)}, whose twin is missing or scored below 1 %."
@@ -129,12 +135,14 @@ def _doubts(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
         doubts.append(f"{seeds} seed(s) give intervals too wide, or none, to rank close rows.")
     if len([line for line in lines if not line.row.alone]) > 3:
         doubts.append(
-            "Several rows are compared with the same twins: of twenty intervals one misses."
+            "Several rows are compared with the same runs: of twenty intervals one misses."
         )
     if any(word.startswith("rendered") for word in budget.data):
         doubts.append("Rendered roads are cleaner than the world; order may differ on real frames.")
-    doubts.append(
-        "Every run saw the same number of frames, so the twins together were trained as many times "
-        "longer as there are tasks. Latencies are of one session in torch: only ratios count."
-    )
+    if any(line.row.alone for line in lines):
+        doubts.append(
+            "Every run saw the same number of frames, so the twins together were trained as many "
+            "times longer as there are tasks."
+        )
+    doubts.append("Latencies are of one session in torch: only ratios count.")
     return doubts

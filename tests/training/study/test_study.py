@@ -11,6 +11,7 @@ from perception.errors import UserError
 from training.study import execute
 from training.study.arguments import Arguments, parse_command_line
 from training.study.conduct import choice_of, conduct
+from training.study.gain import Line, gain, separate_parameters, task_gains
 from training.study.plan import Budget, Row, Trial, row_from_json
 from training.study.presets import PRESETS, Choice, unique
 from training.study.store import Store
@@ -30,6 +31,7 @@ CHOICE = Choice(("a", "b", "c"), "m", ("m", "n", "o"), ("equal", "pcgrad"), ("ha
         ("scratch-vs-pretrained", 8),
         ("nyuv2", 11),
         ("groups", 4),
+        ("ablation", 11),  # as it is, one variant that touches no head, nine of the recipe
     ],
 )
 def test_rows_of_a_preset(preset: str, count: int):
@@ -37,6 +39,36 @@ def test_rows_of_a_preset(preset: str, count: int):
     assert len(rows) == len(unique(rows)) == count
     assert len({row.name(3) for row in rows}) == count
     assert all(row_from_json(Trial(row, 0).to_json()["row"]) == row for row in rows)
+
+
+def test_an_ablation_changes_one_thing_a_row():
+    choice = Choice(**{**vars(CHOICE), "tasks": ("det", "lane")})
+    rows = PRESETS["ablation"](choice)
+    assert {row.model for row in rows} >= {"pvt-hydranet-b0~pan", "pvt-hydranet-b0~lane-cldice"}
+    plain = Trial(rows[0], 0).config("x", False)
+    for row in rows[1:]:
+        changed = Trial(row, 0).config("x", False)
+        parts = [
+            key
+            for group, fields in changed.to_json().items()
+            for key, value in fields.items()
+            if plain.to_json()[group][key] != value
+        ]
+        assert len(parts) == 1, row
+
+
+def test_without_twins_rows_are_compared_with_the_first():
+    first, other = Row(("a", "b")), Row(("a", "b"), change="mosaic")
+
+    def made(row: Row, a: float, b: float) -> Line:
+        scores = {"a": {"mAP50": a}, "b": {"mIoU": b}}
+        return Line(row, [{"seed": 0, "scores": scores, "parameters": 5}])
+
+    found = [made(first, 50.0, 40.0), made(other, 55.0, 36.0)]
+    assert gain(found[0], found) is None
+    assert gain(found[1], found).mean == pytest.approx(0.0)
+    assert [task_gains(found[1], task, found) for task in "ab"] == [[10.0], [-10.0]]
+    assert separate_parameters(found[1], found) == 0
 
 
 def test_a_grid_of_ones_own():
@@ -181,7 +213,8 @@ def test_the_command_line():
         "pairs", ("det", "lane"), (96, 160), True)  # fmt: skip
     assert set(PRESETS) == {
         "stl-vs-mtl", "pairs", "trunks", "balance", "sharing", "baselines",
-        "scratch-vs-pretrained", "nyuv2", "groups", "grid",
+        "scratch-vs-pretrained", "nyuv2", "groups", "ablation",
+        "grid",
     }  # fmt: skip
 
 

@@ -1,0 +1,82 @@
+"""One decision of a network changed: `NAME~VARIANT` wherever a model is named.
+
+Ablations compare them with the network as it is (study-mtl ablation).
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from perception.tasks.det import Design, Det
+from perception.tasks.det_anchor import AnchorDet
+from perception.tasks.lane import Lane
+from perception.tasks.nearest import NearestDrivable, NearestLane
+
+
+class OneHeadDet(Det):
+    """No one-to-many teacher: the one-to-one head learns alone."""
+
+    design: ClassVar[Design] = Design(many_weight=0.0)
+
+
+class DetachedDet(Det):
+    """The one-to-one scores leave trunk and neck to the one-to-many ones (YOLOv10)."""
+
+    design: ClassVar[Design] = Design(detach_one=True)
+
+
+class DistributionDet(Det):
+    """A distribution over 16 values for each side (generalised focal loss)."""
+
+    design: ClassVar[Design] = Design(bins=16)
+
+
+class LooseDet(Det):
+    """Assignment that trusts the overlap less."""
+
+    design: ClassVar[Design] = Design(alpha=1.0, beta=3.0)
+
+
+class FewDet(Det):
+    """Four points a box in the one-to-many assignment."""
+
+    design: ClassVar[Design] = Design(topk=4)
+
+
+class FineDet(Det):
+    """As heavy a tower at stride 4 as elsewhere, for the smallest objects."""
+
+    design: ClassVar[Design] = Design(fine_width=1.0, fine_blocks=2)
+
+
+class EqualDet(Det):
+    """Rare classes weigh no more than frequent ones."""
+
+    design: ClassVar[Design] = Design(rarity=0.0)
+
+
+class FocalLane(Lane):
+    """Without the loss on the overlap."""
+
+    overlap_weight: ClassVar[float] = 0.0
+
+
+class CentrelineLane(Lane):
+    """With clDice beside the overlap."""
+
+    centreline_weight: ClassVar[float] = 0.5
+
+
+VARIANTS: Final[dict[str, Mapping[str, Any]]] = {
+    "pan": {"neck": "pan"},
+    "anchors": {"heads": {"det": AnchorDet}},
+    "one-head": {"heads": {"det": OneHeadDet}},
+    "detached": {"heads": {"det": DetachedDet}},
+    "distribution": {"heads": {"det": DistributionDet}},
+    "loose": {"heads": {"det": LooseDet}},
+    "few": {"heads": {"det": FewDet}},
+    "fine": {"heads": {"det": FineDet}},
+    "equal-classes": {"heads": {"det": EqualDet}},
+    "lane-focal": {"heads": {"lane": FocalLane}},
+    "lane-cldice": {"heads": {"lane": CentrelineLane}},
+    "nearest": {"heads": {"drivable": NearestDrivable, "lane": NearestLane}},
+}
