@@ -21,12 +21,12 @@ class Figures:
         self.start = self.end = self.said = time.monotonic()
         self.model_ms = 0.0
 
+    def begin(self) -> None:
+        """Starts the clock: everything from the first frame's decoding on counts."""
+        self.start = self.end = self.said = time.monotonic()
+
     def add(self, packet: Packet) -> None:
         """Takes one finished frame and says now and then how far it is."""
-        if not self.frames:
-            self.start = self.said = (
-                time.monotonic()
-            )  # loading and the first frame's warm-up are not counted
         self.frames += 1
         self.dropped = packet.dropped
         for stage, ms in packet.timings_ms.items():
@@ -51,8 +51,8 @@ class Figures:
         return line + (f", {self.dropped} dropped" if self.dropped else "")
 
     def fps(self) -> float:
-        """Frames a second of the whole, from the first finished frame to the last."""
-        return (self.frames - 1) / (self.end - self.start) if self.end > self.start else 0.0
+        """Frames a second of the whole, from the beginning to the last finished frame."""
+        return self.frames / (self.end - self.start) if self.end > self.start else 0.0
 
     def snapshot(self) -> dict[str, Any]:
         """The same figures for a program."""

@@ -17,6 +17,7 @@ ATTEMPTS, PAUSE_S = 5, 1.0
 # Longer than FFmpeg's own limits: those end a read cleanly, these leave its thread behind.
 OPEN_S, READ_S = 20.0, 8.0
 FFMPEG_WAIT_MS = 5000
+LEAVE_S = 1.0  # for a read to end when the run does
 
 
 class Live(Source):
@@ -82,6 +83,7 @@ class Live(Source):
         """Ends the iteration soon, also while it waits."""
         self.closed.set()
         self.connection.images.abort()
+        self.connection.thread.join(LEAVE_S)
 
 
 class Connection:
@@ -93,7 +95,8 @@ class Connection:
         self.images: Channel[np.ndarray] = Channel(1)
         self.tried, self.is_open = threading.Event(), False
         self.fps, self.why = 0.0, ""
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def opens(self, patience: float) -> bool:
         """Whether it opened within so many seconds."""

@@ -1,6 +1,7 @@
 """perceive VIDEO [--show] [--save out.mp4] [--json out.jsonl] [--model FILE]: see what it sees."""
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -25,6 +26,7 @@ from perception.errors import UserError, cli, require_extra
 from perception.runtime.runner import Runner
 
 DEFAULT_MODEL = "pvt-hydranet-b0.onnx"
+VIEWER = "viewer"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,12 +49,26 @@ def perceive(args: argparse.Namespace) -> int:
         before = signal.signal(signal.SIGINT, lambda *_: stop(controls))
         stack.callback(signal.signal, signal.SIGINT, before)
         sinks = open_sinks(args, source, controls, figures, stack)
-        pipeline = stack.enter_context(Pipeline(source, stages(args, runner, source, controls)))
-        run(pipeline, sinks, controls, figures, args)
+        over = Over(controls, args.seconds)
+        work = stages(args, runner, source, controls)
+        pipeline = stack.enter_context(Pipeline(source, work, over))
+        run(pipeline, sinks, controls, figures, args, over)
     print(("\n" if sys.stderr.isatty() else "") + figures.summary())
+    if source.reconnects:
+        print(f"connected again {source.reconnects} times")
     for problem in source.problems:
         say(f"error: {problem}")
     return 2 if source.problems else 130 if controls.interrupted else 0
+
+
+class Over:
+    """Whether the person or the clock has ended the run; asked also while no frame comes."""
+
+    def __init__(self, controls: Controls, seconds: float) -> None:
+        self.controls, self.end = controls, time.monotonic() + (seconds or math.inf)
+
+    def __call__(self) -> bool:
+        return self.controls.quit or time.monotonic() >= self.end
 
 
 def run(
@@ -61,6 +77,7 @@ def run(
     controls: Controls,
     figures: Figures,
     args: argparse.Namespace,
+    over: Over,
 ) -> None:
     """Hands every packet to every sink until the source, the time or the person ends it.
 
@@ -68,6 +85,7 @@ def run(
     """
     watched = (args.show or args.serve) and not pipeline.source.live
     start, stills = time.monotonic(), 0
+    figures.begin()
     for packet in pipeline:
         if watched:
             time.sleep(max(0.0, min(packet.frame.seconds - (time.monotonic() - start), 5.0)))
@@ -78,12 +96,10 @@ def run(
             controls.save, stills = False, stills + 1
             save_still(packet, stills)
         paused = time.monotonic()
-        while controls.paused and not (controls.step or controls.quit):
+        while controls.paused and not (controls.step or over()):
             time.sleep(0.02)
         start += time.monotonic() - paused
         controls.step = False
-        if controls.quit or (args.seconds and time.monotonic() - start >= args.seconds):
-            return
 
 
 def stages(
@@ -92,7 +108,7 @@ def stages(
     """The work on a packet, by thread: infer, then everything that is cheap."""
     tracks = Tracks(source.fps, args.score) if args.track and tracking_available() else None
     smooth = Smooth() if args.smooth else None
-    seen = any((args.show, args.save, args.serve, args.rerun))
+    seen = any((args.show, args.save, args.serve))
     overlay = Overlay(controls, runner.provider, args.score) if seen else None
 
     def infer(packet: Packet) -> None:
@@ -131,9 +147,13 @@ def open_sinks(
 
         sinks.append(stack.enter_context(McapSink(args.mcap, source.live, args.score)))
     if args.rerun:
-        from demo.rerun_sink import RerunSink
+        from demo.rerun_sink import RerunFile, RerunViewer
 
-        sinks.append(RerunSink(source.name))
+        if args.rerun == VIEWER:
+            sinks.append(stack.enter_context(RerunViewer(source.name, args.score)))
+        else:
+            file = RerunFile(Path(args.rerun), source.name, args.score)
+            sinks.append(stack.enter_context(file))
     if args.serve:
         from demo.serve import ServeSink
 
@@ -152,9 +172,13 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
     if args.save and args.save.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(f"--save {args.save}: end the name in {' or '.join(VIDEO_SUFFIXES)}")
-    given = [path for path in (args.save, args.json, args.mcap) if path]
-    if len(set(given)) < len(given) or Path(args.video) in given:
-        raise UserError("two of VIDEO, --save, --json and --mcap name the same file")
+    rerun = Path(args.rerun) if args.rerun and args.rerun != VIEWER else None
+    if rerun and rerun.suffix.lower() != ".rrd":
+        raise UserError(f"--rerun {rerun}: end the name in .rrd, or give none for the viewer")
+    given = [path for path in (args.save, args.json, args.mcap, rerun) if path]
+    plain = [path for path in given if not path.exists() or path.is_file()]  # /dev/null may repeat
+    if len(set(plain)) < len(plain) or Path(args.video) in plain:
+        raise UserError("two of VIDEO, --save, --json, --mcap and --rerun name the same file")
     for path in given:
         if path.is_dir():
             raise UserError(f"{path}: a folder; give a file name")
@@ -206,7 +230,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--serve", nargs="?", const="127.0.0.1:8000", metavar="HOST:PORT", help="page in a browser"
     )
-    made.add_argument("--rerun", action="store_true", help="the Rerun viewer")
+    made.add_argument(
+        "--rerun", nargs="?", const=VIEWER, metavar="FILE.rrd", help="the Rerun viewer, or a file"
+    )
     made.add_argument(
         "--provider",
         default="auto",

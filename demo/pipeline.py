@@ -13,6 +13,7 @@ from perception.runtime.scene import Scene
 
 Stage = Callable[["Packet"], None]
 DEPTH = 2
+DECODER_S = 5.0  # a decoder may be stuck in a read, and is left behind
 POLL_S = 0.1  # how soon a wish to end is heard while no frame comes
 
 
@@ -83,9 +84,11 @@ class Pipeline:
         self.source.close()
         for channel in self.channels:
             channel.abort()
-        for thread in self.threads:
+        for i, thread in enumerate(self.threads):
             if thread.ident is not None:
-                thread.join(timeout=5)
+                # A stage's work ends: it is waited for, because a thread that is still inside the
+                # model when the interpreter goes takes the process down with it.
+                thread.join(timeout=None if i else DECODER_S)
 
     def _guarded(self, run: Callable[[], None], channel: Channel[Packet]) -> None:
         try:

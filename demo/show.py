@@ -18,15 +18,19 @@ NO_DISPLAY = "--show needs a display and there is none; use --serve or --save in
 REDRAW_S = 0.05  # so that keys are read while nothing new comes
 
 
+def display_there() -> bool:
+    """Whether this session has a screen to open windows on."""
+    named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform != "linux" or bool(named)
+
+
 class ShowSink(AbstractContextManager["ShowSink"]):
     """Shows the newest canvas. A slow or lost display never holds up the pipeline."""
 
     def __init__(
         self, title: str, controls: Controls, command: tuple[str, ...] = ("-m", "demo.window")
     ) -> None:
-        if sys.platform == "linux" and not (
-            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        ):
+        if not display_there():
             raise UserError(NO_DISPLAY)
         self.command, self.controls = [sys.executable, *command, title], controls
         self.newest: np.ndarray | None = None

@@ -1,6 +1,5 @@
 """Where results go: an overlay video. Every sink takes packets and is a context manager."""
 
-import shutil
 from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from importlib.util import find_spec
@@ -18,7 +17,6 @@ from perception.runtime.letterbox import Letterbox
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # by suffix, as FFmpeg names them
 VIDEO_SUFFIXES = tuple(CONTAINERS)
-LEAST_FREE = 1 << 20
 TIME_BASE = Fraction(1, 90000)
 
 
@@ -124,10 +122,9 @@ class Cv2Writer:
             )
 
     def write(self, image: np.ndarray, seconds: float) -> None:
-        """Appends a frame. OpenCV says nothing of failed writes, so room is looked for here."""
+        """Appends a frame."""
         self.writer.write(image)
-        if shutil.disk_usage(self.file.path.parent).free < LEAST_FREE:
-            self.file.failed = "No space left on device"
+        self.file.look()
 
     def close(self) -> None:
         """Completes the file."""

@@ -1,7 +1,9 @@
 """Files that are still closed properly when the disk is full, keeping what was written so far."""
 
+import errno
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from perception.files import replacing
 # Room for what closing writes: an MP4's index is about 16 bytes a frame, its encoder holds back
 # some frames, an MCAP's last chunk and index are a few megabytes.
 SPARE_BYTES = 8 << 20
+LEAST_FREE_BYTES = 2 << 20
 
 
 class DiskFullError(UserError):
@@ -51,6 +54,13 @@ class SparedFile(io.RawIOBase):
                 self.failed = error.strerror or str(error)
                 self.reserve.unlink(missing_ok=True)
         return count
+
+    def look(self) -> None:
+        """For writers that take only the path and say nothing of failed writes: looks whether the
+        disk is about to be full."""
+        if not self.failed and shutil.disk_usage(self.part.parent).free < LEAST_FREE_BYTES:
+            self.failed = os.strerror(errno.ENOSPC)
+            self.reserve.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raises DiskFullError where a write has needed the spare room."""

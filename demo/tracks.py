@@ -1,6 +1,7 @@
 """Steady identities for boxes: ByteTrack (arXiv 2110.06864) from the `trackers` library."""
 
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -20,6 +21,7 @@ class Tracks:
 
     def __init__(self, fps: float, score: float) -> None:
         self.fps, self.score = fps, score
+        import_module("trackers")  # takes a second: now, and not in the middle of the first frame
         self.trackers: dict[str, _ByteTrack] = {}
 
     def update(self, scene: Scene) -> None:

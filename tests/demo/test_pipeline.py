@@ -89,3 +89,13 @@ def test_a_channel_forgets_its_oldest_only_when_asked_to():
     plain.abort()
     assert not plain.put(2)
     assert list(plain) == []
+
+
+def test_the_model_s_thread_is_waited_for_however_long_it_takes(monkeypatch):
+    monkeypatch.setattr("demo.pipeline.DECODER_S", 0.01)
+    release = threading.Event()
+    with Pipeline(Numbers(50), [("model", lambda p: release.wait(20))]) as pipeline:
+        pipeline.ended = lambda: True
+        assert list(pipeline) == []
+        threading.Timer(0.2, release.set).start()
+    assert not pipeline.threads[1].is_alive()

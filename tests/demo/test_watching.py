@@ -78,6 +78,7 @@ def test_the_own_lane_is_a_line():
 def test_figures_add_up(capsys):
     figures = Figures(4)
     assert figures.summary() == "0 frames"
+    figures.begin()
     for index in range(4):
         figures.add(packet(index, timings_ms={"model": 10.0, "decode": 1.0 + index}, dropped=index))
     assert "4 frames, 3 dropped" in figures.summary()
