@@ -1,0 +1,237 @@
+// perceive_frame MODEL.onnx FRAME.ppm OUT_DIR: what the model sees in one frame, in C++.
+//
+// The whole contract of a consumer: letterbox, one ONNX Runtime call, and the JSON in the model
+// file that says how to read each output. No task is named here; see README.md beside this file.
+
+#include <onnxruntime_cxx_api.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "description.hpp"
+#include "image.hpp"
+#include "letterbox.hpp"
+
+struct Options {
+  std::string model, frame, out;
+  long raw_height = 0, raw_width = 0;  // of a raw BGR file; 0: PPM or PGM
+  double score = 0.3;
+  int threads = 0;  // 0: as the runtime likes
+  int repeat = 1;
+};
+
+// The whole of a word as a number.
+double number(const std::string& option, const std::string& word) {
+  char* end = nullptr;
+  const double value = std::strtod(word.c_str(), &end);
+  if (word.empty() || *end || !(value >= 0 && value <= 1e6))
+    throw std::runtime_error(option + " " + word + ": give a number");
+  return value;
+}
+
+Options parse(int count, char** words) {
+  Options made;
+  std::vector<std::string> places;
+  for (int i = 1; i < count; ++i) {
+    const std::string word = words[i];
+    if (word.rfind("--", 0) != 0) {
+      places.push_back(word);
+      continue;
+    }
+    if (i + 1 >= count) throw std::runtime_error(word + " needs a value");
+    const std::string value = words[++i];
+    if (word == "--score") made.score = number(word, value);
+    else if (word == "--threads") made.threads = int(number(word, value));
+    else if (word == "--repeat") made.repeat = std::max(1, int(number(word, value)));
+    else if (word == "--bgr" &&
+             std::sscanf(value.c_str(), "%ldx%ld", &made.raw_width, &made.raw_height) == 2) {
+    } else throw std::runtime_error("unknown option or value: " + word + " " + value);
+  }
+  if (places.size() != 3)
+    throw std::runtime_error(
+        "usage: perceive_frame MODEL.onnx FRAME.ppm OUT_DIR [--bgr WxH] [--score 0.3] "
+        "[--threads 2] [--repeat 20]");
+  made.model = places[0], made.frame = places[1], made.out = places[2];
+  return made;
+}
+
+// One model file, loaded once.
+class Model {
+ public:
+  Description description;
+
+  Model(const std::string& path, int threads) : session(env(), path.c_str(), options(threads)) {
+    Ort::AllocatorWithDefaultOptions allocator;
+    const auto text =
+        session.GetModelMetadata().LookupCustomMetadataMapAllocated("perception", allocator);
+    if (!text) throw std::runtime_error(path + ": no 'perception' description; use export-onnx");
+    description = read_description(text.get());
+    for (const View& view : description.views) names.push_back(view.name.c_str());
+    input_name = session.GetInputNameAllocated(0, allocator).get();
+  }
+
+  // One output a view, in the description's order. `image` is the letterboxed frame.
+  std::vector<Ort::Value> run(Image& image) {
+    const int64_t shape[] = {1, image.height, image.width, 3};
+    const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeCPU);
+    const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(
+        memory, image.data.data(), image.data.size(), shape, 4);
+    const char* inputs[] = {input_name.c_str()};
+    return session.Run(Ort::RunOptions{}, inputs, &input, 1, names.data(), names.size());
+  }
+
+ private:
+  Ort::Session session;
+  std::string input_name;
+  std::vector<const char*> names;
+
+  static Ort::Env& env() {
+    static Ort::Env made(ORT_LOGGING_LEVEL_ERROR, "perceive");
+    return made;
+  }
+
+  // A car's accelerator is appended here: options.AppendExecutionProvider_CUDA(...), for instance.
+  static Ort::SessionOptions options(int threads) {
+    Ort::SessionOptions made;
+    made.SetIntraOpNumThreads(threads);
+    return made;
+  }
+};
+
+// The output's numbers, once their type and shape are what the kind says; `sides` are the last
+// dimensions, -1 for any. A model file is not trusted to be right.
+template <typename Number>
+const Number* checked(const Ort::Value& value, const View& view, std::vector<int64_t> sides) {
+  const auto info = value.GetTensorTypeAndShapeInfo();
+  std::vector<int64_t> shape = info.GetShape();
+  const auto type = sizeof(Number) == 1 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+                                        : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  if (shape.size() == sides.size() + 1 && shape[0] == 1) shape.erase(shape.begin());
+  bool fits = info.GetElementType() == type && shape.size() == sides.size();
+  for (size_t i = 0; fits && i < sides.size(); ++i)
+    fits = sides[i] < 0 || sides[i] == shape[i];
+  if (!fits) throw std::runtime_error("output " + view.name + " is not what its kind says");
+  return value.GetTensorData<Number>();
+}
+
+int64_t rows_of(const Ort::Value& value, size_t from_end) {
+  const auto shape = value.GetTensorTypeAndShapeInfo().GetShape();
+  return shape.size() < from_end ? 0 : shape[shape.size() - from_end];
+}
+
+// Rows of x1 y1 x2 y2 score class, best first: printed in frame pixels.
+void say_boxes(const Ort::Value& value, const View& view, const Letterbox& box, double score) {
+  const float* row = checked<float>(value, view, {-1, 6});
+  for (const float* end = row + 6 * rows_of(value, 2); row < end; row += 6) {
+    const bool numbers = std::all_of(row, row + 6, [](float v) { return std::isfinite(v); });
+    if (!numbers || row[5] < 0 || row[5] >= float(view.classes.size()) || row[4] < score) continue;
+    const double x1 = box.frame_x(row[0]), y1 = box.frame_y(row[1]);
+    const double x2 = box.frame_x(row[2]), y2 = box.frame_y(row[3]);
+    if (x2 <= x1 || y2 <= y1) continue;  // wholly in the padding
+    std::printf("box\t%s\t%s\t%.4f\t%.2f\t%.2f\t%.2f\t%.2f\n", view.name.c_str(),
+                view.classes[size_t(row[5])].c_str(), row[4], x1, y1, x2, y2);
+  }
+}
+
+// A row of probabilities a group, padded with zeros: the likeliest class is printed.
+void say_labels(const Ort::Value& value, const View& view) {
+  const float* row = checked<float>(value, view, {int64_t(view.groups.size()), -1});
+  const auto columns = size_t(rows_of(value, 1));
+  for (const Group& group : view.groups) {
+    const size_t classes = std::min(columns, group.classes.size());
+    const size_t best = size_t(std::max_element(row, row + classes) - row);
+    if (classes)
+      std::printf("label\t%s\t%s\t%s\t%.4f\n", view.name.c_str(), group.name.c_str(),
+                  group.classes[best].c_str(), row[best]);
+    row += columns;
+  }
+}
+
+// The mask at frame size, its values as they are: class indices, or the lane byte's bits.
+void save_mask(const Ort::Value& value, const View& view, const Letterbox& box,
+               const std::string& out) {
+  const uint8_t* mask = checked<uint8_t>(value, view, {box.height, box.width});
+  const std::string path = out + "/" + view.name + ".pgm";
+  write_pgm(path, mask_to_frame(mask, box));
+  std::printf("mask\t%s\t%s\t%s\n", view.name.c_str(), view.encoding.c_str(), path.c_str());
+}
+
+// Distances or normals at the model's resolution, without the padding.
+void save_map(const Ort::Value& value, const View& view, const Letterbox& box,
+              const std::string& out) {
+  const bool vectors = view.kind == "normals";
+  std::vector<int64_t> sides = {box.height, box.width};
+  if (vectors) sides.insert(sides.begin(), 3);
+  const float* from = checked<float>(value, view, sides);
+  std::vector<float> inner;
+  for (int plane = 0; plane < (vectors ? 3 : 1); ++plane)
+    for (int y = box.top; y < box.top + box.inner_h; ++y) {
+      const float* row = from + (size_t(plane) * size_t(box.height) + size_t(y)) * size_t(box.width);
+      inner.insert(inner.end(), row + box.left, row + box.left + box.inner_w);
+    }
+  const std::string path = out + "/" + view.name + ".pfm";
+  write_pfm(path, inner, vectors ? 3 : 1, box.inner_h, box.inner_w);
+  std::printf("map\t%s\t%s\t%s\n", view.name.c_str(), view.unit.c_str(), path.c_str());
+}
+
+void tell(const std::vector<Ort::Value>& outputs, const Description& description,
+          const Letterbox& box, const Options& options) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const View& view = description.views[i];
+    if (view.kind == "boxes") say_boxes(outputs[i], view, box, options.score);
+    else if (view.kind == "label") say_labels(outputs[i], view);
+    else if (view.kind == "mask") save_mask(outputs[i], view, box, options.out);
+    else if (view.kind == "map" || view.kind == "normals")
+      save_map(outputs[i], view, box, options.out);
+    else throw std::runtime_error("output " + view.name + " has unknown kind " + view.kind);
+  }
+}
+
+// Median and slowest of the repeated runs, letterbox and model apart, on stderr.
+void say_times(std::vector<double>& prepare, std::vector<double>& model) {
+  std::sort(prepare.begin(), prepare.end());
+  std::sort(model.begin(), model.end());
+  const size_t middle = model.size() / 2;
+  std::fprintf(stderr, "%zu runs: letterbox %.1f ms, model %.1f ms (slowest %.1f)\n", model.size(),
+               prepare[middle], model[middle], model.back());
+}
+
+int perceive(const Options& options) {
+  using Clock = std::chrono::steady_clock;
+  const auto ms = [](Clock::duration d) { return std::chrono::duration<double>(d).count() * 1e3; };
+  Model model(options.model, options.threads);
+  const Image frame = options.raw_height
+                          ? read_raw_bgr(options.frame, options.raw_height, options.raw_width)
+                          : read_pnm(options.frame);
+  const Description& description = model.description;
+  const Letterbox box(frame.height, frame.width, description.height, description.width);
+  std::filesystem::create_directories(options.out);
+  std::vector<double> prepare, run;
+  std::vector<Ort::Value> outputs;
+  for (int i = 0; i < options.repeat; ++i) {
+    const auto start = Clock::now();
+    Image image = letterbox(frame, box, description.pad_value);
+    const auto ready = Clock::now();
+    outputs = model.run(image);
+    run.push_back(ms(Clock::now() - ready));
+    prepare.push_back(ms(ready - start));
+  }
+  tell(outputs, description, box, options);
+  say_times(prepare, run);
+  return 0;
+}
+
+int main(int count, char** words) {
+  try {
+    return perceive(parse(count, words));
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << '\n';
+    return 2;
+  }
+}

@@ -1,0 +1,264 @@
+"""The C++ example against the Python Runner: built with the system's compiler, on the released
+ONNX Runtime library that the Python package carries. Headers are no part of that package; they
+come from ONNXRUNTIME_INCLUDE, the system, or (once, then cached) Debian's development package."""
+
+import hashlib
+import io
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import tarfile
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.files import write_atomic
+from perception.runtime.description import Description, View
+from perception.runtime.letterbox import Letterbox
+from perception.runtime.runner import Runner
+from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "demo" / "car" / "cpp"
+MODEL = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"
+HEADER = "onnxruntime_cxx_api.h"
+# MIT-licensed headers of release 1.21; an older header works with every newer library.
+DEB = (
+    "https://deb.debian.org/debian/pool/main/o/onnxruntime/"
+    "libonnxruntime-dev_1.21.0+dfsg-1_amd64.deb"
+)
+DEB_SHA256 = "14f7d959d5deacbcf1504830d4189f91fc67382b399ed9ae9d3aa9c4050ced08"
+
+
+def library() -> Path:
+    """libonnxruntime.so of the installed Python package."""
+    spec = find_spec("onnxruntime")
+    found = sorted(Path(spec.submodule_search_locations[0], "capi").glob("libonnxruntime.so*"))
+    if not found:
+        pytest.skip("this onnxruntime package carries no libonnxruntime.so")
+    return found[0]
+
+
+def headers() -> Path:
+    """A folder with the headers."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cached = base / "pvt-hydranet" / f"onnxruntime-include-{DEB_SHA256[:12]}"
+    system = [Path("/usr/include/onnxruntime"), Path("/usr/local/include/onnxruntime")]
+    named = [Path(os.environ["ONNXRUNTIME_INCLUDE"])] if "ONNXRUNTIME_INCLUDE" in os.environ else []
+    for folder in [*named, *system, cached]:
+        if (folder / HEADER).is_file():
+            return folder
+    try:
+        with urllib.request.urlopen(DEB, timeout=30) as answer:
+            package = answer.read()
+    except OSError as error:
+        pytest.skip(f"no ONNX Runtime headers here, and {DEB} does not answer: {error}")
+    assert hashlib.sha256(package).hexdigest() == DEB_SHA256
+    # The one that is looked for comes last, so that a cache cut short is no cache.
+    for name, data in sorted(deb_headers(package), key=lambda item: item[0] == HEADER):
+        write_atomic(cached / name, data)
+    return cached
+
+
+def deb_headers(package: bytes) -> list[tuple[str, bytes]]:
+    """(name, content) of the headers in a Debian package: an `ar` of tar archives."""
+    at, found = 8, []
+    while at < len(package):
+        name, size = package[at : at + 16].split()[0], int(package[at + 48 : at + 58])
+        if name.startswith(b"data.tar.xz"):
+            data = lzma.decompress(package[at + 60 : at + 60 + size])
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                for member in archive:
+                    if member.isfile() and Path(member.name).match("include/onnxruntime/*.h"):
+                        found.append((Path(member.name).name, archive.extractfile(member).read()))
+        at += 60 + size + size % 2
+    return found
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory) -> Path:
+    """The example, built: with CMake where there is one, else by the compiler alone."""
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler here")
+    root = tmp_path_factory.mktemp("cpp")
+    (root / "lib").mkdir()
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (root / "lib" / name).symlink_to(library())
+    (root / "include").symlink_to(headers())
+    built = root / "build" / "perceive_frame"
+    if shutil.which("cmake"):
+        flags = [f"-DONNXRUNTIME_ROOT={root}", "-DCMAKE_CXX_FLAGS=-Werror"]
+        commands = [
+            ["cmake", "-S", str(SOURCE), "-B", str(built.parent), *flags],
+            ["cmake", "--build", str(built.parent)],
+        ]
+    else:
+        built.parent.mkdir()
+        places = [f"-I{root}/include", f"-L{root}/lib", f"-Wl,-rpath,{root}/lib"]
+        main = str(SOURCE / "main.cpp")
+        commands = [
+            [compiler, "-std=c++17", "-O2", main, *places, "-lonnxruntime", "-o", str(built)]
+        ]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return built
+
+
+def run(program, model, frame, out, *more) -> subprocess.CompletedProcess:
+    command = [str(program), str(model), str(frame), str(out), "--threads", "1", *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def compare(said: str, scene: Scene, score: float = 0.3) -> None:
+    """That what the program printed and wrote is what the Runner saw, up to rounding."""
+    rows = [line.split("\t") for line in said.splitlines()]
+    boxes = [row[1:] for row in rows if row[0] == "box"]
+    expected = [(name, b, i) for name, b in scene.of(Boxes) for i in range(len(b.above(score)))]
+    assert [row[:2] for row in boxes] == [[name, b.name(i)] for name, b, i in expected]
+    for row, (_, b, i) in zip(boxes, expected, strict=True):
+        assert float(row[2]) == pytest.approx(b.scores[i], abs=2e-3)
+        np.testing.assert_allclose(np.array(row[3:], float), b.xyxy[i], atol=0.5)
+    labels = [row[1:4] for row in rows if row[0] == "label"]
+    assert labels == [
+        [name, group, best]
+        for name, output in scene.of(Labels)
+        for group, (best, _) in output.best().items()
+    ]
+    masks = {row[1]: row[3] for row in rows if row[0] == "mask"}
+    assert set(masks) == {name for name, _ in scene.of(Mask)}
+    for name, mask in scene.of(Mask):
+        written = cv2.imread(masks[name], cv2.IMREAD_UNCHANGED)
+        assert written.shape == mask.full.shape
+        assert (written == mask.full).mean() > 0.998, name
+
+
+def test_a_rendered_frame_through_the_model_in_the_box(program, tmp_path):
+    rendered = pytest.importorskip("training.data.rendered")
+    frame = rendered.render_frame(3, 1, (720, 1280), ())[0].image
+    cv2.imwrite(str(tmp_path / "frame.ppm"), frame)
+    done = run(program, MODEL, tmp_path / "frame.ppm", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    scene = Runner(MODEL, "cpu", 1)(frame)
+    assert any(len(boxes.above(0.3)) for _, boxes in scene.of(Boxes)), "a frame that shows nothing"
+    compare(done.stdout, scene)
+    assert "1 runs: letterbox" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "shape", [(48, 80), (96, 160), (120, 160), (33, 47), (200, 90), (1, 160), (9, 1)]
+)
+def test_every_kind_at_every_size(shape, program, tiny_onnx, tmp_path):
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    frame = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / "frame.ppm"), frame)
+    done = run(program, tiny_onnx, tmp_path / "frame.ppm", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    runner = Runner(tiny_onnx, "cpu", 1)
+    scene = runner(frame)
+    box = Letterbox(frame.shape[:2], runner.description.size_hw)
+    compare(done.stdout, scene)
+    for name, output in scene.of(Map):
+        written = read_pfm(tmp_path / "out" / f"{name}.pfm")
+        assert written.shape[-2:] == box.inner_hw
+        np.testing.assert_allclose(written, output.small, atol=1.01)  # one grey value's rounding
+
+
+def read_pfm(path: Path) -> np.ndarray:
+    """float32 (H, W), or (3, H, W) of a colour file."""
+    kind, size, scale, data = path.read_bytes().split(b"\n", 3)
+    assert scale == b"-1.0"
+    width, height = map(int, size.split())
+    pixels = np.frombuffer(data, "<f4").reshape(height, width, -1)[::-1].transpose(2, 0, 1)
+    return pixels if kind == b"PF" else pixels[0]
+
+
+def test_raw_bgr_and_grey_are_read_too(program, tiny_onnx, tmp_path):
+    frame = np.random.default_rng(1).integers(0, 256, (30, 50, 3), np.uint8)
+    frame[:] = frame[..., :1]
+    (tmp_path / "frame.bgr").write_bytes(frame.tobytes())
+    header = b"P5 # a comment\n50 # and one\n30\n255\n"
+    (tmp_path / "frame.pgm").write_bytes(header + frame[..., 0].tobytes())
+    raw = run(program, tiny_onnx, tmp_path / "frame.bgr", tmp_path / "out", "--bgr", "50x30")
+    compare(raw.stdout, Runner(tiny_onnx, "cpu", 1)(frame))
+    grey = run(program, tiny_onnx, tmp_path / "frame.pgm", tmp_path / "out")
+    assert grey.stdout == raw.stdout
+
+
+def test_the_description_is_read_as_json(program, make_tiny_onnx, tmp_path):
+    views = {"things": View("boxes", classes=('a "b"\\\n\u00e9\U0001f697', "c"))}
+    text = Description("x", (48, 80), views, scores={"m": float("nan"), "n": [-1e-3, {}]}).to_json()
+    assert "NaN" in text
+    assert "\\ud83d" in text
+    model = make_tiny_onnx(tmp_path / "m.onnx", metadata=text)
+    cv2.imwrite(str(tmp_path / "f.ppm"), np.zeros((48, 80, 3), np.uint8))
+    done = run(program, model, tmp_path / "f.ppm", tmp_path / "out")
+    # A line break in a name must not break the line.
+    assert done.stdout.startswith('box\tthings\ta "b"\\ \u00e9\U0001f697\t0.9000\t8.00\t16.00')
+
+
+GOOD = {"format": 1, "name": "x", "size_hw": [48, 80], "letterbox": {"pad_value": 114}}
+
+
+def described(**more) -> str:
+    return json.dumps(GOOD | more)
+
+
+BAD_MODELS = {
+    "without a description": "",
+    "not JSON": '{"format": 1,',
+    "too deep": "[" * 99,
+    "another format": described(format=2, tasks=[]),
+    "size": described(size_hw=[48, 1e300], tasks=[]),
+    "pad": described(letterbox={"pad_value": -1}, tasks=[]),
+    "kind": described(tasks=[{"name": "things", "kind": "song"}]),
+    "shape": described(tasks=[{"name": "things", "kind": "mask"}]),
+    "type": described(tasks=[{"name": "area", "kind": "map"}]),
+    "no such output": described(tasks=[{"name": "gone", "kind": "mask"}]),
+    "a name that leads out": described(tasks=[{"name": "../area", "kind": "mask"}]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_a_bad_model_is_one_line(case, program, make_tiny_onnx, tmp_path):
+    model = make_tiny_onnx(tmp_path / "m.onnx", metadata=BAD_MODELS[case])
+    cv2.imwrite(str(tmp_path / "f.ppm"), np.zeros((48, 80, 3), np.uint8))
+    one_line(run(program, model, tmp_path / "f.ppm", tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"P6\n9 9\n255\n123",
+        b"P6\n0 9\n255\n",
+        b"P6\n-4 9\n255\n",
+        b"P6\n16384 16384\n255\n",
+        b"P6\n99999999999999999999 1\n255\n",
+        b"P6\n9 9\n65535\n" + b"0" * 999,
+        b"P6\n# no end",
+    ],
+)
+def test_a_bad_frame_is_one_line(data, program, tiny_onnx, tmp_path):
+    (tmp_path / "f.ppm").write_bytes(data)
+    one_line(run(program, tiny_onnx, tmp_path / "f.ppm", tmp_path / "out"))
+
+
+def test_a_bad_call_is_one_line(program, tiny_onnx, tmp_path):
+    for more in (["--bgr", "50"], ["--what", "1"], ["--score"], ["--score", "high"], ["and more"]):
+        one_line(run(program, tiny_onnx, tmp_path / "f.ppm", tmp_path / "out", *more))
+    one_line(run(program, "gone.onnx", tmp_path / "f.ppm", tmp_path / "out"))
+
+
+def one_line(done: subprocess.CompletedProcess) -> None:
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
