@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,8 +23,10 @@ class Engine(Protocol):
 class OrtEngine:
     """ONNX Runtime on one of its execution providers."""
 
-    def __init__(self, path: Path, threads: int, provider: str = "CPUExecutionProvider") -> None:
-        self.path, self.session = path, ort_session(path, threads, provider)
+    def __init__(
+        self, path: Path, threads: int, provider: str = "CPUExecutionProvider", memory: int = 0
+    ) -> None:
+        self.path, self.session = path, ort_session(path, threads, provider, memory=memory)
         if provider not in self.session.get_providers():
             raise UserError(f"{provider} did not start on this machine; use --provider cpu")
         self.names = tuple(output.name for output in self.session.get_outputs())
@@ -71,8 +73,38 @@ def _own_name(output: Any) -> str:
     return name if name in output.get_names() else output.get_any_name()
 
 
-def ort_session(path: Path, threads: int, provider: str, optimise: bool = True) -> Any:
-    """An onnxruntime.InferenceSession. Raises UserError where the file is not a model."""
+class Arena:
+    """The memory that bounded sessions of this process share; ONNX Runtime lets it be made once."""
+
+    limit: ClassVar[int] = 0
+
+    @classmethod
+    def join(cls, options: Any, memory: int) -> None:
+        """Bounds a session's tensors to `memory` bytes; a later one that needs more stays free."""
+        import onnxruntime
+
+        if not cls.limit:
+            kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+            place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+            bounds = onnxruntime.OrtArenaCfg(memory, -1, -1, -1)
+            onnxruntime.create_and_register_allocator(place, bounds)
+            cls.limit = memory
+        if memory <= cls.limit:
+            options.add_session_config_entry("session.use_env_allocators", "1")
+
+
+def enough_memory(size_hw: tuple[int, int]) -> int:
+    """Bytes that no model of ours comes near: the default one takes 0.5 KiB a pixel."""
+    return (512 << 20) + 4096 * size_hw[0] * size_hw[1]
+
+
+def ort_session(
+    path: Path, threads: int, provider: str, optimise: bool = True, memory: int = 0
+) -> Any:
+    """An onnxruntime.InferenceSession. Raises UserError where the file is not a model.
+
+    With `memory`, its tensors on the CPU may take that many bytes: a graph can ask for any size.
+    """
     require_extra("cpu", "onnxruntime")
     import onnxruntime
 
@@ -83,6 +115,8 @@ def ort_session(path: Path, threads: int, provider: str, optimise: bool = True) 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
+    if memory and provider == "CPUExecutionProvider":
+        Arena.join(options, memory)
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
@@ -96,12 +130,12 @@ def _first_line(error: Exception) -> str:
 
 
 # Each entry: what makes the engine, best first; `auto` goes down the list.
-ENGINES: dict[str, Callable[[Path, int], Engine]] = {
-    "tensorrt": lambda path, threads: OrtEngine(path, threads, "TensorrtExecutionProvider"),
-    "cuda": lambda path, threads: OrtEngine(path, threads, "CUDAExecutionProvider"),
-    "openvino-bf16": lambda path, threads: OpenVinoEngine(path, threads, "bf16"),
-    "openvino": lambda path, threads: OpenVinoEngine(path, threads, "f32"),
-    "cpu": lambda path, threads: OrtEngine(path, threads),
+ENGINES: dict[str, Callable[[Path, int, int], Engine]] = {
+    "tensorrt": lambda path, threads, _: OrtEngine(path, threads, "TensorrtExecutionProvider"),
+    "cuda": lambda path, threads, _: OrtEngine(path, threads, "CUDAExecutionProvider"),
+    "openvino-bf16": lambda path, threads, _: OpenVinoEngine(path, threads, "bf16"),
+    "openvino": lambda path, threads, _: OpenVinoEngine(path, threads, "f32"),
+    "cpu": lambda path, threads, memory: OrtEngine(path, threads, memory=memory),
 }
 ORT_NAMES = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # Building a TensorRT engine takes minutes at every start: only on request.
@@ -138,8 +172,11 @@ def candidates() -> list[str]:
     return [name for name in ENGINES if name not in NOT_AUTOMATIC and not missing(name)]
 
 
-def load(path: Path, provider: str, threads: int) -> Engine:
-    """Loads the model on a named provider. Raises UserError saying why it cannot."""
+def load(path: Path, provider: str, threads: int, memory: int = 0) -> Engine:
+    """Loads the model on a named provider. Raises UserError saying why it cannot.
+
+    `memory` bounds its tensors in bytes where the provider can (cpu); 0 leaves them free.
+    """
     if provider not in ENGINES:
         raise unknown_name("provider", provider, ["auto", *ENGINES])
     require_extra("cpu", "onnxruntime")
@@ -147,7 +184,7 @@ def load(path: Path, provider: str, threads: int) -> Engine:
     if reason:
         raise UserError(f"provider {provider} is not available here: {reason}")
     try:
-        return ENGINES[provider](path, threads)
+        return ENGINES[provider](path, threads, memory)
     except UserError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError for everything

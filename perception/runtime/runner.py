@@ -7,9 +7,18 @@ import numpy as np
 
 from perception.errors import UserError
 from perception.runtime.choose import choose
-from perception.runtime.description import BOXES, KEY, LABEL, MASK, Description, View
+from perception.runtime.description import (
+    BOXES,
+    KEY,
+    LABEL,
+    MAP,
+    MASK,
+    NORMALS,
+    Description,
+    View,
+)
 from perception.runtime.letterbox import Letterbox, as_bgr
-from perception.runtime.providers import load, ort_session
+from perception.runtime.providers import enough_memory, load, ort_session
 from perception.runtime.scene import Scene, read_output
 
 
@@ -28,7 +37,8 @@ class Runner:
         if provider == "auto":
             provider, self.chosen_because = choose(self.path, threads)
         self.provider = provider
-        self.engine = load(self.path, provider, threads)
+        memory = enough_memory(self.description.size_hw)
+        self.engine = load(self.path, provider, threads, memory)
         _check_outputs(self.path, self.description, self.engine.names)
 
     def __call__(self, frame: np.ndarray) -> Scene:
@@ -57,15 +67,18 @@ class Runner:
         if array.ndim > 2 and array.shape[0] == 1:
             array = array[0]
         height_width = array.shape[-2:] == self.description.size_hw
+        floats, bytes_ = array.dtype.kind == "f", array.dtype == np.uint8
         fits = {
-            BOXES: array.ndim == 2 and array.shape[1] == 6,
-            LABEL: array.ndim == 2 and len(array) == len(view.groups),
-            MASK: array.ndim == 2 and height_width,
-        }.get(view.kind, array.ndim in (2, 3) and height_width)
+            BOXES: floats and array.ndim == 2 and array.shape[1] == 6,
+            LABEL: floats and array.ndim == 2 and len(array) == len(view.groups),
+            MASK: bytes_ and array.ndim == 2 and height_width,
+            MAP: floats and array.ndim == 2 and height_width,
+            NORMALS: floats and array.ndim == 3 and len(array) == 3 and height_width,
+        }[view.kind]
         if not fits:
             raise UserError(
-                f"{self.path}: output {name!r} of kind {view.kind} has shape {array.shape}; "
-                "export the model again with export-onnx"
+                f"{self.path}: output {name!r:.100} of kind {view.kind} is {array.dtype} "
+                f"{array.shape}; export the model again with export-onnx"
             )
         return array
 
