@@ -5,6 +5,7 @@ it nothing. Bound to this machine unless told otherwise.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from perception.errors import UserError
 MAX_VIEWERS = 8
 MAX_WIDTH = 1280
 POLL_S = 0.01
+REPEAT_S = 0.3
 BOUNDARY = "frame"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -147,16 +149,20 @@ def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) 
 
 
 async def parts(newest: Newest, viewers: set[object]) -> AsyncIterator[bytes]:
-    """The newest JPEG whenever there is a new one; frames a viewer is too slow for are skipped."""
-    me, shown = object(), 0
+    """The newest JPEG whenever there is a new one; frames a viewer is too slow for are skipped.
+
+    The last one before a pause is sent twice: Chromium shows a picture when the next one begins.
+    """
+    me, shown, again = object(), 0, math.inf
     if len(viewers) >= MAX_VIEWERS:  # several may have been let in at once
         return
     viewers.add(me)
     try:
         while True:
-            if newest.number == shown:
+            if newest.number == shown and time.monotonic() < again:
                 await asyncio.sleep(POLL_S)
                 continue
+            again = math.inf if newest.number == shown else time.monotonic() + REPEAT_S
             shown = newest.number
             data = await asyncio.to_thread(newest.jpeg)
             head = (
