@@ -6,7 +6,10 @@ from perception.runtime.colours import LANE_CATEGORY, LANE_DIRECTION, LANE_OUTSI
 from perception.runtime.scene import Mask, Scene
 
 ROWS = 40
-TOP, BOTTOM = 0.5, 0.97  # of the frame's height: the road ahead of an ordinary dash-cam
+TOP = 0.5  # of the frame's height: the road ahead of an ordinary dash-cam
+# Where a border may begin. Lower down a car's own bonnet may mirror the marks.
+BOTTOMS = (0.97, 0.86, 0.76)
+MAX_OUTWARD = 0.03  # of the width: a border runs towards the vanishing point, at first at least
 MAX_JUMP = 0.06  # of the width, between two rows
 MIN_POINTS = 6
 ACROSS = "crosswalk"
@@ -30,10 +33,21 @@ def ego_borders(mask: Mask) -> dict[str, np.ndarray]:
     scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
     sides = {}
     for side, sign in (("left", -1), ("right", 1)):
-        points = follow(marks, sign)
-        if len(points) >= MIN_POINTS:
-            sides[side] = (parabola(points) + 0.5) * scale
+        for bottom in BOTTOMS:
+            points = follow(marks, sign, bottom)
+            if len(points) < MIN_POINTS:
+                continue
+            path = parabola(points)
+            if runs_ahead(path, sign, width):
+                sides[side] = (path + 0.5) * scale
+                break
     return sides
+
+
+def runs_ahead(path: np.ndarray, sign: int, width: int) -> bool:
+    """Whether a border (from below up) does not turn away from the lane in its lower half."""
+    near = path[: len(path) // 2, 0]
+    return bool((sign * (near - near[0])).max() <= MAX_OUTWARD * width)
 
 
 def along_marks(mask: Mask) -> np.ndarray:
@@ -46,14 +60,14 @@ def along_marks(mask: Mask) -> np.ndarray:
     return along
 
 
-def follow(marks: np.ndarray, sign: int) -> np.ndarray:
+def follow(marks: np.ndarray, sign: int, bottom: float = BOTTOMS[0]) -> np.ndarray:
     """(N, 2) xy of one border's points, from the bottom row up, stopping where it jumps.
 
     The first point is the nearest mark on the side of the middle `sign` says (-1 left, 1 right).
     """
     height, width = marks.shape
     points: list[tuple[float, int]] = []
-    for y in np.linspace(BOTTOM * (height - 1), TOP * (height - 1), ROWS).round().astype(int):
+    for y in np.linspace(bottom * (height - 1), TOP * (height - 1), ROWS).round().astype(int):
         centres = run_centres(marks[y])
         if not points:
             away = sign * (centres - width / 2)

@@ -136,6 +136,18 @@ def test_lines_across_the_road_and_crosswalks_mislead_nobody():
         np.testing.assert_allclose(points, plain[side], atol=4)
 
 
+def test_marks_mirrored_in_the_bonnet_bend_no_border():
+    scene = road(straight_left, straight_right)
+    byte = scene.outputs["p"].small
+    byte[88:] = 255
+    byte[90:98, 100:104] = byte[90:98, 56:60] = 6  # inside the lane, where no mark is
+    sides = ego_lane(scene)
+    assert set(sides) == {"left", "right"}
+    for side, border in (("left", straight_left), ("right", straight_right)):
+        ahead = sides[side][sides[side][:, 1] < 170]
+        assert np.abs(ahead[:, 0] / 2 - border(ahead[:, 1] / 2)).max() < 4
+
+
 def test_one_border_is_enough():
     assert set(ego_lane(road(None, straight_right))) == {"right"}
 

@@ -270,3 +270,23 @@ def test_the_car_log_has_a_message_a_frame_with_its_time(tiny_onnx, tmp_path):
     with pytest.raises(RuntimeError), McapSink(tmp_path / "x.mcap", False, 0.3):
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.mcap"]
+
+
+def test_a_viewer_that_never_reads_holds_up_nobody(serve, controls):
+    """Its connection stays open with full buffers; the pipeline and another viewer go on."""
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    port = free_port()
+    with (
+        serve.ServeSink(f"127.0.0.1:{port}", controls, Figures(None)) as sink,
+        socket.socket() as deaf,
+    ):
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", port))
+        deaf.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        deaf.recv(16)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/live", timeout=20) as live:
+            for index in range(12):  # far more than the buffers between hold
+                noise[:20] = index
+                sink.write(Packet(Frame(IMAGE, index, 0, ""), canvas=noise))
+                head = [live.readline() for _ in range(4)]
+                assert len(live.read(int(head[2].split(b":")[1]) + 2)) > 300_000
