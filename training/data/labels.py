@@ -85,7 +85,7 @@ class Boxes:
     ignore: np.ndarray = field(default_factory=lambda: _flags(0))  # (N,) bool
     occluded: np.ndarray = field(default_factory=lambda: _flags(0))
     truncated: np.ndarray = field(default_factory=lambda: _flags(0))
-    # A box seen to less than this share through a window is no longer a fair example.
+    # A box seen to less than this share through a window is no longer a fair example: ignored.
     min_visible: float = 0.3
     min_side: float = 1.5
 
@@ -117,8 +117,10 @@ class Boxes:
         seen = np.clip(whole, 0, limit)
         sides, whole_sides = seen[:, 2:] - seen[:, :2], whole[:, 2:] - whole[:, :2]
         share = sides.prod(1) / np.maximum(whole_sides.prod(1), 1e-6)
-        keep = (share >= self.min_visible) & (sides.min(1, initial=np.inf) >= self.min_side)
-        return self._take(keep, seen, size_hw)
+        keep = sides.min(1, initial=np.inf) >= self.min_side
+        kept = self._take(keep, seen, size_hw)
+        # What is left of a cut box is no background either: finding it must not be punished.
+        return replace(kept, ignore=kept.ignore | (share < self.min_visible)[keep])
 
     def flip(self) -> Self:
         mirrored = self.xyxy.copy()

@@ -63,6 +63,19 @@ def test_boxes_move_are_clipped_and_dropped():
     assert seen.classes.tolist() == [2]
 
 
+def test_the_rest_of_a_cut_box_is_ignored_and_an_ignored_region_stays():
+    boxes = Boxes(
+        np.array([[0, 0, 10, 10], [8, 0, 18, 10], [0, 0, 30, 30]]),
+        np.array([2, 3, 0]),
+        (40, 40),
+        ignore=np.array([False, False, True]),
+    )
+    seen = boxes.window((0.2, 0.0, 0.7, 0.5), (20, 20))
+    # A fifth of the first is left, all of the second, most of the region.
+    assert seen.classes.tolist() == [2, 3, 0]
+    assert seen.ignore.tolist() == [True, False, True]
+
+
 @given(st.integers(4, 16), st.integers(0, 79), st.integers(20, 160))
 def test_a_thin_lane_survives_any_reduction(height, column, width):
     lane = np.full((64, 160), LANE_BACKGROUND, np.uint8)
