@@ -17,10 +17,11 @@ from typing import Any
 import cv2
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from demo.clients import MAX_HEADER, Client
 from demo.controls import Controls
 from demo.figures import Figures
 from demo.pipeline import Packet
@@ -67,11 +68,18 @@ class ServeSink(AbstractContextManager["ServeSink"]):
         host, _, port = address.rpartition(":")
         if not port.isdigit() or not 0 < int(port) < 65536:
             raise UserError(f"--serve {address}: give HOST:PORT, such as 127.0.0.1:8000")
-        self.host, self.port = host or LOCAL[0], int(port)
+        self.host, self.port = host.strip("[]") or LOCAL[0], int(port)
         self.newest = Newest()
         app = make_app(self.newest, controls, figures, local=self.host in LOCAL)
-        config = uvicorn.Config(app, host=self.host, port=self.port, log_level="warning")
-        config.timeout_graceful_shutdown = 1
+        config = uvicorn.Config(
+            app,
+            host=self.host,
+            port=self.port,
+            log_level="critical",  # what strangers send is not this terminal's business
+            http=Client,
+            h11_max_incomplete_event_size=MAX_HEADER,
+            timeout_graceful_shutdown=1,
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -87,7 +95,8 @@ class ServeSink(AbstractContextManager["ServeSink"]):
             time.sleep(0.02)
         if not self.server.started:
             raise UserError(f"--serve: port {self.port} on {self.host} is taken; give another")
-        print(f"live view at http://{self.host}:{self.port}", flush=True)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        print(f"live view at http://{host}:{self.port}", flush=True)
         return self
 
     def write(self, packet: Packet) -> None:
@@ -106,11 +115,14 @@ class ServeSink(AbstractContextManager["ServeSink"]):
 
 
 def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) -> FastAPI:
-    """The application. When `local`, other host names are refused, which keeps web pages of
-    strangers from driving it by DNS rebinding."""
+    """The application; it reads no file but its own page. When `local`, other host names are
+    refused, which keeps web pages of strangers from driving it by DNS rebinding."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if local:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]", "testserver"])
+        # The middleware cuts [::1]:8000 at its first colon.
+        app.add_middleware(
+            TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[", "[::1]", "testserver"]
+        )
     viewers: set[object] = set()
 
     @app.get("/")
@@ -127,14 +139,16 @@ def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) 
         }
 
     @app.post("/toggle/{name}")
-    def toggle(name: str) -> dict[str, Any]:
+    def toggle(name: str, request: Request) -> dict[str, Any]:
+        from_our_page(request)
         if name not in controls.outputs:
-            raise HTTPException(404, f"no output {name!r}")
+            raise HTTPException(404, f"no output {name!r:.100}")
         controls.toggle(name)
         return status()
 
     @app.post("/pause")
-    def pause() -> dict[str, Any]:
+    def pause(request: Request) -> dict[str, Any]:
+        from_our_page(request)
         controls.key(" ")
         return status()
 
@@ -146,6 +160,13 @@ def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) 
         return StreamingResponse(parts(newest, viewers), media_type=kind)
 
     return app
+
+
+def from_our_page(request: Request) -> None:
+    """Raises 403 where a browser says that another site's page presses the button."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise HTTPException(403, "this is pressed on the page itself")
 
 
 async def parts(newest: Newest, viewers: set[object]) -> AsyncIterator[bytes]:

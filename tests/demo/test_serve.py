@@ -1,0 +1,237 @@
+"""The page and strangers: loopback, no file from disk, and clients that are bounded."""
+
+import http.client
+import os
+import resource
+import socket
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo.controls import Controls
+from demo.figures import Figures
+from demo.perceive import parser
+from demo.pipeline import Packet
+from demo.video import Frame
+
+IMAGE = np.full((48, 80, 3), 60, np.uint8)
+
+
+@pytest.fixture
+def modules():
+    pytest.importorskip("fastapi", reason="fastapi is not installed (extra demo)")
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra demo)")
+    from demo import clients, serve
+
+    return serve, clients
+
+
+@pytest.fixture
+def controls():
+    return Controls(["things", "area"])
+
+
+@pytest.fixture
+def sink(modules, controls, monkeypatch):
+    monkeypatch.setattr(modules[1], "PATIENCE_S", 0.3)
+    monkeypatch.setattr(modules[1], "MAX_CONNECTIONS", 12)
+    with modules[0].ServeSink(f":{free_port()}", controls, Figures(None)) as sink:
+        yield sink
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as taken:
+        taken.bind((host, 0))
+        return taken.getsockname()[1]
+
+
+def connect(sink) -> socket.socket:
+    return socket.create_connection((sink.host, sink.port), timeout=20)
+
+
+def ask(sink, path: str = "/status", method: str = "GET", **headers: str) -> int:
+    """The status code of an answer."""
+    url = f"http://{sink.host}:{sink.port}{path}"
+    request = urllib.request.Request(url, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def is_cut_off(client: socket.socket) -> bool:
+    """Whether the server ends a connection that does nothing more."""
+    client.settimeout(20)
+    try:
+        while client.recv(1 << 16):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_it_is_this_machine_s_alone_unless_told_otherwise(modules, controls):
+    args = parser().parse_args(["video.mp4", "--serve"])
+    assert args.serve == "127.0.0.1:8000"
+    for text, host in (
+        (args.serve, "127.0.0.1"),
+        (":9000", "127.0.0.1"),
+        ("[::1]:9000", "::1"),
+        ("0.0.0.0:9000", "0.0.0.0"),
+    ):
+        sink = modules[0].ServeSink(text, controls, Figures(None))
+        assert sink.server.config.host == host
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp to look at")
+def test_the_default_listens_on_loopback_only(sink):
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listening = {line.split()[1] for line in table if line.split()[3] == "0A"}
+    port = f"{sink.port:04X}"
+    assert [place for place in listening if place.endswith(f":{port}")] == [f"0100007F:{port}"]
+
+
+@pytest.mark.skipif(not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"), reason="IPv4")
+def test_the_other_loopback_works_too(modules, controls, capsys):
+    try:
+        port = free_port("::1")
+    except OSError:
+        pytest.skip("no ::1 on this machine")
+    with modules[0].ServeSink(f"[::1]:{port}", controls, Figures(None)):
+        assert f"http://[::1]:{port}" in capsys.readouterr().out
+        with urllib.request.urlopen(f"http://[::1]:{port}/status", timeout=20) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../../../../etc/passwd", "/..%2f..%2f..%2fetc%2fpasswd", "/static/../serve.py", "/page.html",
+     "//etc/passwd", "/etc/passwd", "/%00", "/demo/serve.py", "/docs", "/openapi.json"],
+)  # fmt: skip
+def test_no_file_is_sent(path, sink):
+    client = http.client.HTTPConnection(sink.host, sink.port, timeout=20)
+    for method in ("GET", "POST", "PUT", "DELETE", "HEAD"):
+        client.request(method, path)  # as it is: urllib would tidy the path
+        answer = client.getresponse()
+        body = answer.read()
+        assert answer.status in (400, 404, 405)
+        assert b"root:" not in body
+        assert len(body) < 300
+
+
+def test_the_page_is_the_same_whatever_lies_beside(sink, tmp_path, monkeypatch):
+    (tmp_path / "page.html").write_text("secret")
+    monkeypatch.chdir(tmp_path)
+    with urllib.request.urlopen(f"http://{sink.host}:{sink.port}/", timeout=20) as answer:
+        assert b"secret" not in answer.read()
+
+
+def test_another_site_s_page_presses_no_button(sink, controls):
+    here = f"http://{sink.host}:{sink.port}"
+    assert ask(sink, "/pause", "POST", Origin="http://evil.com") == 403
+    assert ask(sink, "/toggle/things", "POST", Origin="null") == 403
+    assert not controls.paused
+    assert not controls.hidden
+    assert ask(sink, "/pause", "POST", Origin=here) == 200
+    assert controls.paused
+
+
+def test_connections_that_ask_nothing_are_cut_off(sink):
+    silent, slow = connect(sink), connect(sink)
+    slow.sendall(b"GET / HTTP/1.1\r\nHost: local")  # and never the rest
+    assert is_cut_off(silent)
+    assert is_cut_off(slow)
+    assert ask(sink) == 200
+
+
+def test_a_client_that_drips_its_request_is_cut_off(sink):
+    client = connect(sink)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+    cut, end = False, time.monotonic() + 20
+    while not cut and time.monotonic() < end:
+        try:
+            client.sendall(b"x")
+        except OSError:
+            cut = True
+        time.sleep(0.05)
+    assert cut
+
+
+def test_only_so_many_connections_are_held(sink):
+    held = [connect(sink) for _ in range(40)]
+    assert sum(is_cut_off(one) for one in held[12:]) == 28  # at once
+    assert all(is_cut_off(one) for one in held[:12])  # by and by
+    assert ask(sink) == 200
+
+
+def test_a_viewer_who_takes_no_picture_loses_its_place(sink, modules):
+    big = np.random.default_rng(0).integers(0, 256, (1080, 1280, 3), np.uint8)
+    packet = Packet(Frame(big, 0, 0, ""), canvas=big)
+    stuck = []
+    for _ in range(modules[0].MAX_VIEWERS):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((sink.host, sink.port))
+        client.sendall(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        stuck.append(client)
+    end, codes = time.monotonic() + 30, set()
+    while time.monotonic() < end and not {503, 200} <= codes:
+        sink.write(packet)
+        client = http.client.HTTPConnection(sink.host, sink.port, timeout=20)
+        client.request("GET", "/live")
+        codes.add(client.getresponse().status)
+        client.close()
+        time.sleep(0.1)
+    assert codes == {503, 200}  # no place while they held it, then one again
+
+
+def test_a_viewer_who_looks_is_not_cut_off(sink):
+    client = http.client.HTTPConnection(sink.host, sink.port, timeout=20)
+    client.request("GET", "/live")
+    live = client.getresponse()
+    for number in range(12):  # several times the patience
+        sink.write(Packet(Frame(IMAGE, number, 0, ""), canvas=IMAGE))
+        assert live.read(100)
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"\x00" * 100, b"GET " + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"\x16\x03\x01" * 50,
+     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 1_000_000,
+     b"POST /pause HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n"],
+)  # fmt: skip
+def test_nonsense_is_refused_and_the_server_lives(request_bytes, sink, capfd):
+    client = connect(sink)
+    try:
+        client.sendall(request_bytes)
+        answer = client.recv(100)
+    except OSError:
+        answer = b""
+    assert answer == b"" or b" 400 " in answer
+    assert ask(sink) == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_body_of_gigabytes_is_not_gathered(sink):
+    client = connect(sink)
+    head = b"POST /pause HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999999999\r\n\r\n"
+    client.sendall(head)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cut, end = False, time.monotonic() + 20
+    while not cut and time.monotonic() < end:
+        try:
+            client.send(b"x" * 65536)
+        except OSError:
+            cut = True
+    assert cut
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    assert ask(sink) == 200
