@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from demo.sinks import AvWriter
+from demo.spare import spared
 from demo.video import ImageFolder, VideoFile, open_source
 from perception.errors import UserError
 
@@ -31,11 +32,12 @@ def test_it_can_be_read_twice_and_looped(video):
 def test_a_file_cut_off_in_the_middle_is_reported_at_the_end(tmp_path):
     pytest.importorskip("av")
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
-    writer = AvWriter(whole, (120, 160), 25)  # its index stands first, so the rest can be missing
     rng = np.random.default_rng(0)
-    for index in range(40):
-        writer.write(rng.integers(0, 256, (120, 160, 3), np.uint8), index / 25)
-    writer.close()
+    with spared(whole) as file:
+        writer = AvWriter(file, (120, 160), 25)  # its index stands first: the rest can be missing
+        for index in range(40):
+            writer.write(rng.integers(0, 256, (120, 160, 3), np.uint8), index / 25)
+        writer.close()
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     source = VideoFile(cut)
     read = len(list(source))
