@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from training.data.labels import Arrays, label_arrays
 from training.data.mosaic import Mixing
 from training.data.sample import Dataset, Sample, collate
 from training.data.union import draw
+
+# How long a worker that was told to end goes on serving the process that ends it.
+SECONDS_TO_END: Final = 60
 
 Key = tuple[int, ...]  # epoch, index, and which repeat where a frame is drawn more than once
 Transform = Callable[[Sample, np.random.Generator], Sample]
@@ -148,9 +151,14 @@ def judge(samples: Sequence[Sample]) -> Judged:
 
 
 def quiet_worker(_: int) -> None:
-    """One thread a worker, for the cores belong to the model; Ctrl-C is the main process's."""
+    """One thread a worker, for the cores belong to the model; stopping is the main process's.
+
+    A scheduler sends SIGTERM to every process of a job: a worker goes on serving, so that the main
+    process can save and end it, and leaves by itself where that does not happen.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_TO_END))
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
