@@ -67,7 +67,8 @@ def follow(marks: np.ndarray, sign: int, bottom: float = BOTTOMS[0]) -> np.ndarr
     """
     height, width = marks.shape
     points: list[tuple[float, int]] = []
-    for y in np.linspace(bottom * (height - 1), TOP * (height - 1), ROWS).round().astype(int):
+    rows = np.linspace(TOP * (height - 1), bottom * (height - 1), ROWS).round().astype(int)
+    for y in np.unique(rows)[::-1]:  # on a frame of few rows many of them are one
         centres = run_centres(marks[y])
         if not points:
             away = sign * (centres - width / 2)

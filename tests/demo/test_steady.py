@@ -156,3 +156,8 @@ def test_runs():
     row = np.array([1, 1, 0, 0, 1, 0, 1, 1, 1], bool)
     assert run_centres(row).tolist() == [0.5, 4, 7]
     assert run_centres(np.zeros(5, bool)).tolist() == []
+
+
+def test_a_frame_of_one_row_has_no_border_to_fit():
+    byte = np.full((1, 160), 6, np.uint8)
+    assert ego_lane(Scene((1, 160), {"p": Mask(byte, (1, 160), LANES)})) == {}
