@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 
 from perception.errors import UserError
+from perception.files import read_bounded
+from perception.images import MAX_BYTES, decode
 from perception.runtime.letterbox import Letterbox, as_bgr
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -42,8 +43,8 @@ def read_frames(folder: Path, size_hw: tuple[int, int], count: int) -> np.ndarra
 
 
 def _read(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"{path}: not an image that OpenCV can read; remove it or convert it")
-    image = as_bgr(image)
+    try:
+        image = as_bgr(decode(read_bounded(path, MAX_BYTES)))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; remove it or convert it") from None
     return Letterbox(image.shape[:2], size_hw).apply(image)

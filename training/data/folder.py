@@ -1,6 +1,8 @@
 """What datasets of one file a frame share: split, wanted tasks, and errors that name the file."""
 
 import re
+import tokenize
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,19 @@ from perception.files import read_bounded
 from perception.images import MAX_BYTES, decode
 from training.data.sample import Sample
 
+# All that np.load was seen to raise: its header is Python text, a .npz in disguise is a zip.
+UNREADABLE_ARRAY: Final = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    OverflowError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 

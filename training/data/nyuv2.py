@@ -5,8 +5,6 @@ depth in metres with 0 invalid, unit normals with zeros invalid. The download is
 https://github.com/lorenmt/mtan (Liu et al., 2019); data by Silberman et al., ECCV 2012.
 """
 
-import tokenize
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,26 +16,13 @@ from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.files import replacing
 from perception.tasks.class_lists import NYUV2
-from training.data.folder import FolderDataset, by_number
+from training.data.folder import UNREADABLE_ARRAY, FolderDataset, by_number
 from training.data.labels import Label, Map, Mask, Normals
 from training.data.rendered import RenderedRoads
 from training.data.sample import Sample
 
 FOLDERS: Final = {"semantic_nyuv2": "label", "depth": "depth", "normals": "normal"}
 SIZE_HW: Final = (288, 384)
-# All that np.load was seen to raise: its header is Python text, a .npz in disguise is a zip.
-UNREADABLE: Final = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    OverflowError,
-    SyntaxError,
-    RecursionError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 MAX_NUMBERS: Final = 3 * 2048 * 2048
 
 
@@ -89,7 +74,7 @@ def read_array(path: Path) -> np.ndarray:
         if mapped.ndim not in (2, 3) or not 0 < mapped.size <= MAX_NUMBERS:
             raise ValueError(f"its shape is {mapped.shape}")
         return np.array(mapped)
-    except UNREADABLE as error:
+    except UNREADABLE_ARRAY as error:
         said = f"{error!s:.200}".replace("\n", " ")
         raise UserError(f"{path}: not a readable array ({said}); restore the file") from None
 

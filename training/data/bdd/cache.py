@@ -19,6 +19,7 @@ import numpy as np
 from training.data.bdd import yolo
 from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
+from training.data.folder import UNREADABLE_ARRAY
 
 FORMAT: Final = 2
 FOLDER_VARIABLE: Final = "PVT_HYDRANET_CACHE"
@@ -89,7 +90,7 @@ def _load(target: Path) -> Index | None:
     """The cached index; None where it is absent or damaged."""
     try:
         columns = {column.name: _mapped(target / f"{column.name}.npy") for column in fields(Index)}
-    except (OSError, ValueError):
+    except UNREADABLE_ARRAY:
         return None
     index = Index(**columns)
     return index if _consistent(index) else None

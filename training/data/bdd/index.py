@@ -103,7 +103,7 @@ class _Builder:
                 self._read(source)
         table = self.table
         if self.unlisted:
-            self.orphans.append(f"{self.layout.root}: and {self.unlisted} more")
+            self.orphans.append(f"{self.layout.root}: {self.unlisted} more frames")
         frames, texts = zip(*self.problems, strict=True) if self.problems else ((), ())
         return Index(
             stems=np.array([stem.encode() for stem in self.stems], "S"),
