@@ -54,8 +54,16 @@ def size_of(data: bytes | np.ndarray) -> tuple[int, int] | None:
 
 
 def _png(view: memoryview) -> tuple[int, int]:
+    """Of a file whose chunks are all there: OpenCV allocates what a chunk's length claims."""
     width, height = struct.unpack_from(">II", view, 16)
-    return (height, width) if bytes(view[12:16]) == b"IHDR" else (0, 0)
+    at, chunks = 8, 0
+    while at < len(view) and chunks < 100_000:
+        length, kind = struct.unpack_from(">I4s", view, at)
+        at, chunks = at + 12 + length, chunks + 1
+        if kind == b"IEND":
+            break
+    whole = at <= len(view) and chunks < 100_000
+    return (height, width) if whole and bytes(view[12:16]) == b"IHDR" else (0, 0)
 
 
 def _jpeg(view: memoryview) -> tuple[int, int]:

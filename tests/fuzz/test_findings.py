@@ -116,6 +116,16 @@ def test_sixteen_bits_are_no_class_numbers(attempt):
     assert "; restore" in attempt("images", "voc-mask", PNG_ALPHA)
 
 
+@pytest.mark.parametrize("length", [536_871_087, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_png_chunk_s_length_is_not_believed(length, attempt, monkeypatch):
+    """OpenCV allocated and cleared as much for each of the three reads of a file of 300 bytes."""
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    at = PNG_COLOUR.index(b"IDAT") - 4
+    data = PNG_COLOUR[:at] + struct.pack(">I", length) + PNG_COLOUR[at + 4 :]
+    for variant in ("frame", "mask", "source-png"):
+        assert "does not decode" in attempt("images", variant, data)
+
+
 def npy(head: bytes) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + bytes(1536)
 
