@@ -28,7 +28,9 @@ def fill(mask: np.ndarray, points: np.ndarray, value: int) -> None:
         _placed(_cells(edges[start : start + EDGES]), height, width)
         for start in range(0, len(edges), EDGES)
     ]
-    place, cover, areas = _summed(*map(np.concatenate, zip(*parts, strict=True)))
+    place, cover, areas = parts[0]
+    if len(parts) > 1:
+        place, cover, areas = _summed(*map(np.concatenate, zip(*parts, strict=True)))
     if not len(place):
         return
     # A row's covers sum to zero, so one running sum serves all rows.
