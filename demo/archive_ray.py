@@ -5,6 +5,8 @@ Only names travel: the model, the videos and the labels lie where every worker c
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -18,6 +20,7 @@ from perception.errors import UserError, require_extra
 LOCAL = "local"
 # Only names pass through Ray's store; left alone it would reserve a third of the memory.
 STORE_BYTES = 128 * 2**20
+ANSWER_S = 120.0  # a cluster that answers at all answers in seconds
 
 
 class Worker:
@@ -85,12 +88,28 @@ def _is_text(path: str) -> bool:
     return True
 
 
+def knock(address: str) -> None:
+    """Raises UserError where no cluster answers. Ray itself would try for ever, so a process that
+    can be stopped goes first."""
+    code = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
+    command = [sys.executable, "-c", code, address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"--address {address}: no Ray cluster answers there") from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1][:200]
+        raise UserError(f"--address {address}: no Ray cluster there ({reason})")
+
+
 def start(address: str, workers: int, threads: int) -> None:
     """Starts Ray here, or joins a cluster. Quiet: what matters is said by the outcomes."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to anyone outside
     import ray
     from ray.data import DataContext
 
+    if address != LOCAL:
+        knock(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         options |= {
@@ -102,7 +121,7 @@ def start(address: str, workers: int, threads: int) -> None:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
-        raise UserError(f"--address {address}: no Ray cluster there ({reason})") from None
+        raise UserError(f"--address {address}: Ray does not start ({reason})") from None
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from demo import archive as command
+from demo import archive_ray
 from demo.archive import find_jobs, main
 from demo.archive_child import Child
 from demo.archive_ray import label_all
@@ -297,6 +298,9 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     ]
 
 
-def test_a_cluster_that_is_not_there(ray_here, video, tiny_onnx, tmp_path):
-    with pytest.raises(UserError, match="no Ray cluster there"):
-        next(label_all([job(video, tmp_path / "a")], settings(tiny_onnx), 1, "auto"))
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "what"])
+def test_a_cluster_that_is_not_there(address, ray_here, video, tiny_onnx, tmp_path, monkeypatch):
+    """Ray would wait for it without end."""
+    monkeypatch.setattr(archive_ray, "ANSWER_S", 3.0)
+    with pytest.raises(UserError, match=f"--address {address}: no Ray cluster"):
+        next(label_all([job(video, tmp_path / "a")], settings(tiny_onnx), 1, address))
