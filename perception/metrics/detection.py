@@ -21,6 +21,7 @@ AREAS: Final = {
     "l": (96.0**2, 1e10),
 }
 MAX_BOXES: Final = 100  # a class and frame
+FEW: Final = 2000  # boxes of truth that are matched at once; of more, only those within reach
 # One prediction: bit t of tp[a] / fp[a] is its fate at IoU threshold t in area range a.
 RECORD: Final = np.dtype(
     [("class", "u1"), ("rank", "u1"), ("score", "f4"), ("tp", "u2", 4), ("fp", "u2", 4)]
@@ -133,18 +134,50 @@ def _match(
     matched, excused = np.zeros(shape, bool), np.zeros(shape, bool)
     if not len(boxes) or not len(truth):
         return matched, excused
+    keep = _within_reach(boxes, truth, crowd, ignored)
+    truth, crowd, ignored = truth[keep], crowd[keep], ignored[:, keep]
+    if not len(truth):
+        return matched, excused
     ious = np.asarray(coco.iou(boxes, truth, crowd.astype(np.uint8)))  # (N, M)
     taken = np.zeros((*shape[1:], len(truth)), bool)  # (areas, thresholds, M)
     area, step = np.ix_(range(shape[1]), range(shape[2]))
     for n in np.flatnonzero(ious.max(1) >= IOU_THRESHOLDS[0]):
-        free = (ious[n] >= IOU_THRESHOLDS[:, None]) & (~taken | crowd)
-        regular = free & ~ignored[:, None]
+        near = np.flatnonzero(ious[n] >= IOU_THRESHOLDS[0])
+        iou = ious[n, near]
+        free = (iou >= IOU_THRESHOLDS[:, None]) & (~taken[:, :, near] | crowd[near])
+        regular = free & ~ignored[:, None, near]
         pool = np.where(regular.any(2, keepdims=True), regular, free)
-        best = len(truth) - 1 - np.where(pool, ious[n], -1.0)[..., ::-1].argmax(2)
+        best = near[len(near) - 1 - np.where(pool, iou, -1.0)[..., ::-1].argmax(2)]
         matched[n] = pool.any(2)
         excused[n] = matched[n] & ignored[area, best]
         taken[area, step, best] |= matched[n]
     return matched, excused
+
+
+def _within_reach(
+    boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray, ignored: np.ndarray
+) -> np.ndarray:
+    """Indices, in order, of the truth that matching could choose, however much truth there is.
+
+    A box chooses by IoU, the last of equals, among the ordinary truth of an area range or among
+    the ignored; boxes before it can have taken len(boxes) - 1 of either at most.
+    """
+    if len(truth) <= FEW:
+        return np.arange(len(truth))
+    kinds = 1 << len(ignored)  # one for each set of area ranges in which a truth is ignored
+    kind = (1 << np.arange(len(ignored))) @ ignored
+    kept, most = np.empty((0, 3)), len(boxes)  # box and kind as one number, IoU, index
+    for start in range(0, len(truth), FEW):
+        part = slice(start, start + FEW)
+        ious = np.asarray(coco.iou(boxes, truth[part], crowd[part].astype(np.uint8)))
+        box, place = np.nonzero(ious >= IOU_THRESHOLDS[0])
+        new = [box * kinds + kind[part][place], ious[box, place], place + start]
+        kept = np.concatenate([kept, np.stack(new, axis=1)])
+        if len(kept) > 2 * most * kinds * most or start + FEW >= len(truth):
+            kept = kept[np.lexsort(kept.T[::-1])]
+            ends = np.searchsorted(kept[:, 0], kept[:, 0], side="right")
+            kept = kept[ends - np.arange(len(kept)) <= most]
+    return np.unique(kept[:, 2]).astype(int)
 
 
 def _bits(fates: np.ndarray) -> np.ndarray:

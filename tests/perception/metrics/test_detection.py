@@ -1,8 +1,11 @@
 """COCO scores counted by hand; tests/training/data/test_toolkit.py compares with the toolkit."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from perception.metrics import detection
 from perception.metrics.detection import DetectionMetric
 
 HUNDRED = pytest.approx(100.0)
@@ -84,3 +87,39 @@ def test_rows_pick_frames_with_repeats():
     assert metric.compute(np.array([1]))["mAP50"] == 0.0
     # Three of four wanted: precision 1 at recalls up to 0.75, which are 76 of 101 points.
     assert metric.compute(np.array([0, 1, 0, 0]))["mAP50"] == pytest.approx(7600 / 101)
+
+
+def crowded(truths, seed, kinds=3):
+    """100 predictions near some of very many boxes that overlap, a fifth of them ignored."""
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 600, (truths, 2)), rng.uniform(4, 120, (truths, 2))
+    boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
+    boxes[1::7] = boxes[0]  # equals too
+    classes, picked = rng.integers(0, kinds, truths), rng.integers(0, truths, 100)
+    near = boxes[picked] + rng.normal(0, 3, (100, 4))
+    found = np.column_stack([near, rng.random(100), classes[picked]]).astype(np.float32)
+    return found, target(boxes, classes, rng.random(truths) < 0.2)
+
+
+@pytest.mark.parametrize("few", [50, 701])
+def test_truth_in_parts_is_matched_as_truth_at_once(few, monkeypatch):
+    metrics = [DetectionMetric(CLASSES) for _ in range(2)]
+    for metric, most in zip(metrics, (10**9, few), strict=True):
+        monkeypatch.setattr(detection, "FEW", most)
+        for seed in range(3):
+            metric.update(*crowded(3000, seed))
+    whole, parts = metrics
+    assert np.array_equal(np.concatenate(whole._found), np.concatenate(parts._found))
+    assert whole.compute()["AR100"] > 0
+
+
+def test_memory_is_bounded_whatever_the_number_of_boxes():
+    metric = DetectionMetric(CLASSES)
+    metric.update(*crowded(3000, 0))  # what is imported at first use is not counted
+    found, truth = crowded(300_000, 0, kinds=1)
+    tracemalloc.start()
+    metric.update(found, truth)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 50_000  # what stays of a frame
+    assert most < 100e6  # the IoUs at once would be 240 MB
