@@ -5,15 +5,21 @@ bypass the hooks of DistributedDataParallel. Messages between ranks are arrays, 
 """
 
 import io
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
+from perception.errors import UserError
 from training.balance.border import alone
+
+STARTS: Final = "TORCHELASTIC_RESTART_COUNT"  # how often torchrun has started this group again
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,18 @@ class World:
         everyone = self.gather_all(pack(arrays))
         return [unpack(data.cpu()) for data in everyone] if self.leads else []
 
+    def words(self, own: Sequence[str]) -> list[str]:
+        """Every rank's words in rank order, on every rank."""
+        if self.size == 1:
+            return list(own)
+        text = torch.frombuffer(bytearray(json.dumps(list(own)).encode()), dtype=torch.uint8)
+        everyone = [json.loads(data.cpu().numpy().tobytes()) for data in self.gather_all(text)]
+        return [word for words in everyone for word in words]
+
+    def agree(self, number: float) -> bool:
+        """Whether all ranks hold the same number."""
+        return self.largest(number) == -self.largest(-number)
+
     def same_weights(self, module: nn.Module) -> None:
         """Gives every rank the leading rank's parameters and buffers."""
         if self.size > 1:
@@ -99,8 +117,30 @@ def join_world(device: str = "auto") -> World:
     else:
         chosen = torch.device("cpu" if device == "auto" else device)
     if size > 1:
-        torch.distributed.init_process_group("nccl" if use_cuda else "gloo")
+        _meet("nccl" if use_cuda else "gloo")
     return World(rank, size, chosen)
+
+
+def _meet(backend: str) -> None:
+    """Makes the process group. Raises UserError where the ranks do not find each other.
+
+    torchrun keeps its store when it starts a group again, with the addresses of the dead in it:
+    each start has a name of its own there.
+    """
+    try:
+        store, rank, size = next(iter(rendezvous("env://")))
+        store = torch.distributed.PrefixStore(f"start{os.environ.get(STARTS, 0)}", store)
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except (RuntimeError, ValueError) as error:
+        line = str(error).strip().splitlines()[0][:120]
+        raise UserError(
+            f"rank {os.environ.get('RANK')}: the ranks do not find each other ({line})"
+        ) from None
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun started this process; it may start the same command again."""
+    return STARTS in os.environ
 
 
 def pack(arrays: dict[str, np.ndarray]) -> Tensor:

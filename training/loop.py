@@ -19,6 +19,7 @@ from training.balance import Balancer, Border
 from training.data.sample import Batch
 from training.distributed import World
 from training.features import FeatureBatch
+from training.guard import Memory, guilty, name_some, unfit_gradient, unfit_loss
 from training.joint import join_rows, run_head
 from training.logs import Scores
 from training.optim import clip_gradients, rate_at, set_rate
@@ -77,7 +78,7 @@ class Learner:
 
 @dataclass
 class Report:
-    """What one step did; `bad` says why a step was left out."""
+    """What one step did; `bad` says why it was left out, and `names` then through which frames."""
 
     step: int
     loss: float
@@ -113,7 +114,7 @@ def train_epoch(
         if learner.bad_in_row >= learner.max_bad:
             raise UserError(
                 f"{learner.bad_in_row} steps in a row had a loss or gradient that is not finite "
-                f"(last: {report.bad}; frames {', '.join(report.names[:4])}); lower --lr, or look "
+                f"(last: {report.bad}; frames {name_some(report.names)}); lower --lr, or look "
                 "at these frames; log.jsonl names all"
             )
         if not go_on:
@@ -131,9 +132,9 @@ def train_step(learner: Learner, batch: Batch) -> Report:
     rate = rate_at(learner.progress(), learner.warmup)
     set_rate(learner.optimizer, rate)
     learner.optimizer.zero_grad(set_to_none=True)
-    buffers = [buffer.clone() for buffer in model.buffers()]
+    memory = Memory(model, learner.balancer)
 
-    parts, border = forward(learner, batch, present)
+    parts, border, raws = forward(learner, batch, present)
     losses = {task: total(part) for task, part in parts.items()}
     report = Report(
         step=learner.step,
@@ -147,33 +148,32 @@ def train_step(learner: Learner, batch: Batch) -> Report:
         norm=float("nan"),
         frames=int(frames),
         names=batch.names,
-        bad=unfit(losses, world),
+        bad=unfit_loss(losses, world),
         stop=bool(stop),
     )
     if not report.bad and present:
         report.weights = learner.balancer.backward(losses, border)
         report.norm = float(clip_gradients(learner.trained, learner.clip))
-        if not math.isfinite(report.norm):
-            report.bad = "gradient"
-    finish(learner, report, buffers, lambda: losses_again(learner, batch, present))
+        report.bad = unfit_gradient(report.norm, world)
+    if report.bad:
+        report.names = guilty(learner.tasks, batch, raws, world)
+    finish(learner, report, memory, lambda: losses_again(learner, batch, present))
     return report
 
 
 def finish(
     learner: Learner,
     report: Report,
-    buffers: Sequence[Tensor],
+    memory: Memory,
     again: Callable[[], Mapping[str, float]],
 ) -> None:
-    """Moves the weights, or puts the statistics back that a bad batch has touched."""
+    """Moves the weights, or puts back what a bad batch has touched."""
     learner.step += 1
     if report.bad:
         learner.bad_in_row += 1
         learner.bad_total += 1
         learner.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for buffer, before in zip(learner.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
+        memory.put_back()
         return
     learner.bad_in_row = 0
     learner.optimizer.step()
@@ -184,8 +184,9 @@ def finish(
 
 def forward(
     learner: Learner, batch: Batch, present: Sequence[str]
-) -> tuple[dict[str, dict[str, Tensor]], Border]:
-    """The loss parts of the tasks that are labelled on any rank, and the border they cross."""
+) -> tuple[dict[str, dict[str, Tensor]], Border, dict[str, Raw]]:
+    """The loss parts of the tasks that are labelled on any rank, the border they cross, and the
+    raw outputs of this rank's own rows."""
     world = learner.world
     if isinstance(batch, FeatureBatch):
         outputs = batch.features
@@ -193,14 +194,15 @@ def forward(
         with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
             outputs = learner.model.features(batch.frames)
     border = Border.cut(outputs, learner.shared, learner.heads, world.reduce)
-    parts = {}
+    parts, raws = {}, {}
     for task in present:
         head = learner.tasks[task]
         with learner.autocast():
             raw = run_head(head, border.leaves, batch.rows.get(task))
+        raws[task] = to_float(raw)
         target = join_rows(world, batch.targets.get(task, {}))
-        parts[task] = head.loss(join_rows(world, to_float(raw)), target)
-    return parts, border
+        parts[task] = head.loss(join_rows(world, raws[task]), target)
+    return parts, border, raws
 
 
 def losses_again(learner: Learner, batch: Batch, present: Sequence[str]) -> dict[str, float]:
@@ -208,11 +210,10 @@ def losses_again(learner: Learner, batch: Batch, present: Sequence[str]) -> dict
 
     Neither gradients nor running statistics learn from this second look.
     """
-    buffers = [buffer.clone() for buffer in learner.model.buffers()]
+    memory = Memory(learner.model)
     with torch.no_grad():
-        parts, _ = forward(learner, batch, present)
-        for buffer, before in zip(learner.model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
+        parts, _, _ = forward(learner, batch, present)
+    memory.put_back()
     return {task: float(total(part)) for task, part in parts.items()}
 
 
@@ -224,15 +225,6 @@ def to_float(raw: Raw) -> Raw:
 def total(parts: Mapping[str, Tensor]) -> Tensor:
     """A task's loss: the sum of its parts."""
     return torch.stack(list(parts.values())).sum()
-
-
-def unfit(losses: Mapping[str, Tensor], world: World) -> str:
-    """Why this step must be left out, "" if it need not be; the same answer on every rank."""
-    wrong = [task for task, loss in losses.items() if not math.isfinite(loss.detach())]
-    (anywhere,) = world.total([float(len(wrong))])
-    if not anywhere:
-        return ""
-    return f"loss of {', '.join(wrong)}" if wrong else "loss on another rank"
 
 
 @torch.no_grad()

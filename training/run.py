@@ -22,6 +22,7 @@ from training.data.union import SkipBad
 from training.distributed import World, join_world
 from training.features import FeatureFrames, collate_features
 from training.frozen import cache_key, neck_outputs
+from training.guard import name_some
 from training.logs import Curves, JsonLog, Scores, make_progress, score_table
 from training.loop import (
     Report,
@@ -36,15 +37,14 @@ from training.overlays import overlay, write_sheet
 from training.parts import make_learner
 from training.run_state import (
     Position,
-    latest_state,
     random_states,
     restore,
     save_state,
-    state_files,
+    state_to_resume,
 )
 from training.sampling import Frames, Judged, Order, judge, loader
 from training.sources import Joined, open_sources
-from training.stops import Stop, disk_watched, ranks_watched
+from training.stops import Stop, disk_watched, loaders_watched, ranks_watched
 
 OVERLAYS: Final = 8
 # What a resumed run may be told anew, because no number depends on it.
@@ -75,17 +75,18 @@ class Run:
             weights=self.train.draws(config.data.repeat_rare),
         )
         self.position = Position(config=config.to_json())
-        self._resume_or_start()
+        with ranks_watched(self.world):
+            self._resume_or_start()
         self.began = time.monotonic() - self.position.seconds
         self.learner.progress = self.progress
         self.learner.stop_wanted = lambda: self.stop.wanted
 
     def _resume_or_start(self) -> None:
-        state = latest_state(self.folder) if self.config.run.resume else None
-        if not state and state_files(self.folder):
+        state = state_to_resume(self.folder, self.config.run.resume)
+        if not self.world.agree(state[1].step if state else -1):
             raise UserError(
-                f"--out {self.folder}: a run is there already; add --resume to go on with it, or "
-                "choose another folder"
+                f"--out {self.folder}: the ranks find different states there; all machines must "
+                "see the same folder"
             )
         if state:
             tensors, self.position = state
@@ -131,7 +132,12 @@ class Run:
 
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
-        with self.stop.listening(), disk_watched(self.folder), ranks_watched(self.world):
+        with (
+            self.stop.listening(),
+            disk_watched(self.folder),
+            loaders_watched(),
+            ranks_watched(self.world),
+        ):
             try:
                 scores = self.epochs()
             finally:
@@ -231,7 +237,8 @@ class Run:
         line |= {"grad_norm": report.norm}
         if report.bad:
             line |= {"skipped": report.bad, "frames": report.names}
-            self.console.print(f"step {report.step} left out: {report.bad} not finite")
+            names = name_some(report.names)
+            self.console.print(f"step {report.step} left out: {report.bad} not finite ({names})")
         self.log.write(line)
         points = {f"loss/{task}": sum(part.values()) for task, part in report.parts.items()}
         self.curves.add(points | {"loss": report.loss, "lr": line["lr"]}, report.step)

@@ -7,6 +7,7 @@ synced and renamed; the last two are kept, so a torn one costs one checkpoint, n
 
 import hashlib
 import json
+import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,11 @@ from torch import Tensor
 
 from perception.errors import UserError
 from perception.files import replacing
+from training.distributed import by_torchrun
 from training.loop import Learner
 from training.optim import optimizer_tensors, restore_optimizer
 
-FORMAT: Final = 1
+FORMAT: Final = 2  # 1 did not seal the position; it is still read
 KEPT: Final = 2
 
 
@@ -112,9 +114,9 @@ def _bytes(text: str) -> Tensor:
     return torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
-    found = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], words: str = "") -> str:
+    """SHA-256 over names, types, shapes and bytes, after some words."""
+    found = hashlib.sha256(words.encode())
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -136,13 +138,27 @@ def save_state(
     for rank, states in enumerate(random):
         parts |= {f"random{rank}/{key}": torch.from_numpy(v) for key, v in states.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in parts.items()}
-    header = {"format": FORMAT, "position": asdict(position), "sha256": digest(tensors)}
+    place = asdict(position)
+    header = {"format": FORMAT, "position": place, "sha256": digest(tensors, _words(place))}
     path = folder / f"state-{position.step:08d}.safetensors"
     with replacing(path) as beside:
         save_file(tensors, beside, metadata={"state": json.dumps(header)})
+    _sync_folder(folder)  # the new name must be on the disk before an old one goes
     for old in state_files(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
+
+
+def _words(position: Mapping[str, Any]) -> str:
+    return json.dumps(position, sort_keys=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def state_files(folder: Path) -> list[Path]:
@@ -156,13 +172,32 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], Position]:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if header["format"] != FORMAT:
+        if header["format"] not in (1, FORMAT):
             raise UserError(f"{path}: a state of another version")
-        if header["sha256"] != digest(tensors):
+        words = _words(header["position"]) if header["format"] > 1 else ""
+        if header["sha256"] != digest(tensors, words):
             raise UserError(f"{path}: its content does not match its SHA-256")
         return tensors, Position(**header["position"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: torn or not a state file ({error})") from None
+
+
+def state_to_resume(folder: Path, asked: bool) -> tuple[dict[str, Tensor], Position] | None:
+    """The state a run goes on from; None where it starts.
+
+    torchrun starts the same command again after a loss, so under it --resume is right for the
+    first start too. Elsewhere an empty folder is a slip of the pen. Raises UserError.
+    """
+    there = bool(state_files(folder))
+    if there and not asked:
+        raise UserError(
+            f"--out {folder}: a run is there already; add --resume to go on with it, or "
+            "choose another folder"
+        )
+    if asked and not there and by_torchrun():
+        print(f"--resume: {folder} holds no state yet; starting at step 0", file=sys.stderr)
+        return None
+    return latest_state(folder) if asked else None
 
 
 def latest_state(folder: Path) -> tuple[dict[str, Tensor], Position]:

@@ -54,6 +54,24 @@ def ranks_watched(world: World) -> Iterator[None]:
 
 
 @contextmanager
+def loaders_watched() -> Iterator[None]:
+    """Turns what a loader's process died of into one line: torch adds that process's traceback to
+    its errors, and raises one of its own where the process is gone."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        line = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"a process that reads frames has ended ({line}); where memory is short, take fewer "
+            "--workers; go on with --resume"
+        ) from None
+
+
+@contextmanager
 def disk_watched(folder: Path) -> Iterator[None]:
     """Turns a full disk into one line; what was written before is whole."""
     try:

@@ -1,5 +1,6 @@
 """Two processes over gloo against one with the joint batch."""
 
+import json
 import os
 import socket
 import subprocess
@@ -13,11 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from perception.zoo import build
 from training.balance import BALANCERS
+from training.config import parse_command_line
 from training.data.sample import Batch
 from training.distributed import World, join_world, pack, unpack
 from training.joint import join_statistics
 from training.loop import Learner, train_step
 from training.optim import make_optimizer
+from training.run import Run
 
 TASKS = ("drivable", "scene", "lane", "det")
 
@@ -86,6 +89,11 @@ def work(folder: str) -> None:
     gathered = world.gather({"rank": pack({}).numpy()[:3] * 0 + world.rank})
     assert [int(part["rank"][0]) for part in gathered] == ([0, 1] if world.leads else [])
     assert world.largest(float(world.rank)) == 1.0
+    assert (
+        world.words([f"of rank {world.rank}"] * (world.rank + 1))
+        == ["of rank 0"] + ["of rank 1"] * 2
+    )
+    assert (world.agree(7.0), world.agree(float(world.rank))) == (True, False)
     world.close()
 
 
@@ -130,12 +138,20 @@ def test_two_ranks_have_the_gradients_of_the_joint_batch(method: str, two_ranks:
         assert difference <= 1e-5 * max(scale, 1.0), (name, difference, scale)
 
 
+def losses(log: Path) -> list[float]:
+    """The loss of every step in a log."""
+    return [line["loss"] for line in map(json.loads, log.open()) if "loss" in line]
+
+
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     code = "from training.train_bdd import main; main()"
-    words = ["--tasks", "drivable,scene", "--size", "64x64", "--limit", "6", "--val-limit", "3"]
-    words += ["--batch", "2", "--workers", "0", "--out", str(tmp_path / "run"), "--epochs", "2"]
+    words = ["--tasks", "drivable", "--size", "64x64", "--limit", "6", "--val-limit", "3"]
+    words += ["--batch", "2", "--workers", "0", "--epochs", "2", "--precision", "fp32"]
+    whole = Run(parse_command_line([*words, "--out", str(tmp_path / "whole")]))
+    whole.go()
+    words += ["--out", str(tmp_path / "run")]
     alone = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--max-minutes", "0"],
+        [sys.executable, "-c", code, *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -148,8 +164,9 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     text, _ = alone.communicate(timeout=300)
     assert alone.returncode == 130, text
     finish(launch(["-c", code, *words, "--resume"]))
-    steps = [line for line in log.read_text().splitlines() if '"loss"' in line]
-    assert len(steps) == 6
+    told, expected = losses(log), losses(tmp_path / "whole" / "log.jsonl")
+    assert len(told) == 6
+    assert told == pytest.approx(expected, rel=1e-3)
 
 
 def test_one_rank_killed_ends_the_other_with_a_clear_line(tmp_path: Path) -> None:

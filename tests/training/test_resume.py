@@ -1,16 +1,17 @@
 """A killed run that is resumed gives the same losses, to the last bit, as one never killed.
 
-KILLS=20 in the environment kills at that many random steps for each method; by default the two
-methods with most to remember are killed once, and the plain sum is stopped by SIGTERM.
+KILLS=20 in the environment kills at that many random steps for each method; by default once. Each
+run is a process of its own, with two loader workers, forked from one that has imported the code.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,29 @@ import torch
 from safetensors.torch import load_file
 
 from perception.errors import UserError
-from training.run_state import latest_state, random_states, read_state, restore_random, state_files
+from training.run_state import (
+    latest_state,
+    random_states,
+    read_state,
+    restore_random,
+    state_files,
+    state_to_resume,
+)
 
 KILLS = int(os.environ.get("KILLS", "1"))
-METHODS = ["uncertainty", "pcgrad"] + ["equal"] * (KILLS > 1)
+METHODS = ["equal", "uncertainty", "pcgrad"]
 STEPS = 12  # two epochs of six
-COMMAND = [sys.executable, "-c", "from training.train_bdd import main; main()"]
+# A group of its own, so that the workers die with it.
+COMMAND = """
+import multiprocessing, os, sys
+multiprocessing.set_start_method(None, force=True)  # its own workers start as a user's do
+os.setsid()
+said = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+os.dup2(said, 1), os.dup2(said, 2)
+sys.argv = ["train-bdd", *words]
+from training.train_bdd import main
+main()
+"""
 OPTIONS = [
     "--tasks",
     "drivable,scene",
@@ -44,24 +62,34 @@ OPTIONS = [
 ]
 
 
-def start(out: Path, *options: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*COMMAND, *OPTIONS, "--out", str(out), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For the processes: a sum's order, and so its last bit, depends on the number of threads."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    os.environ.pop("OMP_NUM_THREADS")
+    if before is not None:
+        os.environ["OMP_NUM_THREADS"] = before
+
+
+def start(out: Path, *options: str) -> ForkServerProcess:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.run"])
+    words = [*OPTIONS, "--out", str(out), *options]
+    names = {"words": words, "log": str(out.with_name(f"{out.name}.said"))}
+    process = context.Process(target=exec, args=(COMMAND, names))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    process.start()
+    return process
 
 
 def finish(out: Path, *options: str) -> None:
-    """The command to its end, in a process of its own as users run it; UserError where it fails."""
+    """The command to its end; UserError with what it said where it fails."""
     process = start(out, *options)
-    said, _ = process.communicate(timeout=300)
-    if process.returncode:
-        raise UserError(said)
+    process.join(timeout=600)
+    if process.exitcode:
+        raise UserError(out.with_name(f"{out.name}.said").read_text())
 
 
 def records(out: Path) -> list[dict[str, object]]:
@@ -72,15 +100,15 @@ def kill_at(out: Path, step: int, number: int, *options: str) -> int:
     """Sends the signal once `step` steps are logged; the process's exit code."""
     process = start(out, *options)
     log = out / "log.jsonl"
-    while process.poll() is None:
+    while process.is_alive():
         if log.exists() and log.read_text().count('"loss"') >= step:
-            # SIGKILL takes the workers too, as a lack of power would.
-            kill = os.killpg if number == signal.SIGKILL else os.kill
-            kill(process.pid, number)
+            # The workers too: so do a lack of power, torchrun and schedulers.
+            os.killpg(process.pid or 0, number)
             break
         time.sleep(0.01)
-    process.communicate(timeout=300)
-    return process.returncode
+    process.join(timeout=600)
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +132,7 @@ def test_killed_and_resumed_is_bitwise_the_same(
     expected = undisturbed(whole, method)
     step = random.Random(f"{method} {number}").randint(3, STEPS - 1)
     out = tmp_path / "run"
-    kill_at(out, step, signal.SIGKILL, "--balance", method)
+    assert kill_at(out, step, signal.SIGKILL, "--balance", method) == -signal.SIGKILL
     finish(out, "--balance", method, "--resume")
     assert records(out) == records(expected)
     found = load_file(out / "last.safetensors")
@@ -146,6 +174,27 @@ def test_a_flipped_bit_is_found(whole: dict[str, Path], tmp_path: Path) -> None:
         read_state(path)
     with pytest.raises(UserError, match="no whole state"):
         latest_state(tmp_path)
+
+
+def test_an_altered_header_is_found(whole: dict[str, Path], tmp_path: Path) -> None:
+    data = state_files(undisturbed(whole, "equal"))[-1].read_bytes()
+    step = rb"\"step\": 12"
+    assert data.count(step) == 1
+    path = tmp_path / "state-00000013.safetensors"
+    path.write_bytes(data.replace(step, rb"\"step\": 13"))
+    with pytest.raises(UserError, match="SHA-256"):
+        read_state(path)
+
+
+def test_torchrun_may_say_resume_at_its_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert state_to_resume(tmp_path, asked=True) is None
+    assert "starting at step 0" in capsys.readouterr().err
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT")
+    with pytest.raises(UserError, match="has no state"):
+        state_to_resume(tmp_path, asked=True)
 
 
 def test_nothing_to_resume_is_one_clear_line(tmp_path: Path) -> None:

@@ -124,7 +124,10 @@ class Aggregated(Balancer):
             matrix = torch.stack(rows)  # (T, P)
             border.reduce(matrix)
             with self.dice():
-                vector = self.aggregate(matrix, names)
+                # Solvers fall over products that are not finite; NaN has the step left out.
+                sizes = torch.linalg.vector_norm(matrix, dim=1)
+                fit = bool(sizes.square().isfinite().all())
+                vector = self.aggregate(matrix, names) if fit else matrix[0] * torch.nan
             accumulate(border.shared, split_like(vector, border.shared))
         return dict(zip(names, scales.tolist(), strict=True))
 

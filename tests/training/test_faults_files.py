@@ -1,0 +1,145 @@
+"""Broken files, dead processes and full disks: each ends the command with one clear line."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from perception.errors import UserError, cli
+from training.config import parse_command_line
+from training.data.rendered import RenderedRoads
+from training.run import Run
+from training.run_state import read_state, state_files
+from training.train_bdd import train
+
+STEM = "0b00bbbb-00000002"
+SMALL = ["--size", "64x96", "--batch", "3", "--epochs", "1"]
+IMAGE = f"images/100k/train/{STEM}.jpg"
+MASK = f"labels/drivable/masks/train/{STEM}.png"
+JSON = "labels/det_20/det_train.json"
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def damaged(tmp_path: Path, frames: Any, write: Any, name: str, data: bytes | None) -> Path:
+    """A BDD100K folder in which one file has other bytes, or lacks its second half."""
+    write(tmp_path / "data", "masks", frames[:1], "val")
+    root = write(tmp_path / "data", "masks", frames)
+    path: Path = root / name
+    before = path.read_bytes()
+    path.write_bytes(before[: len(before) // 2] if data is None else data)
+    return root
+
+
+def train_bdd(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The command's exit code."""
+    monkeypatch.setattr(sys, "argv", ["train-bdd", *SMALL, *words])
+    return cli(train)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("name", "data", "line"),
+    [
+        (IMAGE, b"not a picture", "does not decode"),
+        (IMAGE, None, "does not decode"),
+        (MASK, b"\x89PNG\r\n", "does not decode"),
+        (JSON, None, "not valid JSON near character"),
+    ],
+)
+def test_a_corrupt_file_is_named_in_one_line(
+    name: str,
+    data: bytes | None,
+    line: str,
+    workers: str,
+    tmp_path: Path,
+    bdd_frames: Any,
+    bdd_write: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    root = damaged(tmp_path, bdd_frames, bdd_write, name, data)
+    words = ["--data", str(root), "--tasks", "drivable,det", "--workers", workers]
+    assert train_bdd(monkeypatch, *words, "--out", str(tmp_path / "run")) == 2
+    said = capfd.readouterr().err.strip().splitlines()
+    assert len(said) == 1, said
+    assert said[0].startswith("error: ")
+    assert str(root / name) in said[0]
+    assert line in said[0]
+
+
+def test_a_corrupt_image_may_be_passed_over(
+    tmp_path: Path,
+    bdd_frames: Any,
+    bdd_write: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    root = damaged(tmp_path, bdd_frames, bdd_write, IMAGE, b"")
+    words = ["--data", str(root), "--tasks", "drivable", "--workers", "1", "--skip-bad", "0.4"]
+    assert train_bdd(monkeypatch, *words, "--out", str(tmp_path / "run")) == 0
+    said = capfd.readouterr().err
+    assert said.count("skipped (1 of 3)") == 1
+    assert str(root / IMAGE) in said
+
+
+def test_a_dead_reader_ends_the_run_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = os.getpid()
+
+    def die(self: RenderedRoads, index: int) -> None:
+        assert os.getpid() != main
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does where memory is short
+
+    words = ["--tasks", "scene", "--limit", "4", "--val-limit", "1", "--workers", "1"]
+    run = Run(parse_command_line([*SMALL, *words, "--out", str(tmp_path / "run")]))
+    monkeypatch.setattr(RenderedRoads, "__getitem__", die)
+    with pytest.raises(UserError, match=r"reads frames has ended \(DataLoader worker.*--workers"):
+        run.go()
+
+
+def small_disk() -> list[str]:
+    """A command that runs another with a disk of its own to mount; skips where none may."""
+    for prefix in (["unshare", "-m"], ["unshare", "-Urm"]):
+        if shutil.which("unshare"):
+            probe = [*prefix, "mount", "-t", "tmpfs", "none", "/mnt"]
+            if subprocess.run(probe, capture_output=True).returncode == 0:
+                return prefix
+    pytest.skip("no file system may be mounted here; test_train_bdd.py injects the error instead")
+
+
+def test_a_disk_that_fills_up_leaves_whole_states(tmp_path: Path) -> None:
+    """150 MB hold two states of 57 MB and not the third beside them."""
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    kept.mkdir()
+    script = """
+    mount -t tmpfs -o size=150m none "$1" || exit 99
+    "$2" -c 'from training.train_bdd import main; main()' --tasks scene --size 64x96 --limit 8 \
+        --val-limit 1 --batch 2 --epochs 1 --workers 0 --checkpoint-every 1 --out "$1/run"
+    code=$?
+    cp "$1"/run/* "$3" 2>/dev/null
+    exit $code
+    """
+    words = [*small_disk(), "sh", "-c", script, "sh", str(disk), sys.executable, str(kept)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {disk / 'run'}: the disk is full; free some space")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    states = state_files(kept)
+    assert [read_state(path)[1].step for path in states] == [1, 2]
+    assert states[-1].name in done.stderr
