@@ -1,3 +1,4 @@
+import itertools
 import math
 from pathlib import Path
 
@@ -311,6 +312,27 @@ def test_a_double_of_a_better_box_is_dropped():
     label = torch.tensor([[2, 2, 3, 2.0]])
     # The second overlaps the first by 0.9; the third too, but is of another class.
     np.testing.assert_allclose(first_of_its_kind(boxes, label), [[1, DOUBLED, 1, 1]], atol=1e-6)
+
+
+def test_a_box_that_only_a_double_overlaps_stays():
+    boxes = torch.tensor([[[0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10], [9, 0, 19, 10.0]]])
+    # Each overlaps the next by 0.54: the second is a double of the first, the fourth of the third.
+    kept = first_of_its_kind(boxes, torch.zeros(1, 4))
+    np.testing.assert_allclose(kept, [[1, DOUBLED, 1, DOUBLED]], atol=1e-6)
+
+
+def test_doubles_do_not_use_up_the_hundred_boxes() -> None:
+    """Thirty cars, each seen by nine points: the hundred best points show eleven of them."""
+    raw = encode(EMPTY)
+    for car in range(30):
+        x, y = 2 + 4 * (car % 10), 2 + 4 * (car // 10)
+        for dx, dy in itertools.product((-1, 0, 1), repeat=2):
+            raw["one4"][0, 2, y + dy, x + dx] = 5 - 0.1 * car
+            raw["box4"][0, :2, y + dy, x + dx] = torch.tensor([-dx, -dy])
+    found = Det(16, STRIDES).decode(raw)[0]
+    sure = found[found[:, 4] > 0.5]
+    assert len(sure) == 30
+    assert len(sure[:, :2].unique(dim=0)) == 30
 
 
 def test_boxes_of_no_size_are_no_doubles():
