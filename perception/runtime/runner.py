@@ -88,18 +88,27 @@ def read_description(path: str | Path) -> Description:
     path = Path(path)
     # Optimising the graph is the slow part of loading, and the text needs none of it.
     session = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+        inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
+        outputs = tuple(output.name for output in session.get_outputs())
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: names in it are no text ({error.reason}); make one with export-onnx"
+        ) from None
     if text is None:
         raise UserError(
             f"{path}: an ONNX file, but without our {KEY!r} description; "
             "make one with export-onnx CHECKPOINT -o model.onnx"
         )
     description = Description.from_json(text, str(path))
-    image = session.get_inputs()[0]
-    sides = [side for side in image.shape[1:3] if isinstance(side, int)]
-    if image.type != "tensor(uint8)" or (sides and tuple(sides) != description.size_hw):
-        raise UserError(f"{path}: its input is {image.type} {image.shape}, not a uint8 frame")
-    _check_outputs(path, description, tuple(output.name for output in session.get_outputs()))
+    if len(inputs) != 1:
+        raise UserError(f"{path}: has {len(inputs)} inputs, not one frame")
+    _, kind, shape = inputs[0]
+    sides = [side for side in shape[1:3] if isinstance(side, int)]
+    if kind != "tensor(uint8)" or (sides and tuple(sides) != description.size_hw):
+        raise UserError(f"{path}: its input is {kind} {shape!s:.100}, not a uint8 frame")
+    _check_outputs(path, description, outputs)
     return description
 
 

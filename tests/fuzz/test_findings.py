@@ -224,3 +224,40 @@ def test_descriptions(field, value, attempt):
 
 def test_a_good_description_is_read(attempt):
     assert attempt("onnx", "description", json.dumps(DESCRIPTION).encode()) == ""
+
+
+def model(**changes: tuple[bytes, bytes]) -> bytes:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import fuzz_readers
+
+        data = fuzz_readers.models()[0]
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    for before, after in changes.values():
+        assert before in data
+        assert len(before) == len(after)
+        data = data.replace(before, after)
+    return data
+
+
+def test_a_model_s_text_that_is_no_text(attempt):
+    """The library hands the bytes on as they are, and raised UnicodeDecodeError."""
+    assert attempt("onnx", "model", model()) == ""
+    for before in (b'"format"', b"frame", b"perception"):
+        said = attempt("onnx", "model", model(text=(before, b"\xff" + before[1:])))
+        assert "m.onnx" in said
+
+
+def test_a_model_without_an_input(attempt):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load_from_string(model())
+    kept = [node for node in graph.graph.node if node.op_type == "Constant"]
+    for field in ("node", "input", "initializer"):
+        graph.graph.ClearField(field)
+    graph.graph.node.extend(kept)
+    made = {node.output[0] for node in kept}
+    outputs = [output for output in graph.graph.output if output.name in made]
+    graph.graph.ClearField("output")
+    graph.graph.output.extend(outputs)
+    assert "m.onnx: has 0 inputs" in attempt("onnx", "model", graph.SerializeToString())
