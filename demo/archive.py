@@ -57,7 +57,7 @@ def archive(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> Settings:
     """Raises UserError for arguments that cannot be right, before anything is started."""
     require_extra("ray", "ray", "pyarrow", "pandas")
-    if not 0 <= args.score <= 1:
+    if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
     for name, least in (
         ("every", 1),
@@ -78,9 +78,8 @@ def check(args: argparse.Namespace) -> Settings:
         # Tried once here rather than by every worker at the same time.
         provider, _ = choose(model, args.threads)
     say(f"{said.name} on {provider}")
-    return Settings(
-        str(model), provider, args.threads, args.score, args.every, args.frames, args.track
-    )
+    score = said.box_score if args.score is None else args.score
+    return Settings(str(model), provider, args.threads, score, args.every, args.frames, args.track)
 
 
 def find_jobs(places: Iterable[Path], out: Path) -> list[Job]:
@@ -225,7 +224,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=1, help="CPUs for each worker (%(default)s)")
     made.add_argument("--gpus", type=float, default=0, help="GPUs for each worker, such as 0.25")
     made.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
-    made.add_argument("--score", type=float, default=0.3, help="boxes from this (%(default)s)")
+    made.add_argument("--score", type=float, help="boxes from this; by default the model says")
     made.add_argument("--every", type=int, default=1, help="label one frame in so many")
     made.add_argument("--frames", type=int, default=0, help="at most so many a video; 0: all")
     made.add_argument("--track", action="store_true", help="identities for boxes (extra demo)")

@@ -40,6 +40,8 @@ def perceive(args: argparse.Namespace) -> int:
     check(args)
     source = open_source(args.video, args.loop)
     runner = Runner(args.model or default_model(), args.provider, args.threads)
+    if args.score is None:
+        args.score = runner.description.box_score
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
     say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
     controls = Controls(list(runner.description.views))
@@ -168,7 +170,7 @@ def open_sinks(
 
 def check(args: argparse.Namespace) -> None:
     """Raises UserError for arguments that cannot be right, before anything is opened."""
-    if not 0 <= args.score <= 1:
+    if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
     if args.save and args.save.suffix.lower() not in VIDEO_SUFFIXES:
         raise UserError(f"--save {args.save}: end the name in {' or '.join(VIDEO_SUFFIXES)}")
@@ -240,7 +242,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--threads", type=int, default=0, help="for the model; 0: as it likes")
     made.add_argument(
-        "--score", type=float, default=0.3, help="boxes from this score (%(default)s)"
+        "--score", type=float, help="boxes from this score (default: what the model file says)"
     )
     made.add_argument(
         "--track",

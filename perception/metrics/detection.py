@@ -57,7 +57,11 @@ class DetectionMetric:
         self._wanted.append(wanted)
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """mAP, mAP50, mAP75, APs/m/l, AR1/10/100, ARs/m/l, AP/<class>, AP50/<class>."""
+        """mAP, mAP50, mAP75, APs/m/l, AR1/10/100, ARs/m/l, AP/<class>, AP50/<class>.
+
+        Beside COCO's: bestF1, over all scores, of the classes together at IoU 0.5, and the score
+        (in percent) at which it is reached, `threshold`: from there on boxes are worth showing.
+        """
         picked = range(len(self._found)) if rows is None else rows
         found = np.concatenate([np.empty(0, RECORD), *(self._found[i] for i in picked)])
         wanted = sum((self._wanted[i] for i in picked), np.zeros((len(self.classes), len(AREAS))))
@@ -77,7 +81,8 @@ class DetectionMetric:
                 if wanted[c, 0]:
                     first = mine["rank"] < most
                     table[c] = _bits(mine["tp"][first, 0]).sum(0) / wanted[c, 0]
-        return self._named(precision, recall, recall_at)
+        best, threshold = _best_f1(found, wanted[:, 0].sum())
+        return self._named(precision, recall, recall_at) | {"bestF1": best, "threshold": threshold}
 
     def _named(
         self, precision: np.ndarray, recall: np.ndarray, recall_at: Mapping[int, np.ndarray]
@@ -182,6 +187,16 @@ def _within_reach(
 
 def _bits(fates: np.ndarray) -> np.ndarray:
     return (fates[:, None] >> np.arange(len(IOU_THRESHOLDS))) & 1
+
+
+def _best_f1(found: np.ndarray, wanted: float) -> tuple[float, float]:
+    """The best F1 at IoU 0.5 over all boxes, best first, and its score; both in percent."""
+    tp, fp = (_bits(found[name][:, 0])[:, 0].cumsum() for name in ("tp", "fp"))
+    if not len(found) or not wanted:
+        return float("nan"), float("nan")
+    f1 = 2 * tp / np.maximum(tp + fp + wanted, 1)
+    best = int(f1.argmax())
+    return 100.0 * float(f1[best]), 100.0 * float(found["score"][best])
 
 
 def _average_precision(tp: np.ndarray, fp: np.ndarray, wanted: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from perception.errors import UserError
 
 KEY: Final = "perception"
+BOX_SCORE: Final = 0.3  # of models that do not say where their boxes begin
 FORMAT: Final = 1
 KINDS: Final = ("boxes", "mask", "label", "map", "normals")
 BOXES, MASK, LABEL, MAP, NORMALS = KINDS
@@ -104,6 +105,16 @@ class Description:
     scores: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
+
+    @property
+    def box_score(self) -> float:
+        """From which score boxes are worth showing: where the validation frames' F1 was best."""
+        known = [
+            scores["threshold"] / 100
+            for scores in self.scores.values()
+            if isinstance(scores, dict) and isinstance(scores.get("threshold"), int | float)
+        ]
+        return min(1.0, max(0.0, min(known))) if known else BOX_SCORE
 
     def to_json(self) -> str:
         """The JSON text of format 1."""

@@ -123,3 +123,21 @@ def test_memory_is_bounded_whatever_the_number_of_boxes():
     tracemalloc.stop()
     assert kept < 50_000  # what stays of a frame
     assert most < 100e6  # the IoUs at once would be 240 MB
+
+
+def test_boxes_are_worth_showing_from_the_score_of_the_best_f1() -> None:
+    metric = DetectionMetric(CLASSES)
+    truth = np.array([[0, 0, 20, 20], [50, 50, 80, 80], [90, 0, 99, 9]], np.float32)
+    boxes = [
+        [0, 0, 20, 20, 0.9, 0],
+        [200, 0, 220, 20, 0.8, 0],
+        [50, 50, 80, 80, 0.6, 0],
+        [300, 0, 320, 20, 0.4, 0],
+        [400, 0, 420, 20, 0.3, 0],
+    ]
+    target = {"boxes_xyxy": truth, "classes": np.zeros(3, int), "ignore": np.zeros(3, bool)}
+    metric.update(np.array(boxes, np.float32), target)
+    scores = metric.compute()
+    # Two of three found with one mistake: 2 * 2 / (3 + 3).
+    assert scores["bestF1"] == pytest.approx(100 * 4 / 6)
+    assert scores["threshold"] == pytest.approx(60)

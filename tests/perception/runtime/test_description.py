@@ -90,3 +90,19 @@ def test_any_json_is_read_or_refused(data):
             Description.from_json(candidate, "m.onnx")
         except UserError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, 0.3),
+        ({"a": {"mAP50": 9.0}, "b": "?"}, 0.3),
+        ({"a": {"threshold": 21.5}, "b": {"IoU": 80.0}}, 0.215),
+        ({"a": {"threshold": 21.5}, "b": {"threshold": 12}}, 0.12),
+        ({"a": {"threshold": -3}}, 0.0),
+        ({"a": {"threshold": "x"}}, 0.3),
+    ],
+)
+def test_boxes_are_shown_from_the_score_the_file_says(scores, expected):
+    description = Description("m", (64, 96), {}, scores=scores)
+    assert description.box_score == pytest.approx(expected)
