@@ -15,7 +15,7 @@ from typing import Final
 from perception.errors import UserError
 from perception.files import write_atomic
 from training.config import Config
-from training.distributed import World
+from training.distributed import World, by_torchrun
 from training.run_state import state_files
 
 RECORD: Final = "stages.json"
@@ -79,7 +79,8 @@ def begin(stages: Sequence[Named]) -> Progress:
     run = stages[-1][1].run
     out = Path(run.out)
     there = (out / RECORD).exists()
-    if not there and (len(stages) == 1 or not run.resume):
+    # Under torchrun --resume is right for the first start too: it starts the same command again.
+    if not there and (len(stages) == 1 or not run.resume or by_torchrun()):
         return Progress(run.recipe, names, [])
     if not there:
         raise UserError(f"--resume: {out} has no {RECORD}: no recipe with stages was begun there")

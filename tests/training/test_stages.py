@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from perception.errors import UserError
 from training.config import Config
-from training.distributed import World
+from training.distributed import STARTS, World
 from training.recipes import read_command_line
 from training.run import Run
-from training.stages import go_through
+from training.stages import begin, go_through
 
 ALONE = World(0, 1, torch.device("cpu"))
 SMALL = "--size 64x96 --limit 4 --val-limit 2 --batch 2 --workers 0 --epochs 1 --tasks scene"
@@ -97,6 +97,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
         go_through(other, ALONE, Trained(), print)
     (out / "stages.json").write_text("{")
     assert "not readable" in refused("--out", str(out), "--resume")
+
+
+def test_torchrun_may_say_resume_from_the_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STARTS, "0")
+    words = ["--recipe", "bdd-small", "--out", str(tmp_path / "run"), "--resume"]
+    assert begin(read_command_line(words)).done == []
 
 
 def train(stop: bool) -> Callable[[Config], None]:
