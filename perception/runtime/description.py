@@ -5,6 +5,7 @@ Torch-free; the tasks declare their `View` with it, the export writes it, the ru
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -74,10 +75,10 @@ class View:
         )
 
 
-def _list(entry: dict[str, Any], key: str) -> list[Any]:
-    """A field that is a list, or absent. Raises ValueError where it is no list or too long."""
+def _list(entry: dict[str, Any], key: str) -> Sequence[Any]:
+    """A list (a tuple before it was JSON), or absent. Raises ValueError where it is none, or long."""
     values = entry.get(key, [])
-    if not isinstance(values, list) or len(values) > MAX_NAMES:
+    if not isinstance(values, list | tuple) or len(values) > MAX_NAMES:
         raise ValueError(f"{key} is no list of at most {MAX_NAMES} entries")
     return values
 
