@@ -76,7 +76,7 @@ class View:
 
 
 def _list(entry: dict[str, Any], key: str) -> Sequence[Any]:
-    """A list (a tuple before it was JSON), or absent. Raises ValueError where it is none, or long."""
+    """A list (a tuple before it was JSON) or absent; ValueError where it is none, or long."""
     values = entry.get(key, [])
     if not isinstance(values, list | tuple) or len(values) > MAX_NAMES:
         raise ValueError(f"{key} is no list of at most {MAX_NAMES} entries")
