@@ -1,4 +1,4 @@
-"""Training in bf16 on a CPU: the three operators whose PyTorch kernels are several times too slow.
+"""Training in bf16 on a CPU: three operators whose PyTorch kernels are slow.
 
 `for_cpu` puts exact stand-ins into a model; names, weights and checkpoints stay as they are.
 Measured on one thread of an AMD EPYC at 384x640, batch 8: gradient of a depthwise 5x5's weight
