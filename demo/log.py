@@ -1,16 +1,14 @@
 """Results as Scalabel frames, one JSON object a line: the format BDD100K's labels come in."""
 
 import json
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 
 from demo.pipeline import Packet
-from demo.spare import spared
+from demo.spare import Stacked, spared
 from perception.runtime.colours import (
     BACKGROUND,
     LANE_CATEGORY,
@@ -24,13 +22,13 @@ MAX_AREAS = 100
 MIN_AREA_SHARE = 0.0002
 
 
-class ScalabelSink(AbstractContextManager["ScalabelSink"]):
+class ScalabelSink(Stacked):
     """Writes a line a frame. The file appears, whole, when the sink is closed without an error;
     with `keep` it also appears, as far as it goes, when the disk is full."""
 
     def __init__(self, path: Path, video: str, score: float, keep: bool = False) -> None:
+        super().__init__()
         self.path, self.video, self.score, self.keep = path, video, score, keep
-        self.stack = ExitStack()
 
     def __enter__(self) -> "ScalabelSink":
         self.file = self.stack.enter_context(spared(self.path, self.keep))
@@ -41,14 +39,6 @@ class ScalabelSink(AbstractContextManager["ScalabelSink"]):
         line = json.dumps(scalabel_frame(packet, self.video, self.score), allow_nan=False)
         self.file.write((line + "\n").encode())
         self.file.check()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stack.__exit__(kind, error, trace)
 
 
 def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """perceive --mcap: a car log that Foxglove opens, with image, annotations and masks a frame."""
 
 import time
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -22,7 +20,7 @@ from foxglove.messages import (
 )
 
 from demo.pipeline import Packet
-from demo.spare import spared
+from demo.spare import Stacked, spared
 from perception.runtime.colours import BGR, colour
 from perception.runtime.scene import Boxes, Labels, Mask
 
@@ -30,7 +28,7 @@ CAMERA = "camera"
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 
-class McapSink(AbstractContextManager["McapSink"]):
+class McapSink(Stacked):
     """One image and one annotations message a frame, and one PNG for every mask.
 
     Times are the source's own for a file and the wall clock's for a live source. The file
@@ -39,9 +37,9 @@ class McapSink(AbstractContextManager["McapSink"]):
     """
 
     def __init__(self, path: Path, live: bool, score: float) -> None:
+        super().__init__()
         self.path, self.score = path, score
         self.epoch_ns = time.time_ns() if live else 0
-        self.stack = ExitStack()
 
     def __enter__(self) -> "McapSink":
         self.file = self.stack.enter_context(spared(self.path))
@@ -85,14 +83,6 @@ class McapSink(AbstractContextManager["McapSink"]):
         channel.log(
             CompressedImage(timestamp=stamp, frame_id=CAMERA, data=data, format=name), log_time=now
         )
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stack.__exit__(kind, error, trace)
 
 
 def _points(path: np.ndarray, ink: BGR, kind: Any, stamp: Any) -> PointsAnnotation:

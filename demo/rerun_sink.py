@@ -1,7 +1,7 @@
 """perceive --rerun: everything in the Rerun viewer or an .rrd file, on the source's timeline."""
 
 import threading
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +12,7 @@ from demo.channel import Channel
 from demo.overlay import EGO_COLOUR
 from demo.pipeline import Packet
 from demo.show import display_there
-from demo.spare import spared
+from demo.spare import Stacked, spared
 from perception.errors import UserError
 from perception.runtime.colours import colour
 from perception.runtime.scene import Boxes, Labels, Map, Mask
@@ -63,14 +63,14 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
         self.thread.join(PATIENCE_S)
 
 
-class RerunFile(AbstractContextManager["RerunFile"]):
+class RerunFile(Stacked):
     """Every frame in an .rrd file. It appears, whole, when the sink is closed without an error,
     and as far as it goes when the disk is full."""
 
     def __init__(self, path: Path, title: str, score: float) -> None:
+        super().__init__()
         self.path, self.score = path, score
         self.recording = named(title)
-        self.stack = ExitStack()
 
     def __enter__(self) -> "RerunFile":
         self.file = self.stack.enter_context(spared(self.path))
@@ -83,14 +83,6 @@ class RerunFile(AbstractContextManager["RerunFile"]):
         log(self.recording, packet, self.score)
         self.file.look()
         self.file.check()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stack.__exit__(kind, error, trace)
 
 
 def named(title: str) -> rerun.RecordingStream:

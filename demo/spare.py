@@ -5,8 +5,9 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from perception.errors import UserError
@@ -121,3 +122,18 @@ def full(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path}: cannot be written ({error.strerror or error}); free space or write elsewhere"
     )
+
+
+class Stacked:
+    """A context that closes what was entered on its `stack`, the last first."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stack.__exit__(kind, error, trace)
