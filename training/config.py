@@ -154,6 +154,9 @@ class ModelArgs:
     init: str = ""
     """Weights to start from: `default` (the model in the box), a checkpoint of ours, or a trunk in
     timm's format (safetensors)."""
+    init_part: str = "all"
+    """What is taken from --init: `all` that fits, `shared` (trunk and neck; heads start anew), or
+    `trunk`."""
     pretrained: bool = False
     """Fetch the trunk's ImageNet weights through timm."""
     freeze: str = ""
@@ -164,8 +167,14 @@ class ModelArgs:
     def __post_init__(self) -> None:
         _check(bool(self.tasks), "--tasks: name at least one task")
         _check(len(set(self.tasks)) == len(self.tasks), "--tasks: a task is named twice")
+        parts = ("all", "shared", "trunk")
+        _check(self.init_part in parts, f"--init-part {self.init_part!r}: {', '.join(parts)}")
         _check(self.freeze in ("", "trunk"), f"--freeze {self.freeze!r}: only `trunk` is known")
         _check(not self.freeze or bool(self.init), "--freeze trunk needs --init CHECKPOINT")
+        _check(
+            not (self.freeze and self.init_part == "trunk"),
+            "--freeze trunk freezes the neck too; --init-part trunk would leave that one untrained",
+        )
         _check(0 <= self.drop_path < 1, f"--drop-path {self.drop_path}: 0 or more, less than 1")
         # A checkpoint names the whole network, sharing included.
         if self.sharing and not self.model.endswith(f"+{self.sharing}"):

@@ -13,12 +13,17 @@ from perception.model import HydraNet
 from perception.trunk import Trunk, load_trunk_weights
 
 
-def initialise(model: HydraNet, path: Path) -> str:
+def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
     """Copies what fits; returns one line on what was taken.
 
-    Of a checkpoint of ours: trunk, neck and the heads that both have. Else: the trunk alone.
+    Of a checkpoint of ours: trunk, neck and the heads that both have (`part` "all"), trunk and
+    neck ("shared") or the trunk ("trunk"). Of any other file: the trunk.
     """
     weights = read_weights(path)
+    if part != "all":
+        weights = {key: value for key, value in weights.items() if not key.startswith("tasks.")}
+    if part == "trunk":
+        weights = {key: value for key, value in weights.items() if not key.startswith("neck.")}
     if not any(key.startswith("neck.") for key in weights):
         trunks = [module for module in model.modules() if isinstance(module, Trunk)]
         found_in = [load_trunk_weights(trunk, weights, str(path)) for trunk in trunks]

@@ -29,7 +29,7 @@ def make_learner(config: Config, world: World) -> Learner:
         names = [*given, *(name for name in names if name not in given)]
     model: HydraNet = build(args.model, names, args.pretrained, args.drop_path)
     if args.init:
-        initialise(model, init_file(args.init))
+        initialise(model, init_file(args.init), args.init_part)
     if args.freeze:
         model.requires_grad_(False)
         for name in args.tasks:

@@ -37,6 +37,26 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return first.folder / "last.safetensors"
 
 
+@pytest.mark.parametrize("part", ["all", "shared", "trunk"])
+def test_what_is_taken_of_a_file(tmp_path: Path, given: Path, part: str):
+    words = ["--tasks", "scene,drivable", "--init", str(given), "--init-part", part]
+    own = run(tmp_path, *words).learner.model.state_dict()
+    same = {
+        group: all(
+            torch.equal(value, own[key])
+            for key, value in checkpoint.read(given)[0].items()
+            if key.startswith(group) and value.is_floating_point()
+        )
+        for group in ("trunk.", "neck.", "tasks.")
+    }
+    taken = {
+        "all": ("trunk.", "neck.", "tasks."),
+        "shared": ("trunk.", "neck."),
+        "trunk": ("trunk.",),
+    }
+    assert {group for group, equal in same.items() if equal} == set(taken[part])
+
+
 def outputs(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     model, _ = checkpoint.load(path)
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8))

@@ -47,6 +47,10 @@ class Arguments:
     """Start every trunk from its ImageNet weights."""
     init: str = ""
     """Start every run from this file, as train-bdd --init."""
+    init_part: Literal["all", "shared", "trunk"] = "trunk"
+    """What is taken from it, as train-bdd --init-part."""
+    freeze: Literal["", "trunk"] = ""
+    """`trunk`: train heads alone, on features computed once; with --init and --init-part shared."""
     grid: str = ""
     """For `grid`: "tasks=det+lane,det balance=equal,pcgrad model=...": every combination."""
     networks: int = 2
@@ -78,6 +82,8 @@ class Arguments:
         for name in ("seeds", "networks", "frames", "val_frames", "epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: at least 1")
+        if self.freeze and not (self.init and self.init_part == "shared"):
+            raise UserError("--freeze trunk: give --init CHECKPOINT --init-part shared as well")
         if self.minutes < 0:
             raise UserError(f"--minutes {self.minutes}: 0 or more")
 

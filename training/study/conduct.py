@@ -116,6 +116,7 @@ def choice_of(args: Arguments, budget: Budget) -> Choice:
         sharings=args.sharings or WAYS,
         pretrained=args.pretrained,
         grid=args.grid,
+        frozen=bool(args.freeze),
     )
 
 

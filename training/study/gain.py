@@ -110,11 +110,16 @@ def lines(records: Sequence[Record], rows: Sequence[Row]) -> list[Line]:
     return list(found.values())
 
 
+def alike(everyone: Sequence[Line]) -> bool:
+    """Whether all rows do the same tasks, as in an ablation: then the first is the measure."""
+    return len({line.row.tasks for line in everyone}) == 1
+
+
 def twin_of(line: Line, task: str, everyone: Sequence[Line]) -> Line | None:
     """The single-task run that a row is compared with for a task: of the same trunk and start if
     there is one, else the first there is. In a study without any, the first row with its tasks."""
     alone = [other for other in everyone if other.row.tasks == (task,) and other.records]
-    if not any(other.row.alone for other in everyone):
+    if alike(everyone) or not any(other.row.alone for other in everyone):
         return next((o for o in everyone if o.row.tasks == line.row.tasks and o.records), None)
     same = [
         other
@@ -154,7 +159,7 @@ def task_gains(line: Line, task: str, everyone: Sequence[Line]) -> list[float]:
 
 def gain(line: Line, everyone: Sequence[Line]) -> Estimate | None:
     """The multi-task gain over the seeds; None for a twin or without all its tasks' twins."""
-    if line.row.alone:
+    if line.row.alone and not alike(everyone):
         return None
     by_task = [task_gains(line, task, everyone) for task in line.row.tasks]
     if not all(by_task):

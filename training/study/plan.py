@@ -54,6 +54,8 @@ class Budget:
     batch: int = 16
     lr: float = 1e-3
     init: str = ""
+    init_part: str = "trunk"
+    freeze: str = ""
     minutes: float = 0.0
     workers: int = 1
     cache: str = ""
@@ -63,9 +65,13 @@ class Budget:
         height, width = self.size
         where = ", ".join(word if ":" in word else Path(word).name for word in self.data)
         limit = f", at most {self.minutes:g} minutes" if self.minutes else ""
+        start = (
+            f", from the {self.init_part} weights of {Path(self.init).name}" if self.init else ""
+        )
+        start += ", trunk and neck frozen" if self.freeze else ""
         return (
             f"{self.frames or 'all'} training and {self.val_frames or 'all'} validation frames of "
-            f"{where} at {height}x{width}, {self.epochs} epochs of batch {self.batch}{limit}"
+            f"{where} at {height}x{width}, {self.epochs} epochs of batch {self.batch}{limit}{start}"
         )
 
 
@@ -83,6 +89,9 @@ class Trial:
         told = dataclasses.asdict(self)
         for name in ("workers", "cache"):  # no number depends on them
             told["budget"].pop(name)
+        if not self.budget.init:
+            for name in ("init_part", "freeze"):
+                told["budget"].pop(name)
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -107,6 +116,8 @@ class Trial:
                 model=row.model,
                 pretrained=row.pretrained,
                 init=budget.init,
+                init_part=budget.init_part,
+                freeze=budget.freeze,
                 **sharing,
             ),
             optim=OptimArgs(

@@ -22,6 +22,7 @@ class Choice:
     sharings: tuple[str, ...]
     pretrained: bool = False
     grid: str = ""
+    frozen: bool = False
 
 
 def twins(choice: Choice) -> list[Row]:
@@ -81,16 +82,19 @@ def ablation(choice: Choice) -> list[Row]:
     """The network and recipe as they are, then with one decision changed each."""
     whole = together(choice)
     variants = [name for name in VARIANTS if _matters(name, choice)]
+    changes = () if choice.frozen else CHANGES  # frozen features are of frames as they are
     return [
         whole,
         *[replace(whole, model=f"{choice.model}~{name}") for name in variants],
-        *[replace(whole, change=name) for name in CHANGES],
+        *[replace(whole, change=name) for name in changes],
     ]
 
 
 def _matters(variant: str, choice: Choice) -> bool:
     heads = VARIANTS[variant].get("heads")
-    return heads is None or any(task in heads for task in choice.tasks)
+    if heads is None:
+        return not choice.frozen  # another neck
+    return any(task in heads for task in choice.tasks)
 
 
 def grid(choice: Choice) -> list[Row]:

@@ -57,6 +57,41 @@ def test_an_ablation_changes_one_thing_a_row():
         assert len(parts) == 1, row
 
 
+@pytest.mark.parametrize("tasks", [("det",), ("det", "lane")])
+def test_on_a_frozen_trunk_only_heads_are_ablated(tasks: tuple[str, ...]):
+    choice = Choice(**{**vars(CHOICE), "tasks": tasks, "frozen": True})
+    rows = PRESETS["ablation"](choice)
+    assert not any(row.change for row in rows)
+    assert not any(row.model.endswith("~pan") for row in rows)
+    assert Row(tasks, "m~one-head") in rows
+    assert (Row(tasks, "m~lane-focal") in rows) == ("lane" in tasks)
+
+
+def test_an_ablation_of_a_single_task_is_compared_with_its_first_row():
+    first, other = Row(("a",)), Row(("a",), "m~one-head")
+    found = [
+        Line(row, [{"seed": 0, "scores": {"a": {"mAP50": score}}, "parameters": 5}])
+        for row, score in ((first, 50.0), (other, 40.0))
+    ]
+    assert gain(found[0], found) is None
+    assert gain(found[1], found).mean == pytest.approx(-20.0)
+
+
+def test_where_a_run_starts_is_part_of_what_it_is():
+    keys = {
+        Trial(Row(("a",)), 0, budget).key
+        for budget in (
+            Budget(),
+            Budget(init="m.safetensors"),
+            Budget(init="m.safetensors", init_part="shared"),
+            Budget(init="m.safetensors", init_part="shared", freeze="trunk"),
+        )
+    }
+    assert len(keys) == 4
+    with pytest.raises(UserError, match="--init-part shared"):
+        Arguments("ablation", freeze="trunk", init="m.safetensors")
+
+
 def test_without_twins_rows_are_compared_with_the_first():
     first, other = Row(("a", "b")), Row(("a", "b"), change="mosaic")
 
