@@ -5,7 +5,6 @@ The folder holds log.jsonl, state-*.safetensors (to go on), last.safetensors and
 """
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +14,9 @@ from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError
-from training.augmentations import Letterboxed, make_augmentation, make_mixing
+from training.batches import Batches
 from training.config import Config
-from training.data.sample import Dataset
-from training.data.union import SkipBad
 from training.distributed import World, join_world
-from training.features import FeatureFrames, collate_features
-from training.frozen import cache_key, neck_outputs
 from training.guard import name_some
 from training.logs import Curves, JsonLog, Scores, make_progress, score_table
 from training.loop import (
@@ -31,7 +26,6 @@ from training.loop import (
     headline,
     tasks_of,
     train_epoch,
-    train_mode,
 )
 from training.overlays import overlay, write_sheet
 from training.parts import make_learner
@@ -42,8 +36,8 @@ from training.run_state import (
     save_state,
     state_to_resume,
 )
-from training.sampling import Frames, Judged, Order, judge, loader
-from training.sources import Joined, open_sources
+from training.sampling import Judged, Order
+from training.sources import open_sources
 from training.stops import Stop, disk_watched, loaders_watched, ranks_watched
 
 OVERLAYS: Final = 8
@@ -63,8 +57,7 @@ class Run:
         self.folder = Path(config.run.out)
         self.stop = Stop()
         self.learner = make_learner(config, self.world)
-        self.augment = make_augmentation(config.data)
-        self.mixing = make_mixing(config.data, config.optim.epochs)
+        self.batches = Batches(config, self.learner, self.folder, self.console)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(
             len(self.train),
@@ -142,7 +135,7 @@ class Run:
                 scores = self.epochs()
             finally:
                 # Workers that live until the interpreter ends are killed by it, noisily.
-                self.__dict__.pop("_batches", None)
+                self.__dict__.pop("_loaded", None)
         if self.world.leads:
             self.log.close()
             self.curves.close()
@@ -184,49 +177,15 @@ class Run:
                     self.save()
                 return not stopped and self.progress() < 1
 
-            train_epoch(self.learner, self.batches, after)
+            train_epoch(self.learner, self.loaded, after)
         return not stopped
 
     @property
-    def batches(self) -> Any:
+    def loaded(self) -> Any:
         """The training loader; made once, so that its workers stay."""
-        if not hasattr(self, "_batches"):
-            args, seed = self.config.data, self.config.run.seed
-            count = workers(args.workers)
-            if self.config.model.freeze:
-                frames = self.feature_frames()
-                join = collate_features
-                self._batches = loader(frames, self.order, count, self.pinned, join)
-            else:
-                whole = self.readable(self.train)
-                seen = Frames(whole, self.augment, seed, self.mixing, self.order.weights)
-                self._batches = loader(seen, self.order, count, self.pinned)
-        return self._batches
-
-    def readable(self, frames: Joined) -> Dataset:
-        """The frames, with --skip-bad through a guard that counts the bad ones."""
-        share = self.config.data.skip_bad
-        return SkipBad(frames, share) if share else frames
-
-    def feature_frames(self) -> FeatureFrames:
-        """Every training frame's features, computed by the frozen trunk where not yet on disk."""
-        args = self.config.data
-        frames = Frames(self.readable(self.train), Letterboxed(args.size), 0)
-        folder = Path(args.cache) if args.cache else self.folder / "features"
-        key = cache_key(self.learner, args, self.train.tasks, self.train.marks)
-        cached = FeatureFrames(frames, folder, key)
-        mine = range(self.world.rank, len(self.train), self.world.size)
-        with make_progress(self.console) as bar:
-            line = bar.add_task("features", total=len(mine), losses="", speed="")
-            cached.fill(mine, neck_outputs(self.learner), lambda: bar.advance(line))
-        train_mode(self.learner)
-        self.world.wait()
-        return cached
-
-    @property
-    def pinned(self) -> bool:
-        """Whether batches go to a GPU."""
-        return self.world.device.type == "cuda"
+        if not hasattr(self, "_loaded"):
+            self._loaded = self.batches.training(self.train, self.order)
+        return self._loaded
 
     def record(self, report: Report) -> None:
         """One line of the log and one point on each curve."""
@@ -245,15 +204,10 @@ class Run:
 
     def validate(self) -> Scores:
         """Scores of the averaged model, its table, overlays, and the checkpoints to use."""
-        args = self.config.data
-        order = Order(len(self.val), args.batch, 0, self.world.rank, self.world.size, shuffle=False)
-        frames = Frames(self.readable(self.val), Letterboxed(args.size), 0)
-        count = min(workers(args.workers), 4)
-        batches = loader(frames, order, count, self.pinned, judge)
-        scores, seconds = evaluate(self.learner, batches)
+        scores, seconds = evaluate(self.learner, self.batches.validation(self.val))
         if self.world.leads:
             self.tell(scores, seconds)
-            self.draw(next(iter(loader(frames, order, 0, False, judge))))
+            self.draw(self.batches.first(self.val))
         return scores
 
     def tell(self, scores: Scores, seconds: float) -> None:
@@ -315,11 +269,6 @@ class Run:
             self.position.log_offset = self.log.sync()
             save_state(self.folder, self.learner, self.position, random)
         self.world.wait()
-
-
-def workers(wanted: int) -> int:
-    """Loader processes: as told, or one a core up to eight."""
-    return wanted if wanted >= 0 else min(os.cpu_count() or 1, 8)
 
 
 def show_losses(report: Report) -> str:

@@ -84,7 +84,7 @@ def test_features_are_those_of_the_model_and_computed_once(given: Path, tmp_path
     words = ["--init", str(given), "--freeze", "trunk", "--tasks", "scene", "--epochs", "1"]
     words += ["--cache", str(tmp_path / "cache"), "--precision", "fp32"]
     first = run(tmp_path / "one", *words)
-    frames: FeatureFrames = first.batches.dataset
+    frames: FeatureFrames = first.loaded.dataset
     sample, levels = frames[0, 2]
     image = torch.from_numpy(frames.frames[0, 2].image)[None]
     with torch.no_grad():
@@ -96,7 +96,8 @@ def test_features_are_those_of_the_model_and_computed_once(given: Path, tmp_path
     def refuse(image: np.ndarray) -> list[torch.Tensor]:
         raise AssertionError("computed twice")
 
-    again = run(tmp_path / "two", *words).feature_frames()
+    second = run(tmp_path / "two", *words)
+    again = second.batches.features(second.train)
     again.fill(range(4), refuse, lambda: None)
     torn = frames.path(1)
     torn.write_bytes(torn.read_bytes()[:100])
