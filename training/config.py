@@ -198,7 +198,8 @@ class OptimArgs:
     ema: float = 0.9998
     """Decay of the averaged weights that are validated and saved; 0 turns averaging off."""
     balance: str = "equal"
-    """How the tasks' losses or gradients are combined."""
+    """How the tasks' losses or gradients are combined. Behind a method that compares gradients,
+    `@features` compares them at the neck's outputs, for about the cost of a plain sum."""
     task_weights: TaskWeights = field(default_factory=dict)
     """Fixed weights of the losses, for --balance equal or fixed."""
     precision: str = "auto"

@@ -5,10 +5,10 @@ from timm.utils import ModelEmaV3
 
 from perception import checkpoint
 from perception.cpu import for_cpu
-from perception.errors import unknown_name
+from perception.errors import UserError
 from perception.model import HydraNet
 from perception.zoo import build
-from training.balance import BALANCERS
+from training.balance import check_method, make_balancer
 from training.config import Config
 from training.distributed import World
 from training.init import init_file, initialise
@@ -21,8 +21,9 @@ def make_learner(config: Config, world: World) -> Learner:
     """Model, balancer, optimiser and averaged model, fresh, on the world's device."""
     torch.manual_seed(config.run.seed)
     args, optim = config.model, config.optim
-    if optim.balance not in BALANCERS:
-        raise unknown_name("balancing method", optim.balance, BALANCERS)
+    check_method(optim.balance)
+    if optim.balance.endswith("@features") and world.size > 1:
+        raise UserError(f"--balance {optim.balance}: with one rank only; leave @features out")
     names = list(args.tasks)
     if args.freeze:  # the file's other heads stay in the model, untouched
         given = checkpoint.read(init_file(args.init))[1].tasks
@@ -42,7 +43,7 @@ def make_learner(config: Config, world: World) -> Learner:
     model.to(memory_format=torch.channels_last)  # a tenth faster in bf16 on a CPU
     options = {"weights": optim.task_weights} if optim.task_weights else {}
     method = "fixed" if optim.task_weights else optim.balance
-    balancer = BALANCERS[method](args.tasks, config.run.seed, **options)
+    balancer = make_balancer(method, args.tasks, config.run.seed, **options)
     optimizer = make_optimizer(model, balancer, optim.lr, optim.weight_decay, optim.layer_decay)
     ema = ModelEmaV3(model, decay=optim.ema, use_warmup=True) if optim.ema else None
     return Learner(

@@ -1,10 +1,11 @@
 """How tasks share one trunk. A new method: one file here and one line in BALANCERS."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
+from perception.errors import UserError, unknown_name
 from training.balance.aligned_mtl import AlignedMTL
-from training.balance.base import Balancer
+from training.balance.base import Aggregated, Balancer
 from training.balance.border import Border
 from training.balance.cagrad import CAGrad
 from training.balance.config_method import ConFIG
@@ -28,9 +29,9 @@ from training.balance.stch import STCH
 from training.balance.uncertainty import Uncertainty
 from training.balance.upgrad import UPGrad
 
-__all__ = ["BALANCERS", "Balancer", "Border"]
+__all__ = ["BALANCERS", "Balancer", "Border", "check_method", "make_balancer"]
 
-BALANCERS: Final[dict[str, Callable[..., Balancer]]] = {
+BALANCERS: Final[dict[str, type[Balancer]]] = {
     # losses to one scalar
     "equal": Equal,
     "fixed": Fixed,
@@ -56,3 +57,24 @@ BALANCERS: Final[dict[str, Callable[..., Balancer]]] = {
     "upgrad": UPGrad,
     "fairgrad": FairGrad,
 }
+
+AT_FEATURES: Final = "@features"
+
+
+def make_balancer(name: str, tasks: Sequence[str], seed: int = 0, **options: Any) -> Balancer:
+    """The balancer of a name of BALANCERS; with `@features` behind it, one that compares the
+    tasks' gradients at the neck's outputs. Raises UserError for a name that does not exist."""
+    check_method(name)
+    balancer = BALANCERS[name.removesuffix(AT_FEATURES)](tasks, seed, **options)
+    if isinstance(balancer, Aggregated):
+        balancer.at_features = name.endswith(AT_FEATURES)
+    return balancer
+
+
+def check_method(name: str) -> None:
+    """Raises UserError where `make_balancer` could not make it."""
+    method = name.removesuffix(AT_FEATURES)
+    if method not in BALANCERS:
+        raise unknown_name("balancing method", method, BALANCERS)
+    if method != name and not issubclass(BALANCERS[method], Aggregated):
+        raise UserError(f"--balance {name}: {method} compares no gradients; say {method} alone")

@@ -84,8 +84,13 @@ class Scalarised(Balancer):
 class Aggregated(Balancer):
     """The tasks' gradients on the shared parameters, one row a task, to one gradient.
 
-    The heads belong to one task each and receive its plain gradient.
+    The heads belong to one task each and receive its plain gradient. With `at_features` the rows
+    are the gradients at the neck's outputs and what comes of them is pushed through the trunk once,
+    for about the cost of a plain sum: an upper bound of the exact problem (Sener and Koltun 2018,
+    arXiv 1810.04650, section 3.3).
     """
+
+    at_features: bool = False
 
     def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
         super().__init__(tasks, seed)
@@ -118,17 +123,23 @@ class Aggregated(Balancer):
             at_leaves, on_head = border.pull(weighted, [task])
             accumulate(border.heads[task], border.reduced(on_head))
             if border.shared:
-                shared = border.push(at_leaves, keep_graph=number + 1 < len(names))
-                rows.append(torch.cat([grad.flatten() for grad in shared]))
+                more = number + 1 < len(names)
+                row = at_leaves if self.at_features else border.push(at_leaves, keep_graph=more)
+                rows.append(torch.cat([grad.flatten() for grad in row]))
         if rows:
             matrix = torch.stack(rows)  # (T, P)
-            border.reduce(matrix)
+            if not self.at_features:  # each rank has features of its own
+                border.reduce(matrix)
             with self.dice():
                 # Solvers fall over products that are not finite; NaN has the step left out.
                 sizes = torch.linalg.vector_norm(matrix, dim=1)
                 fit = bool(sizes.square().isfinite().all())
                 vector = self.aggregate(matrix, names) if fit else matrix[0] * torch.nan
-            accumulate(border.shared, split_like(vector, border.shared))
+            if self.at_features:
+                at_leaves = split_like(vector, border.leaves)
+                accumulate(border.shared, border.push(at_leaves))
+            else:
+                accumulate(border.shared, split_like(vector, border.shared))
         return dict(zip(names, scales.tolist(), strict=True))
 
 

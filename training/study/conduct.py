@@ -9,7 +9,7 @@ from perception.errors import UserError, unknown_name
 from perception.sharing import SHARINGS
 from perception.tasks import TASKS
 from perception.zoo import recipe_of
-from training.balance import BALANCERS
+from training.balance import BALANCERS, check_method
 from training.data import DATASETS, rendered
 from training.data.bdd100k import TASKS as BDD100K_TASKS
 from training.data.choose import kind_and_root, open_dataset
@@ -146,8 +146,7 @@ def check(rows: Sequence[Row]) -> None:
             if task not in TASKS:
                 raise unknown_name("task", task, TASKS)
         recipe_of(row.model)
-        if row.balance not in BALANCERS:
-            raise unknown_name("balancing method", row.balance, BALANCERS)
+        check_method(row.balance)
         if row.sharing not in WAYS:
             raise unknown_name("way of sharing", row.sharing, WAYS)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from perception.errors import UserError
 from perception.zoo import build
-from training.balance import BALANCERS, Balancer, Border
+from training.balance import BALANCERS, Balancer, Border, make_balancer
 
 NEEDS_SOLVER = {"cagrad": "cvxpy", "nash-mtl": "cvxpy"}
 STATEFUL = ("uncertainty", "dwa", "gradnorm", "famo", "imtl-l", "imtl", "stch", "gradvac")
@@ -66,6 +66,34 @@ def shared_gradient(
 
 
 A, B = np.array([2.0, 0.0]), np.array([-1.0, 1.0])  # they conflict: A.B = -2
+
+
+def test_at_features_gradients_are_compared_before_the_trunk() -> None:
+    trunk = torch.tensor([[1.0, 3.0], [0.0, 1.0]])  # features = trunk @ shared
+    shared, heads = nn.Parameter(torch.zeros(2)), {"a": [], "b": []}
+    features = (trunk @ shared).view(1, 2, 1, 1)
+    border = Border.cut([features], [shared], heads)
+    seen = border.leaves[0].flatten()
+    losses = {
+        task: torch.tensor(row, dtype=torch.float32) @ seen for task, row in (("a", A), ("b", B))
+    }
+    make_balancer("pcgrad@features", ["a", "b"]).backward(losses, border)
+    surgery = (A - (A @ B) / (B @ B) * B) + (B - (A @ B) / (A @ A) * A)
+    np.testing.assert_allclose(shared.grad.numpy(), trunk.numpy().T @ surgery, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "mgda", "upgrad", "imtl-g"])
+def test_at_features_equals_exact_behind_a_trunk_that_changes_nothing(name: str) -> None:
+    exact, cheap = make(name), make(name)
+    cheap.at_features = True
+    step = {"a": A, "b": B}, {"a": 2.0, "b": 3.0}
+    np.testing.assert_allclose(Toy().step(cheap, *step), Toy().step(exact, *step), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["equal@features", "famo@features", "nosuch", "pcgrad@trunk"])
+def test_names_that_make_no_balancer(name: str) -> None:
+    with pytest.raises(UserError, match=r"--balance|balancing method"):
+        make_balancer(name, ["a", "b"])
 
 
 def test_equal_is_the_sum() -> None:
