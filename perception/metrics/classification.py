@@ -1,4 +1,4 @@
-"""Accuracy and macro F1 of frame attributes."""
+"""Accuracy, macro F1 and calibration error of frame attributes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,36 +11,52 @@ class ClassificationMetric:
     """Scores of each attribute in percent, unlabelled frames (-1) left out.
 
     Macro F1 is over the classes that occur in truth or prediction, and NaN where fewer than two
-    do, as the toolkit's tagging evaluation has it.
+    do, as the toolkit's tagging evaluation has it. ECE is the expected calibration error of the
+    best class's probability in ten bins (Guo et al. 2017, arXiv 1706.04599, eq. 3); 0 is best.
     """
 
     def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
         self.groups = {name: tuple(classes) for name, classes in groups.items()}
-        self._frames: list[np.ndarray] = []  # (2, groups): truth, prediction
+        self._frames: list[np.ndarray] = []  # (3, groups): truth, prediction, its probability
 
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         """One frame: probabilities (groups, classes padded) and labels int (groups)."""
-        best = [decoded[g, : len(c)].argmax() for g, c in enumerate(self.groups.values())]
-        self._frames.append(np.stack([target["labels"], best]).astype(np.int16))
+        parts = [decoded[g, : len(c)] for g, c in enumerate(self.groups.values())]
+        best = [part.argmax() for part in parts], [part.max() for part in parts]
+        self._frames.append(np.stack([target["labels"], *best]).astype(np.float32))
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """accuracy, F1 (means over attributes), accuracy/<attribute>, F1/<attribute>[/<class>]."""
-        frames = chosen(self._frames, rows) if self._frames else np.empty((0, 2, len(self.groups)))
+        """accuracy, F1, ECE (means over attributes), and each /<attribute>; F1 also /<class>."""
+        frames = chosen(self._frames, rows) if self._frames else np.empty((0, 3, len(self.groups)))
         accuracy: dict[str, float] = {}
         macro: dict[str, float] = {}
+        errors: dict[str, float] = {}
         single: dict[str, float] = {}
         for g, (name, classes) in enumerate(self.groups.items()):
-            truth, predicted = frames[frames[:, 0, g] >= 0][:, :, g].T.astype(np.int64)
+            known = frames[frames[:, 0, g] >= 0][:, :, g]
+            truth, predicted = known[:, :2].T.astype(np.int64)
             accuracy[name] = percent((truth == predicted).sum(), len(truth))
+            errors[name] = calibration_error(known[:, 2], truth == predicted)
             f1 = _f1(truth, predicted, len(classes))
             single |= {f"F1/{name}/{classes[c]}": float(f1[c]) for c in range(len(classes))}
             macro[name] = nanmean(f1) if (~np.isnan(f1)).sum() > 1 else float("nan")
+        every = {"accuracy": accuracy, "F1": macro, "ECE": errors}
         return (
-            {"accuracy": nanmean(list(accuracy.values())), "F1": nanmean(list(macro.values()))}
+            {score: nanmean(list(values.values())) for score, values in every.items()}
             | {f"accuracy/{name}": value for name, value in accuracy.items()}
             | {f"F1/{name}": value for name, value in macro.items()}
+            | {f"ECE/{name}": value for name, value in errors.items()}
             | single
         )
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """Mean gap between confidence (N,) and share of right answers, in percent; NaN without any."""
+    if not len(right):
+        return float("nan")
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(place, right.astype(float) - confidence, minlength=bins)
+    return float(100.0 * np.abs(gaps).sum() / len(right))
 
 
 def _f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

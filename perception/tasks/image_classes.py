@@ -66,9 +66,9 @@ class Summary(ClassificationMetric):
     """The means alone: a thousand classes each with a score are no summary."""
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """accuracy and F1 in percent."""
+        """accuracy, F1 and ECE in percent."""
         scores: Mapping[str, float] = super().compute(rows)
-        return {name: scores[name] for name in ("accuracy", "F1")}
+        return {name: scores[name] for name in ("accuracy", "F1", "ECE")}
 
 
 class Shown:

@@ -177,6 +177,17 @@ def test_accuracy_leaves_out_the_unknown():
     assert scores["F1/hour"] == pytest.approx(100 / 3)  # night 2/3, dusk 0; day never occurs
 
 
+def test_calibration_error_by_hand():
+    metric = ClassificationMetric({"sky": ("sun", "rain")})
+    for probability, right in ((0.95, True), (0.95, False), (0.65, True), (0.6, True)):
+        decoded = np.array([[probability, 1 - probability]], np.float32)
+        metric.update(decoded, {"labels": np.array([0 if right else 1])})
+    # One bin holds two at 0.95, of which half are right; 0.65 and 0.6 have a bin each.
+    expected = (2 * abs(0.95 - 0.5) + 0.35 + 0.4) / 4
+    assert metric.compute()["ECE/sky"] == pytest.approx(100 * expected, abs=1e-3)
+    assert metric.compute()["ECE"] == metric.compute()["ECE/sky"]
+
+
 def test_padding_columns_are_no_class():
     metric = ClassificationMetric({"sky": ("sun", "rain"), "hour": ("day", "night", "dusk")})
     decoded = np.array([[0.4, 0.5, 0.9], [1, 0, 0]], np.float32)

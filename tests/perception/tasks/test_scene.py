@@ -1,0 +1,38 @@
+"""What is scene's alone: probabilities that mean what they say."""
+
+import pytest
+import torch
+
+from perception.tasks.scene import Scene
+
+
+def test_the_temperature_undoes_overconfidence_and_nothing_else():
+    torch.manual_seed(0)
+    scene = Scene(4, (4, 8))
+    # Answers drawn from softmax(logits): three times the logits is three times too sure.
+    fair = torch.randn(4000, sum(scene.sizes))
+    labels = torch.stack(
+        [torch.multinomial(part.softmax(1), 1)[:, 0] for part in fair.split(scene.sizes, 1)], 1
+    )
+    raw = {"logits": (3 * fair).requires_grad_()}
+    optimizer = torch.optim.Adam([scene.log_temperature], 0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        losses = scene.loss(raw, {"labels": labels})
+        sum(v for k, v in losses.items() if k.endswith("temperature")).backward()
+        optimizer.step()
+    assert raw["logits"].grad is None  # only the temperature learns from it
+    assert scene.log_temperature.exp().tolist() == pytest.approx([3.0] * 3, rel=0.1)
+    before, after = raw["logits"].split(scene.sizes, 1), scene.decode(raw)
+    for index, (part, size) in enumerate(zip(before, scene.sizes, strict=True)):
+        assert torch.equal(part.argmax(1), after[:, index, :size].argmax(1))
+        expected = (fair.split(scene.sizes, 1)[index]).softmax(1)
+        torch.testing.assert_close(after[:, index, :size], expected, atol=0.05, rtol=0)
+
+
+def test_unknown_attributes_teach_no_temperature():
+    scene = Scene(4, (4, 8))
+    raw = {"logits": torch.randn(2, sum(scene.sizes))}
+    losses = scene.loss(raw, {"labels": torch.full((2, 3), -1)})
+    sum(losses.values()).backward()
+    assert not scene.log_temperature.grad.any()
