@@ -30,10 +30,10 @@ class DistributionDet(Det):
     design: ClassVar[Design] = Design(bins=16)
 
 
-class LooseDet(Det):
-    """Assignment that trusts the overlap less."""
+class StrictDet(Det):
+    """Assignment that trusts the overlap more (TOOD, arXiv 2108.07755: score^0.5 IoU^6)."""
 
-    design: ClassVar[Design] = Design(alpha=1.0, beta=3.0)
+    design: ClassVar[Design] = Design(alpha=0.5, beta=6.0)
 
 
 class FewDet(Det):
@@ -72,7 +72,7 @@ VARIANTS: Final[dict[str, Mapping[str, Any]]] = {
     "one-head": {"heads": {"det": OneHeadDet}},
     "detached": {"heads": {"det": DetachedDet}},
     "distribution": {"heads": {"det": DistributionDet}},
-    "loose": {"heads": {"det": LooseDet}},
+    "strict": {"heads": {"det": StrictDet}},
     "few": {"heads": {"det": FewDet}},
     "fine": {"heads": {"det": FineDet}},
     "equal-classes": {"heads": {"det": EqualDet}},

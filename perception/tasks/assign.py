@@ -57,8 +57,8 @@ class Assigner:
     """
 
     topk: int
-    alpha: float = 0.5
-    beta: float = 6.0
+    alpha: float = 1.0
+    beta: float = 3.0
     rounds: int = 3
 
     @torch.no_grad()

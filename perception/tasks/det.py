@@ -41,8 +41,8 @@ class Design:
     """What ablations vary. A variant is a subclass of Det with another `design`, nothing more."""
 
     topk: int = 10  # points a box in the one-to-many assignment
-    alpha: float = 0.5  # of the score and
-    beta: float = 6.0  # of the overlap in the metric that both assignments share
+    alpha: float = 1.0  # of the score and
+    beta: float = 3.0  # of the overlap in the metric that both assignments share
     fine_width: float = 0.5  # of the towers at stride 4, as a share of the neck's channels
     fine_blocks: int = 1
     blocks: int = 2  # of the towers at the other strides

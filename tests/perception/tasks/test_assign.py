@@ -83,7 +83,7 @@ def test_quality_is_the_overlap_for_the_best_and_less_for_the_others() -> None:
     positives = assign(2, logits, boxes, truth, classes)
     quality = dict(zip(positives.point.tolist(), positives.quality.tolist(), strict=True))
     assert quality[best] == pytest.approx(0.8)
-    assert quality[second] == pytest.approx(0.8 * (0.7 / 0.8) ** 6, rel=1e-4)
+    assert quality[second] == pytest.approx(0.8 * (0.7 / 0.8) ** Assigner.beta, rel=1e-4)
 
 
 def test_a_point_belongs_to_one_box_and_the_loser_chooses_again() -> None:
