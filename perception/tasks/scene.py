@@ -42,19 +42,27 @@ class Scene(Task):
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         pooled = [feature.mean((2, 3)) for feature in features[-2:]]
-        return {"logits": self.perceptron(torch.cat(pooled, 1))}  # (B, 15)
+        logits = self.perceptron(torch.cat(pooled, 1))
+        return {"logits": logits, "tempered": self.tempered(logits.detach())}  # both (B, 15)
+
+    def tempered(self, logits: Tensor) -> Tensor:
+        """(B, 15) logits, each attribute's over its temperature. Part of the raw outputs, because
+        under several ranks a loss reaches a parameter through those alone (training/joint.py)."""
+        scales = (-self.log_temperature).exp().unbind()
+        parts = zip(logits.split(self.sizes, 1), scales, strict=True)
+        return torch.cat([part * scale for part, scale in parts], 1)
 
     def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
         labels = target["labels"]  # (B, 3)
         if self.training:
             self._count(labels)
         losses = {}
-        parts = zip(raw["logits"].split(self.sizes, 1), self.counts.split(self.sizes), strict=True)
-        for index, (logits, counts) in enumerate(parts):
+        both = raw["logits"].split(self.sizes, 1), raw["tempered"].split(self.sizes, 1)
+        parts = zip(*both, self.counts.split(self.sizes), strict=True)
+        for index, (logits, tempered, counts) in enumerate(parts):
             weight = (counts.mean() / counts).sqrt().clamp(max=5)
             classes = labels[:, index]
             losses[_GROUPS[index].name] = 0.5 * cross_entropy(logits, classes, classes >= 0, weight)
-            tempered = logits.detach() * (-self.log_temperature[index]).exp()
             name = f"{_GROUPS[index].name}_temperature"
             losses[name] = 0.1 * cross_entropy(tempered, classes, classes >= 0)
         return losses
@@ -69,10 +77,7 @@ class Scene(Task):
                 start += size
 
     def decode(self, raw: Raw) -> Tensor:
-        parts = raw["logits"].split(self.sizes, 1)
-        scales = (-self.log_temperature).exp().unbind()
-        tempered = [part * scale for part, scale in zip(parts, scales, strict=True)]
-        return probabilities(torch.cat(tempered, 1), self.sizes)  # (B, G, C)
+        return probabilities(raw["tempered"], self.sizes)  # (B, G, C)
 
     def metric(self) -> ClassificationMetric:
         return ClassificationMetric(ATTRIBUTES)

@@ -14,16 +14,17 @@ def test_the_temperature_undoes_overconfidence_and_nothing_else():
     labels = torch.stack(
         [torch.multinomial(part.softmax(1), 1)[:, 0] for part in fair.split(scene.sizes, 1)], 1
     )
-    raw = {"logits": (3 * fair).requires_grad_()}
+    logits = 3 * fair
     optimizer = torch.optim.Adam([scene.log_temperature], 0.05)
     for _ in range(200):
         optimizer.zero_grad()
+        raw = {"logits": logits, "tempered": scene.tempered(logits)}
         losses = scene.loss(raw, {"labels": labels})
         sum(v for k, v in losses.items() if k.endswith("temperature")).backward()
         optimizer.step()
-    assert raw["logits"].grad is None  # only the temperature learns from it
     assert scene.log_temperature.exp().tolist() == pytest.approx([3.0] * 3, rel=0.1)
-    before, after = raw["logits"].split(scene.sizes, 1), scene.decode(raw)
+    before = logits.split(scene.sizes, 1)
+    after = scene.decode({"logits": logits, "tempered": scene.tempered(logits)})
     for index, (part, size) in enumerate(zip(before, scene.sizes, strict=True)):
         assert torch.equal(part.argmax(1), after[:, index, :size].argmax(1))
         expected = (fair.split(scene.sizes, 1)[index]).softmax(1)
@@ -32,7 +33,18 @@ def test_the_temperature_undoes_overconfidence_and_nothing_else():
 
 def test_unknown_attributes_teach_no_temperature():
     scene = Scene(4, (4, 8))
-    raw = {"logits": torch.randn(2, sum(scene.sizes))}
+    logits = torch.randn(2, sum(scene.sizes))
+    raw = {"logits": logits, "tempered": scene.tempered(logits)}
     losses = scene.loss(raw, {"labels": torch.full((2, 3), -1)})
     sum(losses.values()).backward()
     assert not scene.log_temperature.grad.any()
+
+
+def test_the_temperature_teaches_the_head_nothing():
+    torch.manual_seed(0)
+    scene = Scene(4, (4, 8))
+    raw = scene([torch.randn(2, 4, 4, 4), torch.randn(2, 4, 2, 2)])
+    losses = scene.loss(raw, {"labels": torch.zeros(2, 3, dtype=torch.int64)})
+    sum(v for k, v in losses.items() if k.endswith("temperature")).backward()
+    assert scene.log_temperature.grad.all()
+    assert all(parameter.grad is None for parameter in scene.perceptron.parameters())
