@@ -199,7 +199,7 @@ class OptimArgs:
     """Decay of the averaged weights that are validated and saved; 0 turns averaging off."""
     balance: str = "equal"
     """How the tasks' losses or gradients are combined. Behind a method that compares gradients,
-    `@features` compares them at the neck's outputs: one backward pass of the trunk, not one a task."""
+    `@features` compares them at the neck's outputs: one backward pass, not one a task."""
     task_weights: TaskWeights = field(default_factory=dict)
     """Fixed weights of the losses, for --balance equal or fixed."""
     precision: str = "auto"

@@ -86,8 +86,8 @@ class Aggregated(Balancer):
 
     The heads belong to one task each and receive its plain gradient. With `at_features` the rows
     are the gradients at the neck's outputs and what comes of them is pushed through the trunk once,
-    with one backward pass in place of one a task: an upper bound of the exact problem (Sener and Koltun 2018,
-    arXiv 1810.04650, section 3.3).
+    with one backward pass in place of one a task: an upper bound of the exact problem (Sener and
+    Koltun 2018, arXiv 1810.04650, section 3.3).
     """
 
     at_features: bool = False
