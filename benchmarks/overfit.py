@@ -1,6 +1,6 @@
 """Can the network learn sixteen frames by heart? python benchmarks/overfit.py DATA [--out DIR]
 
-Copies sixteen clean, fully labelled training frames of a BDD100K folder (painted lane area, all
+Copies sixteen fully labelled training frames of a BDD100K folder (painted lane area, all
 attributes known, evenly drawn), trains all tasks on them at once from scratch, without
 augmentation, and scores the weights on the very same frames. This shows that heads, losses and
 labels agree, never how good a model is. About twenty minutes on one core; `--resume` goes on.
@@ -36,12 +36,12 @@ def copy_frames(data: Path, folder: Path, count: int) -> None:
     if not boxes.is_file():
         raise UserError(f"{boxes}: no such file; DATA is a folder in BDD100K's layout")
     records = json.loads(boxes.read_text())
-    lanes = data / "labels/lane/marking/train"
+    masks = data / "labels/lane/marking/train", data / "labels/drivable/masks/train"
     known = [
         record
         for record in records
         if record.get("labels")
-        and (lanes / Path(record["name"]).with_suffix(".png")).is_file()
+        and all((kind / Path(record["name"]).with_suffix(".png")).is_file() for kind in masks)
         and "undefined" not in record["attributes"].values()
     ]
     if len(known) < count:
@@ -79,7 +79,16 @@ def measure(args: argparse.Namespace) -> None:
     folder, out = args.out / "frames", args.out / "run"
     if not folder.is_dir():
         copy_frames(args.data, folder, args.count)
-    words = ["--data", str(folder), "--size", "256x448", "--augment", "none", "--batch", "8"]
+    words = [
+        "--data",
+        str(folder),
+        "--size",
+        "x".join(map(str, SIZE_HW)),
+        "--augment",
+        "none",
+        "--batch",
+        "8",
+    ]
     words += ["--tasks", ",".join(TASKS), "--epochs", str(args.epochs), "--lr", "0.002"]
     words += ["--ema", "0", "--val-limit", "1", "--workers", "1", "--out", str(out)]
     words += ["--checkpoint-every", "100", *(["--resume"] if args.resume else [])]

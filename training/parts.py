@@ -8,7 +8,7 @@ from perception.cpu import for_cpu
 from perception.errors import UserError
 from perception.model import HydraNet
 from perception.zoo import build
-from training.balance import check_method, make_balancer
+from training.balance import AT_FEATURES, check_method, make_balancer
 from training.config import Config
 from training.distributed import World
 from training.init import init_file, initialise
@@ -22,8 +22,8 @@ def make_learner(config: Config, world: World) -> Learner:
     torch.manual_seed(config.run.seed)
     args, optim = config.model, config.optim
     check_method(optim.balance)
-    if optim.balance.endswith("@features") and world.size > 1:
-        raise UserError(f"--balance {optim.balance}: with one rank only; leave @features out")
+    if optim.balance.endswith(AT_FEATURES) and world.size > 1:
+        raise UserError(f"--balance {optim.balance}: with one rank only; leave {AT_FEATURES} out")
     names = list(args.tasks)
     if args.freeze:  # the file's other heads stay in the model, untouched
         given = checkpoint.read(init_file(args.init))[1].tasks

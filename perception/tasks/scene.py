@@ -20,7 +20,7 @@ class Scene(Task):
     """Three attributes from the pooled pyramid.
 
     Rare classes weigh more, by the square root of their rarity as counted while training. What
-    that does to the probabilities a temperature for each attribute mends (arXiv 1706.04599), which
+    that does to the probabilities a temperature for each attribute eases (arXiv 1706.04599), which
     is learned beside, without weights, and changes no other parameter and no answer.
     """
 

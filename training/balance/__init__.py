@@ -29,7 +29,7 @@ from training.balance.stch import STCH
 from training.balance.uncertainty import Uncertainty
 from training.balance.upgrad import UPGrad
 
-__all__ = ["BALANCERS", "Balancer", "Border", "check_method", "make_balancer"]
+__all__ = ["AT_FEATURES", "BALANCERS", "Balancer", "Border", "check_method", "make_balancer"]
 
 BALANCERS: Final[dict[str, type[Balancer]]] = {
     # losses to one scalar

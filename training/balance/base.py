@@ -87,7 +87,7 @@ class Aggregated(Balancer):
     The heads belong to one task each and receive its plain gradient. With `at_features` the rows
     are the gradients at the neck's outputs and what comes of them is pushed through the trunk once,
     with one backward pass in place of one a task: an upper bound of the exact problem (Sener and
-    Koltun 2018, arXiv 1810.04650, section 3.3).
+    Koltun 2018, arXiv 1810.04650, section 3.3). One rank only: each has features of its own.
     """
 
     at_features: bool = False
@@ -125,21 +125,22 @@ class Aggregated(Balancer):
             if border.shared:
                 more = number + 1 < len(names)
                 row = at_leaves if self.at_features else border.push(at_leaves, keep_graph=more)
-                rows.append(torch.cat([grad.flatten() for grad in row]))
+                # The neck computes in bf16 under autocast; solvers need more.
+                rows.append(torch.cat([grad.flatten().float() for grad in row]))
         if rows:
             matrix = torch.stack(rows)  # (T, P)
-            if not self.at_features:  # each rank has features of its own
-                border.reduce(matrix)
+            border.reduce(matrix)
             with self.dice():
                 # Solvers fall over products that are not finite; NaN has the step left out.
                 sizes = torch.linalg.vector_norm(matrix, dim=1)
                 fit = bool(sizes.square().isfinite().all())
                 vector = self.aggregate(matrix, names) if fit else matrix[0] * torch.nan
             if self.at_features:
-                at_leaves = split_like(vector, border.leaves)
-                accumulate(border.shared, border.push(at_leaves))
+                pulled = zip(split_like(vector, border.leaves), border.leaves, strict=True)
+                grads = border.push([grad.to(leaf.dtype) for grad, leaf in pulled])
             else:
-                accumulate(border.shared, split_like(vector, border.shared))
+                grads = split_like(vector, border.shared)
+            accumulate(border.shared, grads)
         return dict(zip(names, scales.tolist(), strict=True))
 
 

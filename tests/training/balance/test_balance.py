@@ -82,6 +82,16 @@ def test_at_features_gradients_are_compared_before_the_trunk() -> None:
     np.testing.assert_allclose(shared.grad.numpy(), trunk.numpy().T @ surgery, rtol=1e-5)
 
 
+def test_at_features_works_behind_a_trunk_in_bf16() -> None:
+    shared, heads = nn.Parameter(torch.zeros(2)), {"a": [], "b": []}
+    border = Border.cut([shared.view(1, 2, 1, 1).bfloat16()], [shared], heads)
+    seen = border.leaves[0].float().flatten()
+    losses = {t: torch.tensor(row, dtype=torch.float32) @ seen for t, row in (("a", A), ("b", B))}
+    make_balancer("upgrad@features", ["a", "b"]).backward(losses, border)
+    expected = shared_gradient("upgrad", A, B)
+    np.testing.assert_allclose(shared.grad.numpy(), expected, rtol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["pcgrad", "mgda", "upgrad", "imtl-g"])
 def test_at_features_equals_exact_behind_a_trunk_that_changes_nothing(name: str) -> None:
     exact, cheap = make(name), make(name)
