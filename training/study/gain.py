@@ -110,6 +110,11 @@ def lines(records: Sequence[Record], rows: Sequence[Row]) -> list[Line]:
     return list(found.values())
 
 
+def tasks_of(lines: Sequence[Line]) -> list[str]:
+    """All tasks of a study, in the order they were named."""
+    return list(dict.fromkeys(task for line in lines for task in line.row.tasks))
+
+
 def alike(everyone: Sequence[Line]) -> bool:
     """Whether all rows do the same tasks, as in an ablation: then the first is the measure."""
     return len({line.row.tasks for line in everyone}) == 1

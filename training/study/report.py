@@ -11,10 +11,10 @@ import torch
 from perception.files import write_atomic
 from training.study import svg, tables
 from training.study.cost import Cost
-from training.study.gain import Line, estimate, gain, separate_parameters, task_gains
+from training.study.gain import Line, estimate, gain, separate_parameters, task_gains, tasks_of
 from training.study.grouping import best_groupings, mean_ahead
 from training.study.plan import HARD, Budget, Row
-from training.study.words import paragraph
+from training.study.words import FEW_ROWS, paragraph, row_by_row
 
 STYLE: Final = """body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;
 padding:0 1rem;color:#222}table{border-collapse:collapse;font-size:13px;display:block;
@@ -52,12 +52,17 @@ def write_report(
     }
     proposals = [*groupings(lines), *[f"Trained: {words}" for words in tried]]
     pictures = figures(lines)
+    each = row_by_row(lines)
+    each = each if len(each) > FEW_ROWS else []
     text = [f"# {title}", " ".join(said)]
     text += [f"## {name}\n\n{tables.markdown(table)}" for name, table in sections.items()]
+    text += ["## Row by row\n\n" + "\n".join(f"- {words}" for words in each)] if each else []
     text += ["## Groups that the affinities propose\n\n" + "\n".join(f"- {p}" for p in proposals)]
     text += ["Pictures: report.html, which holds them all.", LEGEND]
     page = [f"<h1>{escape(title)}</h1>", f"<p>{escape(' '.join(said))}</p>"]
     page += [f"<h2>{escape(name)}</h2>{tables.html(table)}" for name, table in sections.items()]
+    items = "".join(f"<li>{escape(words)}</li>" for words in each)
+    page += [f"<h2>Row by row</h2><ul>{items}</ul>"] if each else []
     page += ["<h2>Pictures</h2>", *[figure_html(figure) for figure in pictures]]
     page += ["<h2>Groups that the affinities propose</h2><ul>"]
     page += [f"<li>{escape(proposal)}</li>" for proposal in proposals]
@@ -87,7 +92,7 @@ def figures(lines: Sequence[Line]) -> list[Figure]:
 
 def pareto(lines: Sequence[Line]) -> list[Figure]:
     """Gain against the parameters that it takes to do all tasks of the row."""
-    count, dots = len(tables.tasks_of(lines)), []
+    count, dots = len(tasks_of(lines)), []
     whole = [line for line in lines if len(line.row.tasks) == count and not line.row.alone]
     for line in whole:
         value = gain(line, lines)
@@ -104,7 +109,7 @@ def pareto(lines: Sequence[Line]) -> list[Figure]:
 
 def heat_maps(lines: Sequence[Line]) -> list[Figure]:
     """Gains in pairs, look-ahead affinity and gradient cosines."""
-    tasks, found = tables.tasks_of(lines), []
+    tasks, found = tasks_of(lines), []
     pairs = pair_gains(lines)
     if pairs:
         words = "Row trained with column: gain of the row's task, %, measured by training pairs."
@@ -159,7 +164,7 @@ def pair_gains(lines: Sequence[Line]) -> dict[str, dict[str, float]]:
 
 def curves(lines: Sequence[Line], most: int = 10) -> list[Figure]:
     """Headline score over steps, a picture a task."""
-    tasks, found = tables.tasks_of(lines), []
+    tasks, found = tasks_of(lines), []
     for task in tasks:
         series = {
             line.row.name(len(tasks)): mean_curve(line, task)

@@ -12,15 +12,12 @@ from training.study.gain import (
     gain,
     separate_parameters,
     task_gains,
+    tasks_of,
 )
 from training.study.plan import Row
+from training.study.verdict import against_equal
 
 Table = tuple[list[str], list[list[str]]]
-
-
-def tasks_of(lines: Sequence[Line]) -> list[str]:
-    """All tasks of a study, in the order they were named."""
-    return list(dict.fromkeys(task for line in lines for task in line.row.tasks))
 
 
 def columns(lines: Sequence[Line]) -> list[tuple[str, str]]:
@@ -55,6 +52,7 @@ def shown(value: Estimate | None, digits: int = 2) -> str:
 def gains(lines: Sequence[Line]) -> Table:
     """What sharing did to each task, in percent of its twin."""
     tasks = tasks_of(lines)
+    balanced = any(against_equal(line, lines) for line in lines)
     body = []
     for line in lines:
         if line.row.alone or not line.records:
@@ -65,8 +63,9 @@ def gains(lines: Sequence[Line]) -> Table:
             shown(value, 1) if task in line.row.tasks else ""
             for task, value in zip(tasks, each, strict=True)
         ]
-        body.append([line.row.name(len(tasks)), *cells, shown(mean, 1)])
-    return ["run", *tasks, "mean"], body
+        beside = [shown(against_equal(line, lines), 1)] if balanced else []
+        body.append([line.row.name(len(tasks)), *cells, shown(mean, 1), *beside])
+    return ["run", *tasks, "mean", *(["mean against equal weights"] if balanced else [])], body
 
 
 def sizes(lines: Sequence[Line], costs: Mapping[Row, Cost]) -> Table:

@@ -4,25 +4,34 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from training.study.gain import Line, estimate, gain, separate_parameters, task_gains, uncompared
+from training.study.gain import Line, estimate, task_gains
 from training.study.grouping import mean_ahead
 from training.study.plan import Budget
 from training.study.proposal import probes_of
-from training.study.tables import tasks_of
+from training.study.verdict import about, balancing, tally
 
 # Below this many steps a run has hardly begun to learn (a tenth of a usual short training).
 FEW_STEPS = 1000
+# Up to so many rows the paragraph speaks of each; of more it counts, and a list has them all.
+FEW_ROWS = 4
 
 
 def paragraph(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
     """Sentences, the plain facts first."""
-    shared = [line for line in lines if not line.row.alone and line.records]
+    one_by_one = row_by_row(lines)
     return [
         *_what_ran(lines, budget),
-        *[sentence for line in shared for sentence in _about(line, lines)],
+        *(tally(lines) if len(one_by_one) > FEW_ROWS else one_by_one),
+        *balancing(lines),
         *_agreement(lines),
         *_doubts(lines, budget, quick),
     ]
+
+
+def row_by_row(lines: Sequence[Line]) -> list[str]:
+    """What there is to say of each row with several tasks."""
+    shared = [line for line in lines if not line.row.alone and line.records]
+    return [" ".join(said) for line in shared if (said := about(line, lines))]
 
 
 def _agreement(lines: Sequence[Line]) -> list[str]:
@@ -78,46 +87,6 @@ def _what_ran(lines: Sequence[Line], budget: Budget) -> list[str]:
     said = [f"{runs} runs with {len(seeds)} seed(s) each, {hours:.2f} h in all: {budget.text()}."]
     said += [f"{line.row.name()} did not run: {line.failed}." for line in lines if line.failed]
     return said
-
-
-def _about(line: Line, lines: Sequence[Line]) -> list[str]:
-    name, value = line.row.name(len(tasks_of(lines))), gain(line, lines)
-    if value is None:
-        alone = any(other.row.alone for other in lines)
-        return [f"{name}: nothing to compare with."] if alone or line is not lines[0] else []
-    twins = separate_parameters(line, lines)
-    size = f"{line.parameters / 1e6:.2f}M parameters" + (
-        f" instead of {twins / 1e6:.2f}M" if twins else ""
-    )
-    rival = (
-        "its twins"
-        if any(other.row.alone for other in lines)
-        else lines[0].row.name(len(tasks_of(lines)))
-    )
-    if value.half is None:
-        verdict = f"gains {value.mean:+.1f} % with one seed, which supports no conclusion"
-    elif value.low > 0:
-        verdict = f"is better than {rival} by {value.text(1)} % (95 % interval above zero)"
-    elif value.high < 0:
-        verdict = f"is worse than {rival} by {value.text(1)} % (95 % interval below zero)"
-    else:
-        verdict = (
-            f"is not told apart from {rival}: {value.text(1)} % (the 95 % interval holds zero)"
-        )
-    sentences = [f"{name}, {size}, {verdict}."]
-    by_task = {task: estimate(task_gains(line, task, lines)) for task in line.row.tasks}
-    sure = {task: e for task, e in by_task.items() if e and e.half is not None}
-    hurt = [f"{task} {e.text(1)} %" for task, e in sure.items() if e.high < 0]
-    helped = [f"{task} {e.text(1)} %" for task, e in sure.items() if e.low > 0]
-    if hurt:
-        sentences.append(f"It hurts {', '.join(hurt)}.")
-    if helped:
-        sentences.append(f"It helps {', '.join(helped)}.")
-    if missing := uncompared(line, lines):
-        sentences.append(
-            f"Not in its gain: {', '.join(missing)}, whose twin is missing or scored below 1 %."
-        )
-    return sentences
 
 
 def _doubts(lines: Sequence[Line], budget: Budget, quick: bool) -> list[str]:
