@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from perception.errors import cli
+from perception.errors import UserError, cli
 from training.balance import AT_FEATURES, BALANCERS
 from training.balance.base import Aggregated
 from training.config import Config, DataArgs, ModelArgs, OptimArgs
@@ -31,7 +31,7 @@ PLAIN = "equal"
 def methods() -> list[str]:
     """Every method, and those with two forms in both."""
     both = [name + AT_FEATURES for name, kind in BALANCERS.items() if issubclass(kind, Aggregated)]
-    return [PLAIN, *sorted({*BALANCERS, *both} - {PLAIN})]
+    return [PLAIN, *sorted({*BALANCERS, *both} - {PLAIN, "fixed"})]  # fixed: equal but for weights
 
 
 def learner_of(method: str, tasks: tuple[str, ...]) -> Learner:
@@ -53,7 +53,12 @@ def step_seconds(learner: Learner, batch: Batch) -> float:
 
 def table(tasks: tuple[str, ...], batch: Batch, rounds: int) -> str:
     """The Markdown table."""
-    learners = {method: learner_of(method, tasks) for method in methods()}
+    learners, missing = {}, []
+    for method in methods():
+        try:
+            learners[method] = learner_of(method, tasks)
+        except UserError as error:  # its solver is not installed
+            missing.append(f"\n{method}: not measured, {error}")
     spent: dict[str, list[float]] = {method: [] for method in learners}
     for turn in track(range(rounds + 1), "rounds", console=Console(stderr=True)):
         for method, learner in learners.items():
@@ -67,7 +72,7 @@ def table(tasks: tuple[str, ...], batch: Batch, rounds: int) -> str:
         rows.append(f"| {method} | {middle:.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f} |")
     equal = statistics.median(spent[PLAIN])
     rows.append(f"\n{PLAIN}: {equal:.3f} s of processor time a step.")
-    return "\n".join(rows)
+    return "\n".join([*rows, *missing])
 
 
 def run() -> int:
