@@ -25,11 +25,13 @@ Record = dict[str, Any]
 
 
 class StudyRun(Run):
-    """A run that after each epoch looks at what its tasks do to each other."""
+    """A run that after each epoch looks at what its tasks do to each other. Under equal weights
+    only: a look costs some thirty forward passes, and affinities are of tasks, not of a method."""
 
     def validate(self) -> Any:
         scores = super().validate()
-        if len(self.config.model.tasks) > 1 and self.learner.shared:
+        plain = self.config.optim.balance == "equal"
+        if plain and len(self.config.model.tasks) > 1 and self.learner.shared:
             self.log.write({"probe": probe(self.learner, self.probed())})
         return scores
 

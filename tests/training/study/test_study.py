@@ -180,6 +180,11 @@ def test_a_run_that_cannot_be_is_told_in_one_line(tmp_path: Path, tiny: Budget):
     assert "no labels" in record["failed"]
 
 
+def test_tasks_are_looked_at_under_equal_weights_alone(tmp_path: Path, tiny: Budget):
+    row = Row(("depth", "normals"), balance="rlw")
+    assert execute.train_trial(Trial(row, 0, tiny), tmp_path)["probes"] == []
+
+
 def fake(trial: Trial, folder: Path, device: str = "auto") -> dict:
     """A record as a run would give, the better the more tasks it has."""
     count, tasks = len(trial.row.tasks), trial.row.tasks

@@ -1,0 +1,18 @@
+"""What the tests of hostile files share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def write() -> Callable[[Path, bytes | str], Path]:
+    """Writes a file, its folders too, and returns its path."""
+
+    def written(path: Path, data: bytes | str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+    return written
