@@ -71,10 +71,10 @@ def tally(lines: Sequence[Line]) -> list[str]:
     values = [(line, gain(line, lines)) for line in shared]
     better = [line for line, value in values if value and value.low > 0]
     worse = [line for line, value in values if value and value.high < 0]
-    count = len(tasks_of(lines))
+    count, against = len(tasks_of(lines)), rival(lines).replace("its twins", "their twins")
     said = [
-        f"Of {len(shared)} rows {len(better)} are better than {rival(lines)}, {len(worse)} worse, "
-        f"{len(shared) - len(better) - len(worse)} not told apart (95 % intervals over seeds)."
+        f"Of {len(shared)} rows {len(better)} do better than {against}, {len(worse)} worse, "
+        f"{len(shared) - len(better) - len(worse)} are not told apart (95 % intervals over seeds)."
     ]
     for word, found in (("Better", better), ("Worse", worse)):
         if found:

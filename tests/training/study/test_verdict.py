@@ -51,7 +51,7 @@ def test_the_tasks_that_gain_and_lose_are_named():
 def test_rows_are_counted_with_what_befell_each_task():
     found = table(equal=(60.0, 50.0), pcgrad=(60.0, 40.0), mgda=(40.0, 40.0))
     said = " ".join(tally(found))
-    assert "Of 3 rows 1 are better than its twins, 1 worse, 1 not told apart" in said
+    assert "Of 3 rows 1 do better than their twins, 1 worse, 1 are not told apart" in said
     assert "lane: hurt in 1 and helped in 2 of 3." in said
     assert "scene: hurt in 2 and helped in 0 of 3." in said
 
@@ -84,6 +84,6 @@ def test_many_rows_are_counted_in_the_paragraph_and_told_in_a_list(tmp_path):
     markdown, html = write_report(tmp_path, "balance", found, Budget(), {})
     for text in (markdown.read_text(), html.read_text()):
         paragraph, _, items = text.partition("Row by row")
-        assert "Of 5 rows 0 are better than its twins, 5 worse" in paragraph
+        assert "Of 5 rows 0 do better than their twins, 5 worse" in paragraph
         assert items.count("is worse than its twins by") == 5
         assert "mean against equal weights" in paragraph
