@@ -26,7 +26,7 @@ Record = dict[str, Any]
 
 class StudyRun(Run):
     """A run that after each epoch looks at what its tasks do to each other. Under equal weights
-    only: a look costs some thirty forward passes, and affinities are of tasks, not of a method."""
+    only: a look costs a forward pass a task and a pair of tasks, and affinities are of tasks."""
 
     def validate(self) -> Any:
         scores = super().validate()

@@ -66,36 +66,25 @@ def _sure_tasks(line: Line, lines: Sequence[Line]) -> tuple[list[str], list[str]
 
 
 def tally(lines: Sequence[Line]) -> list[str]:
-    """How many rows won and lost, and what happened to each task, with and without others."""
-    shared = [line for line in lines if not line.row.alone and gain(line, lines)]
-    values = [(line, gain(line, lines)) for line in shared]
-    better = [line for line, value in values if value and value.low > 0]
-    worse = [line for line, value in values if value and value.high < 0]
-    count, against = len(tasks_of(lines)), rival(lines).replace("its twins", "their twins")
+    """How many rows won and lost, and what happened to each task in them."""
+    values = [(ln, value) for ln in lines if (value := gain(ln, lines))]
+    count = len(tasks_of(lines))
+    against = "their twins" if any(line.row.alone for line in lines) else rival(lines)
+    better = [f"{ln.row.name(count)} ({v.text(1)} %)" for ln, v in values if v.low > 0]
+    worse = [f"{ln.row.name(count)} ({v.text(1)} %)" for ln, v in values if v.high < 0]
     said = [
-        f"Of {len(shared)} rows {len(better)} do better than {against}, {len(worse)} worse, "
-        f"{len(shared) - len(better) - len(worse)} are not told apart (95 % intervals over seeds)."
+        f"Of {len(values)} rows {len(better)} do better than {against}, {len(worse)} worse, "
+        f"{len(values) - len(better) - len(worse)} are not told apart (95 % intervals over seeds)."
     ]
-    for word, found in (("Better", better), ("Worse", worse)):
-        if found:
-            names = [f"{line.row.name(count)} ({shown_gain(line, lines)})" for line in found]
-            said.append(f"{word}: {', '.join(names)}.")
+    said += [f"Better: {', '.join(better)}."] if better else []
+    said += [f"Worse: {', '.join(worse)}."] if worse else []
     for task in tasks_of(lines):
-        hurt, helped, tried = 0, 0, 0
-        for line in shared:
-            value = estimate(task_gains(line, task, lines)) if task in line.row.tasks else None
-            tried += value is not None
-            hurt += value is not None and value.high < 0
-            helped += value is not None and value.low > 0
+        each = [estimate(task_gains(ln, task, lines)) for ln, _ in values if task in ln.row.tasks]
+        known = [value for value in each if value]
+        hurt, helped = sum(v.high < 0 for v in known), sum(v.low > 0 for v in known)
         if hurt or helped:
-            said.append(f"{task}: hurt in {hurt} and helped in {helped} of {tried}.")
+            said.append(f"{task}: hurt in {hurt} and helped in {helped} of {len(known)}.")
     return said
-
-
-def shown_gain(line: Line, lines: Sequence[Line]) -> str:
-    """The gain with its interval."""
-    value = gain(line, lines)
-    return f"{value.text(1)} %" if value else "–"
 
 
 def against_equal(line: Line, lines: Sequence[Line]) -> Estimate | None:
@@ -103,13 +92,9 @@ def against_equal(line: Line, lines: Sequence[Line]) -> Estimate | None:
     about balancing."""
     if line.row.alone or line.row.balance == "equal":
         return None
-    plain = next((o for o in lines if same_but_balance(o, line)), None)
+    wanted = replace(line.row, balance="equal")
+    plain = next((other for other in lines if other.row == wanted), None)
     return gain(line, [plain, line]) if plain and plain.records else None
-
-
-def same_but_balance(one: Line, other: Line) -> bool:
-    """Whether `one` is the equally weighted row of `other`."""
-    return one.row == replace(other.row, balance="equal")
 
 
 def balancing(lines: Sequence[Line]) -> list[str]:
