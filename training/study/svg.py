@@ -84,30 +84,54 @@ def frame(x: Axis, y: Axis, x_name: str, y_name: str) -> list[str]:
 
 
 def pareto(dots: Sequence[Dot], x_name: str, y_name: str) -> str:
-    """Gain against size, with intervals; nothing better in both is joined by a line."""
-    width, height = 640, 360
+    """Gain against size, with intervals; nothing better in both is joined by a line.
+
+    Dots of one size stand side by side, best first; names stand at the right, in the order of
+    the gains.
+    """
+    height = max(360, 80 + 17 * len(dots))
     ends = [v for d in dots for v in (d.y - (d.half or 0), d.y + (d.half or 0))]
-    x = Axis(*spread([dot.x for dot in dots], 0.15), 70, width - 20)
+    x = Axis(*spread([dot.x for dot in dots], 0.2), 70, 500)
     y = Axis(*spread([*ends, 0.0]), height - 50, 16)
+    dots = sorted(dots, key=lambda dot: -dot.y)
+    across = side_by_side([x.at(dot.x) for dot in dots], 5.0)
+    names = apart([y.at(dot.y) for dot in dots], 16.0, 24.0, height - 50.0)
     parts = frame(x, y, x_name, y_name)
     parts.append(segment(x.start, y.at(0), x.end, y.at(0), "#666", 'stroke-dasharray="4 3"'))
     front = [d for d in dots if not any(o.x <= d.x and o.y >= d.y and o != d for o in dots)]
-    front.sort(key=lambda dot: dot.x)
-    for one, two in pairwise(front):
-        parts.append(segment(x.at(one.x), y.at(one.y), x.at(two.x), y.at(two.y), "#bbb"))
-    for number, dot in enumerate(dots):
+    corners = sorted((across[dots.index(dot)], y.at(dot.y)) for dot in front)
+    parts += [segment(*one, *two, "#bbb") for one, two in pairwise(corners)]
+    for number, (dot, at, label) in enumerate(zip(dots, across, names, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
         if dot.half is not None:
-            low, high = y.at(dot.y - dot.half), y.at(dot.y + dot.half)
-            parts.append(segment(x.at(dot.x), low, x.at(dot.x), high, colour))
-        parts.append(f'<circle cx="{x.at(dot.x):.1f}" cy="{y.at(dot.y):.1f}" r="5" fill="{colour}">'
+            parts.append(segment(at, y.at(dot.y - dot.half), at, y.at(dot.y + dot.half), colour))
+        leader = 'stroke-width="0.5" stroke-opacity="0.6"'
+        parts.append(segment(at, y.at(dot.y), x.end + 8, label, colour, leader))
+        parts.append(f'<circle cx="{at:.1f}" cy="{y.at(dot.y):.1f}" r="4" fill="{colour}">'
                      f"<title>{escape(dot.name)}</title></circle>")  # fmt: skip
-        right = x.at(dot.x) < width * 0.6
-        shift = 8 if right else -8
-        parts.append(
-            text(x.at(dot.x) + shift, y.at(dot.y) - 6, dot.name, "start" if right else "end")
-        )
-    return picture(width, height, parts)
+        parts.append(text(x.end + 12, label + 4, dot.name, more=f'fill="{colour}"'))
+    return picture(720, height, parts)
+
+
+def side_by_side(values: Sequence[float], gap: float) -> list[float]:
+    """Values that share a slot `gap` wide are fanned out around where they are."""
+    placed = list(values)
+    slots = [round(value / gap) for value in values]
+    for slot in set(slots):
+        same = [n for n, other in enumerate(slots) if other == slot]
+        for place, n in enumerate(same):
+            placed[n] += (place - (len(same) - 1) / 2) * gap
+    return placed
+
+
+def apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Rising values moved so that neighbours are `gap` apart, inside [low, high] if they fit."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(max(value, placed[-1] + gap if placed else low))
+    for n in range(len(placed) - 1, -1, -1):
+        placed[n] = min(placed[n], high if n == len(placed) - 1 else placed[n + 1] - gap)
+    return placed
 
 
 def heat_map(
