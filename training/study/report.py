@@ -104,7 +104,8 @@ def pareto(lines: Sequence[Line]) -> list[Figure]:
     twins = separate_parameters(whole[0], lines) / 1e6
     dots.append(svg.Dot("one network a task", twins, 0.0))
     picture = svg.pareto(dots, "parameters for all tasks, M", "gain, %")
-    return [Figure("Gain against size, networks of one size side by side; the grey line joins what nothing beats.", picture)]
+    caption = "Gain against size, equal sizes side by side; the grey line joins what nothing beats."
+    return [Figure(caption, picture)]
 
 
 def heat_maps(lines: Sequence[Line]) -> list[Figure]:
