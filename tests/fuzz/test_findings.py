@@ -229,9 +229,9 @@ def test_a_good_description_is_read(attempt):
 def model(**changes: tuple[bytes, bytes]) -> bytes:
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        import fuzz_readers
+        import fuzz_examples
 
-        data = fuzz_readers.models()[0]
+        data = fuzz_examples.models()[0]
     finally:
         sys.path.remove(str(BENCHMARKS))
     for before, after in changes.values():
