@@ -24,10 +24,10 @@ class DetachedDet(Det):
     design: ClassVar[Design] = Design(detach_one=True)
 
 
-class DistributionDet(Det):
-    """A distribution over 16 values for each side (generalised focal loss)."""
+class DirectDet(Det):
+    """Four numbers a box, without distributions over their values."""
 
-    design: ClassVar[Design] = Design(bins=16)
+    design: ClassVar[Design] = Design(bins=0)
 
 
 class StrictDet(Det):
@@ -71,7 +71,7 @@ VARIANTS: Final[dict[str, Mapping[str, Any]]] = {
     "anchors": {"heads": {"det": AnchorDet}},
     "one-head": {"heads": {"det": OneHeadDet}},
     "detached": {"heads": {"det": DetachedDet}},
-    "distribution": {"heads": {"det": DistributionDet}},
+    "direct": {"heads": {"det": DirectDet}},
     "strict": {"heads": {"det": StrictDet}},
     "few": {"heads": {"det": FewDet}},
     "fine": {"heads": {"det": FineDet}},

@@ -47,7 +47,7 @@ class Design:
     fine_blocks: int = 1
     blocks: int = 2  # of the towers at the other strides
     detach_one: bool = False  # whether the one-to-one scores leave trunk and neck alone
-    bins: int = 0  # 0: direct regression; n: a distribution over n values (arXiv 2006.04388)
+    bins: int = 16  # of the distribution that each number of a box is; 0: the number itself
     gamma: float = 2.0  # of the focal factor of the one-to-many scores, and of the
     one_gamma: float = 2.0  # one-to-one scores: less of it presses harder on double boxes
     box_weight: float = 2.0
@@ -75,7 +75,11 @@ class Det(Task):
         self.seen: Tensor
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
-        """For each stride s: one{s} and many{s} (B, classes, h, w) logits, box{s} (B, 4, h, w)."""
+        """For each stride s: one{s} and many{s} (B, classes, h, w) logits, box{s} (B, 64, h, w).
+
+        Centre offset and log size, 16 logits each: the expected value is what is meant (generalised
+        focal loss, arXiv 2006.04388).
+        """
         raw = {}
         for stride, x, one, many, box in zip(
             self.strides, features, self.one, self.many, self.box, strict=True

@@ -10,22 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from perception.tasks.base import Raw
-from perception.tasks.box_losses import (
-    ciou_loss,
-    distribution_loss,
-    giou_loss,
-    iou,
-    quality_focal_loss,
+from perception.tasks.det import (
+    DOUBLED,
+    MAX_BOXES,
+    SPAN,
+    START_SIZE,
+    Design,
+    Det,
+    first_of_its_kind,
 )
-from perception.tasks.det import DOUBLED, MAX_BOXES, START_SIZE, Design, Det, first_of_its_kind
 
 STRIDES = (4, 8, 16, 32)
 SIZE_HW = (96, 160)
 CLASSES = 10
 
 
-class DistributionDet(Det):
-    design = Design(bins=16, detach_one=True)
+class DirectDet(Det):
+    design = Design(bins=0, detach_one=True)
 
 
 def features(batch: int = 2, channels: int = 16) -> list[Tensor]:
@@ -53,8 +54,21 @@ SCENE = target(
 EMPTY = target([], [])
 
 
+def spread(numbers: Tensor) -> Tensor:
+    """(B, 64, h, w): logits of distributions in which the two nearest bins share each number."""
+    bins = Det.design.bins
+    place = ((numbers + SPAN) / (2 * SPAN) * (bins - 1))[:, :, None]  # (B, 4, 1, h, w)
+    shares = (1 - (place - torch.arange(bins).view(bins, 1, 1)).abs()).clamp(min=1e-9)
+    return shares.log().flatten(1, 2)
+
+
 def encode(wanted: dict[str, Tensor]) -> Raw:
     """Raw outputs of a detector that is sure of exactly these boxes, each at its nearest point."""
+    return {key: spread(x) if "box" in key else x for key, x in direct(wanted).items()}
+
+
+def direct(wanted: dict[str, Tensor]) -> Raw:
+    """The same of one whose boxes are four numbers each."""
     batch = len(wanted["classes"])
     raw = {}
     for s in STRIDES:
@@ -140,7 +154,7 @@ def test_no_column_at_all_is_an_empty_frame() -> None:
         torch.testing.assert_close(value, task.loss(raw, EMPTY)[key])
 
 
-@pytest.mark.parametrize("head", [Det, DistributionDet])
+@pytest.mark.parametrize("head", [Det, DirectDet])
 def test_training_on_one_scene_lowers_the_loss(head: type[Det]) -> None:
     torch.manual_seed(0)
     task, inputs = head(16, STRIDES), features()
@@ -160,9 +174,12 @@ def test_training_on_one_scene_lowers_the_loss(head: type[Det]) -> None:
 
 
 def test_the_truth_costs_next_to_nothing() -> None:
-    task = Det(16, STRIDES).eval()
-    for key, value in task.loss(encode(SCENE), SCENE).items():
+    losses = DirectDet(16, STRIDES).eval().loss(direct(SCENE), SCENE)
+    for key, value in losses.items():
         assert value < (0.8 if key == "many_box" else 0.05), key
+    # Bins that share a number are not sure of it: ln 2 at most, a quarter of it, weighed twice.
+    spread_out = Det(16, STRIDES).eval().loss(encode(SCENE), SCENE)["one_box"]
+    assert 0 < spread_out - losses["one_box"] < math.log(2) / 2
 
 
 def test_ignored_boxes_neither_teach_nor_punish() -> None:
@@ -227,7 +244,7 @@ class Decoded(nn.Module):
         return self.task.decode(self.task(inputs))
 
 
-@pytest.mark.parametrize("head", [Det, DistributionDet])
+@pytest.mark.parametrize("head", [Det, DirectDet])
 def test_onnx_gives_the_numbers_of_torch(head: type[Det], tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Decoded(head(16, STRIDES)).eval()
@@ -245,42 +262,6 @@ def test_onnx_gives_the_numbers_of_torch(head: type[Det], tmp_path: Path) -> Non
     np.testing.assert_allclose(session.run(None, feed)[0], expected, rtol=1e-4, atol=1e-3)
 
 
-def test_iou_by_hand() -> None:
-    a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]])
-    b = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [5, 5, 5, 5]])
-    torch.testing.assert_close(iou(a, b), torch.tensor([1, 1 / 3, 0, 0]))
-    # Hull 15x10 without a gap; hull 30x30 with 700 of 900 outside both.
-    torch.testing.assert_close(giou_loss(a, b)[:3], torch.tensor([0, 2 / 3, 1 + 700 / 900]))
-    # Same shape: only the centres' distance squared over the hull's diagonal squared is added.
-    expected = torch.tensor([0, 2 / 3 + 25 / 325, 1 + 800 / 1800])
-    torch.testing.assert_close(ciou_loss(a, b)[:3], expected)
-
-
-def test_ciou_charges_for_the_wrong_shape() -> None:
-    square, wide = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 2.5, 20, 7.5]])
-    aspect = 4 / math.pi**2 * (math.atan(4) - math.atan(1)) ** 2
-    expected = 2 / 3 + aspect**2 / (2 / 3 + aspect)
-    torch.testing.assert_close(ciou_loss(square, wide), torch.tensor([expected]))
-
-
-def test_ciou_pulls_a_distant_wrong_shape_towards_the_truth() -> None:
-    box = torch.tensor([[40.0, 40, 80, 50]], requires_grad=True)
-    truth = torch.tensor([[10.0, 10, 20, 30]])
-    ciou_loss(box, truth).sum().backward()
-    moved = box.detach() - 10 * box.grad
-    assert ciou_loss(moved, truth) < ciou_loss(box.detach(), truth)
-
-
-def test_distribution_loss_is_least_where_the_two_nearest_bins_share() -> None:
-    value = torch.tensor([0.5, -9.0])  # five bins -2 -1 0 1 2: halfway, and beyond the end
-    ideal = torch.tensor([[0.0, 0, 0.5, 0.5, 0], [1, 0, 0, 0, 0]]).clamp(min=1e-9).log()
-    expected = torch.tensor([math.log(2), 0])
-    torch.testing.assert_close(distribution_loss(ideal, value, 2.0), expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(
-        distribution_loss(torch.zeros(2, 5), value, 2.0), torch.full((2,), math.log(5))
-    )
-
-
 class StrictDet(Det):
     design = Design(one_gamma=0.0)
 
@@ -294,17 +275,10 @@ def test_a_smaller_gamma_presses_harder_on_double_boxes_of_the_one_to_one_head_a
 
 
 def test_detached_one_to_one_scores_leave_the_features_alone() -> None:
-    for head, moved in ((DistributionDet, False), (Det, True)):
+    for head, moved in ((DirectDet, False), (Det, True)):
         inputs = [x.requires_grad_() for x in features()]
         head(16, STRIDES)(inputs)["one4"].sum().backward()
         assert (inputs[0].grad is not None) == moved
-
-
-def test_quality_focal_loss_is_zero_at_the_target_quality() -> None:
-    quality = torch.tensor([0.0, 0.3, 0.9])
-    logits = torch.tensor([-30.0, *torch.logit(quality[1:]).tolist()])
-    assert quality_focal_loss(logits, quality).abs().max() < 1e-6
-    assert (quality_focal_loss(logits + 1, quality)[1:] > 0).all()
 
 
 def test_a_double_of_a_better_box_is_dropped():
@@ -323,12 +297,13 @@ def test_a_box_that_only_a_double_overlaps_stays():
 
 def test_doubles_do_not_use_up_the_hundred_boxes() -> None:
     """Thirty cars, each seen by nine points: the hundred best points show eleven of them."""
-    raw = encode(EMPTY)
+    raw = direct(EMPTY)
     for car in range(30):
         x, y = 2 + 4 * (car % 10), 2 + 4 * (car // 10)
         for dx, dy in itertools.product((-1, 0, 1), repeat=2):
             raw["one4"][0, 2, y + dy, x + dx] = 5 - 0.1 * car
             raw["box4"][0, :2, y + dy, x + dx] = torch.tensor([-dx, -dy])
+    raw = {key: spread(x) if "box" in key else x for key, x in raw.items()}
     found = Det(16, STRIDES).decode(raw)[0]
     sure = found[found[:, 4] > 0.5]
     assert len(sure) == 30
