@@ -91,7 +91,8 @@ def pareto(dots: Sequence[Dot], x_name: str, y_name: str) -> str:
     """
     height = max(360, 80 + 17 * len(dots))
     ends = [v for d in dots for v in (d.y - (d.half or 0), d.y + (d.half or 0))]
-    x = Axis(*spread([dot.x for dot in dots], 0.2), 70, 500)
+    low, high = spread([dot.x for dot in dots], 0.2)
+    x = Axis(max(low, 0.0), high, 70, 500)
     y = Axis(*spread([*ends, 0.0]), height - 50, 16)
     dots = sorted(dots, key=lambda dot: -dot.y)
     across = side_by_side([x.at(dot.x) for dot in dots], 5.0)
@@ -110,7 +111,8 @@ def pareto(dots: Sequence[Dot], x_name: str, y_name: str) -> str:
         parts.append(f'<circle cx="{at:.1f}" cy="{y.at(dot.y):.1f}" r="4" fill="{colour}">'
                      f"<title>{escape(dot.name)}</title></circle>")  # fmt: skip
         parts.append(text(x.end + 12, label + 4, dot.name, more=f'fill="{colour}"'))
-    return picture(720, height, parts)
+    width = 530 + 7 * max(len(dot.name) for dot in dots)
+    return picture(width, height, parts)
 
 
 def side_by_side(values: Sequence[float], gap: float) -> list[float]:
