@@ -15,13 +15,19 @@ from perception.tasks.nearest import NearestDrivable, NearestLane
 class OneHeadDet(Det):
     """No one-to-many teacher: the one-to-one head learns alone."""
 
-    design: ClassVar[Design] = Design(many_weight=0.0)
+    design: ClassVar[Design] = Design(many_weight=0.0, deployed="one")
+
+
+class OneToOneDet(Det):
+    """The one-to-one scores are deployed, which in a long training learn to choose one box."""
+
+    design: ClassVar[Design] = Design(deployed="one")
 
 
 class DetachedDet(Det):
     """The one-to-one scores leave trunk and neck to the one-to-many ones (YOLOv10)."""
 
-    design: ClassVar[Design] = Design(detach_one=True)
+    design: ClassVar[Design] = Design(detach_one=True, deployed="one")
 
 
 class DirectDet(Det):
@@ -70,6 +76,7 @@ VARIANTS: Final[dict[str, Mapping[str, Any]]] = {
     "pan": {"neck": "pan"},
     "anchors": {"heads": {"det": AnchorDet}},
     "one-head": {"heads": {"det": OneHeadDet}},
+    "one-to-one": {"heads": {"det": OneToOneDet}},
     "detached": {"heads": {"det": DetachedDet}},
     "direct": {"heads": {"det": DirectDet}},
     "strict": {"heads": {"det": StrictDet}},

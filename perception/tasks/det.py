@@ -1,7 +1,9 @@
-"""Detection without NMS outside the graph: one-to-many teaches, one-to-one is deployed.
+"""Detection without NMS outside the graph.
 
 Dual assignment of YOLOv10 (arXiv 2405.14458) with one task-aligned metric for both. The box branch
-is shared, so the deployed head costs one score tower and one box tower.
+is shared, so whichever head is deployed costs one score tower and one box tower. That is the
+one-to-many head, whose doubles go inside the graph: until the one-to-one head has been trained for
+long it ranks worse (docs/ablations.md).
 """
 
 import math
@@ -52,6 +54,7 @@ class Design:
     one_gamma: float = 2.0  # one-to-one scores: less of it presses harder on double boxes
     box_weight: float = 2.0
     many_weight: float = 1.0  # of the one-to-many assignment's losses; 0: one-to-one alone
+    deployed: str = "many"  # whose scores are decoded: many, or one
     rarity: float = 0.3  # classes weigh (most frequent / own count)^rarity; 0: all alike
 
 
@@ -123,12 +126,15 @@ class Det(Task):
         return losses
 
     def decode(self, raw: Raw) -> Tensor:
-        """(B, 100, 6): x1 y1 x2 y2 score class, best first, from the one-to-one head alone.
+        """(B, 100, 6): x1 y1 x2 y2 score class, best first, from the head that is deployed.
 
-        A head that is not yet fully trained still doubles some boxes: those go, by one comparison
-        of all pairs inside the graph, so that no consumer needs NMS.
+        Doubled boxes go by one comparison of all pairs inside the graph, so that no consumer needs
+        NMS.
         """
-        logits, deltas = self._flat(raw, "one").float(), self._flat(raw, "box").float()
+        logits, deltas = (
+            self._flat(raw, self.design.deployed).float(),
+            self._flat(raw, "box").float(),
+        )
         points = self._grid(raw).points(logits.device)
         count = min(CANDIDATES, logits.shape[1])
         # The best (point, class) pairs lie on as many points with the best classes: two small sorts

@@ -112,10 +112,20 @@ def test_decode_returns_the_encoded_boxes_best_first() -> None:
 
 def test_two_classes_at_one_point_are_both_decoded() -> None:
     raw = encode(target([(60, 40, 64, 50, 8)]))
-    raw["one4"][0, 3] = torch.where(raw["one4"][0, 8] > 0, 5.0, -9.0)
+    raw["many4"][0, 3] = torch.where(raw["many4"][0, 8] > 0, 5.0, -9.0)
     decoded = Det(16, STRIDES).decode(raw)
     assert decoded[0, :2, 5].tolist() == [8, 3]
     torch.testing.assert_close(decoded[0, 0, :4], decoded[0, 1, :4])
+
+
+@pytest.mark.parametrize(("deployed", "label"), [("many", 3), ("one", 8)])
+def test_boxes_are_those_of_the_deployed_head(deployed: str, label: int) -> None:
+    class Deployed(Det):
+        design = Design(deployed=deployed)
+
+    raw = encode(target([(60, 40, 64, 50, 8)]))
+    raw["many4"] = raw["many4"].roll(-5, 1)  # the one-to-many head takes it for class 3
+    assert Deployed(16, STRIDES).decode(raw)[0, 0, 5] == label
 
 
 def test_boxes_end_at_the_frame() -> None:
@@ -301,7 +311,7 @@ def test_doubles_do_not_use_up_the_hundred_boxes() -> None:
     for car in range(30):
         x, y = 2 + 4 * (car % 10), 2 + 4 * (car // 10)
         for dx, dy in itertools.product((-1, 0, 1), repeat=2):
-            raw["one4"][0, 2, y + dy, x + dx] = 5 - 0.1 * car
+            raw["many4"][0, 2, y + dy, x + dx] = 5 - 0.1 * car
             raw["box4"][0, :2, y + dy, x + dx] = torch.tensor([-dx, -dy])
     raw = {key: spread(x) if "box" in key else x for key, x in raw.items()}
     found = Det(16, STRIDES).decode(raw)[0]
