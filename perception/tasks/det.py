@@ -25,6 +25,8 @@ MAX_BOXES: Final = 100
 CANDIDATES: Final = 300  # looked at for doubles before the best 100 are given
 # Two boxes of a class that overlap more than this are one object seen twice.
 DOUBLE_IOU: Final = 0.5
+# Two boxes of any classes that overlap more than this are one object named twice.
+SAME_IOU: Final = 0.9
 ROUNDS: Final = 3
 DOUBLED: Final = 1e-4  # what is left of the second's score
 # Score every point starts with: few points are objects, and the first steps should not be spent
@@ -185,9 +187,10 @@ class Det(Task):
 
 
 def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
-    """1 for each of (B, N, 4) boxes, best first, that no better box of its class overlaps.
+    """1 for each of (B, N, 4) boxes, best first, that is no double of a better one.
 
-    DOUBLED for the others: nearly nothing, and not zero, so that the order stays defined.
+    A double overlaps a box of its class, or is nearly the same as one of any class. It gets
+    DOUBLED: nearly nothing, and not zero, so that the order stays defined.
     Cluster NMS (arXiv 2005.03572): fixed shapes, no loop. After as many rounds as a chain of
     overlapping boxes is long it is NMS itself; a box that a double overlaps is no double for that.
     """
@@ -198,8 +201,8 @@ def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
     union = area[:, :, None] + area[:, None] - shared
     rank = torch.arange(boxes.shape[1], device=boxes.device)
     better = rank[:, None] > rank[None]  # column j is better than row i
-    double = (shared > DOUBLE_IOU * union) & (label[:, :, None] == label[:, None]) & better
-    doubles = double.to(boxes.dtype)
+    alike = (shared > DOUBLE_IOU * union) & (label[:, :, None] == label[:, None])
+    doubles = ((alike | (shared > SAME_IOU * union)) & better).to(boxes.dtype)
     first = torch.ones_like(area)
     for _ in range(ROUNDS):
         first = 1 - (doubles * first[:, None]).amax(2)

@@ -110,12 +110,12 @@ def test_decode_returns_the_encoded_boxes_best_first() -> None:
     assert sorted(decoded[0, :4, 5].tolist()) == [2, 4, 8, 9]
 
 
-def test_two_classes_at_one_point_are_both_decoded() -> None:
+def test_an_object_has_one_name() -> None:
     raw = encode(target([(60, 40, 64, 50, 8)]))
-    raw["many4"][0, 3] = torch.where(raw["many4"][0, 8] > 0, 5.0, -9.0)
+    raw["many4"][0, 3] = torch.where(raw["many4"][0, 8] > 0, 5.0, -9.0)  # nearly as sure of 3
     decoded = Det(16, STRIDES).decode(raw)
-    assert decoded[0, :2, 5].tolist() == [8, 3]
-    torch.testing.assert_close(decoded[0, 0, :4], decoded[0, 1, :4])
+    assert decoded[0, 0, 5] == 8
+    assert decoded[0, 1, 4] < 0.01
 
 
 @pytest.mark.parametrize(("deployed", "label"), [("many", 3), ("one", 8)])
@@ -292,10 +292,11 @@ def test_detached_one_to_one_scores_leave_the_features_alone() -> None:
 
 
 def test_a_double_of_a_better_box_is_dropped():
-    boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60.0]]])
-    label = torch.tensor([[2, 2, 3, 2.0]])
-    # The second overlaps the first by 0.9; the third too, but is of another class.
-    np.testing.assert_allclose(first_of_its_kind(boxes, label), [[1, DOUBLED, 1, 1]], atol=1e-6)
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 8], [0, 2, 10, 10], [0, 0, 10, 9.5], [50, 50, 60, 60]]
+    label = torch.tensor([[2, 2, 3, 4, 2.0]])
+    # All but the last overlap the first: by 0.8, its own class; 0.8, another class; 0.95, another.
+    kept = first_of_its_kind(torch.tensor([boxes]), label)
+    np.testing.assert_allclose(kept, [[1, DOUBLED, 1, DOUBLED, 1]], atol=1e-6)
 
 
 def test_a_box_that_only_a_double_overlaps_stays():
