@@ -9,7 +9,7 @@ long it ranks worse (docs/ablations.md).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class Design:
     one_gamma: float = 2.0  # one-to-one scores: less of it presses harder on double boxes
     box_weight: float = 2.0
     many_weight: float = 1.0  # of the one-to-many assignment's losses; 0: one-to-one alone
-    deployed: str = "many"  # whose scores are decoded: many, or one
+    deployed: Literal["many", "one"] = "many"  # whose scores are decoded
     rarity: float = 0.3  # classes weigh (most frequent / own count)^rarity; 0: all alike
 
 
