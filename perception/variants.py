@@ -13,19 +13,20 @@ from perception.tasks.nearest import NearestDrivable, NearestLane
 
 
 class OneHeadDet(Det):
-    """No one-to-many teacher: the one-to-one head learns alone."""
+    """No one-to-many teacher: the one-to-one head learns alone. Its measure is `one-to-one`."""
 
     design: ClassVar[Design] = Design(many_weight=0.0, deployed="one")
 
 
 class OneToOneDet(Det):
-    """The one-to-one scores are deployed, which in a long training learn to choose one box."""
+    """The one-to-one scores are deployed, as in YOLOv10."""
 
     design: ClassVar[Design] = Design(deployed="one")
 
 
 class DetachedDet(Det):
-    """The one-to-one scores leave trunk and neck to the one-to-many ones (YOLOv10)."""
+    """The one-to-one scores leave trunk and neck to the one-to-many ones (YOLOv10). Its measure is
+    `one-to-one`."""
 
     design: ClassVar[Design] = Design(detach_one=True, deployed="one")
 

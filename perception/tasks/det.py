@@ -2,8 +2,8 @@
 
 Dual assignment of YOLOv10 (arXiv 2405.14458) with one task-aligned metric for both. The box branch
 is shared, so whichever head is deployed costs one score tower and one box tower. That is the
-one-to-many head, whose doubles go inside the graph: until the one-to-one head has been trained for
-long it ranks worse (docs/ablations.md).
+one-to-many head, whose doubles go inside the graph: as trained so far it ranks better than the
+one-to-one head (docs/ablations.md).
 """
 
 import math
@@ -133,10 +133,8 @@ class Det(Task):
         Doubled boxes go by one comparison of all pairs inside the graph, so that no consumer needs
         NMS.
         """
-        logits, deltas = (
-            self._flat(raw, self.design.deployed).float(),
-            self._flat(raw, "box").float(),
-        )
+        logits = self._flat(raw, self.design.deployed).float()
+        deltas = self._flat(raw, "box").float()
         points = self._grid(raw).points(logits.device)
         count = min(CANDIDATES, logits.shape[1])
         # The best (point, class) pairs lie on as many points with the best classes: two small sorts
