@@ -20,9 +20,9 @@ from training.config import parse_command_line
 from training.data.augment import letterbox
 from training.data.choose import open_dataset
 from training.data.sample import collate
-from training.eval_args import Arguments
-from training.eval_split import evaluate, open_split
-from training.predictor import open_predictor
+from training.evaluation.arguments import Arguments
+from training.evaluation.predictor import open_predictor
+from training.evaluation.split import evaluate, open_split
 from training.run import Run
 
 TASKS = ("det", "lane", "drivable", "scene")

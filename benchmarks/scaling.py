@@ -33,7 +33,7 @@ from training.data.sample import Batch, collate
 from training.distributed import World, join_world
 from training.joint import join_statistics, run_head
 from training.loop import Learner, total, train_step
-from training.optim import make_optimizer
+from training.optimiser import make_optimizer
 
 TASKS = ("det", "lane", "drivable", "scene")
 # Whose call a message is, by the function that sends it: the first of these on the stack.

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from export.inference_rewrite import lean
 from perception.errors import UserError
-from perception.lean import lean
 from perception.model import Deployed, HydraNet
 
 

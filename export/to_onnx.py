@@ -11,9 +11,9 @@ import onnxslim
 import torch
 from torch import nn
 
+from export.inference_rewrite import lean
 from perception.checkpoint import Meta
 from perception.errors import UserError
-from perception.lean import lean
 from perception.model import Deployed, HydraNet
 from perception.runtime.description import KEY, Description
 

@@ -194,6 +194,14 @@ def test_nothing_runs_when_a_module_is_imported(path: Path):
         assert is_text or is_guarded or plain, f"{label(path)}:{node.lineno} runs at import"
 
 
+@pytest.mark.parametrize("path", sources("training"), ids=label)
+def test_only_studies_import_studies(path: Path):
+    if path.is_relative_to(ROOT / "training" / "study"):
+        return
+    used = imports(ast.parse(path.read_text()), dotted(path))
+    assert not [name for name in used if name.startswith("training.study")]
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_perception_and_its_neighbours_start_empty(package: str):
     """`import perception` must not pull in torch, so its __init__ stays empty."""

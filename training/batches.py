@@ -7,16 +7,16 @@ from typing import Any
 
 from rich.console import Console
 
-from training.augmentations import Letterboxed, make_augmentation, make_mixing
 from training.config import Config
+from training.data.augmentations import Letterboxed, make_augmentation, make_mixing
 from training.data.sample import Dataset
+from training.data.sampling import Frames, Judged, Order, judge, loader
+from training.data.sources import Joined
 from training.data.union import SkipBad
 from training.features import FeatureFrames, collate_features
 from training.frozen import cache_key, neck_outputs
 from training.logs import make_progress
 from training.loop import Learner, train_mode
-from training.sampling import Frames, Judged, Order, judge, loader
-from training.sources import Joined
 
 
 class Batches:

@@ -20,7 +20,7 @@ from perception.errors import UserError
 from perception.files import replacing
 from training.data.cached import pack, unpack
 from training.data.sample import Batch, Sample, collate
-from training.sampling import Frames, Key
+from training.data.sampling import Frames, Key
 
 Compute = Callable[[np.ndarray], list[Tensor]]
 

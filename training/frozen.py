@@ -10,7 +10,7 @@ from torch import Tensor
 from training.config import DataArgs
 from training.features import Compute
 from training.loop import Learner
-from training.run_state import digest
+from training.resume import digest
 
 
 def neck_outputs(learner: Learner) -> Compute:

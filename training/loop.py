@@ -17,13 +17,13 @@ from perception.model import HydraNet
 from perception.tasks.base import Raw, Task
 from training.balance import Balancer, Border
 from training.data.sample import Batch
+from training.data.sampling import Judged
 from training.distributed import World
 from training.features import FeatureBatch
-from training.guard import Memory, guilty, name_some, unfit_gradient, unfit_loss
 from training.joint import join_rows, run_head
 from training.logs import Scores
-from training.optim import clip_gradients, rate_at, set_rate
-from training.sampling import Judged
+from training.nonfinite import Memory, guilty, name_some, unfit_gradient, unfit_loss
+from training.optimiser import clip_gradients, rate_at, set_rate
 
 Parts = dict[str, dict[str, float]]
 

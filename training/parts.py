@@ -4,17 +4,17 @@ import torch
 from timm.utils import ModelEmaV3
 
 from perception import checkpoint
-from perception.cpu import for_cpu
 from perception.errors import UserError
 from perception.model import HydraNet
 from perception.zoo import build
 from training.balance import AT_FEATURES, check_method, make_balancer
 from training.config import Config
+from training.cpu import for_cpu
 from training.distributed import World
 from training.init import init_file, initialise
 from training.joint import join_statistics
 from training.loop import Learner
-from training.optim import make_optimizer
+from training.optimiser import make_optimizer
 
 
 def make_learner(config: Config, world: World) -> Learner:

@@ -16,8 +16,9 @@ from perception import checkpoint
 from perception.errors import UserError
 from training.batches import Batches
 from training.config import Config
+from training.data.sampling import Judged, Order
+from training.data.sources import open_sources
 from training.distributed import World, join_world
-from training.guard import name_some
 from training.logs import Curves, JsonLog, Scores, make_progress, score_table
 from training.loop import (
     Report,
@@ -27,17 +28,16 @@ from training.loop import (
     tasks_of,
     train_epoch,
 )
+from training.nonfinite import name_some
 from training.overlays import overlay, write_sheet
 from training.parts import make_learner
-from training.run_state import (
+from training.resume import (
     Position,
     random_states,
     restore,
     save_state,
     state_to_resume,
 )
-from training.sampling import Judged, Order
-from training.sources import open_sources
 from training.stops import Stop, disk_watched, loaders_watched, ranks_watched
 
 OVERLAYS: Final = 8

@@ -16,7 +16,7 @@ from perception.errors import UserError
 from perception.files import write_atomic
 from training.config import Config
 from training.distributed import World, by_torchrun
-from training.run_state import state_files
+from training.resume import state_files
 
 RECORD: Final = "stages.json"
 Named = tuple[str, Config]

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from perception.errors import UserError
 from training.distributed import World, is_lost_rank
-from training.run_state import state_files
+from training.resume import state_files
 
 
 class Stop:

@@ -19,7 +19,7 @@ from training.data.sample import Batch
 from training.distributed import World, join_world, pack, unpack
 from training.joint import join_statistics
 from training.loop import Learner, train_step
-from training.optim import make_optimizer
+from training.optimiser import make_optimizer
 from training.run import Run
 
 TASKS = ("drivable", "scene", "lane", "det")
@@ -144,7 +144,7 @@ def losses(log: Path) -> list[float]:
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
-    code = "from training.train_bdd import main; main()"
+    code = "from training.train import main; main()"
     words = ["--tasks", "drivable", "--size", "64x64", "--limit", "6", "--val-limit", "3"]
     words += ["--batch", "2", "--workers", "0", "--epochs", "2", "--precision", "fp32"]
     whole = Run(parse_command_line([*words, "--out", str(tmp_path / "whole")]))
@@ -170,7 +170,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
 
 
 def test_one_rank_killed_ends_the_other_with_a_clear_line(tmp_path: Path) -> None:
-    code = "from training.train_bdd import main; main()"
+    code = "from training.train import main; main()"
     words = ["--tasks", "scene", "--size", "64x64", "--limit", "4", "--val-limit", "1"]
     words += ["--batch", "2", "--workers", "0", "--out", str(tmp_path / "run"), "--epochs", "99"]
     left, killed = launch(["-c", code, *words])

@@ -14,9 +14,9 @@ import torch
 from perception.errors import UserError, cli
 from training.config import parse_command_line
 from training.data.rendered import RenderedRoads
+from training.resume import read_state, state_files
 from training.run import Run
-from training.run_state import read_state, state_files
-from training.train_bdd import train
+from training.train import train
 
 STEM = "0b00bbbb-00000002"
 SMALL = ["--size", "64x96", "--batch", "3", "--epochs", "1"]
@@ -128,7 +128,7 @@ def test_a_disk_that_fills_up_leaves_whole_states(tmp_path: Path) -> None:
     kept.mkdir()
     script = """
     mount -t tmpfs -o size=150m none "$1" || exit 99
-    "$2" -c 'from training.train_bdd import main; main()' --tasks scene --size 64x96 --limit 8 \
+    "$2" -c 'from training.train import main; main()' --tasks scene --size 64x96 --limit 8 \
         --val-limit 1 --batch 2 --epochs 1 --workers 0 --checkpoint-every 1 --out "$1/run"
     code=$?
     cp "$1"/run/* "$3" 2>/dev/null

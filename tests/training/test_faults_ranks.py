@@ -15,12 +15,12 @@ import torch
 
 from perception.errors import UserError
 from training.config import parse_command_line
+from training.data.sampling import Order
 from training.distributed import World
 from training.run import Run
-from training.sampling import Order
 
 SMALL = ["--size", "64x64", "--batch", "2", "--workers", "1", "--val-limit", "3"]
-COMMAND = "from training.train_bdd import main; main()"
+COMMAND = "from training.train import main; main()"
 # Labels of one training frame whose sum overflows: the loss of whoever reads it is infinite.
 POISONED = """
 import numpy as np
@@ -37,7 +37,7 @@ RenderedRoads.__getitem__ = poisoned
 # What each rank has learned, for comparison.
 SEALED = """
 from training.run import Run
-from training.run_state import digest
+from training.resume import digest
 true_go = Run.go
 def go(self):
     true_go(self)

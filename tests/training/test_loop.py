@@ -14,10 +14,10 @@ from perception.runtime.description import View
 from perception.tasks.base import Raw, Target, Task
 from training.balance import BALANCERS
 from training.data.sample import Batch
+from training.data.sampling import Judged
 from training.distributed import World
 from training.loop import Learner, Report, evaluate, headline, train_epoch, train_step
-from training.optim import make_optimizer
-from training.sampling import Judged
+from training.optimiser import make_optimizer
 
 ALONE = World(0, 1, torch.device("cpu"))
 

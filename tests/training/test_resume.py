@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from perception.errors import UserError
-from training.run_state import (
+from training.resume import (
     latest_state,
     random_states,
     read_state,
@@ -39,7 +39,7 @@ os.setsid()
 said = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
 os.dup2(said, 1), os.dup2(said, 2)
 sys.argv = ["train-bdd", *words]
-from training.train_bdd import main
+from training.train import main
 main()
 """
 OPTIONS = [

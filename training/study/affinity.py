@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.data.sample import Batch
 from training.loop import Learner, train_mode
-from training.optim import is_trunk, stage_of
+from training.optimiser import is_trunk, stage_of
 
 Matrix = dict[str, dict[str, float]]
 Sources = tuple[str, ...]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from export.inference_rewrite import lean
 from perception import checkpoint
 from perception.errors import UserError
-from perception.lean import lean
 from perception.model import Deployed
 from perception.sharing import SHARINGS
 from perception.sharing.cross_stitch import CrossStitch

@@ -6,13 +6,13 @@ import torch
 
 from perception.classes import IGNORE, LANE_IGNORE
 from perception.tasks import TASKS
-from training.augmentations import make_mixing
 from training.config import DataArgs
+from training.data.augmentations import make_mixing
 from training.data.cached import KINDS as CACHED_KINDS
 from training.data.labels import Boxes, Labels, LaneMask, Map, Mask, Normals
 from training.data.mosaic import KINDS, Mixing, corners, mixup, mosaic
 from training.data.sample import Sample, collate
-from training.sampling import Frames
+from training.data.sampling import Frames
 
 SIZE_HW = (8, 12)
 MIDDLE = (0.5, 0.5)  # the corners are 4x6 pixels

@@ -11,7 +11,7 @@ from training.balance import BALANCERS
 from training.data.sample import Batch
 from training.distributed import World
 from training.loop import Learner
-from training.optim import make_optimizer
+from training.optimiser import make_optimizer
 from training.study.affinity import probe, stages
 from training.study.grouping import best_groupings, mean_ahead, onto, partitions
 

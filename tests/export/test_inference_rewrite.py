@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from perception.lean import LeanStage, lean
+from export.inference_rewrite import LeanStage, lean
 
 
 def features(name: str) -> nn.Module:

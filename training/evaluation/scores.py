@@ -17,7 +17,7 @@ from perception.runtime.description import View
 from perception.runtime.letterbox import Letterbox
 from perception.tasks import TASKS
 from training.data.labels import Arrays
-from training.predictor import Outputs, to_frame, unpadded
+from training.evaluation.predictor import Outputs, to_frame, unpadded
 
 Rows = np.ndarray | None
 # {protocol: {task: {score: value}}}

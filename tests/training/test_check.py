@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training import check_bdd
+from training import check as check_bdd
 from training.data.bdd import doctor
 
 SECOND = "0b00bbbb-00000002"

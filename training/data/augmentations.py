@@ -12,7 +12,7 @@ from training.config import DataArgs
 from training.data.augment import Augment, letterbox
 from training.data.mosaic import Mixing
 from training.data.sample import Sample
-from training.sampling import Transform
+from training.data.sampling import Transform
 
 Zoom = tuple[float, float]
 

@@ -10,8 +10,8 @@ from perception.errors import UserError
 from training.config import DataArgs
 from training.data.labels import Labels, Mask
 from training.data.sample import Sample
+from training.data.sources import Joined, choose, open_sources
 from training.data.union import first
-from training.sources import Joined, choose, open_sources
 
 
 class Part:

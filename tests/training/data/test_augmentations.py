@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from perception.errors import UserError
-from training.augmentations import AUGMENTATIONS, make_augmentation
 from training.config import DataArgs
+from training.data.augmentations import AUGMENTATIONS, make_augmentation
 from training.data.labels import Mask
 from training.data.sample import Sample
 

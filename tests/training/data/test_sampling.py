@@ -6,8 +6,8 @@ import pytest
 from perception.errors import UserError
 from training.data.labels import Labels
 from training.data.sample import Sample
+from training.data.sampling import Frames, Order, judge, loader
 from training.data.union import SkipBad
-from training.sampling import Frames, Order, judge, loader
 
 
 def batches(order: Order, epoch: int = 0, start: int = 0) -> list[list[tuple[int, int]]]:

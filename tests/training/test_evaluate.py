@@ -14,14 +14,14 @@ from perception.errors import UserError
 from perception.runtime.description import LANE_BYTE, Group, View
 from perception.runtime.letterbox import Letterbox
 from training.data.bdd100k import BDD100K
-from training.eval_args import Arguments
-from training.eval_bdd import main
-from training.eval_frames import read_frames
-from training.eval_split import evaluate, open_split
-from training.evaluation import Evaluation
-from training.predictor import open_predictor, to_frame, unpadded
-from training.report import as_json, markdown
-from training.submission import Submission
+from training.evaluate import main
+from training.evaluation.arguments import Arguments
+from training.evaluation.frames import read_frames
+from training.evaluation.predictor import open_predictor, to_frame, unpadded
+from training.evaluation.report import as_json, markdown
+from training.evaluation.scores import Evaluation
+from training.evaluation.split import evaluate, open_split
+from training.evaluation.submission import Submission
 
 NATIVE, SIZE = (180, 320), (192, 320)  # letterboxed by padding alone: 6 px above and below
 BOX = Letterbox(NATIVE, SIZE)

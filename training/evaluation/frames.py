@@ -12,7 +12,7 @@ from perception.errors import UserError
 from perception.runtime.letterbox import Letterbox
 from training.data.labels import Arrays, Labels
 from training.data.sample import Dataset, Sample
-from training.predictor import Predictor, letterboxed
+from training.evaluation.predictor import Predictor, letterboxed
 
 
 @dataclass

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perception.cpu import Depthwise5, Gelu, for_cpu
 from perception.zoo import build
+from training.cpu import Depthwise5, Gelu, for_cpu
 
 
 def gradients(module: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:

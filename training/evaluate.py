@@ -15,10 +15,10 @@ def score() -> None:
     import tyro
     from rich.console import Console
 
-    from training.eval_args import Arguments
-    from training.eval_split import evaluate, open_split
-    from training.predictor import open_predictor
-    from training.report import as_json, markdown, show
+    from training.evaluation.arguments import Arguments
+    from training.evaluation.predictor import open_predictor
+    from training.evaluation.report import as_json, markdown, show
+    from training.evaluation.split import evaluate, open_split
 
     arguments = tyro.cli(Arguments, description=__doc__)
     console = Console()

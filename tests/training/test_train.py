@@ -16,8 +16,8 @@ from perception import checkpoint
 from perception.errors import UserError
 from training import run as run_module
 from training.config import parse_command_line
+from training.resume import read_state, state_files
 from training.run import Run
-from training.run_state import read_state, state_files
 
 SMALL = ["--size", "64x96", "--limit", "4", "--val-limit", "2", "--batch", "2", "--epochs", "1"]
 
@@ -32,7 +32,7 @@ def one_thread() -> Iterator[None]:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    code = "from training.train_bdd import main; main()"
+    code = "from training.train import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300
     )

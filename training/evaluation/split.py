@@ -13,12 +13,12 @@ from perception.errors import UserError
 from training.data.bdd.index import MASK_TASKS
 from training.data.bdd100k import BDD100K
 from training.data.sample import Dataset
-from training.eval_args import Arguments
-from training.eval_frames import batches, read_frames
-from training.evaluation import Evaluation
-from training.predictor import Predictor, single_thread_opencv, to_frame
-from training.sources import RENDERED_VAL, VAL_SEED
-from training.submission import Submission
+from training.data.sources import RENDERED_VAL, VAL_SEED
+from training.evaluation.arguments import Arguments
+from training.evaluation.frames import batches, read_frames
+from training.evaluation.predictor import Predictor, single_thread_opencv, to_frame
+from training.evaluation.scores import Evaluation
+from training.evaluation.submission import Submission
 
 FAMILIES: Final = {"bdd": ("bdd",), "panoptic": ("panoptic",), "both": ("bdd", "panoptic")}
 # What must be known about a source of labels before its scores are compared with anyone's.

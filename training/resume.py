@@ -25,7 +25,7 @@ from perception.errors import UserError
 from perception.files import replacing
 from training.distributed import by_torchrun
 from training.loop import Learner
-from training.optim import optimizer_tensors, restore_optimizer
+from training.optimiser import optimizer_tensors, restore_optimizer
 
 FORMAT: Final = 2  # 1 did not seal the position; it is still read
 KEPT: Final = 2

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from rich.console import Console
 from rich.table import Table
 
-from training.evaluation import overall
+from training.evaluation.scores import overall
 
 TITLES: Final = {
     "bdd": "Official BDD100K scores",
