@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -50,8 +50,6 @@ class Learner:
     step: int = 0
     bad_in_row: int = 0
     bad_total: int = 0
-    progress: Callable[[], float] = field(default=lambda: 0.0)
-    stop_wanted: Callable[[], bool] = field(default=lambda: False)
 
     def __post_init__(self) -> None:
         every = tasks_of(self.model)
@@ -100,16 +98,22 @@ def train_mode(learner: Learner) -> None:
 
 
 def train_epoch(
-    learner: Learner, batches: Iterable[Batch], after: Callable[[Report], bool]
+    learner: Learner,
+    batches: Iterable[Batch],
+    after: Callable[[Report], bool],
+    progress: Callable[[], float],
+    stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """One step a batch; `after` sees each report and may end the epoch by returning False.
+    """One step per batch; `after` sees each report and may end the epoch by returning False.
 
-    Returns whether the epoch was finished. Raises UserError after `max_bad` steps in a row whose
-    loss or gradient was not finite.
+    Before each step `progress` gives the completed share of the run (it sets the learning rate) and
+    `stop_wanted` whether this rank was asked to stop. Returns whether the epoch was finished.
+    Raises UserError after `max_bad` steps in a row whose loss or gradient was not finite.
     """
     train_mode(learner)
     for batch in batches:
-        report = train_step(learner, batch.to(learner.world.device))
+        batch = batch.to(learner.world.device)
+        report = train_step(learner, batch, progress(), stop_wanted())
         go_on = after(report)
         if learner.bad_in_row >= learner.max_bad:
             raise UserError(
@@ -122,14 +126,20 @@ def train_epoch(
     return True
 
 
-def train_step(learner: Learner, batch: Batch) -> Report:
-    """One optimiser step, or none where a number went wrong on any rank."""
+def train_step(
+    learner: Learner, batch: Batch, progress: float = 0.0, stop_wanted: bool = False
+) -> Report:
+    """One optimiser step, or none where a number went wrong on any rank.
+
+    `progress` is the completed share of the run, in [0, 1]; `stop_wanted` of any rank sets the
+    report's `stop` on all of them.
+    """
     world, model = learner.world, learner.model
     rows = [float(len(batch.rows.get(task, ()))) for task in learner.tasks]
-    wish = float(learner.stop_wanted())
-    *counts, stop, frames = world.total([*rows, wish, float(len(batch.frames))])
+    own = [float(stop_wanted), float(len(batch.frames))]
+    *counts, stop, frames = world.total([*rows, *own])
     present = [task for task, count in zip(learner.tasks, counts, strict=True) if count]
-    rate = rate_at(learner.progress(), learner.warmup)
+    rate = rate_at(progress, learner.warmup)
     set_rate(learner.optimizer, rate)
     learner.optimizer.zero_grad(set_to_none=True)
     memory = Memory(model, learner.balancer)

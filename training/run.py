@@ -71,8 +71,6 @@ class Run:
         with ranks_watched(self.world):
             self._resume_or_start()
         self.began = time.monotonic() - self.position.seconds
-        self.learner.progress = self.progress
-        self.learner.stop_wanted = lambda: self.stop.wanted
 
     def _resume_or_start(self) -> None:
         state = state_to_resume(self.folder, self.config.run.resume)
@@ -177,7 +175,7 @@ class Run:
                     self.save()
                 return not stopped and self.progress() < 1
 
-            train_epoch(self.learner, self.loaded, after)
+            train_epoch(self.learner, self.loaded, after, self.progress, lambda: self.stop.wanted)
         return not stopped
 
     @property

@@ -5,7 +5,6 @@ files are OUT's own, as of a recipe without stages; the others' lie in OUT/stage
 """
 
 import dataclasses
-import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +66,6 @@ def go_through(
             progress.write(out)
         say(f"Stage {name} in {config.run.out}")
         train(fresh_or_resumed(config))
-        gc.collect()  # a run holds itself in a cycle, and its model with it
         progress.done.append(name)
     if world.leads:
         progress.write(out)

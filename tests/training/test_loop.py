@@ -82,9 +82,12 @@ def learner(method: str = "equal", **options: float) -> Learner:
     model = Tiny()
     balancer = BALANCERS[method](list(model.tasks))
     optimizer = make_optimizer(model, balancer, 0.02, 0.0, 1.0)
-    found = Learner(model, balancer, optimizer, ALONE, ModelEmaV3(model, 0.5), **options)
-    found.progress = lambda: 0.5
-    return found
+    return Learner(model, balancer, optimizer, ALONE, ModelEmaV3(model, 0.5), **options)
+
+
+def half() -> float:
+    """Middle of a run: past the warm-up of the learning rate."""
+    return 0.5
 
 
 def batch(one: Sequence[int] = (0, 1, 2, 3), two: Sequence[int] = (1, 3)) -> Batch:
@@ -111,7 +114,7 @@ def test_losses_fall(method: str) -> None:
         reports.append(report)
         return True
 
-    assert train_epoch(student, [batch() for _ in range(60)], after)
+    assert train_epoch(student, [batch() for _ in range(60)], after, half)
     assert [report.step for report in reports] == list(range(60))
     for task in ("one", "two"):
         assert reports[-1].parts[task]["squared"] < 0.3 * reports[0].parts[task]["squared"]
@@ -121,7 +124,7 @@ def test_losses_fall(method: str) -> None:
 
 def test_a_head_sees_the_rows_it_has_labels_for() -> None:
     student = learner()
-    train_step(student, batch(one=(0, 1, 2, 3), two=(1, 3)))
+    train_step(student, batch(one=(0, 1, 2, 3), two=(1, 3)), half())
     assert student.model.tasks["one"].rows == 4
     assert student.model.tasks["two"].rows == 2
 
@@ -131,7 +134,7 @@ def test_a_task_without_labels_stays_as_it_is(method: str) -> None:
     student = learner(method)
     before = {name: p.detach().clone() for name, p in student.model.tasks["two"].named_parameters()}
     for _ in range(3):
-        report = train_step(student, batch(two=()))
+        report = train_step(student, batch(two=()), half())
         assert set(report.parts) == {"one"}
     for name, parameter in student.model.tasks["two"].named_parameters():
         assert torch.equal(parameter, before[name])
@@ -140,17 +143,17 @@ def test_a_task_without_labels_stays_as_it_is(method: str) -> None:
 def test_a_batch_without_any_label_moves_nothing() -> None:
     student = learner()
     before = [parameter.detach().clone() for parameter in student.model.parameters()]
-    report = train_step(student, batch(one=(), two=()))
+    report = train_step(student, batch(one=(), two=()), half())
     assert (report.parts, report.loss) == ({}, 0)
     assert all(map(torch.equal, before, student.model.parameters()))
 
 
 def test_a_nan_step_is_left_out_whole() -> None:
     student = learner()
-    train_step(student, batch())
+    train_step(student, batch(), half())
     before = {key: value.clone() for key, value in student.model.state_dict().items()}
     averaged = {key: value.clone() for key, value in student.ema.module.state_dict().items()}
-    report = train_step(student, with_nan(batch()))
+    report = train_step(student, with_nan(batch()), half())
     assert report.bad == "loss of one"
     assert report.names == ["f0"]  # whose label it was
     assert (student.step, student.bad_in_row, student.bad_total) == (2, 1, 1)
@@ -158,7 +161,7 @@ def test_a_nan_step_is_left_out_whole() -> None:
         assert torch.equal(value, before[key]), key
     for key, value in student.ema.module.state_dict().items():
         assert torch.equal(value, averaged[key]), key
-    assert not train_step(student, batch()).bad
+    assert not train_step(student, batch(), half()).bad
     assert (student.bad_in_row, student.bad_total) == (0, 1)
 
 
@@ -178,7 +181,7 @@ def test_an_infinite_gradient_is_left_out(method: str) -> None:
             task.guess.weight.fill_(1e18)
     state = {f"m.{k}": v.clone() for k, v in student.model.state_dict().items()}
     state |= {f"b.{k}": v.clone() for k, v in student.balancer.state_dict().items()}
-    report = train_step(student, batch())
+    report = train_step(student, batch(), half())
     assert np.isfinite(report.loss)
     if not report.bad:  # these scale every task's gradient by its own size, and stay finite
         assert method in ("geometric", "config")
@@ -196,13 +199,13 @@ def test_too_many_bad_steps_in_a_row_stop_the_run() -> None:
     seen: list[str] = []
     with pytest.raises(UserError, match=r"3 steps in a row.*f0"):
         train_epoch(
-            student, (with_nan(batch()) for _ in range(9)), lambda r: not seen.append(r.bad)
+            student, (with_nan(batch()) for _ in range(9)), lambda r: not seen.append(r.bad), half
         )
     assert seen == ["loss of one"] * 3
 
 
 def test_after_may_end_the_epoch() -> None:
-    assert not train_epoch(learner(), [batch(), batch()], lambda report: False)
+    assert not train_epoch(learner(), [batch(), batch()], lambda report: False, half)
 
 
 def test_evaluate_scores_the_labelled_frames_with_the_averaged_model() -> None:

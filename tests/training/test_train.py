@@ -1,8 +1,10 @@
 """The command, end to end on a few small rendered frames, and what it says to wrong input."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +96,18 @@ def test_the_command_prints_that_line_and_exits_with_2() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: unknown balancing method 'nosuch'")
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        run = make_run(tmp_path / "run", "--tasks", "scene")
+        run.go()
+        model = weakref.ref(run.learner.model)
+        del run
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def test_one_task_runs_through_the_same_lines(tmp_path: Path) -> None:
