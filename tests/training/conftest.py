@@ -11,7 +11,7 @@ import pytest
 
 from perception.classes import DETECTION, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from training.data.bdd import raster
-from training.data.bdd.polygons import outline, stroke
+from training.data.bdd.polygons import outline, stroke, toolkit_lanes
 
 SIZE_HW = (180, 320)
 # What the 2018 release calls them.
@@ -41,8 +41,10 @@ class Frame:
             raster.fill(mask, points, ("direct", "alternative").index(name))
         return mask
 
-    def lane(self, width: int) -> np.ndarray:
+    def lane(self, width: int | None) -> np.ndarray:
+        """Lane bytes `width` pixels wide; None: as the toolkit draws them."""
         mask = np.full(SIZE_HW, 255, np.uint8)
+        lines = []
         for category, style, direction, vertices, types in self.lanes:
             byte = (
                 LANE_CATEGORIES.index(category)
@@ -50,8 +52,10 @@ class Frame:
                 | LANE_DIRECTIONS.index(direction) << 5
             )
             curve = np.array([letter == "C" for letter in types])
-            stroke(mask, outline(np.array(vertices), curve), width, byte)
-        return mask
+            lines.append((byte, np.array(vertices, float), curve))
+            if width is not None:
+                stroke(mask, outline(np.array(vertices), curve), width, byte)
+        return toolkit_lanes(lines, SIZE_HW) if width is None else mask
 
 
 def frames() -> list[Frame]:
@@ -194,8 +198,8 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_layout(root: Path, layout: str, some: list[Frame], split: str = "train") -> Path:
-    """Writes the frames under `root`; lanes that are masks are drawn 8 px wide for train."""
-    width = 8 if split == "train" else 2
+    """Writes the frames under `root`; lanes are 8 px wide for train, else the toolkit's."""
+    width = 8 if split == "train" else None
     images = "images/100k" if layout in {"official", "masks", "2018", "2018-images"} else "images"
     for frame in some:
         write_image(root / images / split / f"{frame.stem}.jpg", frame.image())

@@ -29,7 +29,6 @@ DETECTION: Final = "det"
 SCENE: Final = "scene"
 TASKS: Final = (DETECTION, "drivable", "lane", SCENE, "semantic")
 LANE_WIDTH_TRAIN: Final = 8
-LANE_WIDTH_TEST: Final = 2
 MAX_PROVENANCE: Final = 64 << 20
 # Share of a picture painted out above which a detector could learn to read the traces.
 PAINTED: Final = 0.01
@@ -40,7 +39,8 @@ class BDD100K:
 
     `tasks` are those of the wanted ones that the folder labels at all. With `decode_size_hw` (the
     size frames will be fitted into) JPEGs are decoded scaled; labels stay at native size. Lanes
-    that exist only as lines are drawn `lane_width` pixels wide (8 for train, else 2).
+    that exist only as lines are drawn `lane_width` pixels wide; without it 8 px for train, and for
+    other splits as the official toolkit draws them (about 2.5 px).
     Without `strict`, frames with wrong labels raise when they are read, not when the folder is
     opened (for `SkipBad`). Raises UserError naming the file and the mend.
     """
@@ -59,7 +59,7 @@ class BDD100K:
         self.layout = layouts.find(Path(root), split)
         self.root, self.split = self.layout.root, split
         self.decode_size_hw = decode_size_hw
-        self.lane_width = lane_width or (LANE_WIDTH_TRAIN if split == "train" else LANE_WIDTH_TEST)
+        self.lane_width = lane_width or (LANE_WIDTH_TRAIN if split == "train" else None)
         self.cache_folder = cache_folder
         self.index = open_index(self.layout, cache_folder)
         self.bad = self._bad_frames(strict)

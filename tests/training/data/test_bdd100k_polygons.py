@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.data.bdd import raster
-from training.data.bdd.polygons import outline, stroke
+from training.data.bdd.polygons import outline, stroke, toolkit_lanes
 from training.data.bdd100k import BDD100K
 
 GENUINE = Path(__file__).parents[4] / "shared/data/bdd100k-2018"
@@ -28,11 +28,11 @@ def area(frame_number: int, vertices, types: str):
     }
 
 
-def by_toolkit(frames, folder) -> list[np.ndarray]:
+def by_toolkit(frames, folder, task: str = "drivable") -> list[np.ndarray]:
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
     from training.data import toolkit
 
-    toolkit.draw_masks("drivable", frames, folder)
+    toolkit.draw_masks(task, frames, folder)
     names = [frame["name"].replace(".jpg", ".png") for frame in frames]
     return [cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in names]
 
@@ -78,6 +78,47 @@ def test_genuine_2018_areas_equal_the_toolkits(tmp_path):
     ours = {sample.name: sample.labels["drivable"].mask for sample in dataset}
     for frame, expected in zip(frames, by_toolkit(frames, tmp_path), strict=True):
         assert np.array_equal(ours[Path(frame["name"]).stem], expected), frame["name"]
+
+
+def test_random_lanes_equal_the_toolkits(tmp_path):
+    """Straight, bent and curved lines, also beyond the borders and across each other."""
+    rng = np.random.default_rng(6)
+    frames, lines = [], []
+    for number in range(12):
+        labels, ours = [], []
+        for index in range(int(rng.integers(1, 6))):
+            types = str(rng.choice(["LL", "LLL", "LCCC", "LLCCCL"]))
+            vertices = (rng.random((len(types), 2)) * [1500, 500] + [-100, 250]).round(6)
+            polygon = {"vertices": vertices.tolist(), "types": types, "closed": False}
+            kind = {"laneDirection": "vertical", "laneStyle": "dashed"}
+            label = {"id": str(index), "category": "single white", "poly2d": [polygon]}
+            labels.append(label | {"attributes": kind})
+            curve = np.array([letter == "C" for letter in types])
+            ours.append((6 | 1 << 4 | 1 << 5, vertices, curve))
+        frames.append({"name": f"{number}.jpg", "labels": labels})
+        lines.append(ours)
+    drawn = by_toolkit(frames, tmp_path, "lane_mark")
+    for ours, expected in zip(lines, drawn, strict=True):
+        assert np.array_equal(toolkit_lanes(ours, SIZE_HW), expected)
+
+
+def test_genuine_2018_lanes_are_scored_at_the_toolkits_width(tmp_path):
+    path = GENUINE / "labels/bdd100k_labels_images_train.json"
+    if not path.is_file():
+        pytest.skip(f"no {path} here")
+    frames = json.loads(path.read_text())
+    for frame in frames:
+        frame["labels"] = [
+            label | {"category": label["attributes"]["laneType"].removeprefix("lane/")}
+            for label in frame["labels"]
+            if label["category"] == "lane"
+        ]
+    dataset = BDD100K(GENUINE, "train", ("lane",))
+    dataset.lane_width = None  # as for val, which the genuine excerpt lacks
+    drawn = by_toolkit(frames, tmp_path, "lane_mark")
+    expected = {Path(f["name"]).stem: mask for f, mask in zip(frames, drawn, strict=True)}
+    for sample in dataset:
+        assert np.array_equal(sample.labels["lane"].lane, expected[sample.name]), sample.name
 
 
 def test_an_area_without_extent_sets_nothing():

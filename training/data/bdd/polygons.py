@@ -3,19 +3,26 @@
 from typing import Final
 
 import numpy as np
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.path import Path as Outline
+from matplotlib.transforms import Affine2D
 
 from perception.classes import LANE_BACKGROUND
 from training.data.bdd import raster
 from training.data.bdd.categories import BACKGROUND_DRIVABLE
 from training.data.bdd.index import Index
 
+DPI: Final = 100.0  # matplotlib's default, which the toolkit keeps
 PIECES: Final = 256  # of a line drawn at once: bounds the memory
 
 
-def draw(index: Index, task: str, frame: int, size_hw: tuple[int, int], width: int) -> np.ndarray:
-    """The mask (H, W) uint8 of a frame: drivable ids, or lane bytes `width` pixels wide.
+def draw(
+    index: Index, task: str, frame: int, size_hw: tuple[int, int], width: int | None
+) -> np.ndarray:
+    """The mask (H, W) uint8 of a frame: drivable ids, or lane bytes.
 
-    Later outlines cover earlier ones, as in the toolkit.
+    Lanes are `width` pixels wide; None draws them as the toolkit does. Later outlines cover
+    earlier ones, as in the toolkit.
     """
     if task == "drivable":
         return _drivable(index, frame, size_hw)
@@ -29,11 +36,54 @@ def _drivable(index: Index, frame: int, size_hw: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def _lanes(index: Index, frame: int, size_hw: tuple[int, int], width: int) -> np.ndarray:
+def _lanes(index: Index, frame: int, size_hw: tuple[int, int], width: int | None) -> np.ndarray:
+    lines = _outlines(index, index.lane_rows[frame])
+    if width is None:
+        return toolkit_lanes(lines, size_hw)
     mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
-    for value, vertices, curve in _outlines(index, index.lane_rows[frame]):
+    for value, vertices, curve in lines:
         stroke(mask, outline(vertices, curve), float(width), value)
     return mask
+
+
+def toolkit_lanes(
+    lines: list[tuple[int, np.ndarray, np.ndarray]], size_hw: tuple[int, int]
+) -> np.ndarray:
+    """(H, W) uint8 lane bytes of (byte, vertices, curve) lines, equal to the toolkit's masks.
+
+    The toolkit draws with matplotlib: lines of one point at 100 dpi, not antialiased and snapped
+    to pixels. Agg then sets each pixel that the line touches, so lines are about 2.5 px wide.
+    """
+    height, width = size_hw
+    mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
+    renderer = RendererAgg(width, height, DPI)
+    context = renderer.new_gc()
+    context.set_linewidth(1.0)  # points
+    context.set_antialiased(False)
+    context.set_snap(True)
+    context.set_joinstyle("miter")
+    context.set_capstyle("butt")
+    down = Affine2D().scale(1, -1).translate(0, height)  # matplotlib counts rows from below
+    for value, vertices, curve in lines:
+        context.set_foreground((value / 255, 0.0, 0.0, 1.0), isRGBA=True)
+        renderer.draw_path(context, Outline(vertices, _path_codes(curve)), down)
+    pixels = np.asarray(renderer.buffer_rgba())
+    drawn = pixels[..., 3] > 0
+    mask[drawn] = pixels[drawn][:, 0]
+    return mask
+
+
+def _path_codes(curve: np.ndarray) -> list[int]:
+    """matplotlib's path codes; three vertices from a C on are one curve, see `outline`."""
+    codes = [int(Outline.LINETO)] * len(curve)
+    codes[0], at = int(Outline.MOVETO), 1
+    while at < len(curve):
+        if curve[at] and at + 2 < len(curve):
+            codes[at : at + 3] = [int(Outline.CURVE4)] * 3
+            at += 3
+        else:
+            at += 1
+    return codes
 
 
 def _outlines(index: Index, rows: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
