@@ -14,6 +14,7 @@ import tyro
 
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
+from perception.sizes import parse_size
 
 
 @dataclass
@@ -46,12 +47,11 @@ def collect(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
     from timm.layers import set_fused_attn
 
     from export.bench import MODEL, measure, open_subject, pin, ratio, summary
-    from export.bench_onnx import sides
     from export.yardstick import yardstick
     from perception.zoo import ZOO
 
     set_fused_attn(False)  # its products would not be counted
-    size_hw = sides(arguments.size, "--size")
+    size_hw = parse_size(arguments.size)
     path = folder / "yardstick.onnx"
     onnx.save(yardstick(arguments.yardstick, size_hw), path)
     rows: list[dict[str, Any]] = [{"name": f"timm:{arguments.yardstick}", "path": path}]

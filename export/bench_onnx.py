@@ -18,6 +18,7 @@ import tyro
 from export.bench import MODEL, Subject, machine, measure, open_subject, pin, ratio, summary
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
+from perception.sizes import parse_size
 
 TIMM: Final = "timm:"
 
@@ -55,17 +56,9 @@ class Arguments:
                 raise UserError(f"--{name} must be at least 1")
 
 
-def sides(text: str, option: str) -> tuple[int, int]:
-    """(height, width). Raises UserError where it is not HEIGHTxWIDTH."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise UserError(f"{option} {text}: write HEIGHTxWIDTH, such as 384x640")
-    return int(parts[0]), int(parts[1])
-
-
 def subjects(arguments: Arguments, folder: Path) -> list[Subject]:
     """Every model on every provider, loaded; yardsticks are exported to the folder."""
-    size_hw, frame_hw = sides(arguments.size, "--size"), sides(arguments.frame, "--frame")
+    size_hw, frame_hw = parse_size(arguments.size), parse_size(arguments.frame, "--frame")
     found = []
     for model in arguments.models:
         path = Path(model)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from perception.errors import UserError, cli, require_extra
+from perception.sizes import parse_size
 
 if TYPE_CHECKING:  # the heavy imports come after the arguments are known to be right
     import numpy as np
@@ -52,13 +53,8 @@ class Arguments:
             raise UserError("--int8 needs --calibration DIR with real frames to measure ranges on")
         if self.calibration_frames < 1:
             raise UserError("--calibration-frames must be at least 1")
-        if self.size and len(self.sides) != 2:
-            raise UserError(f"--size {self.size}: write HEIGHTxWIDTH, such as 384x640")
-
-    @property
-    def sides(self) -> tuple[int, ...]:
-        """(height, width), or () where none was given."""
-        return tuple(int(side) for side in self.size.lower().split("x") if side.isdecimal())
+        if self.size:
+            parse_size(self.size)
 
     @property
     def precision(self) -> str:
@@ -76,7 +72,7 @@ def run(arguments: Arguments) -> int:
 
     wanted = [name.strip() for name in arguments.tasks.split(",")] if arguments.tasks else None
     model, meta = load(arguments.checkpoint, wanted)
-    height, width = arguments.sides or meta.size_hw
+    height, width = parse_size(arguments.size) if arguments.size else meta.size_hw
     description = describe(model, meta, (height, width))
     frames = _frames(arguments, description.size_hw)
     graph = to_onnx(model, description, arguments.dynamic, half=arguments.fp16)

@@ -1,18 +1,19 @@
-"""A user's mistake as one clear line: raised anywhere, printed once, exit code 2."""
+"""Errors a user can fix: raised anywhere, printed as one line by the command, exit code 2."""
 
 import difflib
+import errno
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend; the message names the file or field and what to do."""
+    """An error the user can fix; the message names the file or field and what to do."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is in no registry, with the near miss suggested."""
-    names, name = sorted(known), str(name)[:100]  # a file may say megabytes
+    """The error for a name that is in no registry; suggests the closest known one."""
+    names, name = sorted(known), str(name)[:100]  # the name may come from a file, at any length
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
     return UserError(f"unknown {kind} {name!r}; {hint}")
@@ -28,11 +29,18 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 def cli(run: Callable[[], int | None]) -> int:
-    """Runs a command; a UserError becomes one line on stderr and exit code 2, Ctrl-C 130."""
+    """Runs a command: its exit code; 2 after a UserError or a full disk (one line on stderr), 130
+    after Ctrl-C."""
     try:
         return run() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}the disk is full; free some space", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -1,39 +1,107 @@
-"""Files that are whole or absent: written beside, synced, renamed; and read up to a bound."""
+"""Files written whole or not at all, files read up to a limit, and the user's cache folder."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from perception.errors import UserError
+
+CACHE_VARIABLE: Final = "PVT_HYDRANET_CACHE"
+# System errors about the place a file is written to, with what to do about them.
+_FULL: Final = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+_REFUSED: Final = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.EFBIG, errno.EIO),
+}
+
+
+class WriteError(UserError, OSError):
+    """A file could not be written; the message names it. `full`: for lack of space on the disk."""
+
+    def __init__(self, message: str, full: bool = False) -> None:
+        super().__init__(message)
+        self.full = full
+
+
+def cache_folder() -> Path:
+    """$PVT_HYDRANET_CACHE; else `pvt-hydranet` in $XDG_CACHE_HOME or ~/.cache."""
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "pvt-hydranet"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it is synced and renamed onto it.
+    """Yields a temporary path in the folder of `path`; on success it is synced and renamed onto it.
 
     On any error the temporary file is removed and `path` stays as it was. The suffix is kept so
-    that writers which look at it (OpenCV, ONNX) still work. A device or a pipe (/dev/null) is
-    yielded as it is: renaming onto it would put a plain file in its place.
+    that writers which choose a format by it (OpenCV, ONNX) still work. A device or a pipe
+    (/dev/null) is yielded as it is: a rename would put a plain file in its place.
+    Raises WriteError where the disk is full or the place cannot be written to.
     """
-    if path.exists() and not path.is_file():
-        yield path
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    with _write_errors(path, temporary):
+        if path.is_dir():
+            raise WriteError(f"{path}: is a folder; name a file")
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = _default_mode(temporary)
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)  # safetensors writes 0600
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _default_mode(unused: Path) -> int:
+    """Permissions of a new file in this folder, as open() gives them (the umask applied)."""
+    unused.touch()
+    mode = stat.S_IMODE(unused.stat().st_mode)
+    unused.unlink()
+    return mode
+
+
+@contextmanager
+def _write_errors(path: Path, temporary: Path) -> Iterator[None]:
+    """Turns errors of the file system at `path` into WriteError; errors at other paths pass."""
     try:
-        yield beside
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        here = {str(place) for place in (path, temporary, *path.parents)}
+        elsewhere = error.filename is not None and os.fspath(error.filename) not in here
+        if elsewhere or error.errno not in _FULL.keys() | _REFUSED:
+            raise
+        raise _write_error(path, error.errno, error.strerror) from None
+    except Exception as error:  # libraries in Rust put the system's error into their own
+        number = next((code for code in _FULL if f"os error {code}" in str(error)), None)
+        if number is None:
+            raise
+        raise _write_error(path, number, "") from None
+
+
+def _write_error(path: Path, number: int | None, reason: str) -> WriteError:
+    if number in _FULL:
+        return WriteError(f"{path}: {_FULL[number]}; free some space and run this again", True)
+    return WriteError(f"{path}: cannot be written ({reason}); choose another place")
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """The whole file. Raises UserError where it is none, cannot be read or is above `limit` bytes.
+    """The whole file. Raises UserError if it is no plain file, unreadable or above `limit` bytes.
 
-    A pipe or a device is refused too: it may never end.
+    Pipes and devices are refused: they may never end.
     """
     try:
         if path.exists() and not path.is_file():
@@ -51,6 +119,6 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Writes the whole file or nothing."""
-    with replacing(path) as beside:
-        beside.write_bytes(data.encode() if isinstance(data, str) else data)
+    """Writes the whole file or nothing; text as UTF-8. Raises WriteError as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)

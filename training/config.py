@@ -6,7 +6,6 @@ checkpoint.
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Final
 import tyro
 
 from perception.errors import UserError
+from perception.sizes import format_size, parse_size
 
 STRIDE: Final = 32
 
@@ -37,14 +37,6 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """384x640 -> (384, 640): height by width."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip())
-    if not match:
-        raise UserError(f"--size {text!r}: write height x width, e.g. 384x640")
-    return int(match[1]), int(match[2])
-
-
 def parse_weights(text: str, flag: str) -> dict[str, float]:
     """det=1,lane=2 -> {"det": 1.0, "lane": 2.0}"""
     try:
@@ -62,9 +54,7 @@ def _weights_spec(flag: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
 
 
 Names = Annotated[tuple[str, ...], _text_spec(parse_names, ",".join, "NAME,NAME")]
-Size = Annotated[
-    tuple[int, int], _text_spec(parse_size, lambda hw: f"{hw[0]}x{hw[1]}", "HEIGHTxWIDTH")
-]
+Size = Annotated[tuple[int, int], _text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
 TaskWeights = Annotated[dict[str, float], _weights_spec("--task-weights")]
 TraitWeights = Annotated[dict[str, float], _weights_spec("--trait-weights")]
 

@@ -7,7 +7,6 @@ in the user's cache folder.
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.files import write_atomic
+from perception.files import cache_folder, write_atomic
 from perception.runtime.description import BOXES, LABEL, MASK, Description, View
 from perception.runtime.providers import Engine, candidates, load
 
@@ -30,7 +29,7 @@ def choose(path: Path, threads: int) -> tuple[str, str]:
     names = candidates()
     if names == ["cpu"]:
         return "cpu", "the only one here"
-    key, cache = _key(path, threads, names), _cache_file()
+    key, cache = _key(path, threads, names), cache_folder() / "providers.json"
     known = _read(cache)
     if key not in known:
         known[key] = _try_all(path, threads, names)
@@ -153,11 +152,6 @@ def _versioned(package: str) -> str:
         return f"{package}={version(package)}"
     except PackageNotFoundError:
         return f"{package}=-"
-
-
-def _cache_file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pvt-hydranet" / "providers.json"
 
 
 def _read(cache: Path) -> dict[str, dict[str, str]]:

@@ -16,22 +16,13 @@ from typing import Final
 
 import numpy as np
 
+from perception.files import cache_folder
 from training.data.bdd import yolo
 from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
 from training.data.folder import UNREADABLE_ARRAY
 
 FORMAT: Final = 2
-FOLDER_VARIABLE: Final = "PVT_HYDRANET_CACHE"
-
-
-def cache_folder() -> Path:
-    """Where indexes are kept: $PVT_HYDRANET_CACHE, else the user's cache folder."""
-    given = os.environ.get(FOLDER_VARIABLE)
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "pvt-hydranet"
 
 
 def open_index(layout: Layout, folder: Path | None = None) -> Index:
