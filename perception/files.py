@@ -84,7 +84,7 @@ def _write_errors(path: Path, temporary: Path) -> Iterator[None]:
         elsewhere = error.filename is not None and os.fspath(error.filename) not in here
         if elsewhere or error.errno not in _FULL.keys() | _REFUSED:
             raise
-        raise _write_error(path, error.errno, error.strerror) from None
+        raise _write_error(path, error.errno, error.strerror or "") from None
     except Exception as error:  # libraries in Rust put the system's error into their own
         number = next((code for code in _FULL if f"os error {code}" in str(error)), None)
         if number is None:
