@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from perception.metrics.frames import chosen, nanmean, percent
+from perception.metrics.base import Metric, chosen, nanmean, percent
 
 
-class ClassificationMetric:
-    """Scores of each attribute in percent, unlabelled frames (-1) left out.
+class ClassificationMetric(Metric):
+    """Scores of each attribute in percent; unlabelled frames (-1) are not counted.
 
     Macro F1 is over the classes that occur in truth or prediction, and NaN where fewer than two
-    do, as the toolkit's tagging evaluation has it. ECE is the expected calibration error of the
+    do, as in the toolkit's tagging evaluation. ECE is the expected calibration error of the
     best class's probability in ten bins (Guo et al. 2017, arXiv 1706.04599, eq. 3); 0 is best.
     """
+
+    official = ("accuracy*", "F1*")
 
     def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
         self.groups = {name: tuple(classes) for name, classes in groups.items()}
@@ -49,9 +51,19 @@ class ClassificationMetric:
             | single
         )
 
+    def counts(self, rows: np.ndarray | None = None) -> dict[str, int]:
+        """Frames with a label per attribute, and per attribute/class."""
+        if not self._frames:
+            return {}
+        truth = chosen(self._frames, rows)[:, 0]
+        out = {name: int((truth[:, g] >= 0).sum()) for g, name in enumerate(self.groups)}
+        for g, (name, classes) in enumerate(self.groups.items()):
+            out |= {f"{name}/{c}": int((truth[:, g] == v).sum()) for v, c in enumerate(classes)}
+        return out
+
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Mean gap between confidence (N,) and share of right answers, in percent; NaN without any."""
+    """Mean gap between confidence (N,) and accuracy, in percent; NaN without samples."""
     if not len(right):
         return float("nan")
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)

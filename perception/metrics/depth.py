@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from perception.metrics.frames import chosen
+from perception.metrics.base import Metric, chosen
 
 
-class DepthMetric:
+class DepthMetric(Metric):
     """Absolute and root mean square error in metres, relative error as a share.
 
     Averages are over all pixels of the set, as in the multi-task literature, not over frames.

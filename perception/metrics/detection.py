@@ -1,7 +1,7 @@
-"""COCO average precision, matched frame by frame so that only a few bytes a box are kept.
+"""COCO average precision, matched frame by frame so that only a few bytes per box are kept.
 
-Follows pycocotools' COCOeval as the BDD100K toolkit calls it: boxes are inclusive of their last
-pixel (one is added to width and height), ignored ground truth is a crowd region.
+Follows pycocotools' COCOeval as the BDD100K toolkit calls it: boxes include their last pixel (one
+is added to width and height), ignored ground truth is a crowd region.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from pycocotools import mask as coco
 
-from perception.metrics.frames import nanmean
+from perception.metrics.base import Metric, nanmean
 
 IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 RECALL_POINTS: Final = np.linspace(0.0, 1.0, 101)
@@ -20,21 +20,27 @@ AREAS: Final = {
     "m": (32.0**2, 96.0**2),
     "l": (96.0**2, 1e10),
 }
-MAX_BOXES: Final = 100  # a class and frame
-FEW: Final = 2000  # boxes of truth that are matched at once; of more, only those within reach
-# One prediction: bit t of tp[a] / fp[a] is its fate at IoU threshold t in area range a.
+MAX_BOXES: Final = 100  # per class and frame
+FEW: Final = 2000  # boxes of truth that are matched at once; of more, only those that can match
+SHOWN_PRECISION: Final = 0.7  # of the boxes drawn into pictures, for each class
+RARE: Final = 30  # objects of a class below which bootstrap intervals are unreliable
+# One prediction: bit t of tp[a] / fp[a] says whether it is right / wrong at IoU threshold t in
+# area range a.
 RECORD: Final = np.dtype(
     [("class", "u1"), ("rank", "u1"), ("score", "f4"), ("tp", "u2", 4), ("fp", "u2", 4)]
 )
 
 
-class DetectionMetric:
-    """AP and AR of COCO in percent, over all classes and for each."""
+class DetectionMetric(Metric):
+    """AP and AR of COCO in percent, over all classes and per class, and thresholds for display."""
+
+    official = ("mAP", "mAP50", "mAP75", "AP*", "AR*")
+    unit = "objects"
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self._found: list[np.ndarray] = []  # RECORD, a frame
-        self._wanted: list[np.ndarray] = []  # (classes, areas) boxes to be found, a frame
+        self._found: list[np.ndarray] = []  # RECORD, per frame
+        self._wanted: list[np.ndarray] = []  # (classes, areas) number of objects, per frame
 
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         """One frame: (N, 6) x1 y1 x2 y2 score class, and boxes_xyxy, classes, ignore (M)."""
@@ -52,15 +58,18 @@ class DetectionMetric:
             truth, crowd = _xywh(target["boxes_xyxy"][mine]), crowd_all[mine]
             outside = _outside(truth) | crowd  # (areas, M)
             wanted[c] = (~outside).sum(1)
-            found.append(_judge(boxes[order], c, truth, crowd, outside))
+            found.append(_evaluate(boxes[order], c, truth, crowd, outside))
         self._found.append(np.concatenate(found))
         self._wanted.append(wanted)
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
         """mAP, mAP50, mAP75, APs/m/l, AR1/10/100, ARs/m/l, AP/<class>, AP50/<class>.
 
-        Beside COCO's: bestF1, over all scores, of the classes together at IoU 0.5, and the score
-        (in percent) at which it is reached, `threshold`: from there on boxes are worth showing.
+        In addition to COCO's: bestF1, the largest F1 of all classes together at IoU 0.5 over all
+        score thresholds, and two kinds of score thresholds, in percent of the largest score:
+        `threshold`, where bestF1 is reached, and `shown_threshold/<class>`, the lowest one from
+        which boxes of the class have a precision of SHOWN_PRECISION at IoU 0.5 (100: none has;
+        NaN: no object of the class, so it cannot be measured).
         """
         picked = range(len(self._found)) if rows is None else rows
         found = np.concatenate([np.empty(0, RECORD), *(self._found[i] for i in picked)])
@@ -82,7 +91,27 @@ class DetectionMetric:
                     first = mine["rank"] < most
                     table[c] = _bits(mine["tp"][first, 0]).sum(0) / wanted[c, 0]
         best, threshold = _best_f1(found, wanted[:, 0].sum())
-        return self._named(precision, recall, recall_at) | {"bestF1": best, "threshold": threshold}
+        shown = {
+            f"shown_threshold/{name}": _shown_threshold(found[found["class"] == c], wanted[c, 0])
+            for c, name in enumerate(self.classes)
+        }
+        scores = self._named(precision, recall, recall_at)
+        return scores | {"bestF1": best, "threshold": threshold} | shown
+
+    def counts(self, rows: np.ndarray | None = None) -> dict[str, int]:
+        """Objects of each class, ignored ones not counted."""
+        picked = range(len(self._wanted)) if rows is None else rows
+        wanted = sum((self._wanted[i][:, 0] for i in picked), np.zeros(len(self.classes)))
+        return dict(zip(self.classes, map(int, wanted), strict=True))
+
+    def notes(self) -> list[str]:
+        rare = [f"{name} ({n})" for name, n in self.counts().items() if 0 < n < RARE]
+        if not rare:
+            return []
+        return [
+            f"fewer than {RARE} objects of {', '.join(rare)}: their AP is uncertain, and bootstrap "
+            "intervals of means over classes are not centred on the score"
+        ]
 
     def _named(
         self, precision: np.ndarray, recall: np.ndarray, recall_at: Mapping[int, np.ndarray]
@@ -112,7 +141,7 @@ def _outside(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.stack([(area < low) | (area > high) for low, high in AREAS.values()])
 
 
-def _judge(
+def _evaluate(
     boxes: np.ndarray, c: int, truth: np.ndarray, crowd: np.ndarray, ignored: np.ndarray
 ) -> np.ndarray:
     """One class in one frame: the RECORDs of `boxes` (N, 6), best first."""
@@ -133,13 +162,13 @@ def _match(
     """COCO's greedy matching: (matched, matched to ignored truth), each (N, areas, thresholds).
 
     Boxes come best first; each takes the free truth of largest IoU (the last of equals), and
-    ignored truth only where no other is within reach. A crowd is never used up.
+    ignored truth only if no other overlaps enough. A crowd can be matched any number of times.
     """
     shape = (len(boxes), len(ignored), len(IOU_THRESHOLDS))
     matched, excused = np.zeros(shape, bool), np.zeros(shape, bool)
     if not len(boxes) or not len(truth):
         return matched, excused
-    keep = _within_reach(boxes, truth, crowd, ignored)
+    keep = _candidates(boxes, truth, crowd, ignored)
     truth, crowd, ignored = truth[keep], crowd[keep], ignored[:, keep]
     if not len(truth):
         return matched, excused
@@ -159,17 +188,17 @@ def _match(
     return matched, excused
 
 
-def _within_reach(
+def _candidates(
     boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray, ignored: np.ndarray
 ) -> np.ndarray:
-    """Indices, in order, of the truth that matching could choose, however much truth there is.
+    """Indices, in order, of the truth that matching could choose; bounds the memory.
 
     A box chooses by IoU, the last of equals, among the ordinary truth of an area range or among
     the ignored; boxes before it can have taken len(boxes) - 1 of either at most.
     """
     if len(truth) <= FEW:
         return np.arange(len(truth))
-    kinds = 1 << len(ignored)  # one for each set of area ranges in which a truth is ignored
+    kinds = 1 << len(ignored)  # one per set of area ranges in which a truth is ignored
     kind = (1 << np.arange(len(ignored))) @ ignored
     kept, most = np.empty((0, 3)), len(boxes)  # box and kind as one number, IoU, index
     for start in range(0, len(truth), FEW):
@@ -185,8 +214,8 @@ def _within_reach(
     return np.unique(kept[:, 2]).astype(int)
 
 
-def _bits(fates: np.ndarray) -> np.ndarray:
-    return (fates[:, None] >> np.arange(len(IOU_THRESHOLDS))) & 1
+def _bits(flags: np.ndarray) -> np.ndarray:
+    return (flags[:, None] >> np.arange(len(IOU_THRESHOLDS))) & 1
 
 
 def _best_f1(found: np.ndarray, wanted: float) -> tuple[float, float]:
@@ -197,6 +226,17 @@ def _best_f1(found: np.ndarray, wanted: float) -> tuple[float, float]:
     f1 = 2 * tp / np.maximum(tp + fp + wanted, 1)
     best = int(f1.argmax())
     return 100.0 * float(f1[best]), 100.0 * float(found["score"][best])
+
+
+def _shown_threshold(found: np.ndarray, wanted: float) -> float:
+    """Lowest score, in percent, from which one class's boxes, best first, reach SHOWN_PRECISION."""
+    if not wanted:
+        return float("nan")
+    tp, fp = (_bits(found[name][:, 0])[:, 0].cumsum() for name in ("tp", "fp"))
+    # Boxes of equal score are shown together or not at all.
+    last = np.append(np.diff(found["score"]) != 0, True)[: len(found)]
+    enough = np.flatnonzero(last & (tp > 0) & (tp >= SHOWN_PRECISION * (tp + fp)))
+    return 100.0 * float(found["score"][enough[-1]]) if len(enough) else 100.0
 
 
 def _average_precision(tp: np.ndarray, fp: np.ndarray, wanted: float) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""F1 of lane pixels within 1, 2 and 5 pixels, exactly as bdd100k.eval.lane, in a tenth of its time.
+"""F1 of lane pixels within 1, 2 and 5 pixels: equal to bdd100k.eval.lane, ten times as fast.
 
 The toolkit dilates by discs; within a disc of radius r means at Euclidean distance <= r, so one
-exact distance transform a mask serves all three radii.
+exact distance transform per mask serves all three radii.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from perception.classes import (
     LANE_STYLES,
     LANE_TYPE_UNKNOWN,
 )
-from perception.metrics.frames import chosen, percent
+from perception.metrics.base import Metric, chosen, percent
 
 RADII: Final = (1, 2, 5)
 BACKGROUND_BIT: Final = 8
@@ -31,20 +31,24 @@ PARTS: Final[Mapping[str, tuple[int, int, tuple[str, ...], int]]] = {
 }
 
 
-class LaneMetric:
+class LaneMetric(Metric):
     """F1@1/2/5 of the foreground and of each part of the lane byte, IoU and recall, in percent.
 
-    F1 is the mean over frames, as the toolkit's; IoU and recall are over all pixels of the set.
-    Not annotated pixels (254) count nowhere. Where the truth's category or type is unknown, a
-    prediction within reach is neither right nor wrong for that part; a frame whose lanes are all
-    unknown (binary truth) is left out of it, and a set of only such frames scores NaN.
+    F1 is the mean over frames, as in the toolkit; IoU and recall are over all pixels of the set.
+    Pixels that are not annotated (254) are not counted. Where the category or type of the truth is
+    unknown, a prediction within the radius is neither right nor wrong for that part. Frames whose
+    lanes are all of unknown type (binary truth) are not counted for it, and a set of only such
+    frames scores NaN.
     """
+
+    official = ("average_F1@*", "direction_F1@*", "style_F1@*", "category_F1@*", "F1@*/*")
 
     def __init__(self) -> None:
         self._binary: list[np.ndarray] = []  # (radii) F1
         self._pixels: list[np.ndarray] = []  # (3) true positives, false positives, misses
         self._parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}  # (classes, radii)
-        self._typed: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}  # () bool
+        # (2, classes) bool: the class occurs in the truth, in truth or prediction
+        self._occurs: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
 
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         """One frame: decoded official lane byte (H, W) and lane (H, W), with training flags."""
@@ -60,16 +64,25 @@ class LaneMetric:
             typed = real & ~unknown
             if not typed.any() and (unknown.any() or not known.any()):
                 self._parts[part].append(np.full((len(classes), len(RADII)), np.nan))
-            else:
-                hidden = unknown if blank is None else unknown | blank
-                values = range(len(classes))
-                truth_class, found_class = (truth >> shift) & bits, (decoded >> shift) & bits
-                pairs = [(typed & (truth_class == v), found & (found_class == v)) for v in values]
-                self._parts[part].append(np.stack([f1(gt, pd, hidden) for gt, pd in pairs]))
-            self._typed[part].append(np.array(typed.any()))
+                self._occurs[part].append(np.zeros((2, len(classes)), bool))
+                continue
+            hidden = unknown if blank is None else unknown | blank
+            truth_class, found_class = (truth >> shift) & bits, (decoded >> shift) & bits
+            pairs = [
+                (typed & (truth_class == v), found & (found_class == v))
+                for v in range(len(classes))
+            ]
+            self._parts[part].append(np.stack([f1(gt, pd, hidden) for gt, pd in pairs]))
+            in_truth = np.array([gt.any() for gt, _ in pairs])
+            in_either = in_truth | [pd.any() for _, pd in pairs]
+            self._occurs[part].append(np.stack([in_truth, in_either]))
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """F1@r, IoU, recall, average_F1@r, <part>_F1@r and F1@r/<part>/<class>."""
+        """F1@r, IoU, recall, average_F1@r, <part>_F1@r and F1@r/<part>/<class>.
+
+        The toolkit scores frames in which a class is neither annotated nor predicted as 100; the
+        means of parts contain that. A class without a pixel in the whole set is NaN here.
+        """
         if not self._binary:
             return {"F1@5": float("nan"), "IoU": float("nan"), "recall": float("nan")}
         scores = _per_radius("F1", _mean(chosen(self._binary, rows)))
@@ -82,21 +95,46 @@ class LaneMetric:
         for part, mean in means.items():
             scores |= _per_radius(f"{part}_F1", mean)
         for part, table in tables.items():
-            for name, row in zip(PARTS[part][2], table, strict=True):
+            occurs = chosen(self._occurs[part], rows)[:, 1].sum(0)
+            for c, name in enumerate(PARTS[part][2]):
+                row = table[c] if occurs[c] else np.full(len(RADII), np.nan)
                 scores |= _per_radius("F1", row, f"/{part}/{name}")
         return scores
 
     def _part(self, part: str, rows: np.ndarray | None) -> np.ndarray:
-        """(classes, radii) in percent; NaN where binary truth is all there is."""
+        """(classes, radii) in percent; NaN where all truth is binary."""
         frames = chosen(self._parts[part], rows)
         skipped = np.isnan(frames[:, 0, 0])
-        if skipped.any() and not chosen(self._typed[part], rows).any():
+        if skipped.any() and not chosen(self._occurs[part], rows)[:, 0].any():
             return np.full(frames.shape[1:], np.nan)
         return _mean(frames)
 
+    def typed(self, part: str) -> int:
+        """Number of frames that are scored for a part of the lane byte."""
+        if not self._parts[part] or np.isnan(self._part(part, None)).all():
+            return 0
+        return int((~np.isnan(chosen(self._parts[part], None)[:, 0, 0])).sum())
+
+    def counts(self, rows: np.ndarray | None = None) -> dict[str, int]:
+        """Frames that show each class."""
+        out: dict[str, int] = {}
+        if self._binary:
+            for part, records in self._occurs.items():
+                shown = chosen(records, rows)[:, 0].sum(0)
+                names = [f"{part}/{name}" for name in PARTS[part][2]]
+                out |= dict(zip(names, map(int, shown), strict=True))
+        return out
+
+    def notes(self) -> list[str]:
+        parts = ", ".join(f"{part} {self.typed(part)}" for part in PARTS)
+        return [
+            f"frames scored for lane types, of {len(self._binary)}: {parts}; in the toolkit's "
+            "averages a class that a frame neither has nor is predicted to have counts as 100"
+        ]
+
 
 def f1(truth: np.ndarray, found: np.ndarray, unknown: np.ndarray | None = None) -> np.ndarray:
-    """F1 at each radius of two bool masks (H, W); both empty is 1, one empty 0.
+    """F1 (0 to 1) at each radius of two bool masks (H, W); both empty is 1, one empty 0.
 
     A found pixel that matches nothing but lies within the radius of `unknown` is not counted.
     """

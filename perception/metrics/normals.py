@@ -5,13 +5,13 @@ from typing import Final
 
 import numpy as np
 
-from perception.metrics.frames import chosen
+from perception.metrics.base import Metric, chosen
 
 LIMITS: Final = (11.25, 22.5, 30.0)
 BINS: Final = 3600  # 0.05 degrees each, for the median
 
 
-class NormalsMetric:
+class NormalsMetric(Metric):
     """Mean and median angle in degrees, and the share of pixels within each limit in percent."""
 
     def __init__(self) -> None:

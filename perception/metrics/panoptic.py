@@ -1,8 +1,8 @@
-"""Protocol B, "panoptic driving": the scores of YOLOP and its successors, rule by rule.
+"""The "panoptic driving" protocol: the scores of YOLOP and its successors, rule by rule.
 
-Written from YOLOP's lib/core/evaluate.py, lib/core/function.py and lib/dataset/AutoDriveDataset.py.
-Vehicles are matched in frame pixels; areas and lanes are compared on the frame shrunk to 640 px
-(360 x 640 for 720p), which is the model's own resolution with the padding cut off.
+Follows YOLOP's lib/core/function.py (validate), lib/core/general.py (NMS and AP) and
+lib/dataset/AutoDriveDataset.py. Vehicles are matched in frame pixels; areas and lanes are compared
+on the frame shrunk to 640 px (360 x 640 for 720p), the model's own resolution without padding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from perception.classes import IGNORE, LANE_IGNORE
-from perception.metrics.frames import chosen
+from perception.metrics.base import Metric, chosen
 from perception.metrics.lane import BACKGROUND_BIT
 from perception.runtime.description import BOXES, LANE_BYTE, MASK, View
 
@@ -21,52 +21,80 @@ AREAS: Final = ("direct", "alternative")
 CONFIDENCE: Final = 0.001
 MOST_BOXES: Final = 300
 IOU: Final = 0.5
+NMS_IOU: Final = 0.6
+# Distance of the last sentinel of the precision-recall curve from the last recall.
+SENTINEL: Final = 0.01
+SENTINEL_YOLOP: Final = 0.001
 BATCH: Final = 24
 LONG_SIDE: Final = 640
 # RMT-PPAD widens the 2 px truth of the test set to the 8 px of training: 3 px on each side.
 WIDER_BY: Final = 3
 
-Rule = Callable[[np.ndarray], float]  # a score of one table
+Rule = Callable[[np.ndarray], float]  # a score of one confusion table
 
 
-class VehicleMetric:
+class VehicleMetric(Metric):
     """Recall and AP50 of car, bus, truck and train as one class, in percent.
 
-    Predictions come in order of confidence and each takes the free ground truth it overlaps most
-    (`mAP50`, `recall`). YOLOP's own loop looks only at the ground truth it overlaps most of all,
-    and calls the prediction wrong where that one is taken: `mAP50_yolop`, `recall_yolop`.
+    Predictions come in order of confidence, and each takes the free ground truth it overlaps most:
+    `mAP50`, `recall`. `mAP50_yolop` and `recall_yolop` are what YOLOP's validation computes: NMS
+    at IoU 0.6 over the merged class first; a prediction is wrong if the ground truth it overlaps
+    most of all is taken; and the last sentinel is at recall + 0.001 instead of + 0.01.
     """
 
     headlines = ("recall", "mAP50")
+    official = ("*_yolop",)
+    unit = "objects"
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.merged = [c for c, name in enumerate(classes) if name in VEHICLES]
-        self._found: list[np.ndarray] = []  # (N, 3): confidence, right, right by YOLOP's loop
+        self._found: list[np.ndarray] = []  # (N, 2) per frame: confidence, right
+        self._found_yolop: list[np.ndarray] = []
         self._wanted: list[int] = []
 
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         """One frame, in frame pixels: (N, 6) x1 y1 x2 y2 score class, and the boxes' arrays."""
         mine = np.isin(target["classes"], self.merged)
-        if "ignore" in target:  # "other vehicle" and the like are no part of the protocol
+        if "ignore" in target:  # such as "other vehicle": not part of the protocol
             mine &= ~np.asarray(target["ignore"], dtype=bool)
         truth = target["boxes_xyxy"][mine]
         boxes = decoded[np.isin(decoded[:, 5], self.merged) & (decoded[:, 4] > CONFIDENCE)]
-        boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")][:MOST_BOXES]
-        ious = box_iou(boxes[:, :4], truth)
-        self._found.append(np.column_stack([boxes[:, 4], match(ious), match(ious, only_best=True)]))
+        boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+        kept = boxes[nms(boxes[:, :4], NMS_IOU)][:MOST_BOXES]
+        boxes = boxes[:MOST_BOXES]
+        right = match(box_iou(boxes[:, :4], truth))
+        right_yolop = match(box_iou(kept[:, :4], truth), only_best=True)
+        self._found.append(np.column_stack([boxes[:, 4], right]))
+        self._found_yolop.append(np.column_stack([kept[:, 4], right_yolop]))
         self._wanted.append(len(truth))
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """mAP50 and recall by both readings."""
-        picked = range(len(self._found)) if rows is None else rows
-        found = np.concatenate([np.empty((0, 3)), *(self._found[i] for i in picked)])
+        """mAP50 and recall, and both as in YOLOP's validation."""
+        picked = range(len(self._wanted)) if rows is None else rows
         wanted = sum(self._wanted[i] for i in picked)
-        found = found[np.argsort(-found[:, 0], kind="stable")]
         scores: dict[str, float] = {}
-        for column, suffix in ((1, ""), (2, "_yolop")):
-            ap, recall = average_precision(found[:, column], wanted)
+        for records, suffix, sentinel in (
+            (self._found, "", SENTINEL),
+            (self._found_yolop, "_yolop", SENTINEL_YOLOP),
+        ):
+            found = np.concatenate([np.empty((0, 2)), *(records[i] for i in picked)])
+            found = found[np.argsort(-found[:, 0], kind="stable")]
+            ap, recall = average_precision(found[:, 1], wanted, sentinel)
             scores |= {f"mAP50{suffix}": 100 * ap, f"recall{suffix}": 100 * recall}
         return scores
+
+    def notes(self) -> list[str]:
+        return [f"vehicles of the panoptic protocol: {sum(self._wanted)} objects"]
+
+
+def nms(boxes_xyxy: np.ndarray, iou: float) -> np.ndarray:
+    """Indices of the boxes, best first, that no better kept box overlaps by more than `iou`."""
+    ious = box_iou(boxes_xyxy, boxes_xyxy)
+    kept = np.ones(len(boxes_xyxy), bool)
+    for n in range(len(boxes_xyxy)):
+        if kept[n]:
+            kept[n + 1 :] &= ious[n, n + 1 :] <= iou
+    return np.flatnonzero(kept)
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -92,10 +120,12 @@ def match(ious: np.ndarray, only_best: bool = False) -> np.ndarray:
     return right
 
 
-def average_precision(right: np.ndarray, wanted: int) -> tuple[float, float]:
-    """(AP50, recall) of predictions in order of confidence, as shares; NaN with nothing wanted.
+def average_precision(
+    right: np.ndarray, wanted: int, sentinel: float = SENTINEL
+) -> tuple[float, float]:
+    """(AP50, recall) of predictions in order of confidence, from 0 to 1; NaN without truth.
 
-    AP: precision envelope between the sentinels (0, 1) and (last recall + 0.01, 0), read at 101
+    AP: precision envelope between the points (0, 1) and (last recall + `sentinel`, 0), read at 101
     recalls and integrated by trapezoids. Recall: YOLOP takes it at the confidence where the mean
     recall is largest, which is the lowest one, so it is the largest recall reached.
     """
@@ -105,7 +135,7 @@ def average_precision(right: np.ndarray, wanted: int) -> tuple[float, float]:
         return 0.0, 0.0
     hits = np.cumsum(right)
     recall, precision = hits / wanted, hits / np.arange(1, len(right) + 1)
-    at = np.concatenate([[0.0], recall, [recall[-1] + 0.01]])
+    at = np.concatenate([[0.0], recall, [recall[-1] + sentinel]])
     height = np.concatenate([[1.0], precision, [0.0]])
     envelope = np.maximum.accumulate(height[::-1])[::-1]
     points = np.linspace(0, 1, 101)
@@ -114,12 +144,27 @@ def average_precision(right: np.ndarray, wanted: int) -> tuple[float, float]:
     return float(area), float(recall[-1])
 
 
-class AreaMetric:
+class _Batched(Metric):
+    """Scores by batches, as YOLOP computes them, and over the whole set."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.official = (f"*_batch{BATCH}",)
+
+    def notes(self) -> list[str]:
+        return [
+            f"_batch{self.batch} scores are means over batches of {self.batch} frames, as in "
+            "YOLOP: they depend on the order of the frames (--protocol-batch sets the size); "
+            "_set scores do not"
+        ]
+
+
+class AreaMetric(_Batched):
     """Drivable area (direct and alternative merged): the mean of background and drivable IoU."""
 
-    headlines = ("mIoU_batch24", "mIoU_set")
-
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], batch: int = BATCH) -> None:
+        super().__init__(batch)
+        self.headlines = (f"mIoU_batch{batch}", "mIoU_set")
         self.merged = [c for c, name in enumerate(classes) if name in AREAS]
         self._tables: list[np.ndarray] = []
 
@@ -129,12 +174,13 @@ class AreaMetric:
         self._tables.append(_table(np.isin(decoded, self.merged), truth, known))
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """mIoU and pixel accuracy, each by batches of 24 and over the set."""
-        return both_ways(self._tables, rows, {"mIoU": _mean_iou, "accuracy": _pixel_accuracy})
+        """mIoU and pixel accuracy, each by batches and over the set."""
+        rules = {"mIoU": _mean_iou, "accuracy": _pixel_accuracy}
+        return both_ways(self._tables, rows, rules, self.batch)
 
 
-class LineMetric:
-    """Lanes as one class: IoU of the lane alone, and both things that are called accuracy.
+class LineMetric(_Batched):
+    """Lanes as one class: IoU of the lane alone, and both scores that are called accuracy.
 
     `recall` is TP / (TP + FN) (YOLOP, YOLOPX, YOLOPv3); `balanced` is the mean of sensitivity and
     specificity (HybridNets, A-YOLOM, RMT-PPAD, TwinLiteNet+); `_dilated` are RMT-PPAD's, against
@@ -143,7 +189,8 @@ class LineMetric:
 
     headlines = ("recall_set", "balanced_set", "IoU_set", "IoU_dilated_set")
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = BATCH) -> None:
+        super().__init__(batch)
         self._tables: list[np.ndarray] = []
         self._dilated: list[np.ndarray] = []
 
@@ -157,17 +204,18 @@ class LineMetric:
         self._dilated.append(_table(found, *shrink(wide, ignore)))
 
     def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
-        """IoU, recall and balanced, plain and dilated, by batches of 24 and over the set."""
+        """IoU, recall and balanced, plain and dilated, by batches and over the set."""
         rules = {"IoU": _iou, "recall": _recall, "balanced": _balanced}
         wide = {f"{name}_dilated": rule for name, rule in rules.items()}
-        return both_ways(self._tables, rows, rules) | both_ways(self._dilated, rows, wide)
+        plain = both_ways(self._tables, rows, rules, self.batch)
+        return plain | both_ways(self._dilated, rows, wide, self.batch)
 
 
 def shrink(mask: np.ndarray, ignore: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mask, known) with the long side at 640, by area averaging and `> 1` of 255.
 
-    In effect any pixel that touches the mask belongs to it (OR-pooling). `known` is where no
-    ignored pixel has a share.
+    In effect every pixel that touches the mask belongs to it (OR-pooling). `known` is where no
+    ignored pixel contributes.
     """
     scale = LONG_SIDE / max(mask.shape)
     size_wh = int(mask.shape[1] * scale), int(mask.shape[0] * scale)
@@ -179,22 +227,26 @@ def shrink(mask: np.ndarray, ignore: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def both_ways(
-    tables: Sequence[np.ndarray], rows: np.ndarray | None, rules: Mapping[str, Rule]
+    tables: Sequence[np.ndarray],
+    rows: np.ndarray | None,
+    rules: Mapping[str, Rule],
+    batch: int = BATCH,
 ) -> dict[str, float]:
-    """Each rule as `<name>_batch24` and `<name>_set`, in percent.
+    """Each rule as `<name>_batch<batch>` and `<name>_set`, in percent.
 
-    YOLOP starts its counters anew every 24 frames and averages the batches' scores by their
-    sizes; `set` is one table over all frames.
+    YOLOP resets its counters every batch (24 frames) and averages the batches' scores weighted by
+    their sizes; `set` is one table over all frames.
     """
     if not tables:
-        return {f"{name}_{how}": float("nan") for name in rules for how in ("batch24", "set")}
+        return {f"{n}_{how}": float("nan") for n in rules for how in (f"batch{batch}", "set")}
     frames = chosen(tables, rows)
-    starts = range(0, len(frames), BATCH)
-    sizes = [len(frames[start : start + BATCH]) for start in starts]
-    batches = [frames[start : start + BATCH].sum(0) for start in starts]
+    starts = range(0, len(frames), batch)
+    sizes = [len(frames[start : start + batch]) for start in starts]
+    batches = [frames[start : start + batch].sum(0) for start in starts]
     scores = {}
     for name, rule in rules.items():
-        scores[f"{name}_batch24"] = 100 * float(np.average([rule(b) for b in batches], None, sizes))
+        mean = np.average([rule(b) for b in batches], weights=sizes)
+        scores[f"{name}_batch{batch}"] = 100 * float(mean)
         scores[f"{name}_set"] = 100 * rule(frames.sum(0))
     return scores
 
@@ -211,7 +263,7 @@ def _table(found: np.ndarray, truth: np.ndarray, known: np.ndarray) -> np.ndarra
 
 
 def _share(part: float, whole: float) -> float:
-    return float(part) / float(whole) if whole else 0.0  # what is absent scores 0 in YOLOP
+    return float(part) / float(whole) if whole else 0.0  # absent classes score 0 in YOLOP
 
 
 def _iou(table: np.ndarray) -> float:
@@ -234,12 +286,12 @@ def _balanced(table: np.ndarray) -> float:
     return (_recall(table) + _recall(table[::-1, ::-1])) / 2
 
 
-def panoptic_metric(view: View) -> VehicleMetric | AreaMetric | LineMetric | None:
-    """The protocol's metric for an output, by what it says of itself; None if it has none."""
+def panoptic_metric(view: View, batch: int = BATCH) -> Metric | None:
+    """The protocol's metric for an output, by its description; None if it has none."""
     if view.kind == BOXES and set(view.classes) & set(VEHICLES):
         return VehicleMetric(view.classes)
     if view.kind == MASK and view.encoding == LANE_BYTE:
-        return LineMetric()
+        return LineMetric(batch)
     if view.kind == MASK and set(view.classes) & set(AREAS):
-        return AreaMetric(view.classes)
+        return AreaMetric(view.classes, batch)
     return None

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from perception.metrics.base import chosen, percent
 from perception.metrics.classification import ClassificationMetric
-from perception.metrics.frames import chosen, percent
 from perception.runtime.description import Group, View
 from perception.tasks.base import Metric, Raw, Target, Task
 from perception.tasks.class_lists import VOC_OBJECTS

@@ -54,12 +54,22 @@ def test_iou_by_hand():
     assert scores["pixAcc"] == 75.0
 
 
-def test_false_alarms_on_a_class_left_out_cost_only_the_strict_reading():
+def test_false_positives_on_a_class_not_counted_lower_only_the_strict_scores():
     metric = ConfusionMetric("abc", counted="ab")
     scores = run(metric, (mask(0, 1, 0, 2), {"mask": mask(0, 1, 2, 2)}))
     assert scores["mIoU"] == 100.0
     assert scores["mIoU_strict"] == pytest.approx(75.0)
+    assert scores["pixAcc"] == 100.0
+    assert scores["pixAcc_strict"] == 75.0
     assert "IoU/c" not in scores
+
+
+def test_pixel_accuracy_without_background_is_the_toolkits():
+    metric = ConfusionMetric("abc", counted="ab")
+    scores = run(metric, (mask(0, 2, 2, 2, 2), {"mask": mask(0, 1, 2, 2, 2)}))
+    assert scores["pixAcc"] == 50.0
+    assert scores["pixAcc_strict"] == 80.0
+    assert metric.counts() == {"a": 1, "b": 1}
 
 
 def test_rows_are_pooled_not_averaged():
@@ -115,6 +125,7 @@ def test_parts_of_the_byte_are_scored_apart():
     assert scores["direction_F1@1"] == 0.0
     assert scores["category_F1@1"] == pytest.approx(100 * 6 / 8)
     assert scores["F1@1/category/single white"] == scores["F1@1/category/double other"] == 0.0
+    assert np.isnan(scores["F1@1/category/crosswalk"]), "in neither truth nor prediction"
     assert scores["average_F1@1"] == pytest.approx((0 + 100 + 75) / 3)
 
 
@@ -130,16 +141,35 @@ def test_binary_truth_counts_for_the_foreground_only():
     assert typed["category_F1@5"] == pytest.approx(75.0)
 
 
-def test_a_prediction_beside_a_lane_of_unknown_type_is_neither_right_nor_wrong():
+def test_a_prediction_near_a_lane_of_unknown_type_is_neither_right_nor_wrong():
     truth = lane(20, 2)
     truth[:, 40] = MARKING | 0
     found = lane(20, 2)
     found[:, 42] = 2
     scores = run(LaneMetric(), (found, {"lane": truth}))
     assert scores["F1@2/category/double white"] == scores["F1@5/category/double white"] == 100.0
-    assert scores["F1@1/category/double white"] == pytest.approx(200 / 3), "2 px away is not beside"
-    found[:, 42] = 0  # crosswalk, of which the truth has none for sure
+    assert scores["F1@1/category/double white"] == pytest.approx(200 / 3), "2 px away"
+    found[:, 42] = 0  # crosswalk, which the truth may contain
     assert run(LaneMetric(), (found, {"lane": truth}))["F1@2/category/crosswalk"] == 100.0
+
+
+def test_absent_classes_are_nan_but_count_in_the_toolkits_means():
+    metric = LaneMetric()
+    scores = run(metric, (lane(20, 6), {"lane": lane(20, 6)}), (lane(), {"lane": lane()}))
+    assert scores["category_F1@5"] == scores["F1@5/category/single white"] == 100.0
+    assert np.isnan(scores["F1@5/category/crosswalk"])
+    assert metric.counts()["category/single white"] == 1
+    assert metric.counts()["category/crosswalk"] == 0
+
+
+def test_frames_with_lane_types_are_counted():
+    metric = LaneMetric()
+    run(metric, (lane(20, 3), {"lane": lane(20, MARKING)}), (lane(20, 3), {"lane": lane(20, 4)}))
+    assert metric.typed("category") == 1
+    assert "of 2: direction 1, style 1, category 1" in metric.notes()[0]
+    binary = LaneMetric()
+    run(binary, (lane(20, 3), {"lane": lane(20, MARKING)}), (lane(), {"lane": lane()}))
+    assert binary.typed("category") == 0
 
 
 def test_not_annotated_pixels_count_nowhere():
@@ -175,6 +205,13 @@ def test_accuracy_leaves_out_the_unknown():
     assert scores["accuracy"] == pytest.approx((200 / 3 + 50) / 2)
     assert scores["F1/sky"] == pytest.approx(200 / 3)  # 2/3 and 2/3
     assert scores["F1/hour"] == pytest.approx(100 / 3)  # night 2/3, dusk 0; day never occurs
+
+
+def test_labelled_frames_are_counted_per_class():
+    metric = ClassificationMetric({"sky": ("sun", "rain")})
+    for label in (0, 0, 1, -1):
+        metric.update(np.array([[1, 0]], np.float32), {"labels": np.array([label])})
+    assert metric.counts() == {"sky": 3, "sky/sun": 2, "sky/rain": 1}
 
 
 def test_calibration_error_by_hand():

@@ -38,7 +38,7 @@ def test_nothing_at_all_is_nan_and_nothing_found_is_zero():
     assert np.isnan(scores["AP50/dog"])
 
 
-def test_perfect_is_100_and_sizes_are_told_apart():
+def test_perfect_is_100_and_sizes_are_separate():
     scores = score(decoded([*BOX, 0.9, 0]), target([BOX], [0]))
     for key in ("mAP", "mAP75", "APm", "AR1"):
         assert scores[key] == HUNDRED
@@ -125,19 +125,57 @@ def test_memory_is_bounded_whatever_the_number_of_boxes():
     assert most < 100e6  # the IoUs at once would be 240 MB
 
 
-def test_boxes_are_worth_showing_from_the_score_of_the_best_f1() -> None:
-    metric = DetectionMetric(CLASSES)
-    truth = np.array([[0, 0, 20, 20], [50, 50, 80, 80], [90, 0, 99, 9]], np.float32)
-    boxes = [
-        [0, 0, 20, 20, 0.9, 0],
-        [200, 0, 220, 20, 0.8, 0],
-        [50, 50, 80, 80, 0.6, 0],
-        [300, 0, 320, 20, 0.4, 0],
-        [400, 0, 420, 20, 0.3, 0],
-    ]
-    target = {"boxes_xyxy": truth, "classes": np.zeros(3, int), "ignore": np.zeros(3, bool)}
-    metric.update(np.array(boxes, np.float32), target)
-    scores = metric.compute()
-    # Two of three found with one mistake: 2 * 2 / (3 + 3).
+BOXES = [
+    [0, 0, 20, 20, 0.9, 0],
+    [200, 0, 220, 20, 0.8, 0],
+    [50, 50, 80, 80, 0.6, 0],
+    [300, 0, 320, 20, 0.4, 0],
+    [400, 0, 420, 20, 0.3, 0],
+]
+TRUTH = [[0, 0, 20, 20], [50, 50, 80, 80], [90, 0, 99, 9]]
+
+
+def test_threshold_is_the_score_of_the_best_f1():
+    scores = score(decoded(*BOXES), target(TRUTH, [0, 0, 0]))
+    # Two of three found with one false positive: 2 * 2 / (3 + 3).
     assert scores["bestF1"] == pytest.approx(100 * 4 / 6)
     assert scores["threshold"] == pytest.approx(60)
+
+
+def shown(*rows, truth=TRUTH, classes=(0, 0, 0), ignore=None):
+    return score(decoded(*rows), target(truth, classes, ignore))["shown_threshold/cat"]
+
+
+def test_shown_threshold_is_the_lowest_with_a_precision_of_70_percent():
+    assert shown(*BOXES) == pytest.approx(90)  # precisions 1, 1/2, 2/3, ...
+    right = [[*TRUTH[2], 0.5, 0]]
+    assert shown(*BOXES[:3], *right) == pytest.approx(50)  # 3/4 again
+    assert shown(*BOXES[1:2]) == 100.0, "no score has the precision"
+    assert shown() == 100.0
+    assert np.isnan(shown(*BOXES, truth=[], classes=[])), "without objects it cannot be measured"
+
+
+def test_shown_threshold_takes_boxes_of_equal_score_together():
+    tied = [[*TRUTH[0], 0.6, 0], [200, 0, 220, 20, 0.6, 0]]
+    assert shown(*tied) == 100.0
+    assert shown([*TRUTH[1], 0.9, 0], *tied) == pytest.approx(90)
+
+
+def test_shown_threshold_is_per_class_and_ignored_truth_does_not_count():
+    other = [[*TRUTH[1], 0.7, 1], [200, 0, 220, 20, 0.95, 1]]
+    scores = score(decoded(*BOXES[:1], *other), target(TRUTH, [0, 1, 1]))
+    assert scores["shown_threshold/cat"] == pytest.approx(90)
+    assert scores["shown_threshold/dog"] == 100.0
+    assert np.isnan(scores["shown_threshold/emu"])
+    assert shown(*BOXES[:3], ignore=[False, False, True]) == pytest.approx(90)
+
+
+def test_objects_are_counted_and_rare_classes_noted():
+    metric = DetectionMetric(CLASSES)
+    metric.update(decoded(), target([BOX, FAR, FAR], [0, 1, 1], [False, False, True]))
+    metric.update(decoded(), target([BOX] * 40, [0] * 40))
+    assert metric.counts() == {"cat": 41, "dog": 1, "emu": 0}
+    assert metric.counts(np.array([0, 0])) == {"cat": 2, "dog": 2, "emu": 0}
+    (note,) = metric.notes()
+    assert "dog (1)" in note
+    assert "cat" not in note

@@ -1,4 +1,6 @@
-"""Protocol B by hand: every rule of protocols.md has a case here that fails if it is changed."""
+"""The panoptic protocol by hand: every rule has a case here that fails if it is changed."""
+
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from perception.metrics.panoptic import (
     average_precision,
     box_iou,
     match,
+    nms,
+    panoptic_metric,
     shrink,
 )
+from perception.runtime.description import LANE_BYTE, View
 
 CAR, TRUCK, PERSON = (DETECTION.index(name) for name in ("car", "truck", "pedestrian"))
 EMPTY = np.zeros((0, 6), np.float32)
@@ -84,6 +89,39 @@ def test_a_prediction_takes_its_best_free_truth_and_yolop_only_its_best():
     assert match(ious).tolist() == [True, True]
     assert match(ious, only_best=True).tolist() == [True, False]
     assert match(np.array([[0.6, 0.9], [0.7, 0.0]])).tolist() == [True, True]
+
+
+def test_yolop_suppresses_overlaps_above_0_6_over_the_merged_class():
+    # A truck on a car: IoU 0.67, then 0.54.
+    near, far = [20, 0, 120, 100, 0.8, TRUCK], [30, 0, 130, 100, 0.8, TRUCK]
+    truth = [box(0, 1), box(25, 1)]
+    assert vehicles([box(0, 0.9), near], truth)["recall"] == 100.0
+    assert vehicles([box(0, 0.9), near], truth)["recall_yolop"] == 50.0
+    assert vehicles([box(0, 0.9), far], truth)["recall_yolop"] == 100.0
+
+
+def test_yolop_keeps_300_boxes_after_suppression():
+    doubles = [box(0, 0.9 - i / 1000) for i in range(300)]
+    scores = vehicles([*doubles, box(500, 0.4)], [box(500, 1)])
+    assert (scores["recall"], scores["recall_yolop"]) == (0.0, 100.0)
+
+
+def test_suppression_is_greedy_in_order_of_confidence():
+    boxes = np.array([[0, 0, 100, 100], [20, 0, 120, 100], [40, 0, 140, 100]])
+    assert nms(boxes, 0.6).tolist() == [0, 2]  # the second is gone and suppresses nothing
+    assert nms(boxes, 0.7).tolist() == [0, 1, 2]
+    assert nms(np.zeros((0, 4)), 0.6).tolist() == []
+
+
+def test_the_last_sentinel_of_yolops_validation_is_0_001_beyond_the_last_recall():
+    # One of two found: envelope 1 to recall 0.5, 0 from 0.501, so 0 at the next point 0.51.
+    assert average_precision(np.array([1]), 2, 0.001)[0] == pytest.approx(0.5 + 0.01 / 2)
+    # One of eight (0.125): 1 at 0.12, 0 from 0.126.
+    assert average_precision(np.array([1]), 8, 0.001)[0] == pytest.approx(0.12 + 0.01 / 2)
+    truth = [box(500 * i, 1) for i in range(8)]
+    scores = vehicles([box(0, 0.9)], truth)
+    assert scores["mAP50"] == pytest.approx(12 + 0.75 + 0.25)
+    assert scores["mAP50_yolop"] == pytest.approx(12.5)
 
 
 def test_ignored_truth_is_no_part_of_the_protocol():
@@ -260,3 +298,17 @@ def test_lane_ignore_is_not_counted():
     target["lane"][:, 600:602] = 254
     metric.update(found, target)
     assert metric.compute()["IoU_set"] == 100.0
+
+
+def test_batch_size_is_chosen_and_only_24_is_as_published():
+    view = View("mask", encoding=LANE_BYTE)
+    metric = panoptic_metric(view, batch=2)
+    for columns in ([100], [100], []):
+        metric.update(*lane(columns, slice(200, 202)))
+    assert metric.compute()["recall_batch2"] == pytest.approx(100 * 2 / 3)
+    backwards = metric.compute(np.array([2, 1, 0]))  # (0 + 1) / 2 in the first batch, then 1
+    assert backwards["recall_batch2"] == pytest.approx(100 * 2 / 3)
+    assert backwards["IoU_batch2"] == metric.compute()["IoU_batch2"]
+    assert not any(fnmatch("recall_batch2", pattern) for pattern in metric.official)
+    assert any(fnmatch("recall_batch24", pattern) for pattern in panoptic_metric(view).official)
+    assert "order of the frames" in metric.notes()[0]
