@@ -1,4 +1,4 @@
-"""Timing that others can repeat: interleaved, random order, warm, pinned, with an interval."""
+"""Interleaved latency measurements: random order, warmed up, pinned, with confidence intervals."""
 
 import os
 import platform
@@ -27,12 +27,13 @@ TYPES: Final = {
 
 @dataclass
 class Subject:
-    """Something to time: `run()` returns milliseconds by stage, one of them `model`."""
+    """A loaded model to time: `run()` returns milliseconds by stage, one of them `model`."""
 
     name: str
     provider: str
     run: Callable[[], dict[str, float]]
-    megabytes: float = 0.0
+    megabytes: float = 0.0  # of the file
+    load_s: float = 0.0
     times: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -44,37 +45,47 @@ def open_subject(
     frame_hw: tuple[int, int],
     size_hw: tuple[int, int],
 ) -> Subject:
-    """A model file on a provider. One of ours is also timed from a frame of `frame_hw` to the
-    scene; of any other, only the model, at `size_hw` where its axes are free.
+    """Loads a model file on a provider.
+
+    A model of this project is timed from a frame of `frame_hw` to the scene. Of any other file
+    only the model call is timed, at `size_hw` where its axes are free.
 
     Raises UserError where the file cannot be read or has more than one input.
     """
     plain = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
     megabytes = path.stat().st_size / 1e6
     if KEY in plain.get_modelmeta().custom_metadata_map:
+        start = time.perf_counter()
         runner = Runner(path, provider, threads)
+        load_s = time.perf_counter() - start
         frame = np.random.default_rng(0).integers(0, 256, (*frame_hw, 3), dtype=np.uint8)
-        return Subject(name, provider, lambda: runner(frame).timings_ms, megabytes)
+        return Subject(name, provider, lambda: runner(frame).timings_ms, megabytes, load_s)
     inputs = plain.get_inputs()
     if len(inputs) != 1:
-        raise UserError(f"{path}: has {len(inputs)} inputs; models of one image can be timed")
+        raise UserError(
+            f"{path}: has {len(inputs)} inputs; only models with one image input can be timed"
+        )
     array = example(inputs[0].shape, inputs[0].type, size_hw, str(path))
+    start = time.perf_counter()
     engine = load(path, provider, threads)
+    load_s = time.perf_counter() - start
 
     def run() -> dict[str, float]:
         start = time.perf_counter()
         engine.run(array)
         return {MODEL: 1e3 * (time.perf_counter() - start)}
 
-    return Subject(name, provider, run, megabytes)
+    return Subject(name, provider, run, megabytes, load_s)
 
 
 def example(
     shape: Sequence[int | str | None], kind: str, size_hw: tuple[int, int], source: str
 ) -> np.ndarray:
-    """Random input of a model, free axes filled: batch 1, then 3 channels, height and width."""
+    """Random model input; free axes become batch 1, 3 channels, `size_hw`."""
     if kind not in TYPES or len(shape) != 4:
-        raise UserError(f"{source}: its input is {kind} {shape}; images of 4 axes can be timed")
+        raise UserError(
+            f"{source}: its input is {kind} {shape}; only image inputs with 4 axes can be timed"
+        )
     last = shape[3] == 3
     usual = (1, *size_hw, 3) if last else (1, 3, *size_hw)
     sizes = [a if isinstance(a, int) else b for a, b in zip(shape, usual, strict=True)]
@@ -94,7 +105,7 @@ def measure(
 ) -> None:
     """Fills `times`: each round runs every subject once, in a new random order.
 
-    The pause lets the previous subject's threads stop spinning before the next one starts.
+    `pause` seconds between runs let the threads of the previous subject stop spinning.
     """
     rng = np.random.default_rng(seed)
     for subject in subjects:
@@ -109,7 +120,7 @@ def measure(
 
 
 def summary(times: Sequence[float]) -> dict[str, float]:
-    """Median and the tenth and ninetieth percentile, in ms."""
+    """Median, 10th and 90th percentile in ms."""
     p10, median, p90 = np.percentile(times, (10, 50, 90))
     return {"median": float(median), "p10": float(p10), "p90": float(p90)}
 
@@ -117,9 +128,9 @@ def summary(times: Sequence[float]) -> dict[str, float]:
 def ratio(
     times: Sequence[float], baseline: Sequence[float], seed: int = 0, draws: int = 2000
 ) -> dict[str, float]:
-    """times/baseline of medians and of p10, with a 95 % bootstrap interval of the former.
+    """Ratios of the medians (with a 95 % bootstrap interval) and of p10, times over baseline.
 
-    Rounds are drawn whole: within a round both met the same disturbance.
+    Whole rounds are resampled: both subjects of a round ran under the same load.
     """
     ours, theirs = np.asarray(times), np.asarray(baseline)
     rows = np.random.default_rng(seed).integers(0, len(ours), (draws, len(ours)))
@@ -134,19 +145,21 @@ def ratio(
 
 
 def pin(threads: int) -> list[int]:
-    """Holds this process to as many cores as threads, where the system can; the cores used."""
+    """Pins this process to as many cores as threads where the system supports it; returns them."""
     cv2.setNumThreads(threads)
     if not hasattr(os, "sched_setaffinity"):
         return []
     allowed = sorted(os.sched_getaffinity(0))
     if threads > len(allowed):
-        raise UserError(f"--threads {threads}: this process may use {len(allowed)} cores")
+        raise UserError(
+            f"--threads {threads}: this process has {len(allowed)} cores; give at most that"
+        )
     os.sched_setaffinity(0, allowed[:threads])
     return allowed[:threads]
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """CPU, system and package versions that the times depend on."""
     packages = {}
     for package in ("onnxruntime", "onnxruntime-gpu", "openvino", "numpy"):
         try:

@@ -1,62 +1,39 @@
-"""bench-models [--models pvt-hydranet-b0,yolop-like] [--tasks ...] [--threads 2]
+"""Measure what the models of the zoo cost: parameters, multiply-adds, file, memory, latency.
 
-For each recipe of the zoo, untrained (weights do not change the cost): parameters, multiply-adds,
-ONNX size, peak memory, and latency in ONNX Runtime as a ratio to a timm trunk in the same run.
+Example: bench-models --models pvt-hydranet-b0,yolop-like --size 384x640 --threads 2
+
+Models are untrained (weights do not change the cost). Latency is measured in ONNX Runtime and
+divided by that of a timm backbone in the same run.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from perception.errors import UserError, cli, require_extra
+from perception.errors import cli, require_extra
 from perception.files import write_atomic
-from perception.sizes import parse_size
+
+if TYPE_CHECKING:
+    from export.arguments import BenchModelsArguments
+    from perception.model import HydraNet
 
 
-@dataclass
-class Arguments:
-    """Parameters, multiply-adds, size, memory and latency of the zoo."""
-
-    models: str = ""
-    """Recipes, comma-separated; the whole zoo by default."""
-    tasks: str = ""
-    """Heads, comma-separated; the zoo's default by default."""
-    yardstick: str = "resnet50"
-    """timm trunk that latencies are divided by."""
-    size: str = "384x640"
-    """HEIGHTxWIDTH of the input."""
-    threads: int = 2
-    """Threads of every model; the process is pinned to as many cores."""
-    rounds: int = 20
-    """Timed runs of each model."""
-    json: Path | None = None
-    """Where to write every number."""
-
-    def __post_init__(self) -> None:
-        if self.threads < 1 or self.rounds < 1:
-            raise UserError("--threads and --rounds must be at least 1")
-
-
-def collect(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
-    """One row a recipe, the yardstick first."""
-    import onnx
+def collect(arguments: "BenchModelsArguments", folder: Path) -> list[dict[str, Any]]:
+    """One row per model, the latency reference first."""
     from timm.layers import set_fused_attn
 
     from export.bench import MODEL, measure, open_subject, pin, ratio, summary
-    from export.yardstick import yardstick
+    from export.to_onnx import latency_reference, save
     from perception.zoo import ZOO
 
-    set_fused_attn(False)  # its products would not be counted
-    size_hw = parse_size(arguments.size)
-    path = folder / "yardstick.onnx"
-    onnx.save(yardstick(arguments.yardstick, size_hw), path)
-    rows: list[dict[str, Any]] = [{"name": f"timm:{arguments.yardstick}", "path": path}]
-    for name in arguments.models.split(",") if arguments.models else ZOO:
-        rows.append(cost(name, arguments, size_hw, folder))
+    set_fused_attn(False)  # multiply_adds cannot see inside the fused call
+    size_hw = arguments.size
+    path = folder / "reference.onnx"
+    save(latency_reference(arguments.reference, size_hw), path)
+    rows: list[dict[str, Any]] = [{"name": f"timm:{arguments.reference}", "path": path}]
+    rows += [cost(name, arguments, folder) for name in arguments.models or ZOO]
     pin(arguments.threads)
     subjects = [
         open_subject(row["name"], row.pop("path"), "cpu", arguments.threads, size_hw, size_hw)
@@ -70,31 +47,49 @@ def collect(arguments: Arguments, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def cost(name: str, arguments: Arguments, size_hw: tuple[int, int], folder: Path) -> dict[str, Any]:
-    """What needs no clock: parameters, multiply-adds, and the file with its memory."""
-    from export.cost import multiply_adds, parameters, peak_megabytes
+def cost(name: str, arguments: "BenchModelsArguments", folder: Path) -> dict[str, Any]:
+    """What needs no clock: parameters, multiply-adds, and the exported file with its memory."""
+    from export.memory import peak_megabytes
     from export.to_onnx import describe, save, to_onnx
     from perception.checkpoint import Meta
     from perception.tasks import TASKS
     from perception.zoo import build
 
-    tasks = arguments.tasks.split(",") if arguments.tasks else list(TASKS)[:4]
+    tasks = list(arguments.tasks or list(TASKS)[:4])
     model = build(name, tasks).eval()
     path = folder / f"{name}.onnx"
-    description = describe(model, Meta(name, tasks, size_hw), size_hw)
+    description = describe(model, Meta(name, tasks, arguments.size), arguments.size)
     save(to_onnx(model, description), path)
     return {
         "name": name,
         "path": path,
         "tasks": tasks,
-        "parameters": parameters(model),
-        "multiply_adds": multiply_adds(model, size_hw),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "multiply_adds": multiply_adds(model, arguments.size),
         "peak_megabytes": peak_megabytes(path, arguments.threads),
     }
 
 
+def multiply_adds(model: "HydraNet", size_hw: tuple[int, int]) -> int:
+    """Multiply-adds per deployed frame: convolutions and all matrix products, attention included.
+
+    Build the model with timm's fused attention off; the products of the fused call are not counted.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from export.inference_rewrite import rewrite_for_inference
+    from perception.model import Deployed
+
+    deployed = Deployed(rewrite_for_inference(model)).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        deployed(torch.zeros(1, *size_hw, 3, dtype=torch.uint8))
+    return counter.get_total_flops() // 2
+
+
 def show(rows: list[dict[str, Any]], title: str) -> None:
-    """The table."""
+    """Prints the table."""
     from rich.console import Console
     from rich.table import Table
 
@@ -116,17 +111,17 @@ def show(rows: list[dict[str, Any]], title: str) -> None:
     (console if console.is_terminal else Console(width=120)).print(table)
 
 
-def run(arguments: Arguments) -> int:
+def run(arguments: "BenchModelsArguments") -> int:
     """The whole command."""
     from export.bench import machine
 
     with TemporaryDirectory() as folder:
         rows = collect(arguments, Path(folder))
-    show(rows, f"{arguments.size}, {arguments.threads} threads, {arguments.rounds} rounds")
+    height, width = arguments.size
+    show(rows, f"{height}x{width}, {arguments.threads} threads, {arguments.rounds} rounds")
     if arguments.json is not None:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(arguments).items()}
-        data = {"settings": settings, "machine": machine(), "models": rows}
-        write_atomic(arguments.json, json.dumps(data, indent=1))
+        data = {"settings": asdict(arguments), "machine": machine(), "models": rows}
+        write_atomic(arguments.json, json.dumps(data, indent=1, default=str))
     return 0
 
 
@@ -134,9 +129,17 @@ def main() -> int:
     """The command."""
 
     def command() -> int:
-        require_extra("train", "rich", "tyro", "torch", "timm")
-        require_extra("export", "onnx", "onnxslim")
+        require_extra("train", "torch", "timm")
+        require_extra("export", "onnx", "onnxslim", "tyro", "rich")
         require_extra("cpu", "onnxruntime")
-        return run(tyro.cli(Arguments, description=__doc__))
+        import tyro
+
+        from export.arguments import BenchModelsArguments
+
+        return run(tyro.cli(BenchModelsArguments, prog="bench-models", description=__doc__))
 
     return cli(command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,93 +1,63 @@
-"""bench-onnx A.onnx [B.onnx ...] [timm:resnet50] [--providers cpu,openvino-bf16] [--threads 2]
+"""Time ONNX files against each other, in ratios that can be reproduced on another machine.
 
-Times any ONNX files against each other so that the ratios can be repeated elsewhere: one process,
-one random order a round, warm, pinned to as many cores as threads. `timm:NAME` stands for that
-trunk, exported here. The first subject is what the others are divided by.
+Example: bench-onnx timm:resnet50 model.onnx --providers cpu,openvino-bf16 --threads 2
+
+All models run in one process, interleaved in a random order per round, after warm-up, pinned to
+as many cores as threads. The first model is the reference of all ratios.
 """
 
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
-
-import tyro
+from typing import TYPE_CHECKING, Any, Final
 
 from export.bench import MODEL, Subject, machine, measure, open_subject, pin, ratio, summary
-from perception.errors import UserError, cli, require_extra
+from perception.errors import cli, require_extra
 from perception.files import write_atomic
-from perception.sizes import parse_size
+
+if TYPE_CHECKING:
+    from export.arguments import BenchOnnxArguments
 
 TIMM: Final = "timm:"
 
 
-@dataclass
-class Arguments:
-    """Time ONNX files against each other."""
-
-    models: tyro.conf.Positional[tuple[str, ...]]
-    """ONNX files, and timm:NAME for a trunk as a yardstick; the first is the baseline."""
-    providers: str = "cpu"
-    """Comma-separated: cpu, openvino, openvino-bf16, cuda, tensorrt. Each model runs on each."""
-    threads: int = 2
-    """Threads of every model; the process is pinned to as many cores."""
-    rounds: int = 50
-    """Runs of each model."""
-    warmup: int = 5
-    """Runs before the first that counts."""
-    pause: float = 0.01
-    """Seconds between runs, for the threads of the last model to go to sleep."""
-    size: str = "384x640"
-    """HEIGHTxWIDTH where a model leaves it free, and of timm trunks."""
-    frame: str = "720x1280"
-    """HEIGHTxWIDTH of the camera's frame, for the stages before and after our own models."""
-    seed: int = 0
-    """Of the order of runs and the bootstrap."""
-    json: Path | None = None
-    """Where to write every number."""
-
-    def __post_init__(self) -> None:
-        if not self.models:
-            raise UserError("give at least one .onnx file")
-        for name in ("threads", "rounds", "warmup"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1")
-
-
-def subjects(arguments: Arguments, folder: Path) -> list[Subject]:
-    """Every model on every provider, loaded; yardsticks are exported to the folder."""
-    size_hw, frame_hw = parse_size(arguments.size), parse_size(arguments.frame, "--frame")
+def subjects(arguments: "BenchOnnxArguments", folder: Path) -> list[Subject]:
+    """Every model on every provider, loaded; timm backbones are exported to the folder."""
     found = []
     for model in arguments.models:
         path = Path(model)
         if model.startswith(TIMM):
-            path = _yardstick(model.removeprefix(TIMM), size_hw, folder)
-        for provider in arguments.providers.split(","):
-            found.append(open_subject(model, path, provider, arguments.threads, frame_hw, size_hw))
+            path = _export_timm(model.removeprefix(TIMM), arguments.size, folder)
+        for provider in arguments.providers:
+            subject = open_subject(
+                model, path, provider, arguments.threads, arguments.frame, arguments.size
+            )
+            found.append(subject)
     return found
 
 
-def _yardstick(name: str, size_hw: tuple[int, int], folder: Path) -> Path:
-    require_extra("export", "onnx", "onnxslim", "torch", "timm")
-    import onnx
-
-    from export.yardstick import yardstick
+def _export_timm(name: str, size_hw: tuple[int, int], folder: Path) -> Path:
+    require_extra("train", "torch", "timm")
+    require_extra("export", "onnx", "onnxslim")
+    from export.to_onnx import latency_reference, save
 
     path = folder / f"{name}.onnx"
-    onnx.save(yardstick(name, size_hw), path)
+    save(latency_reference(name, size_hw), path)
     return path
 
 
 def report(found: Sequence[Subject], seed: int) -> list[dict[str, Any]]:
-    """One JSON-able row a subject; ratios are to the first."""
+    """One JSON-able row per subject; ratios are to the first."""
     base = found[0].times[MODEL]
     return [
         {
             "name": subject.name,
             "provider": subject.provider,
             "megabytes": subject.megabytes,
+            "load_s": subject.load_s,
             "ms": {stage: summary(times) for stage, times in subject.times.items()},
             "ratio": ratio(subject.times[MODEL], base, seed),
             "times": subject.times,
@@ -97,14 +67,15 @@ def report(found: Sequence[Subject], seed: int) -> list[dict[str, Any]]:
 
 
 def show(rows: Sequence[dict[str, Any]], title: str) -> None:
-    """The table."""
+    """Prints the table."""
     from rich.console import Console
     from rich.table import Column, Table
 
     others = list(dict.fromkeys(s for row in rows for s in row["ms"] if s != MODEL))
     table = Table(
-        Column("model", overflow="fold"), "provider", "MB", "p10 / median / p90 ms", title=title
+        Column("model", overflow="fold"), "provider", "MB", "load s", "p10 / median / p90 ms"
     )
+    table.title = title
     for head in ("x first (95 %)", "x first, p10", *(f"{stage} ms" for stage in others)):
         table.add_column(head, justify="right")
     for row in rows:
@@ -114,17 +85,18 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
             row["name"],
             row["provider"],
             f"{row['megabytes']:.1f}",
+            f"{row['load_s']:.2f}",
             f"{times['p10']:.1f} / {times['median']:.1f} / {times['p90']:.1f}",
             f"{share['median']:.3f} ({share['low']:.3f}-{share['high']:.3f})",
             f"{share['p10']:.3f}",
             *apart,
         )
-    # A file or a pipe is not 80 columns wide.
+    # rich assumes 80 columns where stdout is a file or a pipe.
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(table)
 
 
-def run(arguments: Arguments) -> int:
+def run(arguments: "BenchOnnxArguments") -> int:
     """The whole command."""
     from rich.progress import Progress
 
@@ -149,10 +121,9 @@ def run(arguments: Arguments) -> int:
             "quote ratios, not milliseconds."
         )
     if arguments.json is not None:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(arguments).items()}
         about = {"machine": machine(), "cores_used": cores, "load_before": load_before}
-        text = json.dumps({"settings": settings, **about, "subjects": rows}, indent=1)
-        write_atomic(arguments.json, text)
+        data = {"settings": asdict(arguments), **about, "subjects": rows}
+        write_atomic(arguments.json, json.dumps(data, indent=1, default=str))
     return 0
 
 
@@ -160,7 +131,16 @@ def main() -> int:
     """The command."""
 
     def command() -> int:
-        require_extra("demo", "rich", "tyro")
-        return run(tyro.cli(Arguments, description=__doc__))
+        require_extra("export", "rich", "tyro")
+        require_extra("cpu", "onnxruntime")
+        import tyro
+
+        from export.arguments import BenchOnnxArguments
+
+        return run(tyro.cli(BenchOnnxArguments, prog="bench-onnx", description=__doc__))
 
     return cli(command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

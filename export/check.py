@@ -1,7 +1,7 @@
-"""Do torch and the exported file give the same numbers on the same frames?
+"""Compare the outputs of PyTorch and of the exported file on the same frames.
 
-Compared output by output, each by what its kind means: a box may change its place in the list when
-two scores are equal to the last bit, and a pixel may flip where two classes tie; nothing else may.
+Each output is compared by its kind: boxes may swap places where their scores are equal to the last
+bit, and a pixel may change its class where two classes tie.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from perception.runtime.providers import load
 
 @dataclass(frozen=True)
 class Difference:
-    """The worst frame of one output: what was measured, how far it is, how far it may be."""
+    """One measure of one output on its worst frame, and the largest value allowed."""
 
     output: str
     kind: str
@@ -37,26 +37,26 @@ class Difference:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a precision may stand from torch in float32."""
+    """Largest differences allowed between a precision and PyTorch in float32."""
 
     score: float  # probabilities
     pixels: float  # boxes, in model pixels
     share: float  # of mask pixels
-    boxes: float  # share of boxes without a twin
+    boxes: float  # share of boxes without a counterpart
     relative: float  # maps, against the largest value; normals, absolute
 
 
 LIMITS: Final[dict[str, Limits]] = {
     "fp32": Limits(score=1e-4, pixels=0.1, share=1e-3, boxes=1e-3, relative=1e-3),
-    # Of two boxes that overlap almost to the limit, the graph may drop the weaker or keep it: in
-    # half precision that turns over for about one box in a hundred, hence 0.1 on the worst frame.
+    # Whether the weaker of two boxes is suppressed flips where their IoU is close to the threshold:
+    # in half precision for about one box in a hundred, hence 0.1 on the worst frame.
     "fp16": Limits(score=0.02, pixels=2.0, share=0.02, boxes=0.1, relative=0.02),
     "int8": Limits(score=0.2, pixels=16.0, share=0.15, boxes=0.15, relative=0.2),
 }
 
 
 class DisagreementError(Exception):
-    """The file does not compute what the model computes."""
+    """The outputs of the file differ from those of the model."""
 
 
 def check(
@@ -66,20 +66,20 @@ def check(
     batches: Sequence[np.ndarray],
     precision: str = "fp32",
 ) -> None:
-    """Prints the differences over all batches of frames, each (N, H, W, 3) and of its own size.
+    """Prints the differences for each batch of frames, uint8 (N, H, W, 3) of any size.
 
-    Raises DisagreementError where one is beyond the limits of its precision.
+    Raises DisagreementError where one exceeds the limits of `precision`.
     """
     for frames in batches:
         differences = compare(model, path, description, frames, precision)
         count, height, width = frames.shape[:3]
-        title = f"torch and ONNX Runtime on {count} frames of {height}x{width}"
+        title = f"PyTorch and ONNX Runtime on {count} frames of {height}x{width}"
         Console().print(_table(differences, title))
         wrong = [d for d in differences if not d.agrees]
         if wrong:
             worst = wrong[0]
             raise DisagreementError(
-                f"{worst.output} differs from torch: {worst.measure} is {worst.value:.3g}, "
+                f"{worst.output} differs from PyTorch: {worst.measure} is {worst.value:.3g}, "
                 f"allowed {worst.limit:.3g}"
             )
 
@@ -99,8 +99,10 @@ def compare(
     frames: np.ndarray,
     precision: str = "fp32",
 ) -> list[Difference]:
-    """One line a measure and output, over all frames (N, H, W, 3). The model is the original one,
-    so the rewrite for inference is checked as well."""
+    """One Difference per measure and output, over all frames (N, H, W, 3).
+
+    `model` is the trained one, so that the rewrite for inference is checked as well.
+    """
     engine = load(path, "cpu", 0)
     deployed = Deployed(model).eval()
     found: list[list[Difference]] = []
@@ -123,16 +125,14 @@ def _worst(column: Sequence[Difference]) -> Difference:
 
 
 def _boxes(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Scores rank by rank; then every box that is clearly on the list must be on the other too.
-
-    The mean over ranks: one box more on the list moves all ranks below it.
-    """
+    """Scores by rank, averaged (one additional box shifts all ranks below it); then boxes that are
+    clearly above the other list's lowest score must have a counterpart there."""
     wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
     scores = float(np.abs(wanted[:, 4] - got[:, 4]).mean())
     lost = max(_unmatched(wanted, got, limits), _unmatched(got, wanted, limits))
     return [
         ("mean score difference, rank by rank", scores, limits.score),
-        (f"share of boxes without a twin within {limits.pixels:g} px", lost, limits.boxes),
+        (f"share of boxes without a counterpart within {limits.pixels:g} px", lost, limits.boxes),
     ]
 
 

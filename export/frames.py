@@ -1,4 +1,4 @@
-"""Frames to check and calibrate with: real ones from a folder, or made-up ones."""
+"""Frames to check and calibrate with: real ones from a folder, or synthetic ones."""
 
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,8 @@ from perception.runtime.letterbox import Letterbox, as_bgr
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
-def made_up_frames(size_hw: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
-    """uint8 (count, H, W, 3): noise on patches and a slope, so that every branch has work."""
+def synthetic_frames(size_hw: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
+    """uint8 (count, H, W, 3): coloured patches, noise and a gradient."""
     rng = np.random.default_rng(seed)
     height, width = size_hw
     frames = np.empty((count, height, width, 3), np.uint8)
@@ -27,12 +27,12 @@ def made_up_frames(size_hw: tuple[int, int], count: int, seed: int = 0) -> np.nd
 
 
 def read_frames(folder: Path, size_hw: tuple[int, int], count: int) -> np.ndarray:
-    """uint8 (N <= count, H, W, 3): letterboxed images from the folder and below it, spread evenly.
+    """uint8 (N <= count, H, W, 3): letterboxed images, evenly spaced over a folder tree.
 
-    Raises UserError where there is no image, or one does not decode.
+    Raises UserError where there is no image or one cannot be decoded.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of images")
+        raise UserError(f"{folder}: no such folder; give one with images")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it")

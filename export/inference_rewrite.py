@@ -1,10 +1,10 @@
-"""PVT v2 rewritten for inference: the same numbers from fewer and larger operations.
+"""Rewrite PVT v2 for inference: equal outputs from fewer and larger operations.
 
-timm runs the MLP as linear layers around a depthwise convolution, with two transposes of the
-widened tokens in each block. Here its linear layers are 1x1 convolutions, so that the wide tensor
-stays in the convolution's own layout; tokens are a plain matrix, (B*H*W, C), which keeps ONNX
-Runtime from a slower fusion of addition and LayerNorm; and the attention's constants are folded
-into its weights. Not for training: weights are copies.
+timm computes the MLP as linear layers around a depthwise convolution, with two transposes of the
+widened tokens per block. Here the linear layers are 1x1 convolutions, so that the wide tensor
+stays in the layout of the convolution. Tokens are a matrix (B*H*W, C), which keeps ONNX Runtime
+from a slower fusion of addition and LayerNorm. Constants of the attention are folded into its
+weights. Weights are copies, so the result is not for training.
 """
 
 import copy
@@ -17,24 +17,25 @@ from torch.nn import functional as F
 
 Size = tuple[int, int, int]  # batch, height, width of the token grid
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def lean(module: nn.Module) -> nn.Module:
-    """A copy of `module` for inference with every PVT v2 stage in it rewritten.
+def rewrite_for_inference(module: Network) -> Network:
+    """A copy of `module` in evaluation mode with every PVT v2 stage in it rewritten.
 
-    Works on a timm model, a Trunk or a whole network; what it does not know is copied unchanged.
-    Outputs are equal to 1e-5.
+    Works on a timm model, a Trunk or a HydraNet; other modules are copied unchanged. Outputs are
+    equal to 1e-5.
     """
     module = copy.deepcopy(module).eval().requires_grad_(False)
     for name, child in list(module.named_modules()):
-        if hasattr(child, "unfolded"):  # it computes its weights, which can be done once
+        if hasattr(child, "unfolded"):  # its weights are computed: do it once
             parent, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(parent), leaf, child.unfolded())
     known = [name for name, child in module.named_modules() if _rewritable(child)]
     for name in known:
         parent, _, leaf = name.rpartition(".")
         stage = cast(PyramidVisionTransformerStage, module.get_submodule(name))
-        setattr(module.get_submodule(parent), leaf, LeanStage(stage))
+        setattr(module.get_submodule(parent), leaf, InferenceStage(stage))
     return module
 
 
@@ -45,14 +46,14 @@ def _rewritable(module: nn.Module) -> bool:
     )
 
 
-class LeanStage(nn.Module):
+class InferenceStage(nn.Module):
     """One stage: the patch embedding's (B, H, W, C) or the last stage's (B, C, H, W) in,
     (B, C, H, W) out."""
 
     def __init__(self, stage: PyramidVisionTransformerStage) -> None:
         super().__init__()
         self.downsample, self.norm = stage.downsample, stage.norm
-        self.blocks = nn.ModuleList(LeanBlock(cast(Block, block)) for block in stage.blocks)
+        self.blocks = nn.ModuleList(InferenceBlock(cast(Block, block)) for block in stage.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.downsample is not None:
@@ -64,20 +65,20 @@ class LeanStage(nn.Module):
         return _image(self.norm(tokens), (batch, height, width))
 
 
-class LeanBlock(nn.Module):
+class InferenceBlock(nn.Module):
     """Attention and MLP with their residuals, on (B*H*W, C)."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.attn, self.mlp = LeanAttention(block.attn), LeanMlp(block.mlp)
+        self.attn, self.mlp = InferenceAttention(block.attn), InferenceMlp(block.mlp)
 
     def forward(self, tokens: Tensor, size: Size) -> Tensor:
         tokens = tokens + self.attn(self.norm1(tokens), size)
         return tokens + self.mlp(self.norm2(tokens), size)
 
 
-class LeanMlp(nn.Module):
+class InferenceMlp(nn.Module):
     """1x1 convolution, depthwise 3x3, GELU, 1x1 convolution."""
 
     def __init__(self, mlp: MlpWithDepthwiseConv) -> None:
@@ -90,12 +91,12 @@ class LeanMlp(nn.Module):
         return _tokens(self.narrow(F.gelu(hidden)))
 
 
-class LeanAttention(nn.Module):
-    """Attention to a spatially reduced grid, the scale folded into the queries.
+class InferenceAttention(nn.Module):
+    """Spatial-reduction attention with the scale folded into the queries.
 
     With one head the output projection is folded into the values: the rows of the attention sum
-    to one, so softmax(S) (V P^T) + b equals softmax(S) V P^T + b, and the few values are projected
-    instead of the many tokens. With more heads the values would grow by their number.
+    to one, so softmax(S) (V P^T + b) equals softmax(S) V P^T + b, and the few values are projected
+    instead of the many tokens. With more heads the values would grow by the number of heads.
     """
 
     def __init__(self, attn: Attention) -> None:
@@ -144,14 +145,14 @@ def _scaled(linear: nn.Linear, scale: float) -> nn.Linear:
 
 
 def _halves(linear: nn.Linear) -> tuple[nn.Linear, nn.Linear]:
-    """The keys' and the values' part of timm's common linear layer."""
+    """timm's joint key-value layer as two layers."""
     biases = (None, None) if linear.bias is None else linear.bias.chunk(2)
     key, value = (_linear(*part) for part in zip(linear.weight.chunk(2), biases, strict=True))
     return key, value
 
 
 def _composed(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """One linear layer for second(first(x))."""
+    """One linear layer equal to second(first(x))."""
     bias = 0 if first.bias is None else second.weight @ first.bias
     return _linear(second.weight @ first.weight, second.bias + bias)
 

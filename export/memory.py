@@ -1,20 +1,34 @@
-"""python -m export.memory MODEL.onnx THREADS: prints the megabytes a model adds to this process.
+"""Memory that a model needs, measured in a process of its own without torch.
 
-A process of its own and without torch, so that nothing but the model is counted.
+Example: python -m export.memory model.onnx 2 (prints the megabytes it adds)
 """
 
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from perception.errors import UserError
 from perception.runtime.runner import Runner, read_description
 
 
-def peak() -> float:
+def peak_megabytes(path: Path, threads: int) -> float:
+    """Peak memory that loading the file and running it three times adds to a fresh process, in MB.
+
+    NaN where the operating system does not report it.
+    """
+    command = [sys.executable, "-m", "export.memory", str(path), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{path}: cannot be run ({done.stderr.strip()[-200:]})")
+    return float(done.stdout)
+
+
+def peak_resident() -> float:
     """Highest resident size of this process so far, in MB; NaN where there is no /proc.
 
-    Not getrusage: its figure survives exec, so a child starts with its parent's.
+    Not getrusage: its figure survives exec, so a child starts with that of its parent.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -24,14 +38,14 @@ def peak() -> float:
 
 
 def main() -> None:
-    """Loads, runs three frames, prints the growth."""
+    """Loads a model, runs three frames and prints the growth."""
     path, threads = Path(sys.argv[1]), int(sys.argv[2])
     frame = np.full((*read_description(path).size_hw, 3), 114, np.uint8)
-    before = peak()
+    before = peak_resident()
     runner = Runner(path, "cpu", threads)
     for _ in range(3):
         runner.raw(frame)
-    print(peak() - before)
+    print(peak_resident() - before)
 
 
 if __name__ == "__main__":

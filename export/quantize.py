@@ -1,9 +1,8 @@
-"""INT8 with ranges measured on real frames.
+"""Static INT8 quantisation with ranges measured on real frames.
 
-Only convolutions become integers, and not all of them: the first one (all detail passes its three
-channels) and the last before each output (their logits are the answer) stay in float, as do
-LayerNorm, attention and decoding. With these kept, the model in the box loses nothing that 150
-frames can show.
+Only convolutions are quantised. The first one and the last ones before each output stay in float,
+as do LayerNorm, attention and decoding: with these kept, the pretrained model lost nothing
+measurable on 150 validation frames.
 """
 
 import logging
@@ -19,8 +18,8 @@ from export.to_onnx import INPUT
 from perception.runtime.description import KEY, Description
 
 WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
-# Attention's two products and its softmax lose most in INT8, and the linear layers around them are
-# too small to pay for the conversion.
+# The matrix products and the softmax of attention lose most in INT8, and the linear layers around
+# them are too small for the conversion to pay off.
 INTEGER: Final = ("Conv",)
 
 
@@ -33,7 +32,7 @@ def to_int8(
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(graph, source)
-        # It advises, through the root logger, to simplify the graph first; to_onnx has done so.
+        # It advises on the root logger to simplify the graph first; to_onnx has done so.
         logging.disable(logging.WARNING)
         quantize_static(
             source,
@@ -55,13 +54,13 @@ def to_int8(
 
 
 class Frames:
-    """What the calibrator reads from: one frame a call, then None."""
+    """Calibration data reader: one frame per call, then None."""
 
     def __init__(self, frames: np.ndarray) -> None:
         self.frames: Iterator[np.ndarray] = iter(frames)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input of the model."""
+        """The next model input."""
         frame = next(self.frames, None)
         return None if frame is None else {INPUT: frame[None]}
 
@@ -74,7 +73,7 @@ def sensitive(graph: onnx.ModelProto) -> set[str]:
 
 
 def walk(graph: onnx.ModelProto, tensors: set[str], forward: bool) -> set[str]:
-    """Names of the first Conv, Gemm or MatMul on every way from the tensors, along the graph or
+    """Names of the first Conv, Gemm or MatMul on every path from the tensors, along the graph or
     against it."""
     found, reached = set(), set(tensors)
     # Nodes are stored in topological order, so that one pass reaches everything.

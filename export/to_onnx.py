@@ -1,21 +1,22 @@
-"""HydraNet -> one ONNX file with the decoding inside and its description in the metadata."""
+"""Convert a HydraNet to an ONNX graph with decoding inside and a JSON description as metadata."""
 
 import copy
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, cast
+from typing import Final
 
 import onnx
 import onnxslim
 import torch
 from torch import nn
 
-from export.inference_rewrite import lean
+from export.inference_rewrite import rewrite_for_inference
 from perception.checkpoint import Meta
 from perception.errors import UserError
 from perception.model import Deployed, HydraNet
 from perception.runtime.description import KEY, Description
+from perception.trunk import Trunk
 
 # 20 is the first opset with Gelu as one operation (LayerNormalization came with 17). Later opsets
 # bring nothing this graph uses, and fewer runtimes read them.
@@ -26,7 +27,7 @@ AXES: Final = {0: "batch", 1: "height", 2: "width"}
 
 
 def describe(model: HydraNet, meta: Meta, size_hw: tuple[int, int]) -> Description:
-    """What the file will say about itself. Raises UserError for a size no pyramid has."""
+    """The description to store in the file. Raises UserError where a side is no multiple of 32."""
     if any(side <= 0 or side % STEP for side in size_hw):
         raise UserError(f"size {size_hw[0]}x{size_hw[1]}: both must be multiples of {STEP}")
     return Description(
@@ -46,13 +47,13 @@ def to_onnx(
     half: bool = False,
     rewrite: bool = True,
 ) -> onnx.ModelProto:
-    """The deployed network: uint8 `frame` (1, H, W, 3) BGR -> one output a task, named after it.
+    """The deployed network: uint8 `frame` (1, H, W, 3) BGR -> one output per task, named after it.
 
-    With `dynamic` batch, height and width stay free; with `half` the weights are float16.
-    `rewrite=False` leaves the trunk as timm writes it (for measuring).
+    `dynamic` leaves batch, height and width free; `half` computes in float16;
+    `rewrite=False` leaves the trunk as timm defines it (for comparison).
     """
     height, width = description.size_hw
-    network = cast(HydraNet, lean(model) if rewrite else model)
+    network = rewrite_for_inference(model) if rewrite else model
     deployed = Half(network) if half else Deployed(network)
     # Two frames where the batch is free: with one, the tracer would fold the batch axis away.
     frame = torch.zeros(2 if dynamic else 1, height, width, 3, dtype=torch.uint8)
@@ -63,8 +64,8 @@ def to_onnx(
 
 
 class Half(nn.Module):
-    """Deployed with float16 weights: normalisation, decoding of what tasks take to float32, and
-    the outputs stay in float32."""
+    """Deployed in float16; normalisation, the outputs, and what a task decodes in float32 stay
+    float32."""
 
     def __init__(self, model: HydraNet) -> None:
         super().__init__()
@@ -85,10 +86,10 @@ def trace(
     outputs: list[str],
     axes: dict[int, str] | None = None,
 ) -> onnx.ModelProto:
-    """Any module of one input as an ONNX graph, constants folded and the rest slimmed."""
+    """A module with one input as a simplified ONNX graph."""
     with torch.no_grad(), warnings.catch_warnings(), TemporaryDirectory() as folder:
         path = Path(folder, "traced.onnx")
-        # The tracer warns of every Python number; the check against torch covers what it means.
+        # The tracer warns of every Python number; export.check reveals values that were frozen.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
@@ -105,6 +106,16 @@ def trace(
 
 
 def save(graph: onnx.ModelProto, path: Path) -> None:
-    """Writes the graph once the checker finds it well-formed."""
+    """Validates the graph and writes it."""
     onnx.checker.check_model(graph)
     onnx.save(graph, path)
+
+
+def latency_reference(name: str, size_hw: tuple[int, int]) -> onnx.ModelProto:
+    """An untrained timm backbone that latencies are divided by: float image (1, 3, H, W) -> four
+    feature maps.
+
+    Exported by the same call as HydraNet. Raises UserError where timm has no such model.
+    """
+    trunk = Trunk(name)
+    return trace(trunk, torch.zeros(1, 3, *size_hw), [f"stride{s}" for s in trunk.strides])

@@ -1,4 +1,4 @@
-"""The check must see what is wrong and forgive what is not."""
+"""The check reports wrong outputs and tolerates ties."""
 
 import copy
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.check import LIMITS, MEASURES, DisagreementError, check, compare
-from export.frames import made_up_frames
+from export.frames import synthetic_frames
 from perception.runtime.description import KINDS, LABEL, MASK
 
 STRICT = LIMITS["fp32"]
@@ -65,7 +65,7 @@ def test_nan_is_a_disagreement() -> None:
 def test_exported_file_agrees_and_another_networks_does_not(
     exported: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    frames = made_up_frames(exported.size_hw, 2)
+    frames = synthetic_frames(exported.size_hw, 2)
     check(exported.model, exported.path, exported.description, [frames])
     assert "differs" not in capsys.readouterr().out
 
@@ -77,6 +77,6 @@ def test_exported_file_agrees_and_another_networks_does_not(
     # A head of random weights may see one class everywhere, so not every output must change.
     kinds = {view.kind for view in exported.description.views.values()}
     assert {d.kind for d in differences if not d.agrees} == kinds
-    with pytest.raises(DisagreementError, match="differs from torch"):
+    with pytest.raises(DisagreementError, match="differs from PyTorch"):
         check(other, exported.path, exported.description, [frames])
     assert "differs" in capsys.readouterr().out

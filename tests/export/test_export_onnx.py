@@ -1,9 +1,13 @@
 """The command: right arguments, one file or none, exit codes."""
 
+import errno
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import pytest
 import torch
 
@@ -49,15 +53,15 @@ def read_tasks(checkpoint: Path) -> list[str]:
 def test_file_that_disagrees_is_not_left_behind(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = to_onnx.lean
+    rewrite = to_onnx.rewrite_for_inference
 
     def wrong(module: torch.nn.Module) -> torch.nn.Module:
-        rewritten = honest(module)
+        rewritten = rewrite(module)
         for parameter in rewritten.parameters():
             parameter.mul_(1.2)
         return rewritten
 
-    monkeypatch.setattr(to_onnx, "lean", wrong)
+    monkeypatch.setattr(to_onnx, "rewrite_for_inference", wrong)
     out = checkpoint.parent / "model.onnx"
     assert command(monkeypatch, checkpoint, "-o", out) == 1
     assert "not written" in capsys.readouterr().err
@@ -88,6 +92,41 @@ def test_bad_arguments_exit_with_2_and_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_full_disk_is_one_line(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(graph: onnx.ModelProto, path: Path) -> None:
+        path.write_bytes(b"half a file")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(onnx, "save", full)
+    out = checkpoint.parent / "model.onnx"
+    assert command(monkeypatch, checkpoint, "-o", out) == 2
+    error = capsys.readouterr().err
+    assert f"{out}: the disk is full" in error
+    assert error.count("\n") == 1
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize("module", ["export_onnx", "bench_onnx", "bench_models"])
+def test_help_without_tyro_names_the_extra(module: str) -> None:
+    code = "import sys, importlib.util as u; find = u.find_spec\n"
+    code += "u.find_spec = lambda name, *rest: None if name == 'tyro' else find(name, *rest)\n"
+    code += f"sys.modules['tyro'] = None\nfrom export.{module} import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "pvt-hydranet[export]" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["export_onnx", "bench_onnx", "bench_models"])
+def test_runs_as_a_module_and_help_opens_with_an_example(module: str) -> None:
+    command = [sys.executable, "-m", f"export.{module}", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"Example: {module.replace('_', '-')} " in done.stdout
 
 
 def test_missing_checkpoint_exits_with_2(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.frames import made_up_frames, read_frames
+from export.frames import read_frames, synthetic_frames
 from perception.errors import UserError
 
 
@@ -18,11 +18,11 @@ def folder_of(path: Path, count: int) -> Path:
     return path
 
 
-def test_made_up_frames_are_repeatable_and_differ() -> None:
-    frames = made_up_frames((64, 96), 2)
+def test_synthetic_frames_are_repeatable_and_differ() -> None:
+    frames = synthetic_frames((64, 96), 2)
     assert frames.shape == (2, 64, 96, 3)
     assert frames.dtype == np.uint8
-    assert np.array_equal(frames, made_up_frames((64, 96), 2))
+    assert np.array_equal(frames, synthetic_frames((64, 96), 2))
     assert not np.array_equal(frames[0], frames[1])
 
 

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto
 
 from export.check import compare
-from export.frames import made_up_frames
+from export.frames import synthetic_frames
 from export.quantize import sensitive, to_int8
 from export.to_onnx import save, to_onnx
 from perception.runtime.description import BOXES
@@ -19,7 +19,7 @@ from perception.runtime.runner import read_description
 
 @pytest.fixture(scope="module")
 def integer(exported: SimpleNamespace) -> onnx.ModelProto:
-    frames = made_up_frames(exported.size_hw, 2)
+    frames = synthetic_frames(exported.size_hw, 2)
     return to_int8(exported.graph, exported.description, frames)
 
 
@@ -54,7 +54,7 @@ def test_integer_file_still_answers(
     save(integer, path)
     assert read_description(path) == exported.description
     assert path.stat().st_size < 0.6 * exported.path.stat().st_size
-    frames = made_up_frames(exported.size_hw, 2)
+    frames = synthetic_frames(exported.size_hw, 2)
     differences = compare(exported.model, path, exported.description, frames, "int8")
     assert all(np.isfinite(d.value) for d in differences)
     strict = compare(exported.model, path, exported.description, frames)
@@ -70,7 +70,7 @@ def test_half_weights_and_float_outputs(exported: SimpleNamespace, tmp_path: Pat
     assert {types[node.input[1]] for node in convolutions} == {TensorProto.FLOAT16}
     for output in graph.graph.output:
         assert output.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.UINT8)
-    frames = made_up_frames(exported.size_hw, 2)
+    frames = synthetic_frames(exported.size_hw, 2)
     differences = compare(exported.model, path, exported.description, frames, "fp16")
     boxes = [d for d in differences if d.kind != BOXES]
     assert all(d.agrees for d in boxes), boxes

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from export.check import compare
-from export.frames import made_up_frames
+from export.frames import synthetic_frames
 from export.to_onnx import OPSET, describe, save, to_onnx
 from perception.checkpoint import Meta
 from perception.errors import UserError
@@ -101,7 +101,7 @@ def test_dynamic_graph_takes_other_batches_and_sizes(
     graph = to_onnx(exported.model, exported.description, dynamic=True)
     save(graph, path)
     assert not operations(graph) & FORBIDDEN
-    frames = made_up_frames((96, 160), 3)
+    frames = synthetic_frames((96, 160), 3)
     assert all(d.agrees for d in compare(exported.model, path, exported.description, frames))
     session = onnxruntime.InferenceSession(path)
     together = session.run(None, {"frame": frames})
@@ -119,5 +119,5 @@ def test_other_recipes_go_through_the_same_door(
     description = describe(model, Meta(name, list(TASKS)[:1], exported.size_hw), exported.size_hw)
     path = tmp_path / "other.onnx"
     save(to_onnx(model, description), path)
-    differences = compare(model, path, description, made_up_frames(exported.size_hw, 1))
+    differences = compare(model, path, description, synthetic_frames(exported.size_hw, 1))
     assert all(d.agrees for d in differences), differences

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from export.inference_rewrite import lean
+from export.inference_rewrite import rewrite_for_inference
 from perception import checkpoint
 from perception.errors import UserError
 from perception.model import Deployed
@@ -73,7 +73,9 @@ def test_rewritten_for_export_it_says_the_same(sharing: str):
     model.train()(frame())
     model.eval()
     with torch.no_grad():
-        for one, two in zip(Deployed(model)(frame()), Deployed(lean(model))(frame()), strict=True):
+        for one, two in zip(
+            Deployed(model)(frame()), Deployed(rewrite_for_inference(model))(frame()), strict=True
+        ):
             assert torch.allclose(one, two, atol=1e-3)
 
 

@@ -1,0 +1,137 @@
+"""Command lines of export-onnx, bench-onnx and bench-models."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from perception.errors import UserError
+from perception.sizes import format_size, parse_size
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """det,lane -> ("det", "lane")."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _spec(parse: Any, show: Any, metavar: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda args: parse(args[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [show(value)],
+    )
+
+
+def _size_spec(option: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+    return _spec(partial(parse_size, option=option), format_size, "HEIGHTxWIDTH")
+
+
+Size = Annotated[tuple[int, int], _size_spec("--size")]
+FrameSize = Annotated[tuple[int, int], _size_spec("--frame")]
+Names = Annotated[tuple[str, ...], _spec(parse_names, ",".join, "NAME,NAME")]
+
+
+def _at_least_one(arguments: Any, *names: str) -> None:
+    for name in names:
+        if getattr(arguments, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
+
+
+@dataclass
+class ExportArguments:
+    """Command line of export-onnx."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Checkpoint written by train-bdd (.safetensors)."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("model.onnx")
+    """ONNX file to write."""
+    tasks: Names = ()
+    """Tasks to export, comma-separated; default: all of the checkpoint."""
+    size: Size | None = None
+    """Input size, both multiples of 32; default: the size of the checkpoint's training."""
+    dynamic: bool = False
+    """Leave batch size, height and width free."""
+    fp16: bool = False
+    """Compute in half precision, for GPUs (slower on a CPU). Decoding stays in float32."""
+    int8: bool = False
+    """Quantise convolutions to INT8 (QDQ format) with ranges measured on --calibration. For ONNX
+    Runtime on a CPU; OpenVINO in bf16 is faster without it."""
+    calibration: Path | None = None
+    """Folder of real frames for --int8; the check against PyTorch uses them too."""
+    calibration_frames: int = 64
+    """Number of frames to use from the folder."""
+    check: bool = True
+    """Compare the outputs of PyTorch and ONNX Runtime and refuse to write a file that differs."""
+
+    def __post_init__(self) -> None:
+        if self.fp16 and self.int8:
+            raise UserError("--fp16 and --int8 exclude each other")
+        if self.int8 and self.dynamic:
+            raise UserError("--int8 and --dynamic exclude each other: ranges are those of one size")
+        if self.int8 and self.calibration is None:
+            raise UserError("--int8 needs --calibration DIR with real frames to measure ranges on")
+        _at_least_one(self, "calibration_frames")
+
+    @property
+    def precision(self) -> str:
+        """Key of export.check.LIMITS."""
+        return "fp16" if self.fp16 else "int8" if self.int8 else "fp32"
+
+
+@dataclass
+class BenchOnnxArguments:
+    """Command line of bench-onnx."""
+
+    models: tyro.conf.Positional[tuple[str, ...]]
+    """ONNX files, and timm:NAME for a timm backbone exported on the fly; the first is the
+    reference of all ratios."""
+    providers: Names = ("cpu",)
+    """Comma-separated: cpu, openvino, openvino-bf16, cuda, tensorrt. Each model runs on each."""
+    threads: int = 2
+    """Threads per model; the process is pinned to as many cores."""
+    rounds: int = 50
+    """Timed runs per model."""
+    warmup: int = 5
+    """Untimed runs per model before the first timed one."""
+    pause: float = 0.01
+    """Seconds between two runs, so that the previous model's threads stop spinning."""
+    size: Size = (384, 640)
+    """Input size where a model leaves it free, and of timm backbones."""
+    frame: FrameSize = (720, 1280)
+    """Size of the camera frame, for letterboxing and post-processing of this project's models."""
+    seed: int = 0
+    """Seed of the order of runs and of the bootstrap."""
+    json: Path | None = None
+    """Write every time to this JSON file."""
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise UserError("give at least one .onnx file")
+        _at_least_one(self, "threads", "rounds", "warmup")
+
+
+@dataclass
+class BenchModelsArguments:
+    """Command line of bench-models."""
+
+    models: Names = ()
+    """Models of the zoo, comma-separated; default: all."""
+    tasks: Names = ()
+    """Tasks, comma-separated; default: the first four."""
+    reference: str = "resnet50"
+    """timm backbone that latencies are divided by."""
+    size: Size = (384, 640)
+    """Input size."""
+    threads: int = 2
+    """Threads per model; the process is pinned to as many cores."""
+    rounds: int = 20
+    """Timed runs per model."""
+    json: Path | None = None
+    """Write every number to this JSON file."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "threads", "rounds")
