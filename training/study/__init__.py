@@ -1,1 +1,1 @@
-"""Does sharing a trunk help? Planned runs, their store, what tasks do to each other, the report."""
+"""Studies of multi-task training: nothing outside this package imports it."""

@@ -1,7 +1,8 @@
-"""What tasks do to each other in the shared trunk: gradient cosines and look-ahead affinity.
+"""Affinity of tasks in the shared trunk: cosines between their gradients, and look-ahead affinity.
 
-Look-ahead (TAG, Fifty et al., NeurIPS 2021, eq. 1): how much a step on the shared parameters by the
-gradient of one task lowers the loss of another, Z(i -> j) = 1 - L_j(after) / L_j(before).
+Look-ahead affinity (TAG, Fifty et al., NeurIPS 2021, eq. 1): how much a step of the shared
+parameters along the gradient of task i lowers the loss of task j,
+Z(i -> j) = 1 - L_j(after) / L_j(before).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +21,12 @@ Sources = tuple[str, ...]
 
 
 def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, object]:
-    """Cosines by stage, and look-ahead of single tasks and of pairs, for one batch; JSON-able.
+    """Cosines per stage, and look-ahead affinity of single tasks and of pairs, for one batch.
 
-    The model, its running statistics and all random states are as before afterwards.
+    The result is plain JSON. Costs T + T(T-1)/2 forward passes for T tasks. The weights, running
+    statistics and random states of the learner are unchanged afterwards.
     """
-    with undisturbed(learner):
+    with preserved_state(learner):
         gradients = task_gradients(learner, batch)
         tasks = list(gradients)
         moves: list[Sources] = [(task,) for task in tasks]
@@ -40,8 +42,8 @@ def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, obje
 
 
 @contextmanager
-def undisturbed(learner: Learner) -> Iterator[None]:
-    """Training mode inside; buffers, mode and random states are put back."""
+def preserved_state(learner: Learner) -> Iterator[None]:
+    """Training mode inside; buffers, mode and random states are restored afterwards."""
     model, mode = learner.model, learner.model.training
     buffers = [buffer.clone() for buffer in model.buffers()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
@@ -57,7 +59,7 @@ def undisturbed(learner: Learner) -> Iterator[None]:
 
 
 def stages(learner: Learner) -> dict[str, list[int]]:
-    """Positions in `learner.shared` of the parameters of each trunk stage, of the neck, of all."""
+    """Trunk stage, neck or "all" -> indices of its parameters in `learner.shared`."""
     names = {id(parameter): name for name, parameter in learner.model.named_parameters()}
     found: dict[str, list[int]] = {}
     for row, parameter in enumerate(learner.shared):
@@ -68,7 +70,7 @@ def stages(learner: Learner) -> dict[str, list[int]]:
 
 
 def task_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
-    """The loss of every labelled task; dropout falls alike in every look."""
+    """The loss of every labelled task, with the same dropout masks in every call."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     found = {}
     with torch.random.fork_rng(devices=devices):
@@ -100,7 +102,7 @@ def task_gradients(learner: Learner, batch: Batch) -> dict[str, list[Tensor]]:
 
 
 def cosines(gradients: Mapping[str, Sequence[Tensor]], rows: Sequence[int]) -> Matrix:
-    """Cosine between the gradients of each two tasks on some of the parameters; 0 without any."""
+    """Cosine between the gradients of every two tasks on the parameters `rows`."""
     flat = {
         task: torch.cat([grads[row].flatten() for row in rows]).double()
         for task, grads in gradients.items()
@@ -118,9 +120,8 @@ def look_ahead(
 ) -> dict[Sources, dict[str, float]]:
     """Z(sources -> task) for each of the moves and every task, the sources included.
 
-    A move goes along the summed gradient of its sources, each set to length one, and always as far:
-    `reach` times the length of the weights. So a task is not called helpful for its loss being
-    large.
+    A move follows the sum of its sources' gradients, each normalised to unit length, and has the
+    length `reach` times the norm of the weights, so that Z does not depend on the scale of a loss.
     """
     before = _values(learner, batch)
     found = {}
@@ -141,7 +142,7 @@ def _values(learner: Learner, batch: Batch) -> dict[str, float]:
 
 
 def _direction(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """The unit vector along the sum of the unit gradients."""
+    """Unit vector along the sum of the unit gradients."""
     units = []
     for grads in gradients:
         length = _norm(grads).clamp(min=1e-20)
@@ -159,7 +160,7 @@ def _norm(tensors: Sequence[Tensor]) -> Tensor:
 def moved(
     parameters: Sequence[nn.Parameter], direction: Sequence[Tensor], size: float
 ) -> Iterator[None]:
-    """The parameters are `size` further along `direction` inside, and exactly back afterwards."""
+    """Parameters moved by `size` along `direction` inside; restored exactly afterwards."""
     before = [parameter.detach().clone() for parameter in parameters]
     try:
         with torch.no_grad():

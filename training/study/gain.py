@@ -1,41 +1,25 @@
-"""From the store to numbers: means over seeds, multi-task gain, intervals.
+"""From stored records to numbers: means over seeds, multi-task gain, confidence intervals.
 
-Gain (Vandenhende et al., 2021; Maninis et al., 2019): the mean over tasks of the mean over a task's
-metrics of +-(M - M_alone) / |M_alone|, + where higher is better, in percent.
+Gain (Vandenhende et al., 2021; Maninis et al., 2019): the mean over tasks of
++-(M - M_single) / |M_single| in percent, + where higher is better. M is the task's headline score
+(`Task.score`, `Task.higher_is_better`).
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from scipy import stats
+
+from perception.tasks import TASKS
 from training.study.plan import Row, row_from_json
 
 Record = Mapping[str, Any]
 
-# Metrics that enter tables and gain where a task reports them; True where higher is better.
-METRICS: Final[dict[str, bool]] = {
-    "mAP50": True,
-    "mAP": True,
-    "mIoU": True,
-    "pixAcc": True,
-    "F1@5": True,
-    "IoU": True,
-    "accuracy": True,
-    "F1": True,
-    "abs": False,
-    "rel": False,
-    "mean": False,
-    "median": False,
-    "<11.25": True,
-    "<22.5": True,
-    "<30": True,
-}
-# Percent: twice next to nothing is no gain.
+# A single-task score below this many percent is too small to divide by.
 LEAST_SCORE: Final = 1.0
-# Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom.
-STUDENT: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201,
-                  2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,40 +39,43 @@ class Estimate:
         return self.mean + (math.inf if self.half is None else self.half)
 
     def text(self, digits: int = 2) -> str:
-        """mean +- half."""
+        """mean ± half."""
         spread = "" if self.half is None else f" ± {self.half:.{digits}f}"
         return f"{self.mean:.{digits}f}{spread}"
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """Mean and t-interval; None without values."""
+    """Mean and Student's t interval; None without values."""
     if not values:
         return None
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return Estimate(mean, None, len(values))
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    point = STUDENT[len(values) - 2] if len(values) - 2 < len(STUDENT) else 1.96
-    return Estimate(mean, point * math.sqrt(variance / len(values)), len(values))
+    mean, count = statistics.fmean(values), len(values)
+    if count < 2:
+        return Estimate(mean, None, count)
+    return Estimate(mean, float(stats.t.ppf(0.975, count - 1) * stats.sem(values)), count)
 
 
-def metrics_of(scores: Mapping[str, float | None]) -> dict[str, float]:
-    """Those metrics of a task's scores that the study counts."""
-    found = {name: scores.get(name) for name in METRICS}
-    return {name: float(value) for name, value in found.items() if value is not None}
+def score_name(task: str) -> str:
+    """The headline score of a task."""
+    return TASKS[task].score
+
+
+def score_of(record: Record, task: str, name: str = "") -> float | None:
+    """A finite score of a stored record, by default the headline one."""
+    value = record["scores"].get(task, {}).get(name or score_name(task))
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 @dataclass
-class Line:
-    """A row of the table with what its seeds gave."""
+class RowResult:
+    """A row of the table with the finished records of its seeds."""
 
     row: Row
     records: list[Record]
     failed: str = ""
 
-    def metric(self, task: str, name: str) -> Estimate | None:
-        """A score over the seeds."""
-        values = [metrics_of(r["scores"].get(task, {})).get(name) for r in self.records]
+    def score(self, task: str, name: str = "") -> Estimate | None:
+        """A score over the seeds, by default the task's headline score."""
+        values = [score_of(record, task, name) for record in self.records]
         return estimate([value for value in values if value is not None])
 
     @property
@@ -96,93 +83,109 @@ class Line:
         return int(self.records[0]["parameters"]) if self.records else 0
 
 
-def lines(records: Sequence[Record], rows: Sequence[Row]) -> list[Line]:
-    """The rows in order, each with its finished records."""
-    found = {row: Line(row, []) for row in rows}
+def by_row(records: Sequence[Record], rows: Sequence[Row]) -> list[RowResult]:
+    """The rows in order, each with its records."""
+    found = {row: RowResult(row, []) for row in rows}
     for record in records:
-        line = found.get(row_from_json(record["row"]))
-        if line is None:
+        result = found.get(row_from_json(record["row"]))
+        if result is None:
             continue
         if "failed" in record:
-            line.failed = str(record["failed"])
+            result.failed = str(record["failed"])
         else:
-            line.records.append(record)
+            result.records.append(record)
     return list(found.values())
 
 
-def tasks_of(lines: Sequence[Line]) -> list[str]:
-    """All tasks of a study, in the order they were named."""
-    return list(dict.fromkeys(task for line in lines for task in line.row.tasks))
+def tasks_of(results: Sequence[RowResult]) -> list[str]:
+    """All tasks of a study, in the order in which they were named."""
+    return list(dict.fromkeys(task for result in results for task in result.row.tasks))
 
 
-def alike(everyone: Sequence[Line]) -> bool:
-    """Whether all rows do the same tasks, as in an ablation: then the first is the measure."""
-    return len({line.row.tasks for line in everyone}) == 1
+def same_tasks(results: Sequence[RowResult]) -> bool:
+    """Whether all rows have the same tasks, as in an ablation: the first row is the reference."""
+    return len({result.row.tasks for result in results}) == 1
 
 
-def twin_of(line: Line, task: str, everyone: Sequence[Line]) -> Line | None:
-    """The single-task run that a row is compared with for a task: of the same trunk and start if
-    there is one, else the first there is. In a study without any, the first row with its tasks."""
-    alone = [other for other in everyone if other.row.tasks == (task,) and other.records]
-    if alike(everyone) or not any(other.row.alone for other in everyone):
-        return next((o for o in everyone if o.row.tasks == line.row.tasks and o.records), None)
-    same = [
-        other
-        for other in alone
-        if (other.row.model, other.row.pretrained) == (line.row.model, line.row.pretrained)
-    ]
-    return next(iter(same or alone), None)
+def twin_of(result: RowResult, task: str, results: Sequence[RowResult]) -> RowResult | None:
+    """The reference for a task: the single-task row with the same network and start if there is
+    one, else the first single-task row. In a study without any, the first row with these tasks."""
+    if same_tasks(results) or not any(other.row.single for other in results):
+        alike = (o for o in results if o.row.tasks == result.row.tasks and o.records)
+        return next(alike, None)
+    single = [other for other in results if other.row.tasks == (task,) and other.records]
+    start = (result.row.model, result.row.pretrained)
+    same = [other for other in single if (other.row.model, other.row.pretrained) == start]
+    return next(iter(same or single), None)
 
 
-def relative(name: str, value: float, alone: float) -> float | None:
-    """Gain of one metric in percent; None against a twin that has not begun to learn."""
-    if not math.isfinite(value) or not math.isfinite(alone):
+def relative(task: str, value: float | None, single: float | None) -> float | None:
+    """Gain of one task in percent; None where the reference is missing or next to zero."""
+    if value is None or single is None:
         return None
-    if abs(alone) < (LEAST_SCORE if METRICS[name] else 1e-9):
+    upward = TASKS[task].higher_is_better
+    if abs(single) < (LEAST_SCORE if upward else 1e-9):
         return None
-    return 100.0 * (value - alone) / abs(alone) * (1 if METRICS[name] else -1)
+    return 100.0 * (value - single) / abs(single) * (1 if upward else -1)
 
 
-def task_gains(line: Line, task: str, everyone: Sequence[Line]) -> list[float]:
-    """One gain a seed. A seed is compared with the twin of the same seed, where there is one: both
-    saw the same frames in the same order, so what the seed did to both cancels."""
-    twin = twin_of(line, task, everyone)
-    if twin is None or twin is line:
+def task_gains(result: RowResult, task: str, results: Sequence[RowResult]) -> list[float]:
+    """One gain per seed. Each seed is compared with the twin of the same seed where there is one:
+    both saw the same frames in the same order, so that part of the noise cancels."""
+    twin = twin_of(result, task, results)
+    if twin is None or twin is result:
         return []
     by_seed = {record["seed"]: record for record in twin.records}
-    gains = []
-    for record in line.records:
-        other = by_seed.get(record["seed"], twin.records[0])
-        alone = metrics_of(other["scores"].get(task, {}))
-        here = metrics_of(record["scores"].get(task, {}))
-        parts = [relative(name, here[name], alone[name]) for name in here if name in alone]
-        known = [part for part in parts if part is not None]
-        if known:
-            gains.append(sum(known) / len(known))
-    return gains
+    found = [
+        relative(
+            task,
+            score_of(record, task),
+            score_of(by_seed.get(record["seed"], twin.records[0]), task),
+        )
+        for record in result.records
+    ]
+    return [value for value in found if value is not None]
 
 
-def gain(line: Line, everyone: Sequence[Line]) -> Estimate | None:
-    """The multi-task gain over the seeds; None for a twin or without all its tasks' twins."""
-    if line.row.alone and not alike(everyone):
+def gain(result: RowResult, results: Sequence[RowResult]) -> Estimate | None:
+    """The multi-task gain over the seeds; None for a twin, or where no task can be compared."""
+    if result.row.single and not same_tasks(results):
         return None
-    by_task = [task_gains(line, task, everyone) for task in line.row.tasks]
-    if not all(by_task):
-        by_task = [gains for gains in by_task if gains]
-    if not by_task:
+    by_task = [task_gains(result, task, results) for task in result.row.tasks]
+    return mean_over_tasks([gains for gains in by_task if gains])
+
+
+def mean_over_tasks(by_task: Sequence[Sequence[float]]) -> Estimate | None:
+    """Per seed the mean over tasks, then the estimate over seeds."""
+    return estimate([statistics.fmean(gains) for gains in zip(*by_task, strict=False)])
+
+
+def against_equal(result: RowResult, results: Sequence[RowResult]) -> Estimate | None:
+    """The gain over the same network with equal weights, seed by seed; None for a row with equal
+    weights or without such a counterpart."""
+    if result.row.single or result.row.balance == "equal":
         return None
-    seeds = min(len(gains) for gains in by_task)
-    return estimate([sum(g[s] for g in by_task) / len(by_task) for s in range(seeds)])
+    wanted = replace(result.row, balance="equal")
+    plain = next((other for other in results if other.row == wanted), None)
+    return gain(result, [plain, result]) if plain and plain.records else None
 
 
-def uncompared(line: Line, everyone: Sequence[Line]) -> list[str]:
-    """Tasks of a row that do not enter its gain: their twin is missing or scored below 1 %."""
-    return (
-        [] if line.row.alone else [t for t in line.row.tasks if not task_gains(line, t, everyone)]
-    )
+def uncompared(result: RowResult, results: Sequence[RowResult]) -> list[str]:
+    """Tasks that do not enter the gain: their twin is missing or scored below 1 %."""
+    if result.row.single:
+        return []
+    return [task for task in result.row.tasks if not task_gains(result, task, results)]
 
 
-def separate_parameters(line: Line, everyone: Sequence[Line]) -> int:
-    """Parameters of the twins that would do the same tasks."""
-    found = [twin_of(line, task, everyone) for task in line.row.tasks]
-    return sum(twin.parameters for twin in found if twin and twin.row.alone)
+def separate_parameters(result: RowResult, results: Sequence[RowResult]) -> int:
+    """Parameters of the single-task networks that would do the same tasks."""
+    found = [twin_of(result, task, results) for task in result.row.tasks]
+    return sum(twin.parameters for twin in found if twin and twin.row.single)
+
+
+def rank_correlation(one: Sequence[float], two: Sequence[float]) -> tuple[float, float]:
+    """Spearman's rank correlation and its p-value; (0, 1) where one side is constant."""
+    if len(set(one)) < 2 or len(set(two)) < 2:
+        return 0.0, 1.0
+    found = stats.spearmanr(one, two)
+    return float(found.statistic), float(found.pvalue)

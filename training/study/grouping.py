@@ -2,44 +2,47 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from perception.errors import UserError
+from training.study.gain import Estimate, RowResult, mean_over_tasks, task_gains
 
 Ahead = Mapping[str, Mapping[str, float]]
-"""Sources joined by + -> target -> Z."""
+"""Source tasks joined by + -> target task -> Z (see affinity.py)."""
+Groups = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Groups of tasks, and the mean affinity its tasks receive from the company they keep."""
+    """A partition of the tasks, and the mean affinity that each task receives in its group."""
 
-    groups: tuple[tuple[str, ...], ...]
+    groups: Groups
     score: float
 
 
-def mean_ahead(probes: Sequence[Ahead]) -> dict[str, dict[str, float]]:
-    """The mean over probes of every term."""
+def mean_matrix(probes: Sequence[Ahead]) -> dict[str, dict[str, float]]:
+    """The mean of every entry over probes."""
     sums: dict[str, dict[str, list[float]]] = {}
     for probe in probes:
-        for sources, targets in probe.items():
+        for source, targets in probe.items():
             for target, value in targets.items():
-                sums.setdefault(sources, {}).setdefault(target, []).append(value)
+                sums.setdefault(source, {}).setdefault(target, []).append(value)
     return {
-        sources: {target: sum(values) / len(values) for target, values in targets.items()}
-        for sources, targets in sums.items()
+        source: {target: sum(values) / len(values) for target, values in targets.items()}
+        for source, targets in sums.items()
     }
 
 
-def onto(company: Sequence[str], task: str, ahead: Ahead, exact: bool = True) -> float:
-    """Affinity of the others of a group onto a task: the exact term where it was measured (two
-    others, a group of three), else the mean over pairs as TAG takes it; 0 for a task alone."""
-    if not company:
+def affinity_onto(others: Sequence[str], task: str, ahead: Ahead, exact: bool = True) -> float:
+    """Affinity of the others in a group onto a task: the joint term where it was measured (two
+    others, a group of three), else the mean over single sources as in TAG; 0 for a task alone."""
+    if not others:
         return 0.0
-    joint = "+".join(sorted(company))
+    joint = "+".join(sorted(others))
     measured = {"+".join(sorted(sources.split("+"))): t for sources, t in ahead.items()}
     if exact and task in measured.get(joint, {}):
         return measured[joint][task]
-    return sum(measured[other][task] for other in company) / len(company)
+    return sum(measured[other][task] for other in others) / len(others)
 
 
 def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
@@ -67,7 +70,7 @@ def best_groupings(
     found = []
     for groups in partitions(list(tasks), most or len(tasks)):
         received = [
-            onto([other for other in group if other != task], task, ahead, exact)
+            affinity_onto([other for other in group if other != task], task, ahead, exact)
             for group in groups
             for task in group
         ]
@@ -77,3 +80,53 @@ def best_groupings(
     return sorted(found, key=lambda grouping: (-round(grouping.score, 12), len(grouping.groups)))[
         :count
     ]
+
+
+def probes_of(result: RowResult) -> list[dict[str, Any]]:
+    """All probes of a row, over its seeds."""
+    return [probe for record in result.records for probe in record["probes"]]
+
+
+def propose(results: Sequence[RowResult], most: int) -> Groups:
+    """The best partition into at most `most` groups for the largest probed network, or ()."""
+    probed = [result for result in results if len(result.row.tasks) > 2 and probes_of(result)]
+    if not probed:
+        return ()
+    whole = max(probed, key=lambda result: len(result.row.tasks))
+    ahead = mean_matrix([probe["ahead"] for probe in probes_of(whole)])
+    groups = best_groupings(whole.row.tasks, ahead, most, count=1)[0].groups
+    order = whole.row.tasks.index
+    return tuple(tuple(sorted(group, key=order)) for group in groups)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Networks that together do all tasks: their gain over the single-task twins, their size."""
+
+    groups: Groups
+    gain: Estimate | None
+    parameters: int
+
+    def text(self) -> str:
+        """One line for the report."""
+        names = " | ".join(" + ".join(group) for group in self.groups)
+        gained = "not trained" if self.gain is None else f"gain {self.gain.text(1)} %"
+        return f"{names}: {gained}, {self.parameters / 1e6:.2f}M parameters"
+
+
+def outcome(groups: Groups, results: Sequence[RowResult]) -> Outcome:
+    """Each task has the gain of its group's network; a group of one is its own twin: zero."""
+    by_task: list[list[float]] = []
+    parameters = 0
+    for group in groups:
+        result = next(
+            (r for r in results if set(r.row.tasks) == set(group) and r.records),
+            None,
+        )
+        if result is None:
+            return Outcome(groups, None, parameters)
+        parameters += result.parameters
+        for task in group:
+            zeros = [0.0] * len(result.records)
+            by_task.append(zeros if result.row.single else task_gains(result, task, results))
+    return Outcome(groups, mean_over_tasks([gains for gains in by_task if gains]), parameters)

@@ -1,4 +1,4 @@
-"""A planted case: two tasks that want the same of the trunk, and one that wants the opposite."""
+"""Affinity on a constructed case: two tasks with equal targets and one with the opposite."""
 
 import copy
 
@@ -13,15 +13,13 @@ from training.distributed import World
 from training.loop import Learner
 from training.optimiser import make_optimizer
 from training.study.affinity import probe, stages
-from training.study.grouping import best_groupings, mean_ahead, onto, partitions
+from training.study.grouping import affinity_onto, best_groupings, mean_matrix, partitions
 
 
 @pytest.fixture(scope="module")
 def planted():
-    """(learner, batch): three equal heads at 10 m; `near` and `close` are shown 1 m, `far` 100 m.
-
-    Before the first step the error of the logarithm pulls `far` exactly the other way.
-    """
+    """(learner, batch): three equal heads that predict 10 m; the targets of `near` and `close` are
+    1 m, those of `far` 100 m, so that its gradient of the logarithmic error is exactly opposite."""
     torch.manual_seed(0)
     model = build("pvt-hydranet-b0", ["depth"])
     head = model.tasks["depth"]
@@ -43,7 +41,7 @@ def found(planted):
     return probe(*planted)
 
 
-def test_cosines_see_the_conflict_at_every_stage(planted, found):
+def test_cosines_are_negative_for_opposite_targets_at_every_stage(planted, found):
     assert set(found["cosine"]) == {"stem", "stage 1", "stage 2", "stage 3", "stage 4",
                                     "neck", "all"} & set(stages(planted[0]))  # fmt: skip
     assert len(found["cosine"]) >= 6
@@ -52,38 +50,37 @@ def test_cosines_see_the_conflict_at_every_stage(planted, found):
         assert matrix["near"]["far"] < -0.9
 
 
-def test_look_ahead_sees_who_helps_and_who_hurts(found):
+def test_look_ahead_is_positive_for_equal_and_negative_for_opposite_targets(found):
     ahead = found["ahead"]
     assert ahead["near"]["close"] > 0 > ahead["near"]["far"]
     assert ahead["near"]["close"] == pytest.approx(ahead["close"]["near"], rel=1e-3)
     assert ahead["far"]["near"] < 0 < ahead["far"]["far"]
-    # The exact term of three: near and close together still help each other's like, and hurt far.
     assert ahead["near+close"]["far"] < 0
 
 
-def test_the_grouping_search_parts_the_opposed(found):
+def test_the_grouping_search_separates_opposite_tasks(found):
     best = best_groupings(found["tasks"], found["ahead"])[0]
     assert best.groups == (("far",), ("near", "close"))
     together = best_groupings(found["tasks"], found["ahead"], most=1)[0]
     assert together.score < best.score
 
 
-def test_nothing_is_changed_by_looking(planted):
+def test_a_probe_changes_no_state(planted):
     learner, batch = planted
     before = copy.deepcopy(learner.model.state_dict())
-    dice = torch.get_rng_state()
+    state = torch.get_rng_state()
     probe(learner, batch)
-    assert torch.equal(dice, torch.get_rng_state())
+    assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[k], v) for k, v in learner.model.state_dict().items())
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 
-def test_exact_and_average_terms_differ_and_both_are_offered():
+def test_joint_and_mean_affinity_differ():
     ahead = {"a": {"b": 0.1, "c": 0.4}, "b": {"c": 0.2, "a": 0.1}, "c": {"a": 0, "b": 0},
              "a+b": {"c": -0.5}}  # fmt: skip
-    assert onto(["b", "a"], "c", ahead) == -0.5
-    assert onto(["b", "a"], "c", ahead, exact=False) == pytest.approx(0.3)
-    assert onto([], "c", ahead) == 0
+    assert affinity_onto(["b", "a"], "c", ahead) == -0.5
+    assert affinity_onto(["b", "a"], "c", ahead, exact=False) == pytest.approx(0.3)
+    assert affinity_onto([], "c", ahead) == 0
 
 
 @pytest.mark.parametrize(("count", "bell"), [(0, 1), (1, 1), (3, 5), (5, 52)])
@@ -94,4 +91,4 @@ def test_partitions_are_complete(count: int, bell: int):
 
 
 def test_mean_over_probes():
-    assert mean_ahead([{"a": {"b": 1.0}}, {"a": {"b": 3.0}}]) == {"a": {"b": 2.0}}
+    assert mean_matrix([{"a": {"b": 1.0}}, {"a": {"b": 3.0}}]) == {"a": {"b": 2.0}}
