@@ -18,8 +18,8 @@ from perception.classes import LANE_IGNORE
 from perception.errors import UserError, cli
 from training.config import parse_command_line
 from training.data.augment import letterbox
-from training.data.choose import open_dataset
 from training.data.sample import collate
+from training.data.sources import open_dataset
 from training.evaluation.arguments import Arguments
 from training.evaluation.predictor import open_predictor
 from training.evaluation.split import evaluate, open_split

@@ -9,10 +9,9 @@ from rich.console import Console
 
 from training.config import Config
 from training.data.augmentations import Letterboxed, make_augmentation, make_mixing
-from training.data.sample import Dataset
+from training.data.dataset import Dataset
 from training.data.sampling import Frames, Judged, Order, judge, loader
-from training.data.sources import Joined
-from training.data.union import SkipBad
+from training.data.union import SkipBad, Union
 from training.features import FeatureFrames, collate_features
 from training.frozen import cache_key, neck_outputs
 from training.logs import make_progress
@@ -28,7 +27,7 @@ class Batches:
         self.augment = make_augmentation(config.data)
         self.mixing = make_mixing(config.data, config.optim.epochs)
 
-    def training(self, frames: Joined, order: Order) -> Any:
+    def training(self, frames: Union, order: Order) -> Any:
         """The training loader. Its workers live as long as it does."""
         args, seed = self.config.data, self.config.run.seed
         count = workers(args.workers)
@@ -38,31 +37,31 @@ class Batches:
         seen = Frames(whole, self.augment, seed, self.mixing, order.weights)
         return loader(seen, order, count, self.pinned)
 
-    def validation(self, frames: Joined) -> Iterable[Judged]:
+    def validation(self, frames: Union) -> Iterable[Judged]:
         """Every frame once, this rank's share of them."""
         args, world = self.config.data, self.learner.world
         order = Order(len(frames), args.batch, 0, world.rank, world.size, shuffle=False)
         return loader(self.whole(frames), order, min(workers(args.workers), 4), self.pinned, judge)
 
-    def first(self, frames: Joined) -> Judged:
+    def first(self, frames: Union) -> Judged:
         """The first validation batch, read here."""
         order = Order(len(frames), self.config.data.batch, 0, shuffle=False)
         return next(iter(loader(self.whole(frames), order, 0, False, judge)))
 
-    def whole(self, frames: Joined) -> Frames:
+    def whole(self, frames: Union) -> Frames:
         """The frames letterboxed, not augmented."""
         return Frames(self.readable(frames), Letterboxed(self.config.data.size), 0)
 
-    def readable(self, frames: Joined) -> Dataset:
+    def readable(self, frames: Union) -> Dataset:
         """The frames, with --skip-bad through a guard that counts the bad ones."""
         share = self.config.data.skip_bad
         return SkipBad(frames, share) if share else frames
 
-    def features(self, frames: Joined) -> FeatureFrames:
+    def features(self, frames: Union) -> FeatureFrames:
         """Every training frame's features, computed by the frozen trunk where not yet on disk."""
         args, world = self.config.data, self.learner.world
         folder = Path(args.cache) if args.cache else self.folder / "features"
-        key = cache_key(self.learner, args, frames.tasks, frames.marks)
+        key = cache_key(self.learner, args, frames.tasks, frames.fingerprints())
         cached = FeatureFrames(self.whole(frames), folder, key)
         mine = range(world.rank, len(frames), world.size)
         with make_progress(self.console) as bar:

@@ -106,7 +106,7 @@ class Oracle:
 
 
 def run(folder, predictor, **options):
-    arguments = Arguments(file="model", data=folder, batch=2, threads=2, **options)
+    arguments = Arguments(file="model", data=str(folder), batch=2, threads=2, **options)
     dataset = open_split(arguments, predictor)
     return evaluate(arguments, predictor, dataset, Console(quiet=True))
 

@@ -1,23 +1,21 @@
 """Where frames and labels come from. A new dataset: one file here and one line in DATASETS."""
 
-from collections.abc import Callable
 from typing import Final
 
 from training.data.ade20k import ADE20K
 from training.data.bdd100k import BDD100K
 from training.data.cityscapes import Cityscapes
 from training.data.coco import COCO
+from training.data.dataset import Dataset
 from training.data.imagenet import ImageNet
 from training.data.nyuv2 import NYUv2
-from training.data.rendered_source import RenderedSource
-from training.data.sample import Dataset
+from training.data.rendered import RenderedRoads
 from training.data.voc import VOC
 
 __all__ = ["DATASETS", "Dataset"]
 
-# Each is opened with (root, split, tasks, decode_size_hw, strict=...). A folder is the first of
-# these that recognises it; BDD100K, which has many shapes, is asked last (choose.py).
-DATASETS: Final[dict[str, Callable[..., Dataset]]] = {
+# `--data KIND:DIR`. A folder without KIND is the first of these that recognises it (sources.py).
+DATASETS: Final[dict[str, type[Dataset]]] = {
     "bdd100k": BDD100K,  # 100K and 10K
     "nyuv2": NYUv2,
     "cityscapes": Cityscapes,
@@ -25,5 +23,5 @@ DATASETS: Final[dict[str, Callable[..., Dataset]]] = {
     "ade20k": ADE20K,
     "imagenet": ImageNet,
     "voc": VOC,
-    "rendered": RenderedSource,
+    "rendered": RenderedRoads,
 }

@@ -16,12 +16,13 @@ from perception.classes import DETECTION as CLASSES
 from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.bdd import layouts, polygons
-from training.data.bdd.cache import open_index
+from training.data.bdd.cache import fingerprint, open_index
 from training.data.bdd.images import read_image
 from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spellings
 from training.data.bdd.masks import read_mask
 from training.data.bdd.raster import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
+from training.data.dataset import Dataset
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
 
@@ -34,7 +35,7 @@ MAX_PROVENANCE: Final = 64 << 20
 PAINTED: Final = 0.01
 
 
-class BDD100K:
+class BDD100K(Dataset):
     """Frames of one split that have a label of at least one of the tasks.
 
     `tasks` are those of the wanted ones that the folder labels at all. With `decode_size_hw` (the
@@ -45,11 +46,14 @@ class BDD100K:
     opened (for `SkipBad`). Raises UserError naming the file and the mend.
     """
 
+    labels = TASKS
+    root: Path
+
     def __init__(
         self,
         root: Path,
         split: str,
-        tasks: Sequence[str] = TASKS,
+        tasks: Sequence[str] | None = None,
         decode_size_hw: tuple[int, int] | None = None,
         *,
         lane_width: int | None = None,
@@ -64,6 +68,7 @@ class BDD100K:
         self.index = open_index(self.layout, cache_folder)
         self.bad = self._bad_frames(strict)
         labelled = self._labelled()
+        tasks = TASKS if tasks is None else tasks
         self.tasks = tuple(task for task in tasks if task in labelled and labelled[task].any())
         if tasks and not self.tasks:
             raise UserError(
@@ -113,12 +118,10 @@ class BDD100K:
             for (name, values), code in zip(ATTRIBUTES.items(), codes.tolist(), strict=True)
         }
 
-    def lane_source(self, index: int) -> str:
-        """Where its lanes are from: "masks", "polygons", "marking", "teacher", ... or ""."""
-        return self.source("lane", index)
-
     def source(self, task: str, index: int) -> str:
-        """The same for any task with masks."""
+        """Where a mask is from: "masks", "polygons", "marking", "teacher", ... or ""."""
+        if task not in MASK_TASKS:
+            return ""
         code = int(self.index.source[int(self.frames[index]), MASK_TASKS.index(task)])
         if code == NO_SOURCE:
             return ""
@@ -141,6 +144,17 @@ class BDD100K:
             "origin/restored": np.array([how == "restored" for how, _ in told], bool),
             "origin/painted": np.array([(share or 0.0) > PAINTED for _, share in told], bool),
         }
+
+    def notes(self) -> list[str]:
+        if not any((self.root / "labels").glob("provenance_*.json")):
+            return []
+        return [
+            "these splits are not BDD100K's own: no figure here may stand in one table with "
+            "published ones"
+        ]
+
+    def fingerprint(self) -> str:
+        return f"{fingerprint(self.layout)} {self.split} {self.tasks} {self.lane_width}"
 
     def has(self, task: str) -> np.ndarray:
         """(len(self),) bool: which frames have a label of the task."""

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from perception.files import replacing
+from training.data.dataset import Dataset, Wrapper
 from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
-from training.data.sample import Dataset, Sample
-from training.data.union import traits
+from training.data.sample import Sample
 
 KINDS: Final[dict[str, type[Any]]] = {
     kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Normals, Labels)
@@ -20,25 +20,17 @@ KINDS: Final[dict[str, type[Any]]] = {
 WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
 
 
-class Cached:
-    """`dataset` shrunk to fit `size_hw`, written under `folder` when a sample is first asked for.
+class Cached(Wrapper):
+    """`dataset` scaled down to fit `size_hw`; samples are written under `folder` when first read.
 
-    A file that is torn or from another version is made anew. `key` names everything that the
-    samples depend on (dataset, split, tasks): another key is another folder.
+    A damaged file is written again. The files are keyed by the dataset's fingerprint.
     """
 
-    def __init__(self, dataset: Dataset, folder: Path, size_hw: tuple[int, int], key: str) -> None:
-        self.dataset, self.size_hw = dataset, size_hw
-        self.tasks = dataset.tasks
-        digest = hashlib.sha256(f"1 {key} {size_hw}".encode()).hexdigest()[:16]
-        self.folder = folder / digest
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def presence(self) -> dict[str, np.ndarray]:
-        """The dataset's traits, read without its frames."""
-        return traits(self.dataset)
+    def __init__(self, dataset: Dataset, folder: Path, size_hw: tuple[int, int]) -> None:
+        super().__init__(dataset)
+        self.size_hw = size_hw
+        key = f"2 {dataset.fingerprint()} {size_hw}"
+        self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def __getitem__(self, index: int) -> Sample:
         path = self.folder / f"{index // 1000:04d}" / f"{index:07d}.safetensors"

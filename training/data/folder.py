@@ -3,16 +3,17 @@
 import re
 import tokenize
 import zipfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import MAX_BYTES, decode
+from training.data.dataset import Dataset
 from training.data.sample import Sample
 
 # All that np.load was seen to raise: its header is Python text, a .npz in disguise is a zip.
@@ -31,7 +32,7 @@ UNREADABLE_ARRAY: Final = (
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
-class FolderDataset(ABC):
+class FolderDataset(Dataset):
     """Frames of one split of a folder; `tasks` are those of the wanted ones that it labels.
 
     Images may be decoded no larger than `decode_size_hw` needs; labels stay at native size.
@@ -39,23 +40,22 @@ class FolderDataset(ABC):
     which is what these datasets do anyway. Raises UserError naming the folder and the mend.
     """
 
-    labels: ClassVar[tuple[str, ...]]
-    """The tasks that the dataset labels."""
-
     def __init__(
         self,
         root: Path,
         split: str,
-        tasks: Sequence[str] = (),
+        tasks: Sequence[str] | None = None,
         decode_size_hw: tuple[int, int] | None = None,
         *,
         strict: bool = True,
     ) -> None:
-        self.root, self.split, self.decode_size_hw = self.place(Path(root)), split, decode_size_hw
-        self.tasks = tuple(task for task in tasks or self.labels if task in self.labels)
-        if not self.tasks:
+        self.root: Path = self.place(Path(root))
+        self.split, self.decode_size_hw = split, decode_size_hw
+        wanted = self.labels if tasks is None else tasks
+        self.tasks = tuple(task for task in wanted if task in self.labels)
+        if wanted and not self.tasks:
             raise UserError(
-                f"{root}: {type(self).__name__} has no labels for {', '.join(tasks)}; it has "
+                f"{root}: {type(self).__name__} has no labels for {', '.join(wanted)}; it has "
                 + ", ".join(self.labels)
             )
         self.frames: Sequence[Any] = self.find()
@@ -67,11 +67,6 @@ class FolderDataset(ABC):
 
     def __getitem__(self, index: int) -> Sample:
         return self.read(self.frames[index])
-
-    @classmethod
-    @abstractmethod
-    def recognises(cls, root: Path) -> bool:
-        """Whether a folder looks like this dataset."""
 
     @classmethod
     def place(cls, root: Path) -> Path:

@@ -1,13 +1,15 @@
-"""Rendered roads: the dataset that needs no download, exact in every label.
+"""Rendered roads: a dataset that needs no download, with exact labels for every task.
 
 `RenderedRoads(count, seed)[i]` depends on (seed, i) alone. `drive` renders consecutive frames;
-`write_bdd100k` lays frames out as the official BDD100K folders so that one reader reads both.
+`write_bdd100k` writes frames in BDD100K's official layout.
 """
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from perception.classes import DETECTION
 from perception.errors import UserError, unknown_name
 from perception.files import replacing, write_atomic
+from training.data.dataset import Dataset
 from training.data.labels import LaneMask, Mask
 from training.data.roads.frame import Frame, render
 from training.data.roads.world import build
@@ -22,6 +25,9 @@ from training.data.sample import Sample
 
 TASKS = ("det", "drivable", "lane", "scene", "semantic", "depth", "normals")
 FULL_HW = (720, 1280)
+COUNTS = {"train": 8000, "val": 200}
+# Validation roads come from another seed than any training road.
+VAL_SEED = 1_000_003
 # Seeds of a drive's frames are kept apart from those of single frames.
 DRIVE = 1_000_003
 # Metres by which a drive's world is built, so that a shorter drive is the start of a longer one.
@@ -37,8 +43,10 @@ def render_frame(
     return frame, world.attributes
 
 
-class RenderedRoads:
-    """`count` frames, each a road of its own; labels for `tasks`."""
+class RenderedRoads(Dataset):
+    """`count` frames, each of another road, with labels for `tasks`."""
+
+    labels = TASKS
 
     def __init__(
         self,
@@ -53,6 +61,35 @@ class RenderedRoads:
         self.count, self.seed, self.size_hw = count, seed, size_hw
         self.tasks = tuple(tasks)
 
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] | None = None,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        exact: bool = False,
+        strict: bool = True,
+    ) -> Self:
+        """`root` is [TRAIN[/VAL]][@SEED], e.g. 2000/100@7: the number of frames of each split."""
+        text = "" if root == Path() else str(root)
+        found = re.fullmatch(r"(?:([1-9]\d{0,8})(?:/([1-9]\d{0,8}))?)?(?:@(\d{1,9}))?", text)
+        if found is None or split not in COUNTS:
+            raise UserError(
+                f"--data rendered:{text}: write the number of frames, e.g. rendered:2000, or of "
+                "both splits and a seed, e.g. rendered:2000/200@7"
+            )
+        counts = {"train": found[1], "val": found[2]}
+        wanted = [task for task in (TASKS if tasks is None else tasks) if task in TASKS]
+        if tasks and not wanted:
+            raise UserError(
+                f"rendered roads have no labels for {', '.join(tasks)}; they have "
+                + ", ".join(TASKS)
+            )
+        seed = int(found[3] or 0) + (VAL_SEED if split == "val" else 0)
+        return cls(int(counts[split] or COUNTS[split]), seed, size_hw or FULL_HW, wanted)
+
     def __len__(self) -> int:
         return self.count
 
@@ -60,7 +97,13 @@ class RenderedRoads:
         if not 0 <= index < self.count:
             raise IndexError(index)
         frame, _ = render_frame(self.seed, index, self.size_hw, self.tasks)
-        return Sample(frame.image, frame.labels, f"rendered-{self.seed}-{index:06d}")
+        return Sample(frame.image, frame.labels, self.name(index))
+
+    def name(self, index: int) -> str:
+        return f"rendered-{self.seed}-{index:06d}"
+
+    def fingerprint(self) -> str:
+        return f"rendered {self.seed} {self.count} {self.size_hw} {self.tasks}"
 
 
 def drive(

@@ -1,8 +1,8 @@
-"""Contract 2: a sample with the labels it has, and a batch that says which rows have which."""
+"""A sample with the labels it has, and a batch with the rows that have each label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -31,16 +31,6 @@ class Sample:
         """Mirror left to right."""
         labels = {task: label.flip() for task, label in self.labels.items()}
         return replace(self, image=np.ascontiguousarray(self.image[:, ::-1]), labels=labels)
-
-
-class Dataset(Protocol):
-    """What every dataset gives: the tasks it labels, its length, its samples at native size."""
-
-    tasks: tuple[str, ...]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
 
 
 @dataclass

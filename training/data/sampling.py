@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
+from training.data.dataset import Dataset
 from training.data.labels import Arrays, label_arrays
 from training.data.mosaic import Mixing
-from training.data.sample import Dataset, Sample, collate
+from training.data.sample import Sample, collate
 from training.data.union import draw
 
 # How long a worker that was told to end goes on serving the process that ends it.

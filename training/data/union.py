@@ -1,39 +1,51 @@
-"""Datasets that label different tasks, as one; and which of its frames an epoch draws.
+"""Datasets with different labels as one, subsets of them, and which frames an epoch draws.
 
-Frames with something rare (a task few frames are labelled for, a class few show) are drawn more
+Frames with a rare trait (a task labelled on few frames, a class seen on few) can be drawn more
 often, by the repeat factor of LVIS (Gupta et al., CVPR 2019): max(1, sqrt(wanted / share)).
 """
 
+import hashlib
+import math
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from perception.errors import UserError
-from training.data.sample import Dataset, Sample
+from perception.errors import UserError, unknown_name
+from training.data.dataset import Dataset, Wrapper
+from training.data.sample import Sample
 
 # Traits that less than this share of the frames have are drawn more often.
 WANTED_SHARE: Final = 0.1
 MOST_REPEATS: Final = 8.0
+# Which frames a share holds is independent of the order of an epoch.
+SHARE_SEED: Final = 2_000_003
 
 
-class Union:
-    """Datasets one after the other; each labels what it labels, the batch says which rows have it.
+class Union(Dataset):
+    """Datasets one after the other, of which the labels of `tasks` are kept (None: all).
 
-    `weights`: how much of what is drawn comes from each dataset, relative to its size (1 = its
-    natural share). Raises UserError for weights that do not fit.
+    Each frame has the labels of its own dataset; the batch says which rows have which. `weights`:
+    how much of what is drawn comes from each dataset, relative to its size (1 = its natural
+    share). Raises UserError for weights that do not fit.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        tasks: Sequence[str] | None = None,
+        weights: Sequence[float] = (),
+    ) -> None:
         self.datasets = list(datasets)
         self.weights = [float(weight) for weight in weights or [1.0] * len(self.datasets)]
         if len(self.weights) != len(self.datasets):
             raise UserError(f"{len(self.weights)} weights for {len(self.datasets)} datasets")
         if not all(0 <= weight < float("inf") for weight in self.weights) or not any(self.weights):
             raise UserError(f"dataset weights {self.weights}: give numbers from 0 up, not all 0")
-        self.tasks = tuple(dict.fromkeys(task for part in self.datasets for task in part.tasks))
+        found = dict.fromkeys(task for part in self.datasets for task in part.tasks)
+        self.tasks = tuple(task for task in (found if tasks is None else tasks) if task in found)
         self.ends = np.cumsum([len(part) for part in self.datasets], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -41,7 +53,9 @@ class Union:
 
     def __getitem__(self, index: int) -> Sample:
         part, row = self.place(index)
-        return self.datasets[part][row]
+        sample = self.datasets[part][row]
+        labels = {task: label for task, label in sample.labels.items() if task in self.tasks}
+        return Sample(sample.image, labels, sample.name)
 
     def place(self, index: int) -> tuple[int, int]:
         """(dataset, index in it) of a frame. Raises IndexError beyond the end."""
@@ -51,14 +65,27 @@ class Union:
         return part, index - (int(self.ends[part - 1]) if part else 0)
 
     def name(self, index: int) -> str:
-        """The frame's name without reading it, where its dataset knows it."""
         part, row = self.place(index)
-        name = getattr(self.datasets[part], "name", None)
-        return str(name(row)) if callable(name) else f"{part}:{row}"
+        return self.datasets[part].name(row)
+
+    def attributes(self, index: int) -> dict[str, str] | None:
+        part, row = self.place(index)
+        return self.datasets[part].attributes(row)
+
+    def source(self, task: str, index: int) -> str:
+        part, row = self.place(index)
+        return self.datasets[part].source(task, row)
+
+    def notes(self) -> list[str]:
+        return list(dict.fromkeys(note for part in self.datasets for note in part.notes()))
 
     def presence(self) -> dict[str, np.ndarray]:
-        """(len(self),) bool for each trait any dataset tells of: a task, a class, an attribute."""
-        parts = [traits(part) for part in self.datasets]
+        return self._joined([part.presence() for part in self.datasets])
+
+    def origins(self) -> dict[str, np.ndarray]:
+        return self._joined([part.origins() for part in self.datasets])
+
+    def _joined(self, parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         names = dict.fromkeys(name for part in parts for name in part)
         empty = [np.zeros(len(dataset), bool) for dataset in self.datasets]
         return {
@@ -66,75 +93,83 @@ class Union:
             for name in names
         }
 
-    def sample_weights(self, wanted_share: float = WANTED_SHARE) -> np.ndarray:
-        """(len(self),) float64: how often to draw each frame, relative to the others."""
-        return repeat_factors(self.presence(), len(self), wanted_share) * self.frame_weights()
-
     def frame_weights(self) -> np.ndarray:
-        """The same without regard to what is rare: each dataset's weight times the frame's own."""
         pairs = zip(self.weights, self.datasets, strict=True)
-        return np.concatenate([weight * frame_weights(part) for weight, part in pairs])
+        return np.concatenate([weight * part.frame_weights() for weight, part in pairs])
+
+    def draws(self, rare: bool, wanted_share: float = WANTED_SHARE) -> np.ndarray | None:
+        """(len(self),) float64: how often to draw each frame, relative to the others; None where
+        each is drawn once per epoch. With `rare`, frames with rare traits more often."""
+        weights = self.frame_weights()
+        if rare:
+            weights = weights * repeat_factors(self.presence(), len(self), wanted_share)
+        return None if np.all(weights == weights[0]) else weights
 
     def counts(self) -> dict[str, int]:
-        """Frames that are labelled for each task, for the log."""
+        """Frames with a label of each task, for the log."""
         presence = self.presence()
         return {task: int(presence[task].sum()) for task in self.tasks if task in presence}
 
+    def fingerprints(self) -> list[str]:
+        """Of every part, for caches."""
+        return [part.fingerprint() for part in self.datasets]
 
-def traits(dataset: Dataset) -> dict[str, np.ndarray]:
-    """What a dataset says of its frames without reading them; all its tasks on all frames if it
-    says nothing."""
-    presence = getattr(dataset, "presence", None)
-    if callable(presence):
-        return dict(presence())
-    return {task: np.ones(len(dataset), bool) for task in dataset.tasks}
+    def fingerprint(self) -> str:
+        return f"{self.tasks} {self.fingerprints()}"
 
 
-def frame_weights(dataset: Dataset) -> np.ndarray:
-    """(len(dataset),) float64: how often to draw each frame relative to the dataset's others."""
-    weights = getattr(dataset, "frame_weights", None)
-    return np.asarray(weights() if callable(weights) else np.ones(len(dataset)), np.float64)
-
-
-class Subset:
-    """Some frames of a dataset, each with its weight (all 1 where none are given)."""
+class Subset(Wrapper):
+    """Some frames of a dataset, each with its weight (as in the dataset where none are given)."""
 
     def __init__(
         self, dataset: Dataset, rows: np.ndarray, weights: np.ndarray | None = None
     ) -> None:
-        self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
-        self.weights = frame_weights(dataset)[self.rows] if weights is None else weights
-        self.tasks = dataset.tasks
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[int(self.rows[index])]
-
-    def presence(self) -> dict[str, np.ndarray]:
-        """The dataset's traits."""
-        return {name: has[self.rows] for name, has in traits(self.dataset).items()}
+        super().__init__(dataset, rows)
+        self.weights = super().frame_weights() if weights is None else weights
 
     def frame_weights(self) -> np.ndarray:
-        """(len(self),) how often to draw each frame."""
         return self.weights
 
-    def name(self, index: int) -> str:
-        """The frame's name, where the dataset knows it."""
-        name = getattr(self.dataset, "name", None)
-        row = int(self.rows[index])
-        return str(name(row)) if callable(name) else str(row)
+    def fingerprint(self) -> str:
+        assert self.rows is not None
+        digest = hashlib.sha256(self.rows.tobytes()).hexdigest()[:16]
+        return f"{self.dataset.fingerprint()} rows {digest}"
 
 
 def first(parts: Sequence[Dataset], count: int) -> list[Dataset]:
-    """The datasets cut so that `count` frames are left, the first ones; 0 leaves all."""
+    """The first `count` frames of the datasets, taken in order; 0 leaves all."""
     left: list[Dataset] = []
     for part in parts:
         had = sum(len(kept) for kept in left)
         fits = not count or had + len(part) <= count
         left.append(part if fits else Subset(part, np.arange(count - had)))
     return left
+
+
+def select(
+    parts: Sequence[Dataset], trait_weights: Mapping[str, float], share: float, seed: int
+) -> list[Dataset]:
+    """Weights frames by trait (0 drops them), then keeps a `share` of each dataset's frames.
+
+    The frames of a share are the first of one random order, so that with one seed a smaller share
+    is part of a larger one. Raises UserError for a trait that no dataset has.
+    """
+    traits = [part.presence() | part.origins() for part in parts]
+    known = dict.fromkeys(name for some in traits for name in some)
+    for name in trait_weights:
+        if name not in known:
+            raise unknown_name("trait", name, known)
+    selected: list[Dataset] = []
+    for part, some in zip(parts, traits, strict=True):
+        weights = np.ones(len(part))
+        for name, weight in trait_weights.items():
+            weights[some.get(name, np.zeros(len(part), bool))] *= weight
+        rows = np.flatnonzero(weights)
+        order = np.random.default_rng((seed, SHARE_SEED)).permutation(len(rows))
+        rows = np.sort(rows[order[: math.ceil(share * len(rows) - 1e-9)]])
+        whole = len(rows) == len(part) and np.all(weights == 1)
+        selected.append(part if whole else Subset(part, rows, weights[rows]))
+    return selected
 
 
 def repeat_factors(
@@ -167,23 +202,20 @@ def draw(weights: np.ndarray, rng: np.random.Generator, count: int | None = None
     return rng.permutation(np.minimum(drawn, len(weights) - 1))
 
 
-class SkipBad:
-    """A dataset whose bad frames are replaced by the next good one, up to a share of them.
+class SkipBad(Wrapper):
+    """A dataset whose unreadable frames are replaced by the next readable one.
 
-    Each is named on stderr once; `skipped()` lists them, also those met by loader workers. Raises
-    UserError when more than `max_share` of the frames turn out bad.
+    Each is printed on stderr once; `skipped()` lists them, also those met by loader workers. Raises
+    UserError when more than `max_share` of the frames turn out unreadable.
     """
 
     def __init__(self, dataset: Dataset, max_share: float = 0.01) -> None:
         if not 0 <= max_share < 1:
             raise UserError(f"--skip-bad {max_share}: give a share from 0 to below 1")
-        self.dataset, self.max_share = dataset, max_share
-        self.tasks = dataset.tasks
-        # Shared memory: what one worker finds bad, all others and the log know.
+        super().__init__(dataset)
+        self.max_share = max_share
+        # Shared memory: the main process and all workers see the same flags.
         self._bad = multiprocessing.RawArray("B", max(len(dataset), 1))
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         for step in range(len(self)):
@@ -197,17 +229,8 @@ class SkipBad:
         raise UserError("no frame of the dataset can be read; run check-bdd on its folder")
 
     def skipped(self) -> list[int]:
-        """Indices of the frames found bad so far."""
+        """Indices of the frames found unreadable so far."""
         return np.flatnonzero(np.frombuffer(self._bad, np.uint8)[: len(self)]).tolist()
-
-    def presence(self) -> dict[str, np.ndarray]:
-        """The dataset's traits."""
-        return traits(self.dataset)
-
-    def name(self, index: int) -> str:
-        """The frame's name, where the dataset knows it."""
-        name = getattr(self.dataset, "name", None)
-        return str(name(index)) if callable(name) else str(index)
 
     def _remember(self, index: int, error: UserError) -> None:
         self._bad[index] = 1

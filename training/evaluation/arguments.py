@@ -15,8 +15,8 @@ class Arguments:
 
     file: tyro.conf.Positional[Path]
     """A checkpoint of train-bdd (.safetensors) or an exported .onnx."""
-    data: Path | None = None
-    """Folder of the dataset; none: rendered roads."""
+    data: str = ""
+    """Folder of a dataset, or KIND:DIR as for train-bdd; without it: rendered roads."""
     split: Literal["train", "val", "test"] = "val"
     """Which part of the folder."""
     protocol: Literal["bdd", "panoptic", "both"] = "both"

@@ -10,8 +10,9 @@ import numpy as np
 from perception.classes import ATTRIBUTES
 from perception.errors import UserError
 from perception.runtime.letterbox import Letterbox
+from training.data.dataset import Dataset
 from training.data.labels import Arrays, Labels
-from training.data.sample import Dataset, Sample
+from training.data.sample import Sample
 from training.evaluation.predictor import Predictor, letterboxed
 
 
@@ -66,16 +67,16 @@ def read_frames(
 
 def attributes_of(dataset: Dataset, index: int, sample: Sample) -> dict[str, str]:
     """Weather, scene and time of day: as the dataset says, else from the frame's own labels."""
-    if hasattr(dataset, "attributes"):
-        return dict(dataset.attributes(index))
-    for label in sample.labels.values():
-        if isinstance(label, Labels):
-            codes = label.labels.tolist()
-            return {
-                name: values[code] if code >= 0 else "undefined"
-                for (name, values), code in zip(ATTRIBUTES.items(), codes, strict=False)
-            }
-    return {}
+    given = dataset.attributes(index)
+    if given is not None:
+        return given
+    label = sample.labels.get("scene")
+    if not isinstance(label, Labels):
+        return {}
+    return {
+        name: values[code] if code >= 0 else "undefined"
+        for (name, values), code in zip(ATTRIBUTES.items(), label.labels.tolist(), strict=True)
+    }
 
 
 def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from perception.errors import UserError
-from training.data.bdd.index import MASK_TASKS
-from training.data.bdd100k import BDD100K
-from training.data.sample import Dataset
-from training.data.sources import RENDERED_VAL, VAL_SEED
+from training.data.dataset import Dataset
+from training.data.rendered import COUNTS
+from training.data.sources import open_dataset
 from training.evaluation.arguments import Arguments
 from training.evaluation.frames import batches, read_frames
 from training.evaluation.predictor import Predictor, single_thread_opencv, to_frame
@@ -33,18 +32,15 @@ SOURCE_NOTES: Final = {
 def open_split(arguments: Arguments, predictor: Predictor) -> Dataset:
     """The frames to score. For a submission, all frames of a split without labels will do."""
     tasks = tuple(predictor.views)
-    if arguments.data is None:
-        from training.data.rendered import RenderedRoads
-
-        count = arguments.limit or RENDERED_VAL
-        return RenderedRoads(count, VAL_SEED, predictor.size_hw, tasks)
-    strict = not arguments.skip_bad
+    word = arguments.data or f"rendered:{COUNTS['train']}/{arguments.limit or COUNTS['val']}"
+    # Frames are decoded whole, as the car gets them; roads are rendered at the model's size.
+    size_hw, strict = predictor.size_hw, not arguments.skip_bad
     try:
-        return BDD100K(arguments.data, arguments.split, tasks, strict=strict)
+        return open_dataset(word, arguments.split, tasks, size_hw, exact=True, strict=strict)
     except UserError:
         if arguments.submission is None:
             raise
-        return BDD100K(arguments.data, arguments.split, (), strict=strict)
+        return open_dataset(word, arguments.split, (), size_hw, exact=True, strict=strict)
 
 
 def evaluate(
@@ -110,7 +106,7 @@ def _result(
         "file": str(arguments.file),
         "model": predictor.name,
         "size_hw": list(predictor.size_hw),
-        "data": str(arguments.data) if arguments.data else "rendered roads",
+        "data": arguments.data or "rendered roads",
         "split": arguments.split,
         "frames": len(seen),
         "truth": truth,
@@ -125,10 +121,8 @@ def _result(
 
 def truth_sources(dataset: Dataset, seen: Sequence[int]) -> dict[str, dict[str, int]]:
     """{task: {where its masks are from: frames}}, where the dataset can say."""
-    if not isinstance(dataset, BDD100K):
-        return {}
     out: dict[str, dict[str, int]] = {}
-    for task in (task for task in dataset.tasks if task in MASK_TASKS):
+    for task in dataset.tasks:
         counts = Counter(dataset.source(task, index) for index in seen)
         counts.pop("", None)
         if counts:
@@ -138,12 +132,7 @@ def truth_sources(dataset: Dataset, seen: Sequence[int]) -> dict[str, dict[str, 
 
 def _notes(dataset: Dataset, truth: dict[str, dict[str, int]], evaluation: Evaluation) -> list[str]:
     notes = [note for (task, source), note in SOURCE_NOTES.items() if source in truth.get(task, {})]
-    root = getattr(dataset, "root", None)
-    if root is not None and any((root / "labels").glob("provenance_*.json")):
-        notes.append(
-            "these splits are not BDD100K's own: no figure here may stand in one table with "
-            "published ones"
-        )
+    notes += dataset.notes()
     for task, scores in evaluation.scores().get("bdd", {}).items():
         if "mIoU_strict" in scores:
             notes.append(

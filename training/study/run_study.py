@@ -11,10 +11,9 @@ from perception.tasks import TASKS
 from perception.zoo import ZOO
 from training.balance import BALANCERS, check_method
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
-from training.data import DATASETS, rendered
-from training.data.bdd100k import TASKS as BDD100K_TASKS
-from training.data.choose import kind_and_root, open_dataset
+from training.data import DATASETS
 from training.data.nyuv2 import write_rendered
+from training.data.sources import kind_and_root, open_dataset
 from training.study.command import StudyArgs
 from training.study.cost import Cost, costs
 from training.study.gain import RowResult, by_row
@@ -140,12 +139,9 @@ def make_choice(args: StudyArgs, base: Config) -> Choice:
 def labelled_tasks(data: Sequence[str]) -> tuple[str, ...]:
     """All tasks that the training frames have labels for."""
     found: dict[str, None] = {}
-    for spec in data:
-        kind, _ = kind_and_root(spec)
-        offered = getattr(DATASETS[kind], "labels", BDD100K_TASKS)
-        if kind == "rendered":
-            offered = rendered.TASKS
-        found |= dict.fromkeys(open_dataset(spec, "train", offered).tasks)
+    for word in data:
+        kind, _ = kind_and_root(word)
+        found |= dict.fromkeys(open_dataset(word, "train", DATASETS[kind].labels).tasks)
     return tuple(found)
 
 

@@ -112,7 +112,7 @@ def test_true_marking_wins_over_the_teacher_frame_by_frame(tmp_path, bdd_frames,
     marking.parent.mkdir(parents=True)
     cv2.imwrite(str(marking), np.zeros((180, 320), np.uint8))
     dataset = BDD100K(root, "train")
-    assert [dataset.lane_source(i) for i in range(2)] == ["teacher", "marking"]
+    assert [dataset.source("lane", i) for i in range(2)] == ["teacher", "marking"]
     assert (dataset[0].labels["lane"].lane == 192).all()
     assert (dataset[1].labels["lane"].lane == 255).all()
 
@@ -313,7 +313,7 @@ def test_names_are_mapped_as_the_toolkit_maps_them():
 
 def test_real_frames_carry_true_lanes_where_they_exist():
     dataset = BDD100K(shared("bdd100k-real"), "train", ("det", "drivable", "lane", "scene"))
-    sources = [dataset.lane_source(index) for index in range(len(dataset))]
+    sources = [dataset.source("lane", index) for index in range(len(dataset))]
     assert (len(dataset), sources.count("marking"), sources.count("teacher")) == (2477, 253, 2224)
     restored = sum(dataset.provenance(index)[0] == "restored" for index in range(len(dataset)))
     assert restored == 1781

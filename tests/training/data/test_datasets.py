@@ -16,10 +16,12 @@ from perception.tasks.class_lists import COCO, VOC_OBJECTS
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data import DATASETS
 from training.data.augment import Augment, letterbox
-from training.data.choose import kind_and_root, near_names, open_dataset
 from training.data.nyuv2 import write_rendered
 from training.data.sample import collate
+from training.data.sources import kind_and_root, near_names, open_dataset
 from training.data.voc import palette
+from training.evaluation.arguments import Arguments as EvaluationArguments
+from training.evaluation.split import evaluate, open_split
 from training.run import Run
 
 HW = (48, 64)
@@ -158,6 +160,31 @@ def test_is_recognised_and_passes_load_augment_collate_loss(written: tuple[str, 
         assert task.score in metric.compute()
 
 
+class Untrained:
+    """A predictor of every task that a dataset labels, with random outputs."""
+
+    name, size_hw, pad_value = "untrained", (64, 96), 114
+
+    def __init__(self, tasks):
+        self.tasks = {name: TASKS[name](8, (4, 8, 16, 32)) for name in tasks}
+        self.views = {name: task.view for name, task in self.tasks.items()}
+
+    def __call__(self, images):
+        features = [torch.randn(1, 8, 16 // 2**n, 24 // 2**n) for n in range(4)]
+        outputs = {n: task.decode(task(features))[0] for n, task in self.tasks.items()}
+        return [{n: value.detach().numpy() for n, value in outputs.items()} for _ in images]
+
+
+def test_every_dataset_is_scored(written: tuple[str, Path]):
+    kind, root = written
+    predictor = Untrained(DATASETS[kind].labels)
+    arguments = EvaluationArguments(file=Path("model"), data=f"{kind}:{root}", threads=1)
+    dataset = open_split(arguments, predictor)
+    result = evaluate(arguments, predictor, dataset, Console(quiet=True))
+    assert result["frames"] == len(dataset)
+    assert set(result["scores"]["bdd"]) == set(DATASETS[kind].labels)
+
+
 def test_says_what_was_expected_where_a_split_is_missing(written: tuple[str, Path]):
     kind, root = written
     with pytest.raises(UserError, match="expected"):
@@ -189,7 +216,7 @@ def test_the_name_of_the_own_label_space_is_suggested(tmp_path: Path):
 def test_rendered_frames_beside_folders():
     dataset = open_dataset("rendered:3", "train", ["depth", "det_coco"], (64, 96))
     assert (len(dataset), dataset.tasks) == (3, ("depth",))
-    with pytest.raises(UserError, match="how many frames"):
+    with pytest.raises(UserError, match="number of frames"):
         open_dataset("rendered:many", "train", ["depth"])
 
 

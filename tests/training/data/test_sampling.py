@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from perception.errors import UserError
+from training.data.dataset import Dataset
 from training.data.labels import Labels
 from training.data.sample import Sample
 from training.data.sampling import Frames, Order, judge, loader
@@ -55,7 +56,7 @@ def test_a_batch_too_small_for_the_ranks() -> None:
         Order(10, 2, 0, 0, 4)
 
 
-class Numbers:
+class Numbers(Dataset):
     tasks = ("scene",)
 
     def __init__(self, bad: tuple[int, ...] = ()) -> None:

@@ -8,13 +8,14 @@ import pytest
 
 from perception.errors import UserError
 from training.config import DataArgs
+from training.data.dataset import Dataset
 from training.data.labels import Labels, Mask
 from training.data.sample import Sample
-from training.data.sources import Joined, choose, open_sources
-from training.data.union import first
+from training.data.sources import open_sources
+from training.data.union import Union, first, select
 
 
-class Part:
+class Part(Dataset):
     """Frames that label `tasks`; a quarter of a per cent show something rare."""
 
     def __init__(self, count, *tasks):
@@ -35,16 +36,16 @@ class Part:
 
 
 def test_only_wanted_labels_and_every_frame_once():
-    joined = Joined([Part(3, "scene"), Part(400, "scene", "drivable")], ["drivable", "scene"])
+    joined = Union([Part(3, "scene"), Part(400, "scene", "drivable")], ["drivable", "scene"])
     assert joined.tasks == ("drivable", "scene")
     assert (joined[2].name, joined[3].name) == ("3/2", "400/0")
     assert joined.draws(rare=False) is None
     assert joined.counts() == {"drivable": 400, "scene": 403}
-    assert set(Joined([Part(3, "scene", "drivable")], ["scene"])[0].labels) == {"scene"}
+    assert set(Union([Part(3, "scene", "drivable")], ["scene"])[0].labels) == {"scene"}
 
 
 def test_weights_and_rarity_multiply():
-    joined = Joined([Part(3, "scene"), Part(400, "drivable")], ["drivable", "scene"], [1, 0.5])
+    joined = Union([Part(3, "scene"), Part(400, "drivable")], ["drivable", "scene"], [1, 0.5])
     np.testing.assert_array_equal(joined.draws(rare=False), [1.0] * 3 + [0.5] * 400)
     draws = joined.draws(rare=True)
     # `scene` is labelled on 3 of 403 frames, "train" shows on 2: sqrt(0.1 / share).
@@ -54,7 +55,7 @@ def test_weights_and_rarity_multiply():
 
 
 def test_a_limit_takes_the_first_frames():
-    joined = Joined(first([Part(3, "scene"), Part(400, "drivable")], 100), ["scene"])
+    joined = Union(first([Part(3, "scene"), Part(400, "drivable")], 100), ["scene"])
     assert len(joined) == 100
     assert [joined[index].name for index in (0, 2, 3, 99)] == ["3/0", "3/2", "400/0", "400/96"]
     assert len(joined.presence()["scene"]) == 100
@@ -65,7 +66,7 @@ def test_a_limit_takes_the_first_frames():
 
 def test_as_many_weights_as_folders():
     with pytest.raises(UserError, match="1 weights for 2 datasets"):
-        Joined([Part(3, "scene"), Part(4, "scene")], ["scene"], [1.0])
+        Union([Part(3, "scene"), Part(4, "scene")], ["scene"], [1.0])
 
 
 def rows(part):
@@ -74,7 +75,7 @@ def rows(part):
 
 def test_shares_of_a_seed_lie_in_each_other():
     def share(value, seed=0):
-        (part,) = choose([Part(101, "scene")], DataArgs(share=value), seed)
+        (part,) = select([Part(101, "scene")], {}, value, seed)
         return rows(part)
 
     quarter, half, whole = share(0.25), share(0.5), share(1.0)
@@ -91,15 +92,15 @@ def test_trait_weights_multiply_and_zero_leaves_out():
 
     parts = [Old(4, "scene"), Part(3, "scene")]
     weights = {"origin/restored": 0.5, "train": 3.0}
-    joined = Joined(choose(parts, DataArgs(trait_weights=weights), 0), ["scene"], [1, 2])
+    joined = Union(select(parts, weights, 1.0, 0), ["scene"], [1, 2])
     np.testing.assert_array_equal(joined.draws(rare=False), [0.5, 3, 0.5, 1, 2, 6, 2])
-    clean, other = choose(parts, DataArgs(trait_weights={"origin/restored": 0}), 0)
+    clean, other = select(parts, {"origin/restored": 0}, 1.0, 0)
     assert (rows(clean), rows(other)) == ([1, 3], [0, 1, 2])
-    assert Joined([clean, other], ["scene"]).draws(rare=False) is None
-    half, _ = choose(parts, DataArgs(trait_weights={"origin/restored": 0}, share=0.5), 0)
+    assert Union([clean, other], ["scene"]).draws(rare=False) is None
+    half, _ = select(parts, {"origin/restored": 0}, 0.5, 0)
     assert rows(half) in ([1], [3])
     with pytest.raises(UserError, match="did you mean 'origin/restored'"):
-        choose(parts, DataArgs(trait_weights={"origin/restord": 0}), 0)
+        select(parts, {"origin/restord": 0}, 1.0, 0)
 
 
 def test_bdd100k_tells_where_its_frames_are_from(tmp_path, bdd_frames, bdd_write):
@@ -143,11 +144,8 @@ def test_rendered_roads_come_on_top(tmp_path, bdd_frames, bdd_write):
     assert len(train) == 2  # without --data all roads are rendered anyway
 
 
-def test_a_choice_of_frames_has_a_mark_of_its_own():
-    whole = Joined([Part(8, "scene")], ["scene"]).marks
-    shares = [
-        Joined(choose([Part(8, "scene")], DataArgs(share=0.5), seed), ["scene"]).marks
-        for seed in (0, 0, 1)
-    ]
+def test_a_subset_has_its_own_fingerprint():
+    whole = Union([Part(8, "scene")]).fingerprints()
+    shares = [Union(select([Part(8, "scene")], {}, 0.5, seed)).fingerprints() for seed in (0, 0, 1)]
     assert shares[0] == shares[1] != shares[2]
     assert whole not in shares

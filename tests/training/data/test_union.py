@@ -6,11 +6,12 @@ from torch.utils.data import DataLoader
 
 from perception.errors import UserError
 from training.data.bdd100k import BDD100K
+from training.data.dataset import Dataset
 from training.data.sample import Sample, collate
 from training.data.union import SkipBad, Union, draw, repeat_factors
 
 
-class Numbers:
+class Numbers(Dataset):
     """Frames whose only content is their number; `bad` ones cannot be read."""
 
     def __init__(self, count, tasks=("det",), bad=(), start=0, presence=None):
@@ -43,7 +44,7 @@ def test_union_is_one_after_the_other():
 @pytest.mark.parametrize("weights", [[1], [0, 0], [1, -1], [1, float("nan")]])
 def test_weights_that_do_not_fit_are_named(weights):
     with pytest.raises(UserError, match="weights"):
-        Union([Numbers(3), Numbers(2)], weights)
+        Union([Numbers(3), Numbers(2)], weights=weights)
 
 
 def test_equal_weights_draw_each_frame_once():
@@ -67,7 +68,7 @@ def test_draws_follow_the_weights():
 
 def test_dataset_weights_shift_what_is_drawn():
     union = Union([Numbers(90), Numbers(10, start=90)], weights=[1, 9])
-    drawn = draw(union.sample_weights(), np.random.default_rng(0))
+    drawn = draw(union.draws(rare=True), np.random.default_rng(0))
     assert (drawn >= 90).sum() == 50
 
 
@@ -83,7 +84,7 @@ def test_rare_traits_are_drawn_more_often_and_none_less():
 
 def test_a_rare_task_of_a_union_is_drawn_more_often():
     union = Union([Numbers(980, ("det",)), Numbers(20, ("semantic",))])
-    drawn = draw(union.sample_weights(), np.random.default_rng(0))
+    drawn = draw(union.draws(rare=True), np.random.default_rng(0))
     assert 40 <= (drawn >= 980).sum() <= 50
 
 

@@ -1,0 +1,146 @@
+"""The base class of every dataset: what must be implemented, and defaults for all the rest.
+
+Loaders, unions, the evaluation and the checks use these members only, so a new dataset needs
+`open` (or a constructor with the same arguments), `__len__` and `__getitem__`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from training.data.sample import Sample
+
+
+class Dataset(ABC):
+    """Labelled frames, at native size, indexed from 0."""
+
+    labels: ClassVar[tuple[str, ...]] = ()
+    """Tasks that datasets of this class can label."""
+    tasks: tuple[str, ...]
+    """Tasks that this dataset labels, on at least some of its frames."""
+    root: Path | None = None
+    """Folder it was read from; None for generated data."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """Image and labels of a frame. Raises UserError naming a file that cannot be used."""
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Whether a folder looks like this dataset; False: it is only opened as KIND:DIR."""
+        return False
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] | None = None,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        exact: bool = False,
+        strict: bool = True,
+    ) -> Self:
+        """One split, with the labels of those of `tasks` that it has (None: all of them).
+
+        `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced
+        size that still covers it, except with `exact`. Without `strict`, a frame with wrong labels
+        raises when it is read, not here. Raises UserError naming the folder and what to do.
+        """
+        return cls(  # type: ignore[call-arg]
+            root, split, tasks, None if exact else size_hw, strict=strict
+        )
+
+    def name(self, index: int) -> str:
+        """The frame's name without reading it."""
+        return str(index)
+
+    def presence(self) -> dict[str, np.ndarray]:
+        """(len(self),) bool per trait: tasks with a label, "det/train", "weather/foggy".
+
+        Read without the frames; by default every task on every frame.
+        """
+        return {task: np.ones(len(self), bool) for task in self.tasks}
+
+    def origins(self) -> dict[str, np.ndarray]:
+        """(len(self),) bool per trait of the image files: "origin/clean", "origin/restored"."""
+        return {}
+
+    def frame_weights(self) -> np.ndarray:
+        """(len(self),) float64: how often to draw each frame, relative to the others."""
+        return np.ones(len(self))
+
+    def attributes(self, index: int) -> dict[str, str] | None:
+        """Weather, scene and time of day of a frame; None: as in the sample's own labels."""
+        return None
+
+    def source(self, task: str, index: int) -> str:
+        """Where the frame's label of a task is from, e.g. "masks", "teacher"; "" if unknown."""
+        return ""
+
+    def notes(self) -> list[str]:
+        """Sentences that must stand next to any score on this data."""
+        return []
+
+    def fingerprint(self) -> str:
+        """Identifies the content for caches: changes when files, split or tasks change."""
+        return f"{type(self).__name__} {self.root} {len(self)} {self.tasks}"
+
+
+class Wrapper(Dataset):
+    """A dataset seen through another: every member is passed on, at `rows` where these are given.
+
+    Subclasses change what they are for.
+    """
+
+    def __init__(self, dataset: Dataset, rows: np.ndarray | None = None) -> None:
+        self.dataset = dataset
+        self.rows = None if rows is None else np.asarray(rows, np.int64)
+        self.tasks, self.root = dataset.tasks, dataset.root
+
+    def row(self, index: int) -> int:
+        """The frame's index in the wrapped dataset."""
+        return index if self.rows is None else int(self.rows[index])
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.row(index)]
+
+    def name(self, index: int) -> str:
+        return self.dataset.name(self.row(index))
+
+    def presence(self) -> dict[str, np.ndarray]:
+        return self._taken(self.dataset.presence())
+
+    def origins(self) -> dict[str, np.ndarray]:
+        return self._taken(self.dataset.origins())
+
+    def frame_weights(self) -> np.ndarray:
+        weights = self.dataset.frame_weights()
+        return weights if self.rows is None else weights[self.rows]
+
+    def attributes(self, index: int) -> dict[str, str] | None:
+        return self.dataset.attributes(self.row(index))
+
+    def source(self, task: str, index: int) -> str:
+        return self.dataset.source(task, self.row(index))
+
+    def notes(self) -> list[str]:
+        return self.dataset.notes()
+
+    def fingerprint(self) -> str:
+        return self.dataset.fingerprint()
+
+    def _taken(self, traits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self.rows is None:
+            return traits
+        return {name: has[self.rows] for name, has in traits.items()}
