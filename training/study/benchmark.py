@@ -25,8 +25,7 @@ from perception.errors import UserError
 from perception.model import Deployed
 from perception.tasks import TASKS
 from training.config import Config
-from training.data.choose import kind_and_root
-from training.data.sources import open_sources
+from training.data.sources import kind_and_root, open_sources
 from training.study.benchmark_report import Entry, write_benchmark
 from training.study.command import StudyArgs
 from training.study.cost import count_macs, network
