@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def perceive(args: argparse.Namespace) -> int:
     """Runs the whole: source, model, sinks, loop, summary."""
     check(args)
+    if args.web:
+        from demo.web_site import serve
+
+        serve(args.model or default_model(), args.web)
+        return 0
     source = open_source(args.video, args.loop)
     runner = Runner(args.model or default_model(), args.provider, args.threads)
     if args.score is None:
@@ -170,6 +175,8 @@ def open_sinks(
 
 def check(args: argparse.Namespace) -> None:
     """Raises UserError for arguments that cannot be right, before anything is opened."""
+    if not args.video and not args.web:
+        raise UserError("give a video, a folder of images, a camera number or a stream address")
     if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
     if args.save and args.save.suffix.lower() not in VIDEO_SUFFIXES:
@@ -223,7 +230,12 @@ def say(line: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("perceive", description=__doc__)
-    made.add_argument("video", help="video file, folder of images, camera number or stream address")
+    made.add_argument(
+        "video",
+        nargs="?",
+        default="",
+        help="video file, folder of images, camera number or stream address",
+    )
     made.add_argument("--model", type=Path, help="an .onnx made by export-onnx")
     made.add_argument("--show", action="store_true", help=f"a window ({HELP})")
     made.add_argument("--save", type=Path, help="overlay video (.mp4)")
@@ -231,6 +243,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--mcap", type=Path, help="log for Foxglove (.mcap)")
     made.add_argument(
         "--serve", nargs="?", const="127.0.0.1:8000", metavar="HOST:PORT", help="page in a browser"
+    )
+    made.add_argument(
+        "--web",
+        nargs="?",
+        const="127.0.0.1:8000",
+        metavar="HOST:PORT",
+        help="serve a page that runs the model inside the browser, on your photos and clips",
     )
     made.add_argument(
         "--rerun", nargs="?", const=VIEWER, metavar="FILE.rrd", help="the Rerun viewer, or a file"

@@ -1,0 +1,48 @@
+"""perceive-web fetch | build DIR: prepares the page that runs a model in the browser.
+
+`fetch` downloads onnxruntime-web once; `build` writes the page, the runtime and a model into a
+folder for any static host. `perceive --web` serves the same page on this machine.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from demo.perceive import default_model
+from demo.web_runtime import fetch
+from demo.web_site import build
+from perception.errors import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit code 2 and one line for a user's mistake."""
+    args = parser().parse_args(argv)
+    return cli(lambda: args.run(args))
+
+
+def run_fetch(args: argparse.Namespace) -> None:
+    print(f"onnxruntime-web is in {fetch(args.tarball)}")
+
+
+def run_build(args: argparse.Namespace) -> None:
+    build(args.model or default_model(), args.folder)
+    print(f"wrote {args.folder}; put it on any static host, its start page is index.html")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser("perceive-web", description=__doc__)
+    commands = made.add_subparsers(required=True)
+    one = commands.add_parser("fetch", help="download onnxruntime-web (npm) into the cache")
+    one.add_argument("--tarball", type=Path, help="its npm package, where npm is not installed")
+    one.set_defaults(run=run_fetch)
+    two = commands.add_parser("build", help="write the page into a folder")
+    two.add_argument("folder", type=Path)
+    two.add_argument("--model", type=Path, help="an .onnx made by export-onnx")
+    two.set_defaults(run=run_build)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""The page that runs a model in the browser: its files, a server for them, a folder of them."""
+
+import json
+import shutil
+import socket
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+from demo.web_runtime import runtime_files
+from perception.errors import UserError
+from perception.files import write_atomic
+from perception.runtime.colours import COLOURS
+from perception.runtime.runner import read_description
+
+PAGE: Final = Path(__file__).parent / "web"
+LOCAL: Final = ("127.0.0.1", "localhost", "::1")
+TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}
+# The first two are what browsers ask for before they allow WebAssembly threads.
+HEADERS: Final = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+CHUNK: Final = 1 << 20
+IDLE_S: Final = 30
+Site = dict[str, Path | bytes]  # path below the root -> file, or its bytes
+
+
+def site(model: Path) -> Site:
+    """Everything the page needs. Raises UserError where `model` is not ours or the runtime is not
+    fetched yet."""
+    read_description(model)
+    pages: Site = {path.name: path for path in sorted(PAGE.iterdir()) if path.is_file()}
+    colours = {name: [red, green, blue] for name, (blue, green, red) in COLOURS.items()}
+    runtime = {f"ort/{name}": path for name, path in runtime_files().items()}
+    return pages | runtime | {"colours.json": json.dumps(colours).encode(), "model.onnx": model}
+
+
+def build(model: Path, out: Path) -> None:
+    """Writes the site into a folder that any static host can serve."""
+    for name, content in site(model).items():
+        path = out / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                write_atomic(path, content)
+            else:
+                shutil.copyfile(content, path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def serve(model: Path, address: str) -> None:
+    """Serves the page until Ctrl-C. Raises UserError for a bad address or a port in use."""
+    server = make_server(model, address)
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    print(f"open http://{host}:{server.server_port} in a browser; Ctrl-C ends it", flush=True)
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a fixed set of files; the disk is not searched for names that clients send."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, content: Site) -> None:
+        self.host = host
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), partial(Handler, content, host in LOCAL))
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET and HEAD of the site's files."""
+
+    timeout = IDLE_S  # drops idle connections
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, content: Site, local: bool, *args: object) -> None:
+        self.content, self.local = content, local
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def answer(self, body: bool) -> None:
+        """One file, with the headers; 404 for any other name, 421 for a foreign host name."""
+        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        if self.local and host.strip("[]") not in LOCAL:  # against DNS rebinding
+            return self.refuse(HTTPStatus.MISDIRECTED_REQUEST)
+        name = self.path.partition("?")[0].lstrip("/") or "index.html"
+        content = self.content.get(name)
+        if content is None:
+            return self.refuse(HTTPStatus.NOT_FOUND)
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        self.head(HTTPStatus.OK, TYPES.get(Path(name).suffix, "application/octet-stream"), size)
+        if body and isinstance(content, bytes):
+            self.wfile.write(content)
+        elif body and isinstance(content, Path):
+            with open(content, "rb") as file:
+                shutil.copyfileobj(file, self.wfile, CHUNK)
+
+    def refuse(self, status: HTTPStatus) -> None:
+        text = f"{status.value} {status.phrase}\n".encode()
+        self.head(status, "text/plain", len(text))
+        self.wfile.write(text)
+
+    def head(self, status: HTTPStatus, kind: str, size: int) -> None:
+        self.send_response(status)
+        for name, value in (HEADERS | {"Content-Type": kind, "Content-Length": str(size)}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not logged."""
+
+
+def make_server(model: Path, address: str) -> Server:
+    """A server bound to HOST:PORT; port 0 takes a free one."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise UserError(f"--web {address}: give HOST:PORT, such as 127.0.0.1:8000")
+    host = host.strip("[]") or LOCAL[0]
+    content = site(model)
+    try:
+        return Server(host, int(port), content)
+    except OSError as error:
+        raise UserError(
+            f"--web {address}: cannot listen there ({error.strerror}); give another HOST:PORT"
+        ) from None
