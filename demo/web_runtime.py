@@ -4,16 +4,16 @@ It is 41 MB of WebAssembly, so neither the repository nor the wheel contains it.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Final
 
 from perception.errors import UserError
-from perception.files import write_atomic
+from perception.files import cache_folder, write_atomic
 
 PACKAGE: Final = "onnxruntime-web"
 VERSION: Final = "1.30.0"
@@ -39,8 +39,7 @@ FILES: Final[dict[str, str]] = {
 
 def folder() -> Path:
     """Where the fetched files are kept, per version."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pvt-hydranet" / f"{PACKAGE}-{VERSION}"
+    return cache_folder() / f"{PACKAGE}-{VERSION}"
 
 
 def runtime_files() -> dict[str, Path]:
@@ -92,13 +91,13 @@ def unpack(tarball: Path) -> dict[str, bytes]:
     """{name: bytes} of the files used. Raises UserError where one is missing or differs."""
     contents: dict[str, bytes] = {}
     try:
-        with tarfile.open(tarball) as archive:
+        with tarfile.open(tarball, "r:gz") as archive:
             for member in archive:
                 name = member.name.removeprefix("package/dist/")
                 if name in FILES and member.isfile() and member.size <= MAX_FILE:
                     file = archive.extractfile(member)
                     contents[name] = file.read() if file else b""
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"{tarball}: not a readable tarball ({error}); download it again") from None
     for name, expected in FILES.items():
         if hashlib.sha256(contents.get(name, b"")).hexdigest() != expected:

@@ -11,7 +11,7 @@ from typing import Final
 
 from demo.web_runtime import runtime_files
 from perception.errors import UserError
-from perception.files import write_atomic
+from perception.files import replacing
 from perception.runtime.colours import COLOURS
 from perception.runtime.runner import read_description
 
@@ -52,15 +52,11 @@ def site(model: Path) -> Site:
 def build(model: Path, out: Path) -> None:
     """Writes the site into a folder that any static host can serve."""
     for name, content in site(model).items():
-        path = out / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out / name) as temporary:
             if isinstance(content, bytes):
-                write_atomic(path, content)
+                temporary.write_bytes(content)
             else:
-                shutil.copyfile(content, path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+                shutil.copyfile(content, temporary)
 
 
 def serve(model: Path, address: str) -> None:

@@ -36,8 +36,8 @@ class Chromium:
         self.read_fd, from_browser = os.pipe()
         command = [
             find_chromium() or "chromium", "--headless", "--no-sandbox", "--no-first-run",
-            "--remote-debugging-pipe", "--disable-dev-shm-usage", "--window-size=1320,1180", f"--user-data-dir={profile}",
-            *flags, "about:blank",
+            "--remote-debugging-pipe", "--disable-dev-shm-usage", "--window-size=1320,1180",
+            f"--user-data-dir={profile}", *flags, "about:blank",
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command,
