@@ -1,4 +1,4 @@
-"""perceive-archive FOLDER... --out DIR [--address auto]: labels for every video, one file each."""
+"""perceive-archive: labels for every video of an archive, one Scalabel file per video."""
 
 import argparse
 import hashlib
@@ -11,40 +11,45 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from demo.archive_child import PATIENCE_S
 from demo.archive_ray import LOCAL, label_all
-from demo.archive_video import Job, Outcome, Settings
-from demo.perceive import default_model, say
-from demo.tracks import tracking_available
+from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome
+from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
 from perception.runtime.choose import choose
-from perception.runtime.runner import read_description
+from perception.runtime.providers import read_description
+from perception.runtime.runner import default_model
 
 VIDEOS = r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|mjpeg|wmv|flv|3gp)$"
 SUMMARY = "summary.json"
 SAVE_EVERY_S = 5.0
 FAILED = 1
+EPILOG = """\
+examples:
+  perceive-archive /archive/2024 --out /labels/2024
+  perceive-archive /archive/2024 --out /labels/2024 --every 10 --workers 8 --threads 2
+  perceive-archive /archive/2024 --out /labels/2024 --address auto   on a Ray cluster
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit code 0: every video is labelled; 1: some have a problem; 2: a mistake in
-    the call, one line says which."""
+    """The command. Exit code 0: every video is labelled; 1: some have a problem; 2: a user's
+    mistake, as one line."""
     args = parser().parse_args(argv)
     return cli(lambda: archive(args))
 
 
 def archive(args: argparse.Namespace) -> int:
-    """Finds the videos, labels those that are not, tells what became of each."""
+    """Finds the videos, labels those without labels, reports each outcome."""
     settings = check(args)
     jobs = find_jobs(args.videos, args.out)
-    summary = Summary(args.out, settings, {job.name for job in jobs})
+    summary = ArchiveSummary(args.out, settings, {job.name for job in jobs})
     todo = [job for job in jobs if args.redo or not is_done(job)]
     say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
-    progress = Progress(len(todo))
+    progress = ArchiveProgress(len(todo))
     if todo:
         where = (args.address, args.workers, args.gpus)
-        for outcome in label_all(todo, settings, args.patience, *where):
+        for outcome in label_all(todo, settings, args.timeout, *where):
             summary.add(outcome)
             say(progress.line(outcome))
     summary.save()
@@ -55,7 +60,7 @@ def archive(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> Settings:
-    """Raises UserError for arguments that cannot be right, before anything is started."""
+    """Raises UserError for invalid arguments, before anything is started."""
     require_extra("ray", "ray", "pyarrow", "pandas")
     if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
@@ -65,26 +70,26 @@ def check(args: argparse.Namespace) -> Settings:
         ("workers", 0),
         ("threads", 1),
         ("gpus", 0),
-        ("patience", 1),
+        ("timeout", 1),
     ):
         if getattr(args, name) < least:
             raise UserError(f"--{name} {getattr(args, name)}: give {least} or more")
     if args.track and not tracking_available():
         require_extra("demo", "trackers", "supervision")
     model = (args.model or default_model()).resolve()
-    said = read_description(model)
+    description = read_description(model)
     provider = args.provider
     if args.address == LOCAL and provider == "auto":
-        # Tried once here rather than by every worker at the same time.
+        # Chosen once here instead of by every worker at the same time.
         provider, _ = choose(model, args.threads)
-    say(f"{said.name} on {provider}")
-    score = said.box_score if args.score is None else args.score
+    say(f"{description.name} on {provider}")
+    score = description.box_score if args.score is None else args.score
     return Settings(str(model), provider, args.threads, score, args.every, args.frames, args.track)
 
 
 def find_jobs(places: Iterable[Path], out: Path) -> list[Job]:
-    """Every video under the folders, in order. Raises UserError where there is none, and where
-    two would be written to the same file."""
+    """Every video under the folders, in order. Raises UserError where there is none, and where two
+    would have the same label file."""
     jobs: dict[str, Job] = {}
     for place in places:
         if not place.exists():
@@ -99,12 +104,12 @@ def find_jobs(places: Iterable[Path], out: Path) -> list[Job]:
             labels = out.resolve() / f"{name}.jsonl"
             jobs[name] = Job(name, str(video.absolute()), str(labels))
     if not jobs:
-        raise UserError(f"no video in {' '.join(map(str, places))}; a name must end in {VIDEOS}")
+        raise UserError(f"no video in {' '.join(map(str, places))}; names must match {VIDEOS}")
     return [jobs[name] for name in sorted(jobs)]
 
 
 def _videos(folder: Path) -> Iterator[Path]:
-    """Video files at any depth; links to folders are not followed, so none leads in a circle."""
+    """Video files at any depth. Links to folders are not followed, because they may be cyclic."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -113,17 +118,17 @@ def _videos(folder: Path) -> Iterator[Path]:
 
 
 def is_done(job: Job) -> bool:
-    """Whether its labels are there and no older than the video. They appear only when whole."""
+    """Whether its label file exists and is no older than the video; it is never partial."""
     try:
         return os.stat(job.labels).st_mtime_ns >= os.stat(job.video).st_mtime_ns
     except OSError:
         return False
 
 
-class Summary:
-    """summary.json: the settings the labels were made with, and what became of every video.
+class ArchiveSummary:
+    """summary.json: the settings of the labels and the outcome of every video.
 
-    Labels of two models in one folder would be worthless, so other settings are refused.
+    A folder holds labels of one model and one set of settings; others are refused.
     """
 
     def __init__(self, out: Path, settings: Settings, names: set[str]) -> None:
@@ -140,7 +145,9 @@ class Summary:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             settings, videos = dict(kept["settings"]), {v["name"]: v for v in kept["videos"]}
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            raise UserError(f"{self.path}: not a summary of ours ({error}); move it away") from None
+            raise UserError(
+                f"{self.path}: not a summary of perceive-archive ({error}); move it away"
+            ) from None
         for key, value in self.settings.items():
             if settings.get(key) != value:
                 raise UserError(
@@ -149,14 +156,14 @@ class Summary:
                 )
         return videos
 
-    def add(self, outcome: Outcome) -> None:
-        """Takes an outcome; the file is written every few seconds, because there may be many."""
+    def add(self, outcome: VideoOutcome) -> None:
+        """Records an outcome; the file is written at most every SAVE_EVERY_S seconds."""
         self.videos[outcome.name] = outcome.row()
         if time.monotonic() - self.saved > SAVE_EVERY_S:
             self.save()
 
     def save(self) -> None:
-        """Writes the file. Raises UserError where it cannot be."""
+        """Writes the file. Raises UserError where that fails."""
         videos = [self.videos[name] for name in sorted(self.videos)]
         try:
             write_atomic(
@@ -167,27 +174,27 @@ class Summary:
         self.saved = time.monotonic()
 
     def problems(self) -> list[str]:
-        """One line for every video that has one, from this run or one before."""
+        """One line per video with a problem, from this run or an earlier one."""
         return [entry["problem"] for _, entry in sorted(self.videos.items()) if entry["problem"]]
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
-    """What decides the labels, the model by its bytes."""
+    """The settings that affect the labels; the model by its digest."""
     with open(settings.model, "rb") as file:
         model = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     kept = {key: getattr(settings, key) for key in ("score", "every", "frames", "track")}
     return {"model": model} | kept
 
 
-class Progress:
-    """A line for every video that ends, with the time left for the others."""
+class ArchiveProgress:
+    """A line per finished video, with the time left for the others."""
 
     def __init__(self, total: int) -> None:
         self.count, self.labelled, self.frames, self.all = 0, 0, 0, total
         self.start = time.monotonic()
 
-    def line(self, outcome: Outcome) -> str:
-        """Where the run stands after this outcome."""
+    def line(self, outcome: VideoOutcome) -> str:
+        """The line for this outcome."""
         self.count += 1
         self.labelled += outcome.labelled
         self.frames += outcome.frames
@@ -200,7 +207,7 @@ class Progress:
         return f"{head} {outcome.name}: {outcome.frames} frames, {rate:.1f} fps"
 
     def total(self, videos: int, problems: Sequence[str]) -> str:
-        """The whole run for people."""
+        """The summary of the run."""
         spent = time.monotonic() - self.start
         return (
             f"{videos} videos: {self.labelled} labelled now, {videos - self.all} done before, "
@@ -211,28 +218,49 @@ class Progress:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser("perceive-archive", description=__doc__)
+    made = argparse.ArgumentParser(
+        "perceive-archive",
+        description="Runs the perception model on every video of an archive and writes one "
+        "Scalabel file per video; run it again to continue.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.add_argument("videos", nargs="+", type=Path, help="folders of videos, or videos")
-    made.add_argument("--out", type=Path, required=True, help="folder for the labels")
-    made.add_argument("--model", type=Path, help="an .onnx made by export-onnx")
-    made.add_argument(
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the labels")
+    group = made.add_argument_group("model")
+    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx made by export-onnx")
+    group.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
+    group.add_argument(
+        "--score", type=float, help="lowest score of a box (default: from the model file)"
+    )
+    group = made.add_argument_group("labels")
+    group.add_argument("--every", type=int, default=1, metavar="N", help="label every n-th frame")
+    group.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="at most N per video; 0: all"
+    )
+    group.add_argument("--track", action="store_true", help="track ids for boxes (extra demo)")
+    group.add_argument("--redo", action="store_true", help="label again what has labels")
+    group = made.add_argument_group("workers")
+    group.add_argument(
         "--address",
         default=LOCAL,
-        help="a Ray cluster, auto inside one (default: workers on this machine)",
+        help="of a Ray cluster, auto from inside one (default: this machine)",
     )
-    made.add_argument("--workers", type=int, default=0, help="0: as many as there is room for")
-    made.add_argument("--threads", type=int, default=1, help="CPUs for each worker (%(default)s)")
-    made.add_argument("--gpus", type=float, default=0, help="GPUs for each worker, such as 0.25")
-    made.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
-    made.add_argument("--score", type=float, help="boxes from this; by default the model says")
-    made.add_argument("--every", type=int, default=1, help="label one frame in so many")
-    made.add_argument("--frames", type=int, default=0, help="at most so many a video; 0: all")
-    made.add_argument("--track", action="store_true", help="identities for boxes (extra demo)")
-    made.add_argument(
-        "--patience", type=float, default=PATIENCE_S, help="give a video up after so long a frame"
+    group.add_argument("--workers", type=int, default=0, metavar="N", help="0: as many as fit")
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="CPUs per worker")
+    group.add_argument("--gpus", type=float, default=0, help="GPUs per worker, such as 0.25")
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT_S,
+        metavar="S",
+        help="stop a video when no frame is finished for so long (default: %(default)s)",
     )
-    made.add_argument("--redo", action="store_true", help="label again what is done")
     return made
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Many videos on many processes, here or on a cluster: Ray Data around the labeller.
+"""Many videos on many processes, on this machine or a cluster, with Ray Data.
 
-Only names travel: the model, the videos and the labels lie where every worker can reach them.
+Only paths are sent: model, videos and labels must be reachable from every worker.
 """
 
 import logging
@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from demo.archive_child import Child
-from demo.archive_video import Job, Outcome, Settings
+from demo.archive_worker import Job, Settings, VideoOutcome, Worker
 from perception.errors import UserError, require_extra
 
 LOCAL = "local"
-# Only names pass through Ray's store; left alone it would reserve a third of the memory.
+# Only paths pass through Ray's object store; by default it would reserve a third of the memory.
 STORE_BYTES = 128 * 2**20
-ANSWER_S = 120.0  # a cluster that answers at all answers in seconds
+CONNECT_TIMEOUT_S = 120.0
 
 
-class Worker:
-    """A place in the pool: one child process, one video at a time."""
+class RayWorker:
+    """An actor of the pool: one child process, one video at a time."""
 
-    def __init__(self, settings: Settings, patience_s: float) -> None:
-        self.label = Child(settings, patience_s)
+    def __init__(self, settings: Settings, timeout_s: float) -> None:
+        self.label = Worker(settings, timeout_s)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         """A batch of one job to a batch of one outcome."""
@@ -38,49 +37,53 @@ class Worker:
 def label_all(
     jobs: Sequence[Job],
     settings: Settings,
-    patience_s: float,
+    timeout_s: float,
     address: str = LOCAL,
     workers: int = 0,
     gpus: float = 0,
-) -> Iterator[Outcome]:
-    """An outcome for every job, as they come. `workers` 0: as many as the machines take.
+) -> Iterator[VideoOutcome]:
+    """An outcome per job, in the order they finish. `workers` 0: as many as fit.
 
-    Raises UserError where Ray is missing, the cluster does not answer or is lost.
+    Raises UserError where Ray is missing, or the cluster does not answer or is lost.
     """
     require_extra("ray", "ray", "pyarrow", "pandas")
     import ray
 
-    odd = [job for job in jobs if not _is_text(job.video)]
-    for job in odd:
-        yield Outcome(job.name, problem=f"{job.name!r}: a name that is not UTF-8; rename the file")
-    jobs = [job for job in jobs if job not in odd]
+    unnamed = [job for job in jobs if not _is_text(job.video)]
+    for job in unnamed:
+        yield VideoOutcome(
+            job.name, problem=f"{job.name!r}: its name is not UTF-8; rename the file"
+        )
+    jobs = [job for job in jobs if job not in unnamed]
     if not jobs:
         return
     start(address, workers, settings.threads)
     missing = {job.name for job in jobs}
     try:
         pool = pool_options(workers, settings.threads, gpus, len(jobs))
-        # A block a video, so that whatever is lost is one video.
+        # One block per video, so that a failure loses one video.
         rows = ray.data.from_items([asdict(job) for job in jobs], override_num_blocks=len(jobs))
         done = rows.map_batches(
-            Worker, fn_constructor_args=(settings, patience_s), batch_size=1, **pool
+            RayWorker, fn_constructor_args=(settings, timeout_s), batch_size=1, **pool
         )
-        # iter_rows would hold every outcome back until the next one.
+        # iter_rows would return each outcome only with the next one.
         for batch in done.iter_batches(batch_size=1, prefetch_batches=0, batch_format="numpy"):
-            outcome = Outcome(**{key: column.tolist()[0] for key, column in batch.items()})
+            outcome = VideoOutcome(**{key: column.tolist()[0] for key, column in batch.items()})
             missing.discard(outcome.name)
             yield outcome
     except ray.exceptions.RayError as error:
         last = str(error).strip().splitlines()[-1][:200]
-        raise UserError(f"Ray gave up ({last}); start the same command again to go on") from None
+        raise UserError(f"Ray failed ({last}); run the same command again to continue") from None
     finally:
         ray.shutdown()
     for name in sorted(missing):
-        yield Outcome(name, problem=f"{name}: lost with its worker; start the same command again")
+        yield VideoOutcome(
+            name, problem=f"{name}: lost with its worker; run the same command again"
+        )
 
 
 def _is_text(path: str) -> bool:
-    """Whether a path can travel as text; names on disk are bytes and need not be."""
+    """Whether a path can be sent as text; file names are bytes and need not be UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -88,13 +91,13 @@ def _is_text(path: str) -> bool:
     return True
 
 
-def knock(address: str) -> None:
-    """Raises UserError where no cluster answers. Ray itself would try for ever, so a process that
-    can be stopped goes first."""
+def check_cluster(address: str) -> None:
+    """Raises UserError where no cluster answers. Done in a child process, because ray.init has no
+    timeout."""
     code = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
     command = [sys.executable, "-c", code, address]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise UserError(f"--address {address}: no Ray cluster answers there") from None
     if done.returncode:
@@ -103,13 +106,13 @@ def knock(address: str) -> None:
 
 
 def start(address: str, workers: int, threads: int) -> None:
-    """Starts Ray here, or joins a cluster. Quiet: what matters is said by the outcomes."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to anyone outside
+    """Starts Ray on this machine, or joins a cluster, without Ray's own log output."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     import ray
     from ray.data import DataContext
 
     if address != LOCAL:
-        knock(address)
+        check_cluster(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         options |= {
@@ -125,11 +128,11 @@ def start(address: str, workers: int, threads: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a lost video is reported, and the others go on
+    context.max_errored_blocks = -1  # a lost video is reported, the others continue
 
 
 def pool_options(workers: int, threads: int, gpus: float, jobs: int) -> dict[str, Any]:
-    """The pool of workers, in map_batches' words. Raises UserError where no worker fits."""
+    """Arguments of map_batches for the pool. Raises UserError where no worker fits."""
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -141,7 +144,7 @@ def pool_options(workers: int, threads: int, gpus: float, jobs: int) -> dict[str
         asked = f"{threads} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
         raise UserError(f"no room for a worker of {asked}; lower --threads or --gpus")
     most = max(1, min(workers or fits, jobs))
-    # One video at a time each: a second one in a worker's queue could have gone to an idle one.
+    # One video per worker at a time: a second one in its queue might wait while others are idle.
     pool = ActorPoolStrategy(
         min_size=1, max_size=most, initial_size=min(most, fits), max_tasks_in_flight_per_actor=1
     )

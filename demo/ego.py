@@ -1,22 +1,27 @@
-"""The left and right border of the car's own lane, fitted to the lane byte."""
+"""The left and right border of the ego lane, fitted to the lane mask."""
 
 import numpy as np
 
-from perception.runtime.colours import LANE_CATEGORY, LANE_DIRECTION, LANE_OUTSIDE
+from perception.runtime.description import (
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_BITS,
+    LANE_DIRECTION_BIT,
+)
 from perception.runtime.scene import Mask, Scene
 
 ROWS = 40
-TOP = 0.5  # of the frame's height: the road ahead of an ordinary dash-cam
-# Where a border may begin. Lower down a car's own bonnet may mirror the marks.
+TOP = 0.5  # of the frame's height: the horizon of a usual dash-cam
+# Where a border may begin, of the height. Below, the bonnet may reflect the markings.
 BOTTOMS = (0.97, 0.86, 0.76)
-MAX_OUTWARD = 0.03  # of the width: a border runs towards the vanishing point, at first at least
+MAX_OUTWARD = 0.03  # of the width, in the lower half: a border runs towards the vanishing point
 MAX_JUMP = 0.06  # of the width, between two rows
 MIN_POINTS = 6
 ACROSS = "crosswalk"
 
 
 def ego_lane(scene: Scene) -> dict[str, np.ndarray]:
-    """{"left": (N, 2), "right": (N, 2)} xy polylines in the frame; a side not seen is absent."""
+    """{"left": (N, 2), "right": (N, 2)} xy polylines in frame pixels; a side without a border
+    is absent."""
     for _, mask in scene.of(Mask):
         if mask.is_lane_byte:
             return ego_borders(mask)
@@ -24,7 +29,7 @@ def ego_lane(scene: Scene) -> dict[str, np.ndarray]:
 
 
 def ego_borders(mask: Mask) -> dict[str, np.ndarray]:
-    """The nearest mark to the left and right of the frame's middle, followed from below up.
+    """The nearest marking to the left and right of the frame's middle, followed upwards.
 
     Each side is a parabola x(y), fitted by least squares and once more without its outliers.
     """
@@ -45,30 +50,30 @@ def ego_borders(mask: Mask) -> dict[str, np.ndarray]:
 
 
 def runs_ahead(path: np.ndarray, sign: int, width: int) -> bool:
-    """Whether a border (from below up) does not turn away from the lane in its lower half."""
+    """Whether a border, given from the bottom up, stays with the lane in its lower half."""
     near = path[: len(path) // 2, 0]
     return bool((sign * (near - near[0])).max() <= MAX_OUTWARD * width)
 
 
 def along_marks(mask: Mask) -> np.ndarray:
-    """bool (h, w): lane marks that run along the road; crosswalks and stop lines left out."""
+    """bool (h, w): markings parallel to the road, without crosswalks and stop lines."""
     byte = mask.small
-    along = (byte & (LANE_OUTSIDE | LANE_DIRECTION)) == 0
+    along = (byte & (LANE_BACKGROUND_BIT | LANE_DIRECTION_BIT)) == 0
     for value, name in enumerate(mask.view.categories):
         if name == ACROSS:
-            along &= (byte & LANE_CATEGORY) != value
+            along &= (byte & LANE_CATEGORY_BITS) != value
     return along
 
 
 def follow(marks: np.ndarray, sign: int, bottom: float = BOTTOMS[0]) -> np.ndarray:
-    """(N, 2) xy of one border's points, from the bottom row up, stopping where it jumps.
+    """(N, 2) xy of one border's points, from the bottom row up, ending where it jumps.
 
-    The first point is the nearest mark on the side of the middle `sign` says (-1 left, 1 right).
+    The first point is the marking nearest to the middle on one side (`sign` -1: left, 1: right).
     """
     height, width = marks.shape
     points: list[tuple[float, int]] = []
     rows = np.linspace(TOP * (height - 1), bottom * (height - 1), ROWS).round().astype(int)
-    for y in np.unique(rows)[::-1]:  # on a frame of few rows many of them are one
+    for y in np.unique(rows)[::-1]:  # rows of a small frame may coincide
         centres = run_centres(marks[y])
         if not points:
             away = sign * (centres - width / 2)
@@ -80,12 +85,12 @@ def follow(marks: np.ndarray, sign: int, bottom: float = BOTTOMS[0]) -> np.ndarr
         if len(near) and near.min() <= reach:
             points.append((float(centres[near.argmin()]), int(y)))
         elif points and points[-1][1] - y > height * 0.2:
-            break  # a gap longer than any between two dashes
+            break  # longer than the gap between two dashes
     return np.array(points, np.float64).reshape(-1, 2)
 
 
 def _ahead(points: list[tuple[float, int]], y: int) -> float:
-    """Where the border should be at row y: straight on from its last points."""
+    """The expected x at row y, extrapolated from the last points."""
     if len(points) < 3:
         return points[-1][0]
     (x0, y0), (x1, y1) = points[max(0, len(points) - 5)], points[-1]
@@ -93,13 +98,13 @@ def _ahead(points: list[tuple[float, int]], y: int) -> float:
 
 
 def run_centres(row: np.ndarray) -> np.ndarray:
-    """float (N,): the middle of every run of True in a row."""
+    """float (N,): centre of every run of True in a row."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
     return (edges[0::2] + edges[1::2] - 1) / 2
 
 
 def parabola(points: np.ndarray, steps: int = 16) -> np.ndarray:
-    """(steps, 2) xy along x = a y^2 + b y + c through the points, outliers left out."""
+    """(steps, 2) xy along x = a y^2 + b y + c, fitted to the points without outliers."""
     x, y = points[:, 0], points[:, 1]
     middle, spread = y.mean(), max(float(np.ptp(y)), 1.0)
     t = (y - middle) / spread  # keeps the fit well conditioned

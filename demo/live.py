@@ -1,5 +1,6 @@
-"""Frames of a camera or a network stream, opened again when it stalls or breaks off."""
+"""Cameras and network streams, reconnected when they stall or break off."""
 
+import os
 import sys
 import threading
 import time
@@ -8,23 +9,23 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from demo.channel import Channel, EndedError
-from demo.video import Frame, Source, quiet
+from demo.pipeline import BoundedQueue, EndedError
+from demo.source import Source, SourceFrame
 from perception.errors import UserError
 from perception.runtime.letterbox import as_bgr
 
 ATTEMPTS, PAUSE_S = 5, 1.0
-# Longer than FFmpeg's own limits: those end a read cleanly, these leave its thread behind.
-OPEN_S, READ_S = 20.0, 8.0
-FFMPEG_WAIT_MS = 5000
-LEAVE_S = 1.0  # for a read to end when the run does
+# Longer than FFmpeg's own timeouts: those end a read cleanly, these abandon its thread.
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 8.0
+FFMPEG_TIMEOUT_MS = 5000
+CLOSE_TIMEOUT_S = 1.0  # for a pending read when the run ends
 
 
 class Live(Source):
     """A camera by its number or a stream by its address.
 
-    A read that gives nothing for `patience_s` seconds counts as broken off. What breaks off is
-    opened again, `attempts` times without a frame in between, after pauses that double.
+    A read that gives nothing for `timeout_s` seconds counts as broken off. The source is then
+    opened again, up to `attempts` times in a row without a frame, after pauses that double.
     """
 
     live = True
@@ -34,73 +35,73 @@ class Live(Source):
         address: str,
         attempts: int = ATTEMPTS,
         pause_s: float = PAUSE_S,
-        patience_s: float = READ_S,
+        timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self.address, self.attempts = address, attempts
-        self.pause_s, self.patience_s = pause_s, patience_s
+        self.pause_s, self.timeout_s = pause_s, timeout_s
         self.closed = threading.Event()
         self.connection = Connection(lambda: connect(address))
-        if not self.connection.opens(OPEN_S):
-            what = "camera" if address.isdigit() else "stream"
-            why = self.connection.why or f"no answer for {OPEN_S:.0f} s"
-            raise UserError(f"{what} {address}: {why}; check that it is connected")
+        if not self.connection.opens(OPEN_TIMEOUT_S):
+            kind = "camera" if address.isdigit() else "stream"
+            reason = self.connection.reason or f"no answer for {OPEN_TIMEOUT_S:.0f} s"
+            raise UserError(f"{kind} {address}: {reason}; check that it is connected")
         fps = self.connection.fps
         super().__init__(f"live-{address}", fps if 0 < fps <= 1000 else 30.0, None)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[SourceFrame]:
         start, index, failures = time.monotonic(), 0, 0
         while not self.closed.is_set():
             try:
-                image = self.connection.images.get(self.patience_s)
+                image = self.connection.images.get(self.timeout_s)
             except (EndedError, TimeoutError):
-                if not self._again(failures):
+                if not self._reconnect(failures):
                     return
                 failures += 1
                 continue
             failures = 0
             seconds = time.monotonic() - start
-            yield Frame(as_bgr(image), index, seconds, f"{self.name}-{index + 1:07d}")
+            yield SourceFrame(as_bgr(image), index, seconds, f"{self.name}-{index + 1:07d}")
             index += 1
 
-    def _again(self, failures: int) -> bool:
-        """Waits and connects anew, saying so; False gives up."""
+    def _reconnect(self, failures: int) -> bool:
+        """Waits and connects again; False once the attempts are used up."""
         self.connection.images.abort()
-        why = self.connection.why or f"no frame for {self.patience_s:g} s"
+        reason = self.connection.reason or f"no frame for {self.timeout_s:g} s"
         if self.closed.is_set():
             return False
         if failures >= self.attempts:
-            self.complain(f"{self.address}: {why}, {failures} new connections gave no frame either")
+            self.complain(f"{self.address}: {reason}, {failures} reconnections gave no frame")
             return False
-        number = f"connecting again, {failures + 1} of {self.attempts}"
-        print(f"{self.address}: {why}; {number}", file=sys.stderr, flush=True)
+        number = f"reconnecting, {failures + 1} of {self.attempts}"
+        print(f"{self.address}: {reason}; {number}", file=sys.stderr, flush=True)
         self.reconnects += 1
         self.closed.wait(self.pause_s * 2**failures)
         self.connection = Connection(lambda: connect(self.address))
-        self.connection.opens(OPEN_S)
+        self.connection.opens(OPEN_TIMEOUT_S)
         return True
 
     def close(self) -> None:
-        """Ends the iteration soon, also while it waits."""
+        """Ends the iteration soon, also while it waits for a frame."""
         self.closed.set()
         self.connection.images.abort()
-        self.connection.thread.join(LEAVE_S)
+        self.connection.thread.join(CLOSE_TIMEOUT_S)
 
 
 class Connection:
-    """The address opened once and read in a thread of its own, because neither call can be
-    interrupted and either may hang for ever. `why` says how it ended."""
+    """One capture, opened and read in its own thread, because neither call can be interrupted and
+    either may block for ever. `reason` says how it ended."""
 
     def __init__(self, open_capture: Callable[[], cv2.VideoCapture]) -> None:
         self.open_capture = open_capture
-        self.images: Channel[np.ndarray] = Channel(1)
+        self.images: BoundedQueue[np.ndarray] = BoundedQueue(1)
         self.tried, self.is_open = threading.Event(), False
-        self.fps, self.why = 0.0, ""
+        self.fps, self.reason = 0.0, ""
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    def opens(self, patience: float) -> bool:
+    def opens(self, timeout_s: float) -> bool:
         """Whether it opened within so many seconds."""
-        return self.tried.wait(patience) and self.is_open
+        return self.tried.wait(timeout_s) and self.is_open
 
     def _run(self) -> None:
         try:
@@ -109,32 +110,40 @@ class Connection:
                 self._read(capture)
             finally:
                 capture.release()
-        except Exception as error:  # OpenCV's own errors; the connection is lost, not the program
-            self.why = str(error).strip().splitlines()[-1]
+        except Exception as error:  # OpenCV's errors end the connection, not the program
+            self.reason = str(error).strip().splitlines()[-1]
         self.images.end()
         self.tried.set()
 
     def _read(self, capture: cv2.VideoCapture) -> None:
         if not capture.isOpened():
-            self.why = "does not open"
+            self.reason = "does not open"
             return
         self.fps, self.is_open = capture.get(cv2.CAP_PROP_FPS), True
         self.tried.set()
         while True:
             ok, image = capture.read()
             if not ok:
-                self.why = "broke off"
+                self.reason = "broke off"
                 return
             if not self.images.put(image):
                 return
 
 
 def connect(address: str) -> cv2.VideoCapture:
-    """Opens a camera number or an address; FFmpeg gives up after five seconds without data."""
+    """Opens a camera number or an address; FFmpeg times out after five seconds without data."""
     quiet()
     if address.isdigit():
         return cv2.VideoCapture(int(address))
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
     return cv2.VideoCapture(
-        address, cv2.CAP_FFMPEG, [value for limit in limits for value in (limit, FFMPEG_WAIT_MS)]
+        address,
+        cv2.CAP_FFMPEG,
+        [value for limit in limits for value in (limit, FFMPEG_TIMEOUT_MS)],
     )
+
+
+def quiet() -> None:
+    """Silences FFmpeg's messages; the errors are reported in one line of our own."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 
 from demo.pipeline import Packet
-from demo.spare import Stacked, spared
-from perception.runtime.colours import (
-    BACKGROUND,
-    LANE_CATEGORY,
-    LANE_DIRECTION,
-    LANE_OUTSIDE,
-    LANE_STYLE,
+from demo.sinks import FileSink
+from perception.runtime.colours import BACKGROUND
+from perception.runtime.description import (
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_BITS,
+    LANE_DIRECTION_BIT,
+    LANE_STYLE_BIT,
 )
 from perception.runtime.scene import Boxes, Labels, Mask
 
@@ -22,23 +22,28 @@ MAX_AREAS = 100
 MIN_AREA_SHARE = 0.0002
 
 
-class ScalabelSink(Stacked):
-    """Writes a line a frame. The file appears, whole, when the sink is closed without an error;
-    with `keep` it also appears, as far as it goes, when the disk is full."""
+class ScalabelSink(FileSink):
+    """One line per frame."""
 
-    def __init__(self, path: Path, video: str, score: float, keep: bool = False) -> None:
-        super().__init__()
-        self.path, self.video, self.score, self.keep = path, video, score, keep
+    def __init__(self, path: Path, video: str, score: float, keep: bool = True) -> None:
+        super().__init__(path, keep)
+        self.video, self.score = video, score
 
-    def __enter__(self) -> "ScalabelSink":
-        self.file = self.stack.enter_context(spared(self.path, self.keep))
-        return self
+    def open(self) -> None:
+        """Unbuffered: a killed run leaves every line written so far."""
+        self.file = self.part.open("wb", buffering=0)
+        self.on_close(self.file.close)
 
-    def write(self, packet: Packet) -> None:
-        """Appends a frame. Raises DiskFullError where the disk is full."""
+    def append(self, packet: Packet) -> None:
+        """Writes a line; one that the disk has no room for is removed again."""
         line = json.dumps(scalabel_frame(packet, self.video, self.score), allow_nan=False)
-        self.file.write((line + "\n").encode())
-        self.file.check()
+        start = self.file.tell() if self.part.is_file() else 0
+        try:
+            self.file.write((line + "\n").encode())
+        except OSError:
+            if self.part.is_file():
+                self.file.truncate(start)
+            raise
 
 
 def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
@@ -97,10 +102,10 @@ def _class_named(mask: Mask, value: int) -> dict[str, Any] | None:
 
 
 def _lane_named(mask: Mask, value: int) -> dict[str, Any] | None:
-    view, category = mask.view, value & LANE_CATEGORY
-    if value & LANE_OUTSIDE or category >= len(view.categories):
+    view, category = mask.view, value & LANE_CATEGORY_BITS
+    if value & LANE_BACKGROUND_BIT or category >= len(view.categories):
         return None
-    style, direction = bool(value & LANE_STYLE), bool(value & LANE_DIRECTION)
+    style, direction = bool(value & LANE_STYLE_BIT), bool(value & LANE_DIRECTION_BIT)
     attributes = {}
     if view.styles:
         attributes["laneStyle"] = view.styles[style]

@@ -1,4 +1,4 @@
-"""perceive --mcap: a car log that Foxglove opens, with image, annotations and masks a frame."""
+"""perceive --mcap: a log for Foxglove with image, annotations and masks of every frame."""
 
 import time
 from pathlib import Path
@@ -19,8 +19,9 @@ from foxglove.messages import (
     Timestamp,
 )
 
+from demo.overlay import EGO_COLOUR
 from demo.pipeline import Packet
-from demo.spare import Stacked, spared
+from demo.sinks import FileSink
 from perception.runtime.colours import BGR, colour
 from perception.runtime.scene import Boxes, Labels, Mask
 
@@ -28,31 +29,27 @@ CAMERA = "camera"
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 
-class McapSink(Stacked):
-    """One image and one annotations message a frame, and one PNG for every mask.
+class McapSink(FileSink):
+    """One image message and one annotations message per frame, and one PNG per mask.
 
-    Times are the source's own for a file and the wall clock's for a live source. The file
-    appears, whole, when the sink is closed without an error, and as far as it goes when the disk
-    is full.
+    Times are the source's own for a file and the wall clock's for a live source.
     """
 
     def __init__(self, path: Path, live: bool, score: float) -> None:
-        super().__init__()
-        self.path, self.score = path, score
-        self.epoch_ns = time.time_ns() if live else 0
+        super().__init__(path)
+        self.score, self.epoch_ns = score, time.time_ns() if live else 0
 
-    def __enter__(self) -> "McapSink":
-        self.file = self.stack.enter_context(spared(self.path))
+    def open(self) -> None:
+        """Opens the log and its channels; masks get theirs when they first come."""
         self.context = foxglove.Context()
-        writer = foxglove.open_mcap(self.file, context=self.context)
-        self.stack.callback(writer.close)
+        writer = foxglove.open_mcap(self.part, allow_overwrite=True, context=self.context)
+        self.on_close(writer.close)
         self.image = CompressedImageChannel(f"/{CAMERA}/image", context=self.context)
         self.notes = ImageAnnotationsChannel(f"/{CAMERA}/annotations", context=self.context)
         self.masks: dict[str, CompressedImageChannel] = {}
-        return self
 
-    def write(self, packet: Packet) -> None:
-        """Appends a frame. Raises DiskFullError where the disk is full."""
+    def append(self, packet: Packet) -> None:
+        """Logs a frame."""
         scene = packet.scene
         assert scene is not None
         now = self.epoch_ns + round(1e9 * packet.frame.seconds)
@@ -62,18 +59,17 @@ class McapSink(Stacked):
         for _, boxes in scene.of(Boxes):
             for i in range(len(seen := boxes.above(self.score))):
                 points.append(_outline(seen, i, stamp))
-                texts.append(_name(seen, i, stamp))
+                texts.append(_caption(seen, i, stamp))
         for _, labels in scene.of(Labels):
             texts += _lines(labels, stamp)
         for path in packet.ego.values():
-            points.append(_points(path, (120, 255, 120), PointsAnnotationType.LineStrip, stamp))
+            points.append(_points(path, EGO_COLOUR, PointsAnnotationType.LineStrip, stamp))
         self.notes.log(ImageAnnotations(points=points, texts=texts, timestamp=stamp), log_time=now)
         for name, mask in scene.of(Mask):
             if name not in self.masks:
                 topic = f"/{CAMERA}/{name}"
                 self.masks[name] = CompressedImageChannel(topic, context=self.context)
             self._picture(self.masks[name], mask.small, ".png", stamp, now)
-        self.file.check()  # the library would only print a line a message
 
     def _picture(
         self, channel: CompressedImageChannel, image: np.ndarray, kind: str, stamp: Any, now: int
@@ -101,12 +97,9 @@ def _outline(boxes: Boxes, i: int, stamp: Any) -> PointsAnnotation:
     return _points(corners, colour(boxes.name(i)), PointsAnnotationType.LineLoop, stamp)
 
 
-def _name(boxes: Boxes, i: int, stamp: Any) -> TextAnnotation:
-    text = f"{boxes.name(i)} {100 * boxes.scores[i]:.0f}"
-    if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
-        text += f" #{boxes.track_ids[i]}"
+def _caption(boxes: Boxes, i: int, stamp: Any) -> TextAnnotation:
     x, y = (float(value) for value in boxes.xyxy[i, :2])
-    return _text(text, x, y, colour(boxes.name(i)), stamp)
+    return _text(boxes.text(i), x, y, colour(boxes.name(i)), stamp)
 
 
 def _lines(labels: Labels, stamp: Any) -> list[TextAnnotation]:

@@ -1,4 +1,4 @@
-"""perceive VIDEO [--show] [--save out.mp4] [--json out.jsonl] [--model FILE]: see what it sees."""
+"""perceive: run the model on a video, images, a camera or a stream, and show or save the result."""
 
 import argparse
 import math
@@ -12,31 +12,37 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from demo.controls import HELP, Controls
 from demo.ego import ego_lane
-from demo.figures import Figures
 from demo.log import ScalabelSink
 from demo.overlay import Overlay
 from demo.pipeline import Packet, Pipeline, Stage
-from demo.sinks import VIDEO_SUFFIXES, Mp4Sink, Sink
-from demo.smooth import Smooth
-from demo.tracks import Tracks, tracking_available
-from demo.video import Source, open_source
+from demo.save import VIDEO_SUFFIXES, VideoSink
+from demo.sinks import Sink
+from demo.source import Source
+from demo.status import KEYS, Controls, Statistics
+from demo.temporal import BoxTracker, Smoother, tracking_available
+from demo.video import open_source
 from perception.errors import UserError, cli, require_extra
-from perception.runtime.runner import Runner
+from perception.runtime.runner import Runner, default_model
 
-DEFAULT_MODEL = "pvt-hydranet-b0.onnx"
 VIEWER = "viewer"
+EPILOG = """\
+examples:
+  perceive drive.mp4 --show                   watch it in a window
+  perceive drive.mp4 --save overlay.mp4       write the overlay
+  perceive 0 --serve                          the first camera, on a page in the browser
+  perceive rtsp://host/front --json log.jsonl log a stream
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit code 2 and one line for anything the user can mend."""
+    """The command. A user's mistake is one line and exit code 2."""
     args = parser().parse_args(argv)
     return cli(lambda: perceive(args))
 
 
 def perceive(args: argparse.Namespace) -> int:
-    """Runs the whole: source, model, sinks, loop, summary."""
+    """Opens source, model and sinks, runs the loop and prints the summary."""
     check(args)
     if args.web:
         from demo.web_site import serve
@@ -50,26 +56,26 @@ def perceive(args: argparse.Namespace) -> int:
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
     say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
     controls = Controls(list(runner.description.views))
-    figures = Figures(source.count)
-    cv2.setNumThreads(1)  # the stages are threads already; more would fight the model for cores
+    statistics = Statistics(source.count)
+    cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
     with ExitStack() as stack:
         before = signal.signal(signal.SIGINT, lambda *_: stop(controls))
         stack.callback(signal.signal, signal.SIGINT, before)
-        sinks = open_sinks(args, source, controls, figures, stack)
-        over = Over(controls, args.seconds)
+        sinks = open_sinks(args, source, controls, statistics, stack)
+        ended = Ended(controls, args.seconds)
         work = stages(args, runner, source, controls)
-        pipeline = stack.enter_context(Pipeline(source, work, over))
-        run(pipeline, sinks, controls, figures, args, over)
-    print(("\n" if sys.stderr.isatty() else "") + figures.summary())
+        pipeline = stack.enter_context(Pipeline(source, work, ended))
+        run(pipeline, sinks, controls, statistics, args, ended)
+    print(("\n" if sys.stderr.isatty() else "") + statistics.summary())
     if source.reconnects:
-        print(f"connected again {source.reconnects} times")
+        print(f"reconnected {source.reconnects} times")
     for problem in source.problems:
         say(f"error: {problem}")
     return 2 if source.problems else 130 if controls.interrupted else 0
 
 
-class Over:
-    """Whether the person or the clock has ended the run; asked also while no frame comes."""
+class Ended:
+    """Whether the user or --seconds has ended the run; called also while no frame comes."""
 
     def __init__(self, controls: Controls, seconds: float) -> None:
         self.controls, self.end = controls, time.monotonic() + (seconds or math.inf)
@@ -82,28 +88,28 @@ def run(
     pipeline: Pipeline,
     sinks: Sequence[Sink],
     controls: Controls,
-    figures: Figures,
+    statistics: Statistics,
     args: argparse.Namespace,
-    over: Over,
+    ended: Ended,
 ) -> None:
-    """Hands every packet to every sink until the source, the time or the person ends it.
+    """Passes every packet to every sink until the source ends or `ended()` is true.
 
-    Watched files play at their own pace, everything else as fast as it goes.
+    Files that are watched play at their own rate, all others as fast as possible.
     """
     watched = (args.show or args.serve) and not pipeline.source.live
     start, stills = time.monotonic(), 0
-    figures.begin()
+    statistics.begin()
     for packet in pipeline:
         if watched:
             time.sleep(max(0.0, min(packet.frame.seconds - (time.monotonic() - start), 5.0)))
         for sink in sinks:
             sink.write(packet)
-        figures.add(packet)
+        statistics.add(packet)
         if controls.save:
             controls.save, stills = False, stills + 1
             save_still(packet, stills)
         paused = time.monotonic()
-        while controls.paused and not (controls.step or over()):
+        while controls.paused and not (controls.step or ended()):
             time.sleep(0.02)
         start += time.monotonic() - paused
         controls.step = False
@@ -112,11 +118,11 @@ def run(
 def stages(
     args: argparse.Namespace, runner: Runner, source: Source, controls: Controls
 ) -> list[tuple[str, Stage]]:
-    """The work on a packet, by thread: infer, then everything that is cheap."""
-    tracks = Tracks(source.fps, args.score) if args.track and tracking_available() else None
-    smooth = Smooth() if args.smooth else None
-    seen = any((args.show, args.save, args.serve))
-    overlay = Overlay(controls, runner.provider, args.score) if seen else None
+    """The stages, one thread each: inference, then everything that is cheap."""
+    tracker = BoxTracker(source.fps, args.score) if args.track and tracking_available() else None
+    smoother = Smoother() if args.smooth else None
+    drawn = any((args.show, args.save, args.serve))
+    overlay = Overlay(controls, runner.provider, args.score) if drawn else None
 
     def infer(packet: Packet) -> None:
         packet.scene = runner(packet.frame.image)
@@ -124,10 +130,10 @@ def stages(
 
     def finish(packet: Packet) -> None:
         assert packet.scene is not None
-        if tracks is not None:
-            tracks.update(packet.scene)
-        if smooth is not None:
-            smooth.update(packet.scene)
+        if tracker is not None:
+            tracker.update(packet.scene)
+        if smoother is not None:
+            smoother.update(packet.scene)
         if args.ego:
             packet.ego = ego_lane(packet.scene)
         if overlay is not None:
@@ -140,15 +146,15 @@ def open_sinks(
     args: argparse.Namespace,
     source: Source,
     controls: Controls,
-    figures: Figures,
+    statistics: Statistics,
     stack: ExitStack,
 ) -> list[Sink]:
-    """Opens what was asked for; libraries of the optional ones are imported only here."""
+    """Opens the requested outputs; libraries of optional ones are imported only here."""
     sinks: list[Sink] = []
     if args.save:
-        sinks.append(stack.enter_context(Mp4Sink(args.save, source.fps)))
+        sinks.append(stack.enter_context(VideoSink(args.save, source.fps)))
     if args.json:
-        sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score, True)))
+        sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score)))
     if args.mcap:
         from demo.mcap_sink import McapSink
 
@@ -164,17 +170,17 @@ def open_sinks(
     if args.serve:
         from demo.serve import ServeSink
 
-        sinks.append(stack.enter_context(ServeSink(args.serve, controls, figures)))
+        sinks.append(stack.enter_context(ServeSink(args.serve, controls, statistics)))
     if args.show:
         from demo.show import ShowSink
 
         sinks.append(stack.enter_context(ShowSink(source.name, controls)))
-        say(HELP)
+        say(KEYS)
     return sinks
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises UserError for arguments that cannot be right, before anything is opened."""
+    """Raises UserError for invalid arguments, before anything is opened."""
     if not args.video and not args.web:
         raise UserError("give a video, a folder of images, a camera number or a stream address")
     if args.score is not None and not 0 <= args.score <= 1:
@@ -199,25 +205,15 @@ def check(args: argparse.Namespace) -> None:
         require_extra("demo", "fastapi", "uvicorn")
 
 
-def default_model() -> Path:
-    """The model that ships with the package. Raises UserError where it does not."""
-    import perception
-
-    path = Path(perception.__path__[0]) / "models" / DEFAULT_MODEL
-    if not path.is_file():
-        raise UserError("no model ships with this install: pass --model FILE.onnx (export-onnx)")
-    return path
-
-
 def stop(controls: Controls) -> None:
-    """First Ctrl-C: end after this frame, with whole files. Second: at once."""
+    """First Ctrl-C: end after this frame and complete the files. Second: at once."""
     if controls.interrupted:
         raise KeyboardInterrupt
     controls.interrupted = controls.quit = True
 
 
 def save_still(packet: Packet, number: int) -> None:
-    """Writes the frame as seen beside the current folder's other stills."""
+    """Writes the displayed frame to the current folder."""
     path = Path(f"{Path(packet.frame.name).stem}-still-{number}.png")
     if packet.canvas is not None and cv2.imwrite(str(path), packet.canvas):
         say(f"saved {path}")
@@ -229,50 +225,61 @@ def say(line: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser("perceive", description=__doc__)
+    made = argparse.ArgumentParser(
+        "perceive",
+        description="Runs the perception model on a video, a folder of images, a camera or a "
+        "network stream, and shows, saves or logs the result.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.add_argument(
         "video",
         nargs="?",
         default="",
         help="video file, folder of images, camera number or stream address",
     )
-    made.add_argument("--model", type=Path, help="an .onnx made by export-onnx")
-    made.add_argument("--show", action="store_true", help=f"a window ({HELP})")
-    made.add_argument("--save", type=Path, help="overlay video (.mp4)")
-    made.add_argument("--json", type=Path, help="Scalabel frames, one a line (.jsonl)")
-    made.add_argument("--mcap", type=Path, help="log for Foxglove (.mcap)")
-    made.add_argument(
-        "--serve", nargs="?", const="127.0.0.1:8000", metavar="HOST:PORT", help="page in a browser"
+    group = made.add_argument_group("output")
+    group.add_argument("--show", action="store_true", help=f"in a window ({KEYS})")
+    group.add_argument("--save", type=Path, metavar="FILE", help="overlay video (.mp4, .mov, .mkv)")
+    group.add_argument(
+        "--json", type=Path, metavar="FILE", help="Scalabel frames, one per line (.jsonl)"
     )
-    made.add_argument(
+    group.add_argument("--mcap", type=Path, metavar="FILE", help="log for Foxglove (.mcap)")
+    group.add_argument(
+        "--serve", nargs="?", const="127.0.0.1:8000", metavar="HOST:PORT", help="on a web page"
+    )
+    group.add_argument(
         "--web",
         nargs="?",
         const="127.0.0.1:8000",
         metavar="HOST:PORT",
         help="serve a page that runs the model inside the browser, on your photos and clips",
     )
-    made.add_argument(
+    group.add_argument(
         "--rerun", nargs="?", const=VIEWER, metavar="FILE.rrd", help="the Rerun viewer, or a file"
     )
-    made.add_argument(
+    group = made.add_argument_group("model")
+    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx made by export-onnx")
+    group.add_argument(
         "--provider",
         default="auto",
         help="auto, cpu, cuda, tensorrt, openvino or openvino-bf16 (default: %(default)s)",
     )
-    made.add_argument("--threads", type=int, default=0, help="for the model; 0: as it likes")
-    made.add_argument(
-        "--score", type=float, help="boxes from this score (default: what the model file says)"
+    group.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all")
+    group.add_argument(
+        "--score", type=float, help="lowest score of a box (default: from the model file)"
     )
-    made.add_argument(
+    group = made.add_argument_group("processing")
+    group.add_argument(
         "--track",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="identities for boxes, where the library is installed",
+        help="track ids for boxes (extra demo)",
     )
-    made.add_argument("--smooth", action="store_true", help="steadier masks and labels over time")
-    made.add_argument("--ego", action="store_true", help="borders of the own lane")
-    made.add_argument("--loop", action="store_true", help="start a file over at its end")
-    made.add_argument("--seconds", type=float, default=0, help="stop after so long")
+    group.add_argument("--smooth", action="store_true", help="filter masks and labels over time")
+    group.add_argument("--ego", action="store_true", help="borders of the ego lane")
+    group.add_argument("--loop", action="store_true", help="repeat a file without end")
+    group.add_argument("--seconds", type=float, default=0, help="stop after this time")
     return made
 
 

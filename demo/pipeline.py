@@ -1,40 +1,107 @@
-"""Decode, infer and draw at the same time: one thread a stage, bounded queues between them."""
+"""Decodes, infers and draws concurrently: one thread per stage, bounded queues between them."""
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from demo.channel import Channel, EndedError
-from demo.video import Frame, Source
+from demo.source import Source, SourceFrame
 from perception.runtime.scene import Scene
 
+Item = TypeVar("Item")
 Stage = Callable[["Packet"], None]
 DEPTH = 2
-DECODER_S = 5.0  # a decoder may be stuck in a read, and is left behind
-POLL_S = 0.1  # how soon a wish to end is heard while no frame comes
+DECODER_TIMEOUT_S = 5.0  # a decoder blocked in a read cannot be interrupted; it is abandoned
+POLL_S = 0.1  # how often `ended` is asked while no frame comes
+
+
+class EndedError(Exception):
+    """The queue has ended: no item will come."""
+
+
+class BoundedQueue(Generic[Item]):
+    """A first-in, first-out queue between two threads that either of them can end.
+
+    With `newest`, a full queue drops its oldest item instead of blocking the producer, as a live
+    camera requires; `dropped` counts them.
+    """
+
+    def __init__(self, size: int, newest: bool = False) -> None:
+        self.items: deque[Item] = deque()
+        self.size, self.newest, self.dropped = size, newest, 0
+        self.ended = self.aborted = False
+        self.changed = threading.Condition()
+
+    def put(self, item: Item) -> bool:
+        """Blocks while full, unless `newest`. False once the queue was aborted."""
+        with self.changed:
+            if self.newest and len(self.items) >= self.size:
+                self.items.popleft()
+                self.dropped += 1
+            self.changed.wait_for(lambda: self.aborted or len(self.items) < self.size)
+            if not self.aborted:
+                self.items.append(item)
+            self.changed.notify_all()
+            return not self.aborted
+
+    def get(self, timeout_s: float | None = None) -> Item:
+        """The next item. Raises EndedError when the queue has ended, TimeoutError after
+        `timeout_s` seconds without an item."""
+        with self.changed:
+            ready = self.changed.wait_for(
+                lambda: self.items or self.ended or self.aborted, timeout_s
+            )
+            if not ready:
+                raise TimeoutError
+            if self.aborted or not self.items:
+                raise EndedError
+            item = self.items.popleft()
+            self.changed.notify_all()
+            return item
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            try:
+                item = self.get()
+            except EndedError:
+                return
+            yield item
+
+    def end(self) -> None:
+        """Ends the queue after the items already in it."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+
+    def abort(self) -> None:
+        """Ends the queue at once; items still in it are lost."""
+        with self.changed:
+            self.aborted = True
+            self.changed.notify_all()
 
 
 @dataclass
 class Packet:
-    """A frame on its way, filled in by the stages."""
+    """One frame and what the stages have added to it."""
 
-    frame: Frame
+    frame: SourceFrame
     scene: Scene | None = None
-    canvas: np.ndarray | None = None  # uint8 (H, W, 3) BGR, where something looks at it
+    canvas: np.ndarray | None = None  # uint8 (H, W, 3) BGR, where a sink shows it
     ego: dict[str, np.ndarray] = field(default_factory=dict)  # side -> (N, 2) xy in the frame
     timings_ms: dict[str, float] = field(default_factory=dict)
-    dropped: int = 0  # frames the source gave up to now that nobody could take
+    dropped: int = 0  # frames of a live source dropped so far
 
 
 class Pipeline:
     """Iterate it for packets, in order, that have passed every stage.
 
-    An error in a stage or the source is raised to who iterates, after the packets before it. The
-    iteration ends early once `ended()` is true, even if the source never gives another frame.
-    Leave it with close(), or use it as a context manager.
+    An error in a stage or the source is raised to the iterating thread, after the packets before
+    it. The iteration ends early once `ended()` is true, even if the source never gives another
+    frame. End it with close(), or use it as a context manager.
     """
 
     def __init__(
@@ -44,20 +111,20 @@ class Pipeline:
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.source, self.stages, self.ended = source, stages, ended
-        self.channels: list[Channel[Packet]] = [Channel(1 if source.live else DEPTH, source.live)]
-        self.channels += [Channel(DEPTH) for _ in stages]
+        first: BoundedQueue[Packet] = BoundedQueue(1 if source.live else DEPTH, source.live)
+        self.queues = [first, *(BoundedQueue[Packet](DEPTH) for _ in stages)]
         self.error: BaseException | None = None
         work = [self._decode, *(lambda i=i: self._stage(i) for i in range(len(stages)))]
         # Daemons, because a decoder's read cannot be interrupted.
         self.threads = [
-            threading.Thread(target=self._guarded, args=(run, channel), daemon=True)
-            for run, channel in zip(work, self.channels, strict=True)
+            threading.Thread(target=self._guarded, args=(run, queue), daemon=True)
+            for run, queue in zip(work, self.queues, strict=True)
         ]
 
     @property
     def dropped(self) -> int:
-        """Frames a live source gave that nobody could take in time."""
-        return self.channels[0].dropped
+        """Frames of a live source that were replaced by newer ones before inference."""
+        return self.queues[0].dropped
 
     def __enter__(self) -> "Pipeline":
         return self
@@ -70,7 +137,7 @@ class Pipeline:
             thread.start()
         while not self.ended():
             try:
-                packet = self.channels[-1].get(POLL_S)
+                packet = self.queues[-1].get(POLL_S)
             except TimeoutError:
                 continue
             except EndedError:
@@ -82,32 +149,32 @@ class Pipeline:
     def close(self) -> None:
         """Stops all threads."""
         self.source.close()
-        for channel in self.channels:
-            channel.abort()
+        for queue in self.queues:
+            queue.abort()
         for i, thread in enumerate(self.threads):
             if thread.ident is not None:
-                # A stage's work ends: it is waited for, because a thread that is still inside the
-                # model when the interpreter goes takes the process down with it.
-                thread.join(timeout=None if i else DECODER_S)
+                # Stages are joined without a limit: a thread still inside the model when the
+                # interpreter exits crashes the process.
+                thread.join(timeout=None if i else DECODER_TIMEOUT_S)
 
-    def _guarded(self, run: Callable[[], None], channel: Channel[Packet]) -> None:
+    def _guarded(self, run: Callable[[], None], queue: BoundedQueue[Packet]) -> None:
         try:
             run()
-        except BaseException as error:  # handed to the thread that iterates
+        except BaseException as error:  # raised again in the iterating thread
             self.error = self.error or error
-        channel.end()
+        queue.end()
 
     def _decode(self) -> None:
         before = time.perf_counter()
         for frame in self.source:
             packet = Packet(frame, timings_ms={"decode": 1e3 * (time.perf_counter() - before)})
-            if not self.channels[0].put(packet):
+            if not self.queues[0].put(packet):
                 return
             before = time.perf_counter()
 
     def _stage(self, index: int) -> None:
-        (name, run), out = self.stages[index], self.channels[index + 1]
-        for packet in self.channels[index]:
+        (name, run), out = self.stages[index], self.queues[index + 1]
+        for packet in self.queues[index]:
             start = time.perf_counter()
             packet.dropped = self.dropped
             run(packet)

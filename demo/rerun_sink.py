@@ -1,4 +1,4 @@
-"""perceive --rerun: everything in the Rerun viewer or an .rrd file, on the source's timeline."""
+"""perceive --rerun: all outputs in the Rerun viewer or an .rrd file, on the source's timeline."""
 
 import threading
 from contextlib import AbstractContextManager
@@ -8,30 +8,27 @@ from types import TracebackType
 import cv2
 import rerun
 
-from demo.channel import Channel
 from demo.overlay import EGO_COLOUR
-from demo.pipeline import Packet
-from demo.show import display_there
-from demo.spare import Stacked, spared
+from demo.pipeline import BoundedQueue, Packet
+from demo.show import has_display
+from demo.sinks import FileSink
 from perception.errors import UserError
 from perception.runtime.colours import colour
 from perception.runtime.scene import Boxes, Labels, Map, Mask
 
 TIMELINE = "video"
-PATIENCE_S = 5.0  # for the viewer to take the last frames
+FLUSH_TIMEOUT_S = 5.0  # for the viewer to receive the last frames
 
 
 class RerunViewer(AbstractContextManager["RerunViewer"]):
-    """Opens the viewer and shows it the newest frame whenever it has taken the one before, so that
-    a slow viewer holds up nothing."""
+    """Opens the viewer and sends it the newest frame whenever it has received the one before, so
+    that a slow viewer does not block the pipeline."""
 
     def __init__(self, title: str, score: float) -> None:
-        if not display_there():
-            raise UserError(
-                "--rerun: the viewer needs a display and there is none; give a FILE.rrd"
-            )
+        if not has_display():
+            raise UserError("--rerun: the viewer needs a display; give FILE.rrd instead")
         self.recording, self.score = named(title), score
-        self.newest: Channel[Packet] = Channel(1, newest=True)
+        self.newest: BoundedQueue[Packet] = BoundedQueue(1, newest=True)
         self.thread = threading.Thread(target=self._send, daemon=True)
 
     def __enter__(self) -> "RerunViewer":
@@ -39,19 +36,19 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
             self.recording.spawn()
         except Exception as error:  # the library's own, of several types
             raise UserError(
-                f"--rerun: the viewer does not start ({error}); give FILE.rrd"
+                f"--rerun: the viewer does not start ({error}); give FILE.rrd instead"
             ) from None
         self.thread.start()
         return self
 
     def write(self, packet: Packet) -> None:
-        """Replaces what the viewer gets next."""
+        """Replaces the frame the viewer gets next."""
         self.newest.put(packet)
 
     def _send(self) -> None:
         for packet in self.newest:
             log(self.recording, packet, self.score)
-            self.recording.flush()  # waits for the viewer, so that nothing piles up here
+            self.recording.flush()  # blocks until the viewer has it, so that no backlog forms
 
     def __exit__(
         self,
@@ -60,33 +57,28 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
         trace: TracebackType | None,
     ) -> None:
         self.newest.end()
-        self.thread.join(PATIENCE_S)
+        self.thread.join(FLUSH_TIMEOUT_S)
 
 
-class RerunFile(Stacked):
-    """Every frame in an .rrd file. It appears, whole, when the sink is closed without an error,
-    and as far as it goes when the disk is full."""
+class RerunFile(FileSink):
+    """Every frame in an .rrd file."""
 
     def __init__(self, path: Path, title: str, score: float) -> None:
-        super().__init__()
-        self.path, self.score = path, score
-        self.recording = named(title)
+        super().__init__(path)
+        self.score, self.recording = score, named(title)
 
-    def __enter__(self) -> "RerunFile":
-        self.file = self.stack.enter_context(spared(self.path))
-        self.recording.save(self.file.part)
-        self.stack.callback(self.recording.disconnect)  # which completes the file
-        return self
+    def open(self) -> None:
+        """Connects the recording to the file."""
+        self.recording.save(self.part)
+        self.on_close(self.recording.disconnect)  # completes the file
 
-    def write(self, packet: Packet) -> None:
-        """Appends a frame. Raises DiskFullError where the disk is full."""
+    def append(self, packet: Packet) -> None:
+        """Logs a frame."""
         log(self.recording, packet, self.score)
-        self.file.look()
-        self.file.check()
 
 
 def named(title: str) -> rerun.RecordingStream:
-    """A new recording that the viewer lists under this title."""
+    """A new recording, listed in the viewer under this title."""
     recording = rerun.RecordingStream("perceive")
     recording.send_recording_name(title)
     return recording
@@ -113,14 +105,9 @@ def log(recording: rerun.RecordingStream, packet: Packet, score: float) -> None:
 
 
 def _shapes(boxes: Boxes) -> rerun.Boxes2D:
-    names = []
-    for i in range(len(boxes)):
-        names.append(f"{boxes.name(i)} {100 * boxes.scores[i]:.0f}")
-        if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
-            names[-1] += f" #{boxes.track_ids[i]}"
     return rerun.Boxes2D(
         array=boxes.xyxy,
         array_format=rerun.Box2DFormat.XYXY,
-        labels=names,
+        labels=[boxes.text(i) for i in range(len(boxes))],
         colors=[colour(boxes.name(i))[::-1] for i in range(len(boxes))],
     )

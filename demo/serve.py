@@ -1,7 +1,8 @@
-"""perceive --serve: a page with the live picture, a switch for each output, and the figures.
+"""perceive --serve: a page with the live picture, a switch per output, and timings.
 
-Viewers pull; the pipeline only ever leaves its newest canvas behind, so that a slow viewer costs
-it nothing. Bound to this machine unless told otherwise.
+Viewers pull: the pipeline only replaces the newest canvas, so that a slow viewer does not block
+it. Bound to the loopback interface by default. For a public address put a reverse proxy in front:
+uvicorn bounds the number of connections and the size of headers, not how long a client may wait.
 """
 
 import asyncio
@@ -21,13 +22,14 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from demo.clients import MAX_HEADER, Client
-from demo.controls import Controls
-from demo.figures import Figures
 from demo.pipeline import Packet
+from demo.status import Controls, Statistics
 from perception.errors import UserError
 
+MAX_CONNECTIONS = 64
+MAX_HEADER_BYTES = 16 << 10
 MAX_VIEWERS = 8
+STALLED_S = 10.0  # a viewer that has not taken a picture for so long loses its place to another
 MAX_WIDTH = 1280
 POLL_S = 0.01
 REPEAT_S = 0.3
@@ -36,7 +38,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Newest:
-    """The newest canvas, and its JPEG made at most once however many look."""
+    """The newest canvas; its JPEG is encoded at most once for all viewers."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -45,11 +47,11 @@ class Newest:
         self.data = b""
 
     def put(self, canvas: np.ndarray) -> None:
-        """Leaves a canvas behind; no work is done for it unless someone looks."""
+        """Replaces the canvas; it is encoded only when a viewer asks for it."""
         self.canvas, self.number = canvas, self.number + 1
 
     def jpeg(self) -> bytes:
-        """JPEG of the newest canvas, at most 1280 wide."""
+        """JPEG of the newest canvas, at most MAX_WIDTH wide."""
         with self.lock:
             if self.encoded != self.number and self.canvas is not None:
                 canvas, number = self.canvas, self.number
@@ -62,22 +64,23 @@ class Newest:
 
 
 class ServeSink(AbstractContextManager["ServeSink"]):
-    """The web server, in a thread of its own."""
+    """The web server, in its own thread."""
 
-    def __init__(self, address: str, controls: Controls, figures: Figures) -> None:
+    def __init__(self, address: str, controls: Controls, statistics: Statistics) -> None:
         host, _, port = address.rpartition(":")
         if not port.isdigit() or not 0 < int(port) < 65536:
             raise UserError(f"--serve {address}: give HOST:PORT, such as 127.0.0.1:8000")
         self.host, self.port = host.strip("[]") or LOCAL[0], int(port)
         self.newest = Newest()
-        app = make_app(self.newest, controls, figures, local=self.host in LOCAL)
+        app = make_app(self.newest, controls, statistics, local=self.host in LOCAL)
         config = uvicorn.Config(
             app,
             host=self.host,
             port=self.port,
-            log_level="critical",  # what strangers send is not this terminal's business
-            http=Client,
-            h11_max_incomplete_event_size=MAX_HEADER,
+            log_level="critical",  # malformed requests are not reported on the terminal
+            http="h11",
+            limit_concurrency=MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_graceful_shutdown=1,
         )
         self.server = uvicorn.Server(config)
@@ -86,7 +89,7 @@ class ServeSink(AbstractContextManager["ServeSink"]):
     def _serve(self) -> None:
         try:
             self.server.run()
-        except SystemExit:  # uvicorn's way to say that the port is taken
+        except SystemExit:  # how uvicorn reports a port in use
             return
 
     def __enter__(self) -> "ServeSink":
@@ -94,13 +97,13 @@ class ServeSink(AbstractContextManager["ServeSink"]):
         while self.thread.is_alive() and not self.server.started:
             time.sleep(0.02)
         if not self.server.started:
-            raise UserError(f"--serve: port {self.port} on {self.host} is taken; give another")
+            raise UserError(f"--serve: port {self.port} on {self.host} is in use; choose another")
         host = f"[{self.host}]" if ":" in self.host else self.host
         print(f"live view at http://{host}:{self.port}", flush=True)
         return self
 
     def write(self, packet: Packet) -> None:
-        """Leaves the canvas for whoever looks."""
+        """Replaces the canvas the viewers get next."""
         assert packet.canvas is not None
         self.newest.put(packet.canvas)
 
@@ -114,16 +117,16 @@ class ServeSink(AbstractContextManager["ServeSink"]):
         self.thread.join(timeout=3)
 
 
-def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) -> FastAPI:
-    """The application; it reads no file but its own page. When `local`, other host names are
-    refused, which keeps web pages of strangers from driving it by DNS rebinding."""
+def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: bool) -> FastAPI:
+    """The application; the only file it reads is its page. With `local`, other host names are
+    refused, which prevents control from foreign web pages by DNS rebinding."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if local:
         # The middleware cuts [::1]:8000 at its first colon.
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[", "[::1]", "testserver"]
         )
-    viewers: set[object] = set()
+    viewers = Viewers()
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -135,7 +138,7 @@ def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) 
             "outputs": {name: name not in controls.hidden for name in controls.outputs},
             "paused": controls.paused,
             "viewers": len(viewers),
-            **figures.snapshot(),
+            **statistics.snapshot(),
         }
 
     @app.post("/toggle/{name}")
@@ -154,8 +157,8 @@ def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) 
 
     @app.get("/live")
     async def live() -> StreamingResponse:
-        if len(viewers) >= MAX_VIEWERS:
-            raise HTTPException(503, f"{MAX_VIEWERS} viewers are the most at once")
+        if viewers.full():
+            raise HTTPException(503, f"at most {MAX_VIEWERS} viewers at once")
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
         return StreamingResponse(parts(newest, viewers), media_type=kind)
 
@@ -163,27 +166,44 @@ def make_app(newest: Newest, controls: Controls, figures: Figures, local: bool) 
 
 
 def from_our_page(request: Request) -> None:
-    """Raises 403 where a browser says that another site's page presses the button."""
+    """Raises 403 where the browser names another site as the origin of the request."""
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-        raise HTTPException(403, "this is pressed on the page itself")
+        raise HTTPException(403, "only the page itself may do this")
 
 
-async def parts(newest: Newest, viewers: set[object]) -> AsyncIterator[bytes]:
+class Viewers:
+    """The open live views and when each last took a picture (seconds, monotonic)."""
+
+    def __init__(self) -> None:
+        self.taken: dict[object, float] = {}
+
+    def __len__(self) -> int:
+        return len(self.taken)
+
+    def full(self) -> bool:
+        """Whether no place is left, once stalled viewers have lost theirs."""
+        oldest = time.monotonic() - STALLED_S
+        self.taken = {viewer: at for viewer, at in self.taken.items() if at > oldest}
+        return len(self) >= MAX_VIEWERS
+
+
+async def parts(newest: Newest, viewers: Viewers) -> AsyncIterator[bytes]:
     """The newest JPEG whenever there is a new one; frames a viewer is too slow for are skipped.
 
-    The last one before a pause is sent twice: Chromium shows a picture when the next one begins.
+    The last one before a pause is sent twice: Chromium shows a part when the next one begins.
     """
-    me, shown, again = object(), 0, math.inf
-    if len(viewers) >= MAX_VIEWERS:  # several may have been let in at once
+    me, shown, repeat_at = object(), 0, math.inf
+    if viewers.full():  # several may have passed the first check at once
         return
-    viewers.add(me)
+    viewers.taken[me] = time.monotonic()
     try:
-        while True:
-            if newest.number == shown and time.monotonic() < again:
+        while me in viewers.taken:
+            viewers.taken[me] = time.monotonic()
+            if newest.number == shown and time.monotonic() < repeat_at:
                 await asyncio.sleep(POLL_S)
                 continue
-            again = math.inf if newest.number == shown else time.monotonic() + REPEAT_S
+            repeat_at = math.inf if newest.number == shown else time.monotonic() + REPEAT_S
             shown = newest.number
             data = await asyncio.to_thread(newest.jpeg)
             head = (
@@ -191,4 +211,4 @@ async def parts(newest: Newest, viewers: set[object]) -> AsyncIterator[bytes]:
             )
             yield head.encode() + data + b"\r\n"
     finally:
-        viewers.discard(me)
+        viewers.taken.pop(me, None)

@@ -1,36 +1,41 @@
-"""The window of `perceive --show`, kept in a child process (demo.window)."""
+"""perceive --show: a window, in its own process (`python -m demo.show TITLE`).
+
+OpenCV's GUI aborts the process when the display is missing or lost; inference must go on then.
+"""
 
 import os
+import struct
 import subprocess
 import sys
 import threading
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+import cv2
 import numpy as np
 
-from demo.controls import Controls
 from demo.pipeline import Packet
-from demo.window import HEADER
+from demo.status import Controls
 from perception.errors import UserError
 
 NO_DISPLAY = "--show needs a display and there is none; use --serve or --save instead"
-REDRAW_S = 0.05  # so that keys are read while nothing new comes
+REDRAW_S = 0.05  # keys are read at this interval while no new frame comes
+HEADER = struct.Struct("<II")  # height, width; then height * width * 3 bytes BGR
 
 
-def display_there() -> bool:
-    """Whether this session has a screen to open windows on."""
+def has_display() -> bool:
+    """Whether this session has a display to open windows on."""
     named = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return sys.platform != "linux" or bool(named)
 
 
 class ShowSink(AbstractContextManager["ShowSink"]):
-    """Shows the newest canvas. A slow or lost display never holds up the pipeline."""
+    """Shows the newest canvas. A slow or lost display never blocks the pipeline."""
 
     def __init__(
-        self, title: str, controls: Controls, command: tuple[str, ...] = ("-m", "demo.window")
+        self, title: str, controls: Controls, command: tuple[str, ...] = ("-m", "demo.show")
     ) -> None:
-        if not display_there():
+        if not has_display():
             raise UserError(NO_DISPLAY)
         self.command, self.controls = [sys.executable, *command, title], controls
         self.newest: np.ndarray | None = None
@@ -55,7 +60,7 @@ class ShowSink(AbstractContextManager["ShowSink"]):
         return self
 
     def write(self, packet: Packet) -> None:
-        """Replaces what the window will show next."""
+        """Replaces the frame the window shows next."""
         self.newest = packet.canvas
         self.arrived.set()
 
@@ -72,7 +77,7 @@ class ShowSink(AbstractContextManager["ShowSink"]):
                     self.child.stdin.flush()
         except (BrokenPipeError, ValueError, OSError):
             if not (self.closed or self.controls.quit):
-                print("the display is gone; going on without the window", file=sys.stderr)
+                print("the display was lost; continuing without the window", file=sys.stderr)
 
     def _keys(self) -> None:
         assert self.child.stdout is not None
@@ -80,7 +85,7 @@ class ShowSink(AbstractContextManager["ShowSink"]):
             word, _, code = line.decode("ascii", "replace").strip().partition(" ")
             if word == "key" and code.isdigit():
                 self.controls.key(chr(int(code)))
-        # Nobody could press a key again: a pause would last for ever.
+        # Without the window no key could end a pause.
         self.controls.paused = False
 
     def __exit__(
@@ -93,3 +98,37 @@ class ShowSink(AbstractContextManager["ShowSink"]):
         self.arrived.set()
         self.child.kill()
         self.child.wait()
+
+
+def main(title: str) -> int:
+    """The child process: shows images from stdin and prints keys, until stdin ends or the window is
+    closed."""
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    cv2.waitKey(1)
+    _print("ready")
+    sized = False
+    while header := sys.stdin.buffer.read(HEADER.size):
+        height, width = HEADER.unpack(header)
+        pixels = sys.stdin.buffer.read(height * width * 3)
+        if len(pixels) < height * width * 3:
+            break
+        if not sized:
+            scale = min(1.0, 1600 / width, 900 / height)
+            cv2.resizeWindow(title, max(1, int(width * scale)), max(1, int(height * scale)))
+            sized = True
+        cv2.imshow(title, np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
+        key = cv2.waitKey(1) & 0xFF
+        if key != 255:
+            _print(f"key {key}")
+        if cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1:
+            _print(f"key {ord('q')}")
+            break
+    return 0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

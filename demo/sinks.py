@@ -1,23 +1,21 @@
-"""Where results go: an overlay video. Every sink takes packets and is a context manager."""
+"""What every output of `perceive` has in common: takes packets, and writes whole files."""
 
-from contextlib import AbstractContextManager, ExitStack
-from fractions import Fraction
-from importlib.util import find_spec
+import errno
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
-
-import cv2
-import numpy as np
+from typing import Protocol, Self
 
 from demo.pipeline import Packet
-from demo.spare import SparedFile, spared
 from perception.errors import UserError
-from perception.runtime.letterbox import Letterbox
 
-CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # by suffix, as FFmpeg names them
-VIDEO_SUFFIXES = tuple(CONTAINERS)
-TIME_BASE = Fraction(1, 90000)
+# Writing stops while this much is free, so that all files can still be completed: an MP4's index
+# takes about 16 bytes per frame, an MCAP's last chunk and index a few megabytes.
+RESERVED_BYTES = 8 << 20
 
 
 class Sink(Protocol):
@@ -27,32 +25,55 @@ class Sink(Protocol):
         """Stores or shows one frame's results."""
 
 
-class Mp4Sink(AbstractContextManager["Mp4Sink"]):
-    """The overlay as MP4 with the source's timing: H.264 through PyAV, else mp4v by OpenCV.
+class DiskFullError(UserError):
+    """The disk is full; what was written so far is completed and kept."""
 
-    Frames of another size than the first are letterboxed into it. The file appears, whole, when
-    the sink is closed without an error, and as far as it goes when the disk is full.
+
+class FileSink(ABC):
+    """A context manager that writes one file. Subclasses implement `open` and `append`, and name
+    with `on_close` what completes the file.
+
+    The file appears at `path` when the sink is closed without an error and, with `keep`, as far
+    as it goes when the disk is full. Until then it is `self.part`, which a killed run leaves.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
-        self.writer: AvWriter | Cv2Writer | None = None
-        self.stack = ExitStack()
+    def __init__(self, path: Path, keep: bool = True) -> None:
+        self.path, self.keep = path, keep
 
-    def __enter__(self) -> "Mp4Sink":
-        self.file = self.stack.enter_context(spared(self.path))
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.part = stack.enter_context(output_file(self.path, self.keep))
+            self.stack = stack
+            self.open()
+            self.stack = stack.pop_all()
         return self
 
     def write(self, packet: Packet) -> None:
-        """Appends the packet's canvas. Raises DiskFullError where the disk is full."""
-        assert packet.canvas is not None
-        if self.writer is None:
-            height, width = packet.canvas.shape[:2]
-            self.size_hw = (max(16, height + height % 2), max(16, width + width % 2))
-            make = AvWriter if find_spec("av") else Cv2Writer
-            self.writer = make(self.file, self.size_hw, self.fps)
-        self.writer.write(_fit(packet.canvas, self.size_hw), packet.frame.seconds)
-        self.file.check()
+        """Appends one frame. Raises DiskFullError when the disk is full."""
+        try:
+            self.append(packet)
+        except OSError as error:
+            raise disk_error(self.path, error) from None
+        check_space(self.path)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Opens `self.part` for writing."""
+
+    @abstractmethod
+    def append(self, packet: Packet) -> None:
+        """Writes one frame."""
+
+    def on_close(self, complete: Callable[[], object]) -> None:
+        """Calls `complete` on closing, the last one first; a failed write in it is a full disk."""
+
+        def run() -> None:
+            try:
+                complete()
+            except OSError as error:
+                raise disk_error(self.path, error) from None
+
+        self.stack.callback(run)
 
     def __exit__(
         self,
@@ -60,83 +81,51 @@ class Mp4Sink(AbstractContextManager["Mp4Sink"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self.stack:
-            if self.writer is not None:
-                self.writer.close()
-            elif kind is None:
-                raise UserError(f"{self.path}: not written, because there was no frame")
-            if error is not None:
-                raise error
+        self.stack.__exit__(kind, error, trace)
 
 
-class AvWriter:
-    """H.264 with presentation times."""
+@contextmanager
+def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
+    """Yields the path to write to: `NAME.part.SUFFIX` in the same folder, renamed to `path` on
+    leaving without an error, and with `keep` also on leaving with DiskFullError.
 
-    def __init__(self, file: SparedFile, size_hw: tuple[int, int], fps: float) -> None:
-        import av
-
-        self.make: Any = av.VideoFrame.from_ndarray
-        kind = CONTAINERS[file.path.suffix.lower()]
-        # To put the index first, the library reads again what it wrote.
-        self.container = av.open(
-            file,
-            "w",
-            kind,
-            options={"movflags": "faststart"},
-            io_open=lambda *_: file.part.open("rb"),
-        )
-        rate = Fraction(fps).limit_denominator(1001)
-        # Without B-frames: with them and uneven times the file states too short a duration.
-        options = {"preset": "veryfast", "crf": "21", "bf": "0"}
-        self.stream: Any = self.container.add_stream("libx264", rate=rate, options=options)
-        self.stream.height, self.stream.width = size_hw
-        self.stream.pix_fmt = "yuv420p"
-        self.stream.time_base = self.stream.codec_context.time_base = TIME_BASE
-        self.last, self.step = -1, max(1, round(1 / rate / TIME_BASE))
-
-    def write(self, image: np.ndarray, seconds: float) -> None:
-        """Appends a frame shown at `seconds`; times that do not grow are moved on."""
-        # OpenCV converts colours several times faster than the encoder's own scaler.
-        frame = self.make(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
-        self.last = max(round(seconds / TIME_BASE), self.last + 1)
-        frame.pts, frame.time_base, frame.duration = self.last, TIME_BASE, self.step
-        self.container.mux(self.stream.encode(frame))
-
-    def close(self) -> None:
-        """Flushes the encoder and completes the file."""
+    On any other error it is removed, and an older file at `path` stays. A device or a pipe is
+    yielded as it is. Raises UserError where the file cannot be written at all.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_space(path)
+        part.write_bytes(b"")
         try:
-            self.container.mux(self.stream.encode(None))
-        finally:
-            self.container.close()
+            yield part
+        except DiskFullError:
+            if keep and part.stat().st_size:
+                os.replace(part, path)
+            raise
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:  # the folder cannot be made, or the file not completed
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); write elsewhere"
+        ) from None
+    finally:
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
 
 
-class Cv2Writer:
-    """MPEG-4 part 2 at a constant rate, where PyAV is not installed."""
-
-    def __init__(self, file: SparedFile, size_hw: tuple[int, int], fps: float) -> None:
-        self.file, codec = file, cv2.VideoWriter.fourcc(*"mp4v")
-        self.writer = cv2.VideoWriter(str(file.part), codec, fps, size_hw[::-1])
-        if not self.writer.isOpened():
-            raise UserError(
-                f"{file.path}: OpenCV cannot write MP4 here; pip install 'pvt-hydranet[demo]'"
-            )
-
-    def write(self, image: np.ndarray, seconds: float) -> None:
-        """Appends a frame."""
-        self.writer.write(image)
-        self.file.look()
-
-    def close(self) -> None:
-        """Completes the file."""
-        self.writer.release()
+def check_space(path: Path) -> None:
+    """Raises DiskFullError when the disk of a regular file is nearly full."""
+    if path.exists() and not path.is_file():
+        return
+    if shutil.disk_usage(path.parent).free < RESERVED_BYTES:
+        raise disk_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
-def _fit(canvas: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-    """The canvas at the video's size: a few pixels of border, or letterboxed when it changed."""
-    height, width = canvas.shape[:2]
-    below, right = size_hw[0] - height, size_hw[1] - width
-    if (below, right) == (0, 0):
-        return canvas
-    if 0 <= below < 16 and 0 <= right < 16:
-        return cv2.copyMakeBorder(canvas, 0, below, 0, right, cv2.BORDER_CONSTANT)
-    return Letterbox((height, width), size_hw, 0).apply(canvas)
+def disk_error(path: Path, error: OSError) -> DiskFullError:
+    """The error for a failed write."""
+    return DiskFullError(f"{path}: {error.strerror or error}; free space or write elsewhere")

@@ -13,6 +13,8 @@ import numpy as np
 # 8K cameras. With 16 bits and four channels such a picture takes 283 MB, its conversion as much.
 MAX_PIXELS: Final = 8192 * 4320
 MAX_BYTES: Final = 256 << 20
+# What `decode` reads, by the names such files have.
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))  # markers without a length

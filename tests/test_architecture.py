@@ -1,9 +1,10 @@
-"""The house's rules, read from the source: who may import whom, and where no name may stand."""
+"""Rules on the source: which package may import which, no import cycles, no task's name."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,58 @@ def test_the_layering_rule_sees_a_breach(source: str, package: str, found: set[s
     seen = forbidden_imports(source, package)
     assert found <= seen
     assert bool(found) == bool(seen)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def import_graph(texts: dict[str, str]) -> dict[str, set[str]]:
+    """{module: modules of `texts` it imports, anywhere in the file}. `from package import module`
+    counts as an import of the module, not of the package."""
+    graph: dict[str, set[str]] = {}
+    for name, text in texts.items():
+        is_package = any(other.startswith(f"{name}.") for other in texts)
+        package = name if is_package else name.rpartition(".")[0]
+        graph[name] = set()
+        for node in ast.walk(ast.parse(text)):
+            if not _is_import(node):
+                continue
+            head, *names = imports(ast.Module([node], []), package)
+            from_head = isinstance(node, ast.ImportFrom) and not all(one in texts for one in names)
+            used = {*names, head} if from_head or isinstance(node, ast.Import) else set(names)
+            graph[name] |= (used & set(texts)) - {name}
+    return graph
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, empty where there are none."""
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_import_cycles():
+    texts = {module_name(path): path.read_text() for path in sources(*PACKAGES)}
+    assert len(texts) > 50
+    assert cycle(import_graph(texts)) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "modules"),
+    [
+        ({"p.a": "import p.b", "p.b": ""}, set()),
+        ({"p.a": "import p.b", "p.b": "from p.a import f"}, {"p.a", "p.b"}),
+        ({"p.a": "from . import b", "p.b": "def f():\n    from p import a"}, {"p.a", "p.b"}),
+        ({"p": "from p.a import A", "p.a": "from p import b", "p.b": ""}, set()),
+        ({"p": "from p.a import A\nX = 1", "p.a": "from p import X"}, {"p", "p.a"}),
+        ({"p.a": "import p.b", "p.b": "import p.c", "p.c": "import p.a"}, {"p.a", "p.b", "p.c"}),
+    ],
+)
+def test_the_cycle_rule_sees_a_cycle(texts: dict[str, str], modules: set[str]):
+    assert set(cycle(import_graph(texts))) == modules
 
 
 @pytest.mark.parametrize("path", sources(*TORCH_FREE), ids=label)

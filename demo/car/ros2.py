@@ -1,7 +1,7 @@
 """A ROS 2 node: python -m demo.car.ros2 --ros-args -p model:=model.onnx -r image:=/camera/image_raw
 
-Publishes one topic an output, by its kind, with the stamp and frame_id of the image it was seen
-in (docs/car.md). rclpy and the messages come with ROS, and are imported only when it starts.
+Publishes one topic per output, by its kind, with the stamp and frame_id of the image
+(docs/car.md). rclpy and the message packages come with ROS and are imported only at start.
 """
 
 import re
@@ -15,37 +15,36 @@ from typing import Any
 import numpy as np
 
 from demo.car.ros2_messages import Ros, boxes_message, class_messages, image_message, to_bgr
-from demo.channel import Channel
-from demo.perceive import default_model
+from demo.pipeline import BoundedQueue
 from perception.errors import UserError, cli
-from perception.runtime.runner import Runner
+from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 
 NAME = "perceive"
-SAY_EVERY_S = 5.0
+LOG_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
 class Parameters:
     """The node's parameters and their defaults."""
 
-    model: str = ""  # empty: the model in the box
+    model: str = ""  # empty: the pretrained model
     provider: str = "auto"
     threads: int = 0
     score: float = 0.3
 
 
 class Perceive:
-    """Looks at the newest image and publishes what it sees.
+    """Runs the model on the newest image and publishes its outputs.
 
-    Images arrive in ROS's thread and are looked at in another, so that whoever is late loses
-    old images and never works them off; `dropped` counts them.
+    Images arrive in ROS's thread and are processed in another, so that a slow model drops old
+    images instead of queueing them; `dropped` counts them.
     """
 
     def __init__(self, ros: Ros, node: Any, runner: Runner, score: float) -> None:
         self.ros, self.node, self.runner, self.score = ros, node, runner, score
-        self.newest: Channel[Any] = Channel(1, newest=True)
-        self.seen = self.refused = 0
+        self.newest: BoundedQueue[Any] = BoundedQueue(1, newest=True)
+        self.processed = self.refused = 0
         self.error: BaseException | None = None
         self.publishers: dict[str, Any] = {}
         self.thread = threading.Thread(target=self._work, daemon=True)
@@ -54,14 +53,13 @@ class Perceive:
 
     @property
     def dropped(self) -> int:
-        """Images that came while a newer one was already waiting."""
+        """Images replaced by a newer one before they were processed."""
         return self.newest.dropped
 
     def describe(self) -> None:
-        """Publishes the model's own JSON once, kept for late subscribers: what the values of the
-        masks mean."""
-        said = self.ros.String(data=self.runner.description.to_json())
-        self._publisher("~/description", self.ros.String, self.ros.kept()).publish(said)
+        """Publishes the model's JSON description once, kept for late subscribers."""
+        text = self.ros.String(data=self.runner.description.to_json())
+        self._publisher("~/description", self.ros.String, self.ros.latched()).publish(text)
 
     def _publisher(self, topic: str, kind: Any, quality: Any = 10) -> Any:
         if topic not in self.publishers:
@@ -71,25 +69,24 @@ class Perceive:
     def _work(self) -> None:
         try:
             for message in self.newest:
-                self.look(message)
-        except BaseException as error:  # raised again by run(), in the thread that waits
+                self.process(message)
+        except BaseException as error:  # raised again by run()
             self.error = error
             self.ros.rclpy.try_shutdown()
 
-    def look(self, message: Any) -> None:
-        """One image. One that cannot be read is said now and then, and passed."""
+    def process(self, message: Any) -> None:
+        """One image. One that cannot be read is logged (throttled) and skipped."""
         try:
             scene = self.runner(to_bgr(message))
         except UserError as error:
             self.refused += 1
-            self.node.get_logger().warning(str(error), throttle_duration_sec=SAY_EVERY_S)
+            self.node.get_logger().warning(str(error), throttle_duration_sec=LOG_EVERY_S)
             return
         self.publish(scene, message.header)
-        self.seen += 1
-        line = (
-            f"{self.seen} images, {self.dropped} dropped, {sum(scene.timings_ms.values()):.0f} ms"
-        )
-        self.node.get_logger().info(line, throttle_duration_sec=SAY_EVERY_S)
+        self.processed += 1
+        ms = sum(scene.timings_ms.values())
+        line = f"{self.processed} images, {self.dropped} dropped, {ms:.0f} ms"
+        self.node.get_logger().info(line, throttle_duration_sec=LOG_EVERY_S)
 
     def publish(self, scene: Scene, header: Any) -> None:
         """Every output on its own topic, all with the image's header."""
@@ -108,12 +105,12 @@ class Perceive:
         self._publisher("~/dropped", ros.UInt64).publish(ros.UInt64(data=self.dropped))
 
     def run(self) -> None:
-        """Works until ROS is shut down. Raises what ended the work, if something did."""
+        """Runs until ROS shuts down. Raises the error that ended the processing, if any."""
         self.thread.start()
         try:
             self.ros.rclpy.spin(self.node)
         except (KeyboardInterrupt, self.ros.ExternalShutdownException):
-            pass  # the ways a node is asked to end
+            pass  # ordinary ways to end a node
         finally:
             self.newest.abort()
             self.thread.join(timeout=5)
@@ -122,7 +119,7 @@ class Perceive:
 
 
 def topic(name: str) -> str:
-    """An output's name with only what ROS allows in a topic."""
+    """An output's name as a valid ROS topic name."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
     return plain if plain[:1].isalpha() else f"output_{plain}"
 
@@ -133,17 +130,17 @@ def perceive(arguments: Sequence[str] | None, make: Callable[..., Runner] = Runn
     ros.rclpy.init(args=arguments)
     node = ros.rclpy.create_node(NAME)
     try:
-        asked = Parameters(
+        given = Parameters(
             *(node.declare_parameter(key, value).value for key, value in vars(Parameters()).items())
         )
-        if not 0 <= asked.score <= 1:
-            raise UserError(f"parameter score is {asked.score}; give a number from 0 to 1")
-        model = Path(asked.model) if asked.model else default_model()
-        runner = make(model, asked.provider, asked.threads)
+        if not 0 <= given.score <= 1:
+            raise UserError(f"parameter score is {given.score}; give a number from 0 to 1")
+        model = Path(given.model) if given.model else default_model()
+        runner = make(model, given.provider, given.threads)
         runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
         because = f"{runner.description.name} on {runner.provider}: {runner.chosen_because}"
         node.get_logger().info(because)
-        Perceive(ros, node, runner, asked.score).run()
+        Perceive(ros, node, runner, given.score).run()
         return 0
     finally:
         node.destroy_node()
@@ -151,7 +148,7 @@ def perceive(arguments: Sequence[str] | None, make: Callable[..., Runner] = Runn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit code 2 and one line for anything the user can mend."""
+    """The command. A user's mistake is one line and exit code 2."""
     return cli(lambda: perceive(arguments))
 
 

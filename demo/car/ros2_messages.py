@@ -1,4 +1,4 @@
-"""What is seen as ROS 2 messages, and ROS images as frames. Goes by kinds; knows no task."""
+"""Outputs as ROS 2 messages, by kind, and ROS images as frames."""
 
 from array import array
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ENCODINGS: dict[str, tuple[int, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Ros:
-    """The parts of ROS that are used, so that nothing else imports it."""
+    """The parts of ROS that are used; the only place that imports it."""
 
     rclpy: Any
     qos: Any
@@ -71,28 +71,28 @@ class Ros:
         )
 
     def newest_only(self) -> Any:
-        """Quality of the subscription: the last image, from any camera driver."""
+        """Quality of the image subscription: only the last image, from any camera driver."""
         return self.qos.QoSProfile(depth=1, reliability=self.qos.ReliabilityPolicy.BEST_EFFORT)
 
-    def kept(self) -> Any:
-        """Quality of what late subscribers are to get too."""
+    def latched(self) -> Any:
+        """Quality of a topic whose last message late subscribers receive too."""
         return self.qos.QoSProfile(depth=1, durability=self.qos.DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def to_bgr(message: Any) -> np.ndarray:
-    """uint8 (H, W, 3) BGR of a sensor_msgs/Image, its rows' padding (`step`) left out.
+    """uint8 (H, W, 3) BGR of a sensor_msgs/Image, without padding at the end of rows (`step`).
 
-    Raises UserError on an encoding that is not read, and on sizes that do not fit the data.
+    Raises UserError on an unsupported encoding, and on sizes that do not fit the data.
     """
     height, width, step = message.height, message.width, message.step
     if message.encoding not in ENCODINGS:
-        raise UserError(f"image encoding {message.encoding!r}: {', '.join(ENCODINGS)} are read")
+        raise UserError(f"image encoding {message.encoding!r}: supported: {', '.join(ENCODINGS)}")
     channels, order = ENCODINGS[message.encoding]
     data = np.frombuffer(message.data, np.uint8)
     if not (height and width) or step < width * channels or len(data) < height * step:
         raise UserError(
             f"image of {width}x{height} {message.encoding} with step {step}: its {len(data)} bytes "
-            "do not hold that"
+            "do not fit"
         )
     rows = data[: height * step].reshape(height, step)[:, : width * channels]
     return np.ascontiguousarray(rows.reshape(height, width, channels)[..., order])
@@ -138,7 +138,7 @@ def _detection(ros: Ros, boxes: Boxes, i: int, header: Any) -> Any:
 
 
 def class_messages(ros: Ros, labels: Labels, header: Any) -> dict[str, Any]:
-    """{group: vision_msgs/Classification} with every class's probability, likeliest first."""
+    """{group: vision_msgs/Classification} with all probabilities, highest first."""
     return {
         group: ros.Classification(
             header=header,

@@ -1,8 +1,7 @@
-"""What `provider="auto"` picks: the best one here that agrees with the CPU's numbers.
+"""What `provider="auto"` picks: the fastest provider whose outputs agree with the CPU's.
 
-A provider can return wrong numbers or take the whole process down, so each is tried once in a
-child process (`python -m perception.runtime.choose MODEL PROVIDER THREADS`) and the verdict kept
-in the user's cache folder.
+A provider can return wrong numbers or crash, so each is tried once in a child process
+(`python -m perception.runtime.choose MODEL PROVIDER THREADS`); the result is cached per model.
 """
 
 import hashlib
@@ -18,17 +17,17 @@ import numpy as np
 
 from perception.files import cache_folder, write_atomic
 from perception.runtime.description import BOXES, LABEL, MASK, Description, View
-from perception.runtime.providers import Engine, candidates, load
+from perception.runtime.providers import Engine, candidates, load, read_description
 
-TRIAL_SECONDS = 180
+TRIAL_TIMEOUT_S = 180
 REPEATS = 5
 
 
 def choose(path: Path, threads: int) -> tuple[str, str]:
-    """(provider, how it was chosen). Falls back to `cpu`, which needs no trial."""
+    """(provider, why). Falls back to `cpu`, which needs no trial."""
     names = candidates()
     if names == ["cpu"]:
-        return "cpu", "the only one here"
+        return "cpu", "the only one installed"
     key, cache = _key(path, threads, names), cache_folder() / "providers.json"
     known = _read(cache)
     if key not in known:
@@ -38,7 +37,7 @@ def choose(path: Path, threads: int) -> tuple[str, str]:
 
 
 def _try_all(path: Path, threads: int, names: list[str]) -> dict[str, str]:
-    """Tries from the best down; the first that agrees and is no slower than the CPU wins."""
+    """The first, in order, that agrees with the CPU and is no slower."""
     refused: list[str] = []
     for name in names[:-1]:
         verdict = trial(path, name, threads)
@@ -50,24 +49,22 @@ def _try_all(path: Path, threads: int, names: list[str]) -> dict[str, str]:
 
 
 def trial(path: Path, provider: str, threads: int) -> dict:
-    """{"reason": why not, or "", "ms", "cpu_ms"} of a provider, from a child process."""
+    """{"reason": why it is refused or "", "ms", "cpu_ms"}, measured in a child process."""
     command = [sys.executable, "-m", __name__, str(path), provider, str(threads)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TRIAL_SECONDS, text=True)
+        done = subprocess.run(command, capture_output=True, timeout=TRIAL_TIMEOUT_S, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [""])[-1][:160]
             return {"reason": f"its trial ended with code {done.returncode} {last}".strip()}
         return json.loads(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return {"reason": f"its trial took over {TRIAL_SECONDS} s"}
+        return {"reason": f"its trial took over {TRIAL_TIMEOUT_S} s"}
     except (ValueError, IndexError, OSError) as error:
-        return {"reason": f"its trial gave no verdict ({error})"}
+        return {"reason": f"its trial gave no result ({error})"}
 
 
 def compare(path: Path, provider: str, threads: int) -> dict:
-    """The child's work: both engines on the same pictures, numbers and time compared."""
-    from perception.runtime.runner import read_description
-
+    """Runs in the child: outputs and times of both engines on the same images."""
     description = read_description(path)
     reference, other = load(path, "cpu", threads), load(path, provider, threads)
     reason = ""
@@ -84,21 +81,19 @@ def compare(path: Path, provider: str, threads: int) -> dict:
 def difference(
     description: Description, expected: dict[str, np.ndarray], got: dict[str, np.ndarray]
 ) -> str:
-    """Why two sets of outputs do not agree; empty where they do up to rounding.
-
-    The bounds let bfloat16 through (about 3 significant digits) and stop wrong numbers.
-    """
+    """Why two sets of outputs disagree; empty where they agree up to bfloat16's rounding (about 3
+    significant digits)."""
     for name, view in description.views.items():
         if name not in got or got[name].shape != expected[name].shape:
             return f"output {name} is missing or has another shape"
         share = agreement(view, np.asarray(expected[name]), np.asarray(got[name]))
         if not share >= 0.95:
-            return f"output {name} agrees with cpu's in only {100 * share:.0f} %"
+            return f"output {name} agrees with the CPU's in only {100 * share:.0f} %"
     return ""
 
 
 def agreement(view: View, expected: np.ndarray, got: np.ndarray) -> float:
-    """Share of an output's numbers (pixels, probabilities, boxes' scores) that agree."""
+    """Share of an output's numbers (pixels, probabilities, scores of boxes) that agree."""
     if view.kind == MASK:
         return float((expected == got).mean())
     if view.kind == LABEL:
@@ -112,7 +107,7 @@ def agreement(view: View, expected: np.ndarray, got: np.ndarray) -> float:
 
 
 def trial_images(size_hw: tuple[int, int]) -> list[np.ndarray]:
-    """Two uint8 (1, H, W, 3) pictures that are the same everywhere: a plain road, and texture."""
+    """Two fixed uint8 (1, H, W, 3) images: a plain road, and texture."""
     height, width = size_hw
     road = np.full((height, width, 3), (200, 170, 140), np.uint8)
     road[height // 2 :] = (90, 90, 90)
@@ -128,7 +123,7 @@ def trial_images(size_hw: tuple[int, int]) -> list[np.ndarray]:
 
 
 def _times(engines: list[Engine], image: np.ndarray) -> list[float]:
-    """Fastest of a few runs of each in ms, taken in turns: other work disturbs them alike."""
+    """Fastest of REPEATS runs per engine in ms, interleaved so that other load affects both."""
     best = [np.inf] * len(engines)
     for _ in range(REPEATS):
         for i, engine in enumerate(engines):
@@ -139,7 +134,7 @@ def _times(engines: list[Engine], image: np.ndarray) -> list[float]:
 
 
 def _key(path: Path, threads: int, names: list[str]) -> str:
-    """Changes with the model's bytes, the libraries' versions and the machine's offers."""
+    """Changes with the model's bytes, the libraries' versions and the available providers."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return " ".join(
@@ -155,7 +150,7 @@ def _versioned(package: str) -> str:
 
 
 def _read(cache: Path) -> dict[str, dict[str, str]]:
-    """What was found before; a missing or damaged cache is an empty one."""
+    """Earlier results; a missing or damaged cache counts as empty."""
     try:
         entries = json.loads(cache.read_text())
         return {
@@ -168,7 +163,7 @@ def _read(cache: Path) -> dict[str, dict[str, str]]:
 
 
 def _write(cache: Path, known: dict[str, dict[str, str]]) -> None:
-    """Keeps the last 50 verdicts; a cache that cannot be written only costs the next trial."""
+    """Keeps the last 50 results; without a writable cache every start tries again."""
     kept = dict(list(known.items())[-50:])
     try:
         write_atomic(cache, json.dumps(kept, indent=1))

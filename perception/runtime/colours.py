@@ -1,5 +1,5 @@
-"""A colour for every class name, BGR: chosen by hand for driving, derived from the name for any
-other, so that a new task's classes are drawn without a line of code."""
+"""A BGR colour for every class name: from a table for driving classes, else derived from the name,
+so that new classes need no code."""
 
 import colorsys
 import zlib
@@ -7,15 +7,18 @@ from functools import cache
 
 import numpy as np
 
-from perception.runtime.description import View
+from perception.runtime.description import (
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_BITS,
+    LANE_STYLE_BIT,
+    View,
+)
 
 BGR = tuple[int, int, int]
 BACKGROUND = "background"
-# The lane byte's layout: category in bits 0-2, then one bit each.
-LANE_CATEGORY, LANE_OUTSIDE, LANE_STYLE, LANE_DIRECTION = 7, 8, 16, 32
 
 COLOURS: dict[str, BGR] = {
-    # traffic: warm for people, cool for vehicles, signal colours for signals
+    # traffic: warm for people, cool for vehicles
     "pedestrian": (96, 96, 255),
     "person": (96, 96, 255),
     "rider": (170, 90, 255),
@@ -27,10 +30,10 @@ COLOURS: dict[str, BGR] = {
     "train": (200, 170, 120),
     "traffic light": (70, 220, 255),
     "traffic sign": (60, 170, 255),
-    # where one may drive
+    # drivable area
     "direct": (130, 200, 40),
     "alternative": (220, 130, 50),
-    # paint on the road, near its own colour
+    # lane markings, near their own colour
     "single white": (255, 255, 255),
     "double white": (255, 245, 205),
     "single yellow": (40, 205, 255),
@@ -54,7 +57,7 @@ COLOURS: dict[str, BGR] = {
 
 @cache
 def colour(name: str) -> BGR:
-    """The class's colour; the same on every machine for a name not in the table."""
+    """BGR, the same on every machine."""
     if name in COLOURS:
         return COLOURS[name]
     hue = zlib.crc32(name.encode()) % 360 / 360
@@ -64,18 +67,15 @@ def colour(name: str) -> BGR:
 
 @cache
 def lookup(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """(colours uint8 (256, 1, 3), opacity float32 (256,)) for every value a mask may hold, in
-    the shapes that cv2.applyColorMap and cv2.LUT take.
-
-    Background, and any value that no class explains, is clear.
-    """
+    """(colours uint8 (256, 1, 3), opacity float32 (256,)) for every value of a mask, in the shapes
+    that cv2.applyColorMap and cv2.LUT take. Background and values without a class are clear."""
     colours, opacity = np.zeros((256, 1, 3), np.uint8), np.zeros(256, np.float32)
     if view.categories:
         for value in range(64):
-            category = value & LANE_CATEGORY
-            if not value & LANE_OUTSIDE and category < len(view.categories):
+            category = value & LANE_CATEGORY_BITS
+            if not value & LANE_BACKGROUND_BIT and category < len(view.categories):
                 colours[value] = colour(view.categories[category])
-                opacity[value] = 0.75 if value & LANE_STYLE else 1.0
+                opacity[value] = 0.75 if value & LANE_STYLE_BIT else 1.0
     for value, name in enumerate(view.classes[:256]):
         if name != BACKGROUND:
             colours[value], opacity[value] = colour(name), 1.0

@@ -7,10 +7,12 @@ import numpy as np
 
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
-from perception.runtime.text import blend_rectangle, chip, text_height, text_size
 
 AREA_OPACITY = 0.36
 MAX_BOXES = 300
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+INK: BGR = (245, 245, 245)
+PAPER: BGR = (30, 26, 24)
 
 
 def draw(
@@ -133,9 +135,7 @@ def _box_chip(canvas: np.ndarray, boxes: Boxes, i: int, height: int, taken: np.n
     """The name above the box, where no nearer box's name has `taken` the place."""
     x1, y1, x2, _ = (int(value) for value in boxes.xyxy[i].round())
     small = max(8, round(height * 0.8)) if x2 - x1 < 4 * height else height
-    text = f"{boxes.name(i)} {100 * boxes.scores[i]:.0f}"
-    if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
-        text += f" #{boxes.track_ids[i]}"
+    text = boxes.text(i)
     wide, tall = text_size(text, small)
     x, y = max(0, min(x1, canvas.shape[1] - wide)), max(0, y1 - tall - 1)
     place = taken[y : y + tall, x : x + wide]
@@ -216,3 +216,51 @@ def draw_insets(canvas: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
         )
         chip(canvas, name, (x, y), max(8, margin * 3 // 4), opacity=0.6)
         x -= margin
+
+
+def text_height(frame_hw: tuple[int, int]) -> int:
+    """A letter height in pixels that reads well on a frame of this size."""
+    return int(np.clip(min(frame_hw) / 52, 8, 40))
+
+
+def text_size(text: str, height: int) -> tuple[int, int]:
+    """(width, height) of a chip: the text with its margins, in pixels."""
+    (width, _), _ = cv2.getTextSize(text, FONT, height / 22, _weight(height))
+    return width + height, round(height * 1.75)
+
+
+def chip(
+    image: np.ndarray,
+    text: str,
+    top_left: tuple[int, int],
+    height: int,
+    paper: BGR = PAPER,
+    opacity: float = 0.8,
+) -> None:
+    """Draws text at (x, y) on a translucent backing, moved inside the image where it can be.
+
+    The ink is dark on light paper and light on dark.
+    """
+    width, tall = text_size(text, height)
+    x = max(0, min(top_left[0], image.shape[1] - width))
+    y = max(0, min(top_left[1], image.shape[0] - tall))
+    blend_rectangle(image, (x, y, x + width, y + tall), paper, opacity)
+    light = 0.114 * paper[0] + 0.587 * paper[1] + 0.299 * paper[2] > 120
+    at = (x + height // 2, y + round(height * 1.3))
+    ink = (20, 16, 14) if light else INK
+    cv2.putText(image, text, at, FONT, height / 22, ink, _weight(height), cv2.LINE_AA)
+
+
+def blend_rectangle(
+    image: np.ndarray, box_xyxy: tuple[int, int, int, int], paper: BGR, opacity: float
+) -> None:
+    """Tints a part of the image in place; the part outside the image is ignored."""
+    x1, y1, x2, y2 = box_xyxy
+    part = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+    if part.size:
+        flat = np.full_like(part, paper)
+        part[:] = cv2.addWeighted(part, 1 - opacity, flat, opacity, 0)
+
+
+def _weight(height: int) -> int:
+    return max(1, round(height / 14))

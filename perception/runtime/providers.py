@@ -1,4 +1,4 @@
-"""The engines a model file can run on, behind one call: decoded outputs for a letterboxed frame."""
+"""Inference engines behind one interface, and the description read from a model file."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from perception.errors import UserError, require_extra, unknown_name
+from perception.runtime.description import KEY, Description
 from perception.runtime.onnx_file import check
 
 
@@ -68,19 +69,19 @@ class OpenVinoEngine:
 
 
 def _own_name(output: Any) -> str:
-    """The graph's name for an output, of which OpenVINO also knows those of the nodes before it."""
+    """The graph's name for an output; OpenVINO also lists names of the nodes before it."""
     name = output.get_node().get_friendly_name().rpartition("/")[0]
     return name if name in output.get_names() else output.get_any_name()
 
 
 class Arena:
-    """The memory that bounded sessions of this process share; ONNX Runtime lets it be made once."""
+    """The memory arena that bounded sessions of this process share; ONNX Runtime allows one."""
 
     limit: ClassVar[int] = 0
 
     @classmethod
     def join(cls, options: Any, memory: int) -> None:
-        """Bounds a session's tensors to `memory` bytes; a later one that needs more stays free."""
+        """Bounds a session's tensors to `memory` bytes; a later one needing more is unbounded."""
         import onnxruntime
 
         if not cls.limit:
@@ -93,8 +94,8 @@ class Arena:
             options.add_session_config_entry("session.use_env_allocators", "1")
 
 
-def enough_memory(size_hw: tuple[int, int]) -> int:
-    """Bytes that no model of ours comes near: the default one takes 0.5 KiB a pixel."""
+def memory_limit(size_hw: tuple[int, int]) -> int:
+    """Bytes, several times what our models need (the default one: 0.5 KiB per pixel)."""
     return (512 << 20) + 4096 * size_hw[0] * size_hw[1]
 
 
@@ -103,14 +104,14 @@ def ort_session(
 ) -> Any:
     """An onnxruntime.InferenceSession. Raises UserError where the file is not a model.
 
-    With `memory`, its tensors on the CPU may take that many bytes: a graph can ask for any size.
+    `memory` bounds its tensors on the CPU in bytes, because a graph can ask for any size.
     """
     require_extra("cpu", "onnxruntime")
     import onnxruntime
 
     check(path)
     if provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
-        # The pip builds find CUDA and cuDNN in the nvidia-* wheels only when told to.
+        # The pip builds find CUDA and cuDNN in the nvidia-* wheels only after this call.
         getattr(onnxruntime, "preload_dlls", lambda: None)()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -129,7 +130,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
-# Each entry: what makes the engine, best first; `auto` goes down the list.
+# Constructors, best first; `auto` tries them in this order.
 ENGINES: dict[str, Callable[[Path, int, int], Engine]] = {
     "tensorrt": lambda path, threads, _: OrtEngine(path, threads, "TensorrtExecutionProvider"),
     "cuda": lambda path, threads, _: OrtEngine(path, threads, "CUDAExecutionProvider"),
@@ -138,12 +139,12 @@ ENGINES: dict[str, Callable[[Path, int, int], Engine]] = {
     "cpu": lambda path, threads, memory: OrtEngine(path, threads, memory=memory),
 }
 ORT_NAMES = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# Building a TensorRT engine takes minutes at every start: only on request.
+# Building a TensorRT engine takes minutes at every start: not by default.
 NOT_AUTOMATIC = ("tensorrt",)
 
 
 def missing(provider: str) -> str:
-    """Why this machine cannot offer a provider, with the mend; empty where it can."""
+    """Why this machine lacks a provider and how to get it; empty where it has it."""
     if provider in ORT_NAMES:
         import onnxruntime
 
@@ -161,21 +162,21 @@ def missing(provider: str) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether OpenVINO finds bfloat16 arithmetic in this CPU (AVX512-BF16 or AMX)."""
+    """Whether OpenVINO reports bfloat16 arithmetic for this CPU (AVX512-BF16 or AMX)."""
     import openvino
 
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def candidates() -> list[str]:
-    """Providers this machine can offer to `auto`, best first; `cpu` is always the last."""
+    """Providers `auto` chooses from on this machine, best first; `cpu` is always the last."""
     return [name for name in ENGINES if name not in NOT_AUTOMATIC and not missing(name)]
 
 
 def load(path: Path, provider: str, threads: int, memory: int = 0) -> Engine:
-    """Loads the model on a named provider. Raises UserError saying why it cannot.
+    """Loads the model on a named provider. Raises UserError with the reason where it cannot.
 
-    `memory` bounds its tensors in bytes where the provider can (cpu); 0 leaves them free.
+    `memory` bounds its tensors in bytes where the provider supports it (cpu); 0: no bound.
     """
     if provider not in ENGINES:
         raise unknown_name("provider", provider, ["auto", *ENGINES])
@@ -190,3 +191,40 @@ def load(path: Path, provider: str, threads: int, memory: int = 0) -> Engine:
     except Exception as error:  # OpenVINO raises RuntimeError for everything
         reason = str(error).strip().splitlines()[-1][:200]
         raise UserError(f"{path}: provider {provider} cannot load it ({reason})") from None
+
+
+def read_description(path: str | Path) -> Description:
+    """The description inside an .onnx file. Raises UserError where there is none, or where it does
+    not fit the graph's inputs and outputs."""
+    path = Path(path)
+    # Without optimising the graph, which is the slow part of loading.
+    session = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+        inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
+        outputs = tuple(output.name for output in session.get_outputs())
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: names in it are not UTF-8 ({error.reason}); make a file with export-onnx"
+        ) from None
+    if text is None:
+        raise UserError(
+            f"{path}: an ONNX file, but without the metadata field {KEY!r}; "
+            "make one with export-onnx CHECKPOINT -o model.onnx"
+        )
+    description = Description.from_json(text, str(path))
+    if len(inputs) != 1:
+        raise UserError(f"{path}: has {len(inputs)} inputs, expected one frame")
+    _, kind, shape = inputs[0]
+    sides = [side for side in shape[1:3] if isinstance(side, int)]
+    if kind != "tensor(uint8)" or (sides and tuple(sides) != description.size_hw):
+        raise UserError(f"{path}: its input is {kind} {shape!s:.100}, expected a uint8 frame")
+    check_outputs(path, description, outputs)
+    return description
+
+
+def check_outputs(path: Path, description: Description, names: tuple[str, ...]) -> None:
+    """Raises UserError where the description names outputs that the graph lacks."""
+    absent = [name for name in description.views if name not in names]
+    if absent or not description.views:
+        raise UserError(f"{path}: outputs named by its description are missing: {absent}")

@@ -1,48 +1,47 @@
-"""Runner(path)(frame) -> Scene: all that a car, a demo or a stranger's script needs."""
+"""Runner(path)(frame) -> Scene: an .onnx file applied to frames of any size."""
 
 import time
 from pathlib import Path
 
 import numpy as np
 
+import perception
 from perception.errors import UserError
 from perception.runtime.choose import choose
-from perception.runtime.description import (
-    BOXES,
-    KEY,
-    LABEL,
-    MAP,
-    MASK,
-    NORMALS,
-    Description,
-    View,
-)
+from perception.runtime.description import BOXES, LABEL, MAP, MASK, NORMALS, View
 from perception.runtime.letterbox import Letterbox, as_bgr
-from perception.runtime.providers import enough_memory, load, ort_session
+from perception.runtime.providers import (
+    check_outputs,
+    load,
+    memory_limit,
+    read_description,
+)
 from perception.runtime.scene import Scene, read_output
+
+SHIPPED_MODEL = "pvt-hydranet-b0.onnx"
 
 
 class Runner:
     """One model file, loaded once, on one provider.
 
     `provider`: auto, cpu, cuda, tensorrt, openvino or openvino-bf16; `threads` 0 leaves the
-    number to the engine. Raises UserError for a file that is not ours and for a provider that is
-    not here. Not safe to call from two threads at once.
+    number to the engine. Raises UserError for a file without our description and for a provider
+    this machine lacks. Not safe to call from two threads at once.
     """
 
     def __init__(self, path: str | Path, provider: str = "auto", threads: int = 0) -> None:
         self.path = Path(path)
         self.description = read_description(self.path)
-        self.chosen_because = "asked for"
+        self.chosen_because = "requested"
         if provider == "auto":
             provider, self.chosen_because = choose(self.path, threads)
         self.provider = provider
-        memory = enough_memory(self.description.size_hw)
+        memory = memory_limit(self.description.size_hw)
         self.engine = load(self.path, provider, threads, memory)
-        _check_outputs(self.path, self.description, self.engine.names)
+        check_outputs(self.path, self.description, self.engine.names)
 
     def __call__(self, frame: np.ndarray) -> Scene:
-        """The scene in one uint8 (H, W, 3) BGR frame of any size; grey and BGRA are converted."""
+        """All outputs for a uint8 (H, W, 3) BGR frame of any size; grey and BGRA are converted."""
         start = time.perf_counter()
         frame = as_bgr(frame)
         box = Letterbox(frame.shape[:2], self.description.size_hw, self.description.pad_value)
@@ -63,7 +62,7 @@ class Runner:
         return {name: self._checked(name, view, arrays[name]) for name, view in views.items()}
 
     def _checked(self, name: str, view: View, array: np.ndarray) -> np.ndarray:
-        """Drops the batch axis. Raises UserError where the shape is not what the kind says."""
+        """Without the batch axis. Raises UserError where type or shape do not fit the kind."""
         if array.ndim > 2 and array.shape[0] == 1:
             array = array[0]
         height_width = array.shape[-2:] == self.description.size_hw
@@ -83,36 +82,9 @@ class Runner:
         return array
 
 
-def read_description(path: str | Path) -> Description:
-    """What the file says about itself. Raises UserError where it says nothing."""
-    path = Path(path)
-    # Optimising the graph is the slow part of loading, and the text needs none of it.
-    session = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
-    try:
-        text = session.get_modelmeta().custom_metadata_map.get(KEY)
-        inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
-        outputs = tuple(output.name for output in session.get_outputs())
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: names in it are no text ({error.reason}); make one with export-onnx"
-        ) from None
-    if text is None:
-        raise UserError(
-            f"{path}: an ONNX file, but without our {KEY!r} description; "
-            "make one with export-onnx CHECKPOINT -o model.onnx"
-        )
-    description = Description.from_json(text, str(path))
-    if len(inputs) != 1:
-        raise UserError(f"{path}: has {len(inputs)} inputs, not one frame")
-    _, kind, shape = inputs[0]
-    sides = [side for side in shape[1:3] if isinstance(side, int)]
-    if kind != "tensor(uint8)" or (sides and tuple(sides) != description.size_hw):
-        raise UserError(f"{path}: its input is {kind} {shape!s:.100}, not a uint8 frame")
-    _check_outputs(path, description, outputs)
-    return description
-
-
-def _check_outputs(path: Path, description: Description, names: tuple[str, ...]) -> None:
-    absent = [name for name in description.views if name not in names]
-    if absent or not description.views:
-        raise UserError(f"{path}: the outputs its description names are missing: {absent}")
+def default_model() -> Path:
+    """The model that ships with the package. Raises UserError where it does not."""
+    path = Path(perception.__path__[0]) / "models" / SHIPPED_MODEL
+    if not path.is_file():
+        raise UserError("no model ships with this install: pass --model FILE.onnx (export-onnx)")
+    return path

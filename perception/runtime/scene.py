@@ -1,4 +1,4 @@
-"""What was seen in one frame, in the frame's own coordinates. Knows kinds of outputs, no task."""
+"""A model's outputs for one frame, by kind, in the frame's own pixels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,10 +38,17 @@ class Boxes:
         """Class name of box i."""
         return self.names[self.classes[i]]
 
+    def text(self, i: int) -> str:
+        """Box i in one line: class, score in percent, and the track id of a confirmed track."""
+        text = f"{self.name(i)} {100 * self.scores[i]:.0f}"
+        if self.track_ids is not None and self.track_ids[i] >= 0:
+            text += f" #{self.track_ids[i]}"
+        return text
+
 
 @dataclass
 class Mask:
-    """A class mask, kept at the model's size and brought to the frame's on request."""
+    """A class mask at the model's resolution, resized to the frame on request."""
 
     small: np.ndarray  # uint8 (h, w): the frame at the model's resolution, padding cropped away
     frame_hw: tuple[int, int]
@@ -60,12 +67,12 @@ class Mask:
 
 @dataclass
 class Labels:
-    """Attributes of the whole frame: per group, a probability for each class."""
+    """Attributes of the whole frame: per group, a probability per class."""
 
     groups: dict[str, dict[str, float]]
 
     def best(self) -> dict[str, tuple[str, float]]:
-        """{group: (class, probability)} of the likeliest class; empty groups are left out."""
+        """{group: (class, probability)} of the most probable class; empty groups are left out."""
         return {
             group: max(classes.items(), key=lambda item: item[1])
             for group, classes in self.groups.items()
@@ -75,7 +82,7 @@ class Labels:
 
 @dataclass
 class Map:
-    """A value (small is 2-D) or a unit vector (small is 3-D) for every pixel."""
+    """A value (small is 2-D) or a unit vector (small is 3-D) per pixel."""
 
     small: np.ndarray  # float32 (h, w) or (3, h, w), padding cropped away
     frame_hw: tuple[int, int]
@@ -96,7 +103,7 @@ Kind = TypeVar("Kind", Boxes, Mask, Labels, Map)
 
 @dataclass
 class Scene:
-    """Everything the model said about one frame, by output name."""
+    """All outputs for one frame, by output name."""
 
     frame_hw: tuple[int, int]
     outputs: dict[str, Output]
@@ -110,13 +117,13 @@ class Scene:
 
 
 def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:
-    """One decoded output, shaped as architecture's table says, brought to frame coordinates."""
+    """One decoded output of the model, in frame coordinates."""
     return READERS[view.kind](array, view, box)
 
 
 def _boxes(array: np.ndarray, view: View, box: Letterbox) -> Boxes:
-    """From (N, 6) x1 y1 x2 y2 score class. Rows that are no box (NaN, empty, of an unknown
-    class, wholly in the padding) are dropped."""
+    """From (N, 6) x1 y1 x2 y2 score class. Invalid rows (NaN, empty, unknown class, wholly in the
+    padding) are dropped."""
     rows = np.asarray(array, np.float32).reshape(-1, 6)
     known = (rows[:, 5] >= 0) & (rows[:, 5] < len(view.classes))
     rows = rows[np.isfinite(rows).all(axis=1) & known]

@@ -13,9 +13,8 @@ import pytest
 from demo import archive as command
 from demo import archive_ray
 from demo.archive import find_jobs, main
-from demo.archive_child import Child
 from demo.archive_ray import label_all
-from demo.archive_video import Job, Labeller, Settings
+from demo.archive_worker import Job, Labeller, Settings, Worker
 from perception.errors import UserError
 
 
@@ -125,20 +124,20 @@ def test_a_library_that_raises_costs_one_video(video, tiny_onnx, tmp_path):
 
 
 def test_a_process_that_hangs_is_given_up_and_the_next_video_goes_on(video, tiny_onnx, tmp_path):
-    with Child(settings(tiny_onnx), patience_s=0.5) as ask:
+    with Worker(settings(tiny_onnx), timeout_s=0.5) as ask:
         ask.process = ask._start()
         ask.process.send_signal(signal.SIGSTOP)
         outcome = ask(job(video, tmp_path / "h.jsonl"))
         assert not outcome.labelled
         assert "no frame in 0.5 s, given up at frame 0" in outcome.problem
-        ask.patience_s = 300
+        ask.timeout_s = 300
         outcome = ask(job(video, tmp_path / "a.jsonl"))
     assert (outcome.frames, outcome.problem) == (30, "")
     assert len(frames_of(tmp_path / "a.jsonl")) == 30
 
 
 def test_a_process_that_dies_is_one_line(video, tiny_onnx, tmp_path):
-    with Child(settings(tiny_onnx)) as ask:
+    with Worker(settings(tiny_onnx)) as ask:
         ask.process = ask._start()
         ask.process.kill()
         outcome = ask(job(video, tmp_path / "k.jsonl"))
@@ -152,7 +151,7 @@ def test_the_process_ends_with_its_parent_even_in_a_video(tiny_onnx, tmp_path):
     for _ in range(4000):
         writer.write(np.zeros((120, 160, 3), np.uint8))
     writer.release()
-    with Child(settings(tiny_onnx)) as ask:
+    with Worker(settings(tiny_onnx)) as ask:
         process = ask.process = ask._start()
         process.stdin.write(json.dumps(asdict(job(long, tmp_path / "l.jsonl"))).encode() + b"\n")
         assert "beat" in ask._hear(process)

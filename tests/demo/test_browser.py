@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.controls import Controls
-from demo.figures import Figures
 from demo.pipeline import Packet
-from demo.video import Frame
+from demo.source import SourceFrame
+from demo.status import Controls, Statistics
 
 pytest.importorskip("fastapi", reason="fastapi is not installed (extra demo)")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra demo)")
@@ -68,9 +67,9 @@ def test_the_page_shows_the_picture_and_a_switch_acts(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    controls, figures = Controls(["things", "area"]), Figures(None)
+    controls, figures = Controls(["things", "area"]), Statistics(None)
     canvas = np.full((300, 400, 3), PINK, np.uint8)
-    packet = Packet(Frame(canvas, 0, 0.0, ""), canvas=canvas, timings_ms={"model": 5.0})
+    packet = Packet(SourceFrame(canvas, 0, 0.0, ""), canvas=canvas, timings_ms={"model": 5.0})
     env = {key: value for key, value in os.environ.items() if not key.startswith("QT_")}
     env |= {"QT_QPA_PLATFORM": "offscreen"}
     env |= {"QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox --disable-gpu"}

@@ -57,13 +57,13 @@ def test_a_stream_that_breaks_off_is_opened_again_even_at_another_size(cameras, 
     assert len(source.problems) == 1
     assert "rtsp://car/front" in source.problems[0]
     first, second = capsys.readouterr().err.splitlines()[:2]
-    assert "broke off; connecting again, 1 of 2" in first
-    assert "does not open; connecting again, 2 of 2" in second
+    assert "broke off; reconnecting, 1 of 2" in first
+    assert "does not open; reconnecting, 2 of 2" in second
 
 
 def test_a_read_that_hangs_is_given_up_and_the_stream_opened_again(cameras, capsys):
     cameras += [Camera([SMALL], hangs=True), Camera([LARGE], hangs=True)]
-    source = Live("rtsp://car/front", attempts=1, pause_s=0, patience_s=0.2)
+    source = Live("rtsp://car/front", attempts=1, pause_s=0, timeout_s=0.2)
     assert [frame.image.shape[0] for frame in source] == [4, 8]
     assert "no frame for 0.2 s" in capsys.readouterr().err
     assert len(source.problems) == 1
@@ -74,14 +74,14 @@ def test_a_stream_that_opens_but_never_gives_a_frame_is_given_up(cameras):
     source = Live("rtsp://car/front", attempts=3, pause_s=0)
     assert list(source) == []
     assert source.reconnects == 3
-    assert "3 new connections" in source.problems[0]
+    assert "3 reconnections" in source.problems[0]
 
 
 def test_a_stalled_stream_can_be_left_at_once(cameras):
     """As Ctrl-C, q and --seconds do it: without waiting for the frame that never comes."""
     cameras.append(Camera([SMALL], hangs=True))
     seen = []
-    with Pipeline(Live("0", patience_s=1e6), [], ended=lambda: bool(seen)) as pipeline:
+    with Pipeline(Live("0", timeout_s=1e6), [], ended=lambda: bool(seen)) as pipeline:
         for packet in pipeline:
             seen.append(packet.frame.index)
     assert seen == [0]
@@ -96,14 +96,14 @@ def test_a_camera_or_stream_that_is_not_there_is_refused(address, cameras):
 
 def test_a_camera_whose_opening_hangs_is_refused(monkeypatch):
     monkeypatch.setattr(live, "connect", lambda _: threading.Event().wait())
-    monkeypatch.setattr(live, "OPEN_S", 0.2)
+    monkeypatch.setattr(live, "OPEN_TIMEOUT_S", 0.2)
     with pytest.raises(UserError, match="camera 3: no answer"):
         open_source("3")
 
 
 def test_a_server_that_takes_the_call_and_says_nothing(monkeypatch):
     """The real thing: FFmpeg connects, and no byte comes."""
-    monkeypatch.setattr(live, "FFMPEG_WAIT_MS", 300)
+    monkeypatch.setattr(live, "FFMPEG_TIMEOUT_MS", 300)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()

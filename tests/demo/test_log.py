@@ -5,7 +5,7 @@ import pytest
 
 from demo.log import ScalabelSink, scalabel_frame
 from demo.pipeline import Packet
-from demo.video import Frame
+from demo.source import SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
@@ -21,7 +21,7 @@ LANES = View(
 
 
 def packet(**outputs) -> Packet:
-    return Packet(Frame(IMAGE, 4, 0.16, "clip-0000005"), Scene((100, 200), outputs))
+    return Packet(SourceFrame(IMAGE, 4, 0.16, "clip-0000005"), Scene((100, 200), outputs))
 
 
 def boxes(scores, ids=None) -> Boxes:

@@ -132,14 +132,14 @@ def test_folders_of_odd_pictures(shape, tiny_onnx, tmp_path):
 
 def test_ctrl_c_ends_with_whole_files(video, tiny_onnx, tmp_path, monkeypatch):
     save, before = tmp_path / "o.mp4", signal.getsignal(signal.SIGINT)
-    add = command.Figures.add
+    add = command.Statistics.add
 
     def interrupted(self, packet):
         add(self, packet)
         if packet.frame.index == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(command.Figures, "add", interrupted)
+    monkeypatch.setattr(command.Statistics, "add", interrupted)
     assert run(video, tiny_onnx, "--save", str(save), "--loop") == 130
     assert 6 <= frames_in(save) <= 30
     assert signal.getsignal(signal.SIGINT) is before

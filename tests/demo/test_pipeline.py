@@ -3,9 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from demo.channel import Channel
-from demo.pipeline import DEPTH, Pipeline
-from demo.video import Frame, Source
+from demo.pipeline import DEPTH, BoundedQueue, Pipeline
+from demo.source import Source, SourceFrame
 
 DOT = np.zeros((1, 1, 3), np.uint8)
 
@@ -23,7 +22,7 @@ class Numbers(Source):
             if index == self.fail_at:
                 raise OSError("broken")
             self.given = index + 1
-            yield Frame(DOT, index, index / 25, str(index))
+            yield SourceFrame(DOT, index, index / 25, str(index))
         self.all_given.set()
 
 
@@ -78,12 +77,12 @@ def test_an_error_reaches_who_iterates_and_all_threads_end(stage):
 
 
 def test_a_channel_forgets_its_oldest_only_when_asked_to():
-    newest = Channel(2, newest=True)
+    newest = BoundedQueue(2, newest=True)
     for item in range(5):
         assert newest.put(item)
     newest.end()
     assert (list(newest), newest.dropped) == ([3, 4], 3)
-    plain = Channel(2)
+    plain = BoundedQueue(2)
     assert plain.put(0)
     assert plain.put(1)
     plain.abort()
@@ -92,7 +91,7 @@ def test_a_channel_forgets_its_oldest_only_when_asked_to():
 
 
 def test_the_model_s_thread_is_waited_for_however_long_it_takes(monkeypatch):
-    monkeypatch.setattr("demo.pipeline.DECODER_S", 0.01)
+    monkeypatch.setattr("demo.pipeline.DECODER_TIMEOUT_S", 0.01)
     release = threading.Event()
     with Pipeline(Numbers(50), [("model", lambda p: release.wait(20))]) as pipeline:
         pipeline.ended = lambda: True

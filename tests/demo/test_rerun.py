@@ -10,7 +10,7 @@ import pytest
 
 from demo.perceive import main
 from demo.pipeline import Packet
-from demo.video import Frame
+from demo.source import SourceFrame
 from perception.errors import UserError
 
 rerun = pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra viz)")
@@ -64,7 +64,7 @@ def test_a_viewer_that_hangs_holds_up_nothing(monkeypatch):
     monkeypatch.setattr(rerun_sink, "log", lambda *_: stuck.wait())
     with rerun_sink.RerunViewer("clip", 0.3) as sink:
         for index in range(1000):
-            sink.write(Packet(Frame(IMAGE, index, index / 25, "")))
+            sink.write(Packet(SourceFrame(IMAGE, index, index / 25, "")))
     assert sink.newest.dropped >= 998  # at most one on its way and one waiting
     stuck.set()
 

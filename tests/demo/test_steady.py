@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from demo.ego import ego_lane, run_centres
-from demo.smooth import Smooth
-from demo.tracks import Tracks, tracking_available
+from demo.temporal import BoxTracker, Smoother, tracking_available
 from perception.classes import LANE_CATEGORIES
 from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
@@ -15,7 +14,7 @@ LANES = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES)
 
 def masks(*values: int) -> list[int]:
     """What smoothing makes of a pixel that takes these values one after the other."""
-    smooth, seen = Smooth(), []
+    smooth, seen = Smoother(), []
     for value in values:
         scene = Scene((4, 4), {"m": Mask(np.full((2, 2), value, np.uint8), (4, 4), View("mask"))})
         smooth.update(scene)
@@ -38,7 +37,7 @@ def test_a_pixel_is_the_majority_of_three_frames(values, seen):
 
 
 def test_a_mask_of_another_size_starts_over():
-    smooth = Smooth()
+    smooth = Smoother()
     for side in (2, 2, 5):
         mask = Mask(np.full((side, side), side, np.uint8), (9, 9), View("mask"))
         scene = Scene((9, 9), {"m": mask})
@@ -47,7 +46,7 @@ def test_a_mask_of_another_size_starts_over():
 
 
 def test_labels_move_slowly_and_still_add_up():
-    smooth, shares = Smooth(weight=0.25), []
+    smooth, shares = Smoother(weight=0.25), []
     for day in (1.0, 0.0, 0.0):
         scene = Scene((4, 4), {"l": Labels({"light": {"day": day, "night": 1 - day}})})
         smooth.update(scene)
@@ -58,7 +57,7 @@ def test_labels_move_slowly_and_still_add_up():
 
 @pytest.mark.skipif(not tracking_available(), reason="trackers is not installed (extra demo)")
 def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
-    tracks, seen = Tracks(25, 0.3), []
+    tracks, seen = BoxTracker(25, 0.3), []
     for step in range(12):
         xyxy = np.array([[200 - step, 9, 240, 50], [10 + 4 * step, 10, 60 + 4 * step, 50]], float)
         rows = Boxes(xyxy, np.array([0.8, 0.9]), np.array([0, 0]), ("car",))
@@ -76,7 +75,7 @@ def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
 
 @pytest.mark.skipif(not tracking_available(), reason="trackers is not installed (extra demo)")
 def test_frames_without_boxes_and_weak_boxes_do_no_harm():
-    tracks = Tracks(25, 0.3)
+    tracks = BoxTracker(25, 0.3)
     for scores in ([], [0.05], [0.9], []):
         xyxy = np.tile(np.array([[10, 10, 60, 60]], np.float32), (len(scores), 1))
         scene = Scene(

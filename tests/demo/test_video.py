@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.sinks import AvWriter
-from demo.spare import spared
-from demo.video import ImageFolder, VideoFile, open_source
+from demo.save import H264Encoder
+from demo.source import ImageFolder
+from demo.video import VideoFile, open_source
 from perception.errors import UserError
 
 
@@ -33,11 +33,11 @@ def test_a_file_cut_off_in_the_middle_is_reported_at_the_end(tmp_path):
     pytest.importorskip("av")
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     rng = np.random.default_rng(0)
-    with spared(whole) as file:
-        writer = AvWriter(file, (120, 160), 25)  # its index stands first: the rest can be missing
-        for index in range(40):
-            writer.write(rng.integers(0, 256, (120, 160, 3), np.uint8), index / 25)
-        writer.close()
+    # With the index at the start, the rest can be missing.
+    writer = H264Encoder(whole, ("mp4", {"movflags": "faststart"}), (120, 160), 25)
+    for index in range(40):
+        writer.write(rng.integers(0, 256, (120, 160, 3), np.uint8), index / 25)
+    writer.close()
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     source = VideoFile(cut)
     read = len(list(source))
@@ -69,7 +69,7 @@ def test_a_video_without_its_index_is_refused(video, tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         open_source(str(tmp_path / "gone.mp4"))
-    with pytest.raises(UserError, match="no image here"):
+    with pytest.raises(UserError, match="no images in it"):
         open_source(str(tmp_path))
 
 

@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.controls import Controls
-from demo.figures import Figures
 from demo.overlay import Overlay, draw_ego
 from demo.pipeline import Packet
 from demo.show import ShowSink
-from demo.video import Frame
+from demo.source import SourceFrame
+from demo.status import Controls, Statistics
 from perception.errors import UserError
 from perception.runtime.runner import Runner
 
@@ -23,7 +22,7 @@ IMAGE = np.full((48, 80, 3), 60, np.uint8)
 
 
 def packet(index: int = 0, **more) -> Packet:
-    return Packet(Frame(IMAGE, index, index / 25, f"f{index}"), canvas=IMAGE.copy(), **more)
+    return Packet(SourceFrame(IMAGE, index, index / 25, f"f{index}"), canvas=IMAGE.copy(), **more)
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def test_the_own_lane_is_a_line():
 
 
 def test_figures_add_up(capsys):
-    figures = Figures(4)
+    figures = Statistics(4)
     assert figures.summary() == "0 frames"
     figures.begin()
     for index in range(4):
@@ -90,7 +89,7 @@ def test_figures_add_up(capsys):
 
 
 def test_figures_stay_small_over_an_hour():
-    figures, one = Figures(None), packet(timings_ms={"model": 1.0})
+    figures, one = Statistics(None), packet(timings_ms={"model": 1.0})
     for _ in range(5000):
         figures.add(one)
     assert figures.frames == 5000
@@ -144,7 +143,7 @@ def test_without_a_display_no_window_is_tried(controls, monkeypatch):
 @pytest.mark.parametrize("kind", ["display lost", "hangs"])
 def test_a_window_that_is_lost_or_hangs_holds_up_nothing(kind, controls, monkeypatch, capfd):
     controls.paused = kind == "display lost"  # nobody could end the pause
-    big = Packet(Frame(IMAGE, 0, 0, ""), canvas=np.zeros((1080, 1920, 3), np.uint8))
+    big = Packet(SourceFrame(IMAGE, 0, 0, ""), canvas=np.zeros((1080, 1920, 3), np.uint8))
     with window(kind, controls, monkeypatch) as sink:
         for _ in range(200):
             sink.write(big)
@@ -171,7 +170,7 @@ def free_port() -> int:
 
 
 def test_the_page_its_switches_and_its_picture(serve, controls):
-    figures, port = Figures(None), free_port()
+    figures, port = Statistics(None), free_port()
 
     def get(path, method="GET"):
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
@@ -202,7 +201,7 @@ def test_the_page_its_switches_and_its_picture(serve, controls):
 
 def test_another_host_name_is_refused_on_this_machine_s_page(serve, controls):
     port = free_port()
-    with serve.ServeSink(f"127.0.0.1:{port}", controls, Figures(None)):
+    with serve.ServeSink(f"127.0.0.1:{port}", controls, Statistics(None)):
         request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.com"})
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(request, timeout=20)
@@ -216,7 +215,7 @@ def test_a_taken_port_is_one_clear_line(serve, controls):
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with (
             pytest.raises(UserError, match="taken"),
-            serve.ServeSink(address, controls, Figures(None)),
+            serve.ServeSink(address, controls, Statistics(None)),
         ):
             pass
 
@@ -277,7 +276,7 @@ def test_a_viewer_that_never_reads_holds_up_nobody(serve, controls):
     noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     port = free_port()
     with (
-        serve.ServeSink(f"127.0.0.1:{port}", controls, Figures(None)) as sink,
+        serve.ServeSink(f"127.0.0.1:{port}", controls, Statistics(None)) as sink,
         socket.socket() as deaf,
     ):
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -287,6 +286,6 @@ def test_a_viewer_that_never_reads_holds_up_nobody(serve, controls):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/live", timeout=20) as live:
             for index in range(12):  # far more than the buffers between hold
                 noise[:20] = index
-                sink.write(Packet(Frame(IMAGE, index, 0, ""), canvas=noise))
+                sink.write(Packet(SourceFrame(IMAGE, index, 0, ""), canvas=noise))
                 head = [live.readline() for _ in range(4)]
                 assert len(live.read(int(head[2].split(b":")[1]) + 2)) > 300_000

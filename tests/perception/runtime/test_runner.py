@@ -19,7 +19,7 @@ def runner(tiny_onnx):
 def test_the_file_describes_itself(tiny_onnx, runner):
     assert read_description(tiny_onnx) == runner.description
     assert runner.description.name == "tiny"
-    assert (runner.provider, runner.chosen_because) == ("cpu", "asked for")
+    assert (runner.provider, runner.chosen_because) == ("cpu", "requested")
 
 
 def test_a_frame_becomes_a_scene_in_its_own_pixels(runner):
@@ -168,7 +168,7 @@ def test_a_provider_that_dies_in_its_trial_is_not_used(death, tiny_onnx, monkeyp
         "silence": "",
         "slow": "import time; time.sleep(60)",
     }[death]
-    monkeypatch.setattr(choose, "TRIAL_SECONDS", 1 if death == "slow" else 60)
+    monkeypatch.setattr(choose, "TRIAL_TIMEOUT_S", 1 if death == "slow" else 60)
     run = subprocess.run
     monkeypatch.setattr(
         subprocess, "run", lambda command, **more: run([sys.executable, "-c", code], **more)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,43 +14,34 @@ import cv2
 import numpy as np
 import pytest
 
-from demo import spare
+from demo import sinks
 from demo.log import ScalabelSink
 from demo.pipeline import Packet
-from demo.sinks import Mp4Sink
-from demo.spare import DiskFullError, spared
-from demo.video import Frame
+from demo.save import VideoSink
+from demo.sinks import DiskFullError, output_file
+from demo.source import SourceFrame
 from perception.errors import UserError
 from perception.runtime.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
-SPARE, ROOM = 1_500_000, 3_000_000
-
-
-class SmallDisk(io.FileIO):
-    """A file on a disk of ROOM bytes, which the spare file shares; a write may fail half-way."""
-
-    def write(self, data):
-        path = Path(self.name)
-        beside = path.with_name(path.name + ".spare")
-        taken = beside.stat().st_size if beside.exists() else 0
-        room = ROOM - taken - max(self.tell(), path.stat().st_size)
-        if self.tell() < path.stat().st_size:
-            return super().write(data)  # over what is there already
-        if room <= 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(memoryview(data)[:room])
+ROOM = 6_000_000
 
 
 @pytest.fixture
 def small_disk(monkeypatch):
-    monkeypatch.setattr(spare.io, "FileIO", SmallDisk)
-    monkeypatch.setattr(spare, "SPARE_BYTES", SPARE)
+    """A disk of ROOM bytes that holds the folder of the file and nothing else."""
+
+    def usage(folder):
+        used = sum(path.stat().st_size for path in Path(folder).iterdir())
+        return shutil._ntuple_diskusage(ROOM, used, ROOM - used)
+
+    monkeypatch.setattr(sinks.shutil, "disk_usage", usage)
+    monkeypatch.setattr(sinks, "RESERVED_BYTES", 2_000_000)
 
 
 def packet(index: int) -> Packet:
     noise = np.random.default_rng(index).integers(0, 256, (120, 160, 3), np.uint8)
-    frame = Frame(noise, index, index / 25, f"frame-{index:07d}" + 3000 * "x")
+    frame = SourceFrame(noise, index, index / 25, f"frame-{index:07d}" + 3000 * "x")
     return Packet(frame, Scene((120, 160), {}), noise)
 
 
@@ -57,7 +49,7 @@ def read_jsonl(path) -> int:
     return len([json.loads(line) for line in path.read_text().splitlines()])
 
 
-def read_mp4(path) -> int:
+def read_video(path) -> int:
     capture, count = cv2.VideoCapture(str(path)), 0
     while capture.read()[0]:
         count += 1
@@ -82,12 +74,12 @@ def open_mcap(path):
 
 def open_mp4(path):
     pytest.importorskip("av", reason="PyAV is not installed (extra demo)")
-    return Mp4Sink(path, 25)
+    return VideoSink(path, 25)
 
 
 SINKS = {
-    ".jsonl": (lambda path: ScalabelSink(path, "clip", 0.3, keep=True), read_jsonl),
-    ".mp4": (open_mp4, read_mp4),
+    ".jsonl": (lambda path: ScalabelSink(path, "clip", 0.3), read_jsonl),
+    ".mp4": (open_mp4, read_video),
     ".mcap": (open_mcap, read_mcap),
 }
 
@@ -116,7 +108,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_kept_and_whole(
 
 def test_without_keep_a_full_disk_leaves_nothing(small_disk, tmp_path):
     def fill():
-        with ScalabelSink(tmp_path / "o.jsonl", "clip", 0.3) as sink:
+        with ScalabelSink(tmp_path / "o.jsonl", "clip", 0.3, keep=False) as sink:
             for index in range(2000):
                 sink.write(packet(index))
 
@@ -125,26 +117,64 @@ def test_without_keep_a_full_disk_leaves_nothing(small_disk, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_even_for_the_spare(small_disk, tmp_path, monkeypatch):
-    def no_room(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", no_room)
-    with pytest.raises(UserError, match=r"o\.bin.*No space left"), spared(tmp_path / "o.bin"):
+def test_no_room_at_the_start(small_disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks, "RESERVED_BYTES", ROOM + 1)
+    path = tmp_path / "o.bin"
+    with pytest.raises(UserError, match=r"o\.bin.*No space left"), output_file(path):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), spared(tmp_path / "file" / "o.bin"):
+    path = tmp_path / "file" / "o.bin"
+    with pytest.raises(UserError, match="cannot be written"), output_file(path):
         pass
+
+
+def test_a_write_that_fails_without_a_full_disk_keeps_whole_lines(tmp_path, monkeypatch):
+    """As under a quota, which the free space does not show."""
+    path, written = tmp_path / "o.jsonl", 0
+
+    class Quota(io.FileIO):
+        def write(self, data):
+            if self.tell() + len(data) > 10_000:
+                super().write(memoryview(data)[:100])
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+            return super().write(data)
+
+    def fill():
+        nonlocal written
+        with ScalabelSink(path, "clip", 0.3) as sink:
+            for written in range(100):
+                sink.write(packet(written))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda self, *a, **k: Quota(self, "w"))
+        with pytest.raises(DiskFullError, match="quota"):
+            fill()
+    assert 0 < written == read_jsonl(path)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_killed_run_leaves_a_playable_video(suffix, tmp_path):
+    pytest.importorskip("av", reason="PyAV is not installed (extra demo)")
+    path = tmp_path / f"o{suffix}"
+    pid = os.fork()
+    if not pid:
+        with VideoSink(path, 25) as sink:
+            for index in range(120):
+                sink.write(packet(index))
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert [entry.name for entry in tmp_path.iterdir()] == [f"o.part{suffix}"]
+    assert read_video(tmp_path / f"o.part{suffix}") >= 50  # all but the last two seconds
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_device_that_is_always_full(tmp_path):
     def fill():
-        with ScalabelSink(Path("/dev/full"), "clip", 0.3, keep=True) as sink:
+        with ScalabelSink(Path("/dev/full"), "clip", 0.3) as sink:
             sink.write(packet(0))
 
     with pytest.raises(UserError, match="/dev/full"):
@@ -169,7 +199,7 @@ def test_the_command_on_a_real_disk_that_fills_up(tiny_onnx, video, tmp_path):
     disk.mkdir()
     kept.mkdir()
     clip = tmp_path / "noise.mp4"
-    with Mp4Sink(clip, 25) as sink:
+    with VideoSink(clip, 25) as sink:
         for index in range(10):
             sink.write(packet(index))
     outputs = ["--save", "o.mp4", "--json", "o.jsonl", "--mcap", "o.mcap"]
@@ -189,7 +219,7 @@ def test_the_command_on_a_real_disk_that_fills_up(tiny_onnx, video, tmp_path):
     assert "No space left" in errors[0]
     assert done.returncode == 2
     counts = [
-        read_mp4(kept / "o.mp4"),
+        read_video(kept / "o.mp4"),
         read_jsonl(kept / "o.jsonl"),
         read_mcap(kept / "o.mcap"),
     ]

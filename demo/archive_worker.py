@@ -1,0 +1,219 @@
+"""Labelling one video at a time, in a process of its own: a file that crashes or hangs the decoder
+costs that process and one line in the report. Independent of Ray.
+
+`python -m demo.archive_worker SETTINGS` is that process: jobs come in as JSON lines; {"beat":
+frames} at intervals and one outcome per job go out. `Worker` starts it and talks to it.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import cv2
+
+from demo.log import ScalabelSink
+from demo.pipeline import Packet
+from demo.temporal import BoxTracker
+from demo.video import VideoFile
+from perception.errors import UserError
+from perception.runtime.runner import Runner
+
+BEAT_S = 1.0
+TIMEOUT_S = 600.0  # includes loading a model and trying its providers
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How videos are labelled. All fields but `provider` and `threads` affect the labels."""
+
+    model: str
+    provider: str = "auto"
+    threads: int = 1
+    score: float = 0.3
+    every: int = 1  # label every n-th frame
+    frames: int = 0  # at most this many per video; 0: all
+    track: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to label."""
+
+    name: str  # relative to the folder on the command line
+    video: str
+    labels: str  # the file to write
+
+
+@dataclass(frozen=True)
+class VideoOutcome:
+    """The result for one video. `problem` is one line, empty on success; `labelled` says whether
+    labels were written, as they are also for a video that ends early."""
+
+    name: str
+    labelled: bool = False
+    frames: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+class Labeller:
+    """Labels one video after another with one model, loaded for the first one."""
+
+    def __init__(self, settings: Settings, beat: Callable[[int], None] = lambda frames: None):
+        self.settings, self.beat = settings, beat
+        self.runner: Runner | None = None
+        self.frames = 0
+
+    def __call__(self, job: Job) -> VideoOutcome:
+        """Writes the labels, complete or not at all. Never raises."""
+        start, self.frames, labelled = time.monotonic(), 0, False
+        try:
+            problem = self._label(job)
+            labelled = True
+        except UserError as error:
+            problem = str(error)
+        except Exception as error:  # any library error on a damaged file
+            problem = f"{job.video}: {type(error).__name__} ({str(error).strip()[:200]})"
+        seconds = round(time.monotonic() - start, 3)
+        return VideoOutcome(job.name, labelled, self.frames, seconds, " ".join(problem.split()))
+
+    def _label(self, job: Job) -> str:
+        """The problem of a video that was read in part; empty for a complete one."""
+        settings, labels = self.settings, Path(job.labels)
+        source = VideoFile(Path(job.video))
+        if self.runner is None:
+            cv2.setNumThreads(settings.threads)
+            self.runner = Runner(settings.model, settings.provider, settings.threads)
+        tracker = (
+            BoxTracker(source.fps / settings.every, settings.score) if settings.track else None
+        )
+        with ScalabelSink(labels, job.name, settings.score, keep=False) as sink:
+            for frame in source:
+                if frame.index % settings.every:
+                    continue
+                scene = self.runner(frame.image)
+                if tracker is not None:
+                    tracker.update(scene)
+                sink.write(Packet(frame, scene))
+                self.frames += 1
+                self.beat(self.frames)
+                if self.frames == settings.frames:
+                    break
+        return source.problems[0] if source.problems else ""
+
+
+class Worker(AbstractContextManager["Worker"]):
+    """Labels videos in a child process; starts another one when it is lost.
+
+    `timeout_s`: a child that finishes no frame for so long is killed.
+    """
+
+    def __init__(self, settings: Settings, timeout_s: float = TIMEOUT_S) -> None:
+        self.settings, self.timeout_s = settings, timeout_s
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, job: Job) -> VideoOutcome:
+        """The outcome of one video. Never raises because of the video."""
+        start, frames = time.monotonic(), 0
+        process = self.process = self.process or self._start()
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+            while "name" not in (answer := self._receive(process)):
+                frames = answer["beat"]
+            return VideoOutcome(**answer)
+        except (TimeoutError, OSError, EOFError) as error:
+            problem = f"{job.video}: {self._lost(process, error)} at frame {frames}"
+            return VideoOutcome(
+                job.name, False, frames, round(time.monotonic() - start, 3), problem
+            )
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """The child, with this process's module path. Unbuffered, so that select() on the pipe
+        waits for the next line."""
+        command = [sys.executable, "-m", "demo.archive_worker", json.dumps(asdict(self.settings))]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, bufsize=0, env=environment, start_new_session=True
+        )
+
+    def _receive(self, process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+        """The next line. Raises TimeoutError after `timeout_s`, EOFError at the child's end."""
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], self.timeout_s)
+        if not ready:
+            raise TimeoutError
+        line = process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return json.loads(line)
+
+    def _lost(self, process: "subprocess.Popen[bytes]", error: Exception) -> str:
+        """Ends a lost child; the reason it was lost."""
+        if isinstance(error, TimeoutError):
+            reason = f"no frame in {self.timeout_s:g} s, stopped"
+        else:
+            code = process.wait()
+            name = signal.Signals(-code).name if code < 0 else f"code {code}"
+            reason = f"its process died ({name}: a crash in the decoder, or out of memory)"
+        self.close()
+        return reason
+
+    def close(self) -> None:
+        """Ends the child."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            self.process = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def serve(settings: Settings) -> None:
+    """The child: jobs on stdin, outcomes on stdout; exits with its parent."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    jobs: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+    last = 0.0
+
+    def beat(frames: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= BEAT_S:
+            last = time.monotonic()
+            print(json.dumps({"beat": frames}), file=out)
+
+    label = Labeller(settings, beat)
+    while True:
+        print(json.dumps(label(Job(**json.loads(jobs.get()))).row()), file=out)
+
+
+def _read(jobs: "SimpleQueue[str]") -> None:
+    """Ends the process when its parent ends, also during a video."""
+    for line in sys.stdin:
+        jobs.put(line)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(Settings(**json.loads(sys.argv[1])))

@@ -1,0 +1,117 @@
+"""What the person watching controls while it runs, and how fast it runs."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from demo.pipeline import Packet
+
+KEYS = "space pause, n step, 1-9 hide or show an output, s save the frame, q quit"
+KEPT = 2000  # timings per stage, so that long runs need no more memory
+EVERY_S, EVERY_S_IN_A_FILE = 0.5, 15.0
+
+
+class Controls:
+    """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
+    thread may read while another writes."""
+
+    def __init__(self, outputs: Sequence[str]) -> None:
+        self.outputs = tuple(outputs)
+        self.hidden: frozenset[str] = frozenset()
+        self.paused = self.step = self.save = self.quit = self.interrupted = False
+
+    def toggle(self, name: str) -> None:
+        """Hides an output, or shows it again; an unknown name does nothing."""
+        if name in self.outputs:
+            self.hidden ^= {name}
+
+    def key(self, key: str) -> None:
+        """Acts on a key of the window."""
+        if key == " ":
+            self.paused = not self.paused
+        elif key == "n":
+            self.paused = self.step = True
+        elif key == "s":
+            self.save = True
+        elif key in ("q", "\x1b"):
+            self.quit = True
+        elif key.isdigit() and 1 <= int(key) <= len(self.outputs):
+            self.toggle(self.outputs[int(key) - 1])
+
+
+class Statistics:
+    """Counts frames and keeps the newest timings of each stage; prints the progress."""
+
+    def __init__(self, total: int | None, out: TextIO = sys.stderr) -> None:
+        self.total, self.out = total, out
+        self.frames, self.dropped = 0, 0
+        self.timings: dict[str, deque[float]] = {}
+        self.start = self.end = self.printed = time.monotonic()
+        self.model_ms = 0.0
+
+    def begin(self) -> None:
+        """Starts the clock: everything from the first frame's decoding on counts."""
+        self.start = self.end = self.printed = time.monotonic()
+
+    def add(self, packet: Packet) -> None:
+        """Counts one finished frame and prints the progress now and then."""
+        self.frames += 1
+        self.dropped = packet.dropped
+        for stage, ms in packet.timings_ms.items():
+            self.timings.setdefault(stage, deque(maxlen=KEPT)).append(ms)
+        self.model_ms += packet.timings_ms.get("model", 0.0)
+        self.end = time.monotonic()
+        tty = self.out.isatty()
+        if self.end - self.printed >= (EVERY_S if tty else EVERY_S_IN_A_FILE):
+            self.printed = self.end
+            line = self.progress()
+            print(
+                f"\r{line:<60}" if tty else line, end="" if tty else "\n", file=self.out, flush=True
+            )
+
+    def progress(self) -> str:
+        """One line: frames, rate, and the time left where the length is known."""
+        rate = self.fps()
+        line = f"{self.frames}/{self.total or '?'} frames, {rate:.1f} fps"
+        if self.total and rate:
+            left = max(0, self.total - self.frames) / rate
+            line += f", {left // 60:.0f}:{left % 60:02.0f} left"
+        return line + (f", {self.dropped} dropped" if self.dropped else "")
+
+    def fps(self) -> float:
+        """Frames per second of the whole run, up to the last finished frame."""
+        return self.frames / (self.end - self.start) if self.end > self.start else 0.0
+
+    def snapshot(self) -> dict[str, Any]:
+        """The same figures as a JSON-able dict."""
+        stages = {
+            stage: {"median_ms": _quantile(times, 0.5), "p90_ms": _quantile(times, 0.9)}
+            for stage, times in list(self.timings.items())
+        }
+        counts = {"frames": self.frames, "dropped": self.dropped, "total": self.total}
+        return {**counts, "fps": self.fps(), "stages": stages}
+
+    def summary(self) -> str:
+        """The whole run as printed text."""
+        if not self.frames:
+            return "0 frames"
+        model_fps = 1000 * self.frames / self.model_ms if self.model_ms else 0.0
+        share = 100 * self.fps() / model_fps if model_fps else 0.0
+        of_model = f" ({share:.0f} % of the model's)" if share else ""
+        lines = [
+            f"{self.frames} frames, {self.dropped} dropped",
+            f"whole pipeline {self.fps():.1f} fps{of_model}, model alone {model_fps:.1f} fps",
+        ]
+        lines += [
+            f"  {stage:<8} median {_quantile(times, 0.5):6.1f} ms   "
+            f"p90 {_quantile(times, 0.9):6.1f} ms"
+            for stage, times in self.timings.items()
+        ]
+        return "\n".join(lines)
+
+
+def _quantile(times: deque[float], share: float) -> float:
+    ordered = sorted(times.copy())  # a copy, because another thread may append
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]

@@ -1,0 +1,111 @@
+"""Outputs over time: track ids for boxes, and masks and labels that do not flicker."""
+
+from collections import deque
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+
+import numpy as np
+
+from perception.runtime.scene import Boxes, Labels, Mask, Scene
+
+LOWEST_SCORE = 0.1  # weaker boxes do not even continue a track
+
+
+def tracking_available() -> bool:
+    """Whether the tracking libraries are installed (extra `demo`)."""
+    return find_spec("trackers") is not None and find_spec("supervision") is not None
+
+
+class BoxTracker:
+    """Adds track ids to every boxes output of consecutive scenes: ByteTrack (arXiv 2110.06864)
+    from the `trackers` library, one tracker per output."""
+
+    def __init__(self, fps: float, score: float) -> None:
+        self.fps, self.score = fps, score
+        import_module("trackers")  # takes a second: at start, not during the first frame
+        self.trackers: dict[str, _ByteTrack] = {}
+
+    def update(self, scene: Scene) -> None:
+        """Sets `track_ids` of the scene's boxes in place; -1 where a track is not confirmed."""
+        for name, boxes in list(scene.of(Boxes)):
+            if name not in self.trackers:
+                self.trackers[name] = _ByteTrack(self.fps, self.score)
+            ids = self.trackers[name].update(boxes)
+            scene.outputs[name] = replace(boxes, track_ids=ids)
+
+
+class _ByteTrack:
+    """The library's tracker for one output."""
+
+    def __init__(self, fps: float, score: float) -> None:
+        from supervision import Detections
+        from trackers import ByteTrackTracker
+
+        self.detections = Detections
+        # A track starts at the displayed score; weaker boxes may only continue it.
+        self.tracker = ByteTrackTracker(
+            frame_rate=fps, track_activation_threshold=score, high_conf_det_threshold=score
+        )
+
+    def update(self, boxes: Boxes) -> np.ndarray:
+        """int64 (N,) ids in the order of the boxes."""
+        rows = np.flatnonzero(boxes.scores >= LOWEST_SCORE)
+        found = self.tracker.update(
+            self.detections(
+                xyxy=boxes.xyxy[rows].reshape(-1, 4),
+                confidence=boxes.scores[rows],
+                class_id=boxes.classes[rows],
+                data={"row": rows},
+            )
+        )
+        ids = np.full(len(boxes), -1, np.int64)
+        if len(found) and found.tracker_id is not None:
+            # The tracker may return the boxes in another order, or fewer.
+            ids[np.asarray(found.data["row"], np.int64)] = found.tracker_id
+        return ids
+
+
+class Smoother:
+    """Filters consecutive scenes: masks by a majority over three frames (a change appears one
+    frame late), labels by an exponential mean with the new frame's `weight`."""
+
+    def __init__(self, weight: float = 0.15) -> None:
+        self.weight = weight
+        self.masks: dict[str, deque[np.ndarray]] = {}
+        self.labels: dict[str, Labels] = {}
+
+    def update(self, scene: Scene) -> None:
+        """Replaces the scene's masks and labels in place."""
+        for name, mask in list(scene.of(Mask)):
+            before = self.masks.setdefault(name, deque(maxlen=2))
+            smoothed = majority(before, mask.small)
+            before.append(mask.small)
+            scene.outputs[name] = replace(mask, small=smoothed)
+        for name, labels in list(scene.of(Labels)):
+            self.labels[name] = self._mean(self.labels.get(name), labels)
+            scene.outputs[name] = self.labels[name]
+
+    def _mean(self, before: Labels | None, now: Labels) -> Labels:
+        if before is None:
+            return now
+        return Labels(
+            {
+                group: {
+                    name: share + (1 - self.weight) * (before.groups[group][name] - share)
+                    for name, share in classes.items()
+                }
+                for group, classes in now.groups.items()
+            }
+        )
+
+
+def majority(before: deque[np.ndarray], now: np.ndarray) -> np.ndarray:
+    """Per pixel the value that two of the last three masks share; the newest where all differ.
+
+    Works for any encoding, lane bytes included, because it only compares values.
+    """
+    if len(before) < 2 or any(mask.shape != now.shape for mask in before):
+        return now
+    older, old = before
+    return np.where(older == old, old, now)
