@@ -105,7 +105,7 @@ def test_a_video_that_ends_early_is_labelled_and_reported(tiny_onnx, tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(video, tiny_onnx, tmp_path):
-    left, other = tmp_path / ".a.77.part.jsonl", tmp_path / ".ab.77.part.jsonl"
+    left, other = tmp_path / "a.part.jsonl", tmp_path / "ab.part.jsonl"
     left.write_text("{")
     other.write_text("{")
     Labeller(settings(tiny_onnx))(job(video, tmp_path / "a.jsonl"))
@@ -129,7 +129,7 @@ def test_a_process_that_hangs_is_given_up_and_the_next_video_goes_on(video, tiny
         ask.process.send_signal(signal.SIGSTOP)
         outcome = ask(job(video, tmp_path / "h.jsonl"))
         assert not outcome.labelled
-        assert "no frame in 0.5 s, given up at frame 0" in outcome.problem
+        assert "no frame in 0.5 s, stopped at frame 0" in outcome.problem
         ask.timeout_s = 300
         outcome = ask(job(video, tmp_path / "a.jsonl"))
     assert (outcome.frames, outcome.problem) == (30, "")
@@ -154,7 +154,7 @@ def test_the_process_ends_with_its_parent_even_in_a_video(tiny_onnx, tmp_path):
     with Worker(settings(tiny_onnx)) as ask:
         process = ask.process = ask._start()
         process.stdin.write(json.dumps(asdict(job(long, tmp_path / "l.jsonl"))).encode() + b"\n")
-        assert "beat" in ask._hear(process)
+        assert "beat" in ask._receive(process)
         process.stdin.close()
         assert process.wait(timeout=120) == 0
     assert not (tmp_path / "l.jsonl").exists()
@@ -188,7 +188,7 @@ def test_a_second_run_does_what_is_not_done(here, archive, tiny_onnx, video, tmp
 
     kept = (out / "a.mp4.jsonl").stat()
     (out / "deep/er/a.mp4.jsonl").unlink()
-    (out / "deep/er/.a.mp4.9.part.jsonl").write_text("{")
+    (out / "deep/er/a.mp4.part.jsonl").write_text("{")
     (archive / "broken.mp4").write_bytes(video.read_bytes())
     assert run(archive, out, tiny_onnx) == 0
     assert "2 labelled now, 1 done before, 0 with a problem" in capsys.readouterr().out
@@ -280,7 +280,7 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     for number in range(2):
         (archive / f"new-{number}.mp4").write_bytes(video.read_bytes())
     kept = (out / "a.mp4.jsonl").stat()
-    (out / ".new-0.mp4.7.part.jsonl").write_text("{")
+    (out / "new-0.mp4.part.jsonl").write_text("{")
     odd = os.fsdecode(b"\xff.mp4")
     (archive / odd).write_bytes(video.read_bytes())
     assert run(archive, out, tiny_onnx, "--workers", "2") == 1
@@ -300,6 +300,6 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "what"])
 def test_a_cluster_that_is_not_there(address, ray_here, video, tiny_onnx, tmp_path, monkeypatch):
     """Ray would wait for it without end."""
-    monkeypatch.setattr(archive_ray, "ANSWER_S", 3.0)
+    monkeypatch.setattr(archive_ray, "CONNECT_TIMEOUT_S", 3.0)
     with pytest.raises(UserError, match=f"--address {address}: no Ray cluster"):
         next(label_all([job(video, tmp_path / "a")], settings(tiny_onnx), 1, address))

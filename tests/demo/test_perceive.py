@@ -12,6 +12,7 @@ import pytest
 
 from demo import perceive as command
 from demo.perceive import main
+from perception.runtime import runner
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = sorted((ROOT.parent / "shared" / "data" / "videos").glob("*.mp4"))
@@ -151,7 +152,7 @@ def test_a_loop_ends_after_the_seconds_asked_for(video, tiny_onnx, capsys):
 
 
 def test_without_a_shipped_model_it_says_so(video, capsys, monkeypatch):
-    monkeypatch.setattr(command, "DEFAULT_MODEL", "gone.onnx")
+    monkeypatch.setattr(runner, "SHIPPED_MODEL", "gone.onnx")
     assert main([str(video)]) == 2
     assert "--model" in capsys.readouterr().err
 

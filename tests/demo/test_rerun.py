@@ -41,13 +41,13 @@ def test_an_rrd_file_has_a_row_a_frame_for_everything(video, tiny_onnx, tmp_path
 
 
 def test_a_full_disk_keeps_a_file_that_can_be_read(tiny_onnx, video, tmp_path, monkeypatch, capsys):
-    free, usage = [10], shutil.disk_usage
+    free, usage = [17], shutil.disk_usage
 
     def shrinking(path):
         free[0] -= 1
         return usage(path)._replace(free=free[0] << 20)
 
-    monkeypatch.setattr("demo.spare.shutil.disk_usage", shrinking)
+    monkeypatch.setattr("demo.sinks.shutil.disk_usage", shrinking)
     path = tmp_path / "o.rrd"
     more = ["--model", str(tiny_onnx), "--provider", "cpu", "--threads", "1", "--no-track"]
     assert main([str(video), *more, "--rerun", str(path)]) == 2
@@ -59,7 +59,7 @@ def test_a_full_disk_keeps_a_file_that_can_be_read(tiny_onnx, video, tmp_path, m
 def test_a_viewer_that_hangs_holds_up_nothing(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":99")
     monkeypatch.setattr(rerun.RecordingStream, "spawn", lambda self: None)
-    monkeypatch.setattr(rerun_sink, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(rerun_sink, "FLUSH_TIMEOUT_S", 0.1)
     stuck = threading.Event()
     monkeypatch.setattr(rerun_sink, "log", lambda *_: stuck.wait())
     with rerun_sink.RerunViewer("clip", 0.3) as sink:

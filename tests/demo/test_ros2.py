@@ -217,7 +217,7 @@ BAD = {
     "step": (lambda m: setattr(m, "step", 299), "step 299"),
     "short": (lambda m: setattr(m, "height", 61), "100x61"),
     "empty": (lambda m: setattr(m, "height", 0), "100x0"),
-    "huge": (lambda m: setattr(m, "height", 2**32 - 1), "do not hold"),
+    "huge": (lambda m: setattr(m, "height", 2**32 - 1), "do not fit"),
 }
 
 
