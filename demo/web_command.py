@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo.perceive import default_model
 from demo.web_runtime import fetch
 from demo.web_site import build
 from perception.errors import cli
+from perception.runtime.runner import default_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.perceive import default_model
 from demo.web_site import build
 from perception.runtime.colours import colour
-from perception.runtime.runner import Runner
+from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Labels, Mask
 
 pytestmark = pytest.mark.slow
