@@ -209,7 +209,7 @@ def read_description(path: str | Path) -> Description:
         ) from None
     if text is None:
         raise UserError(
-            f"{path}: an ONNX file, but without the metadata field {KEY!r}; "
+            f"{path}: an ONNX file, but without our metadata field {KEY!r}; "
             "make one with export-onnx CHECKPOINT -o model.onnx"
         )
     description = Description.from_json(text, str(path))

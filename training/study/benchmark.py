@@ -26,8 +26,8 @@ from perception.model import Deployed
 from perception.tasks import TASKS
 from training.config import Config
 from training.data.sources import kind_and_root, open_sources
+from training.study.arguments import StudyArgs
 from training.study.benchmark_report import Entry, write_benchmark
-from training.study.command import StudyArgs
 from training.study.cost import count_macs, network
 from training.study.gain import score_of
 from training.study.plan import Row, Trial

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from perception.files import write_atomic
 from perception.tasks import TASKS
-from training.study.command import StudyArgs
+from training.study.arguments import StudyArgs
 from training.study.figures import Points, Saved, plot_curves, save
 from training.study.gain import score_name
 from training.study.plan import Trial, budget_text

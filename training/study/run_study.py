@@ -14,7 +14,7 @@ from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data import DATASETS
 from training.data.nyuv2 import write_rendered
 from training.data.sources import kind_and_root, open_dataset
-from training.study.command import StudyArgs
+from training.study.arguments import StudyArgs
 from training.study.cost import Cost, costs
 from training.study.gain import RowResult, by_row
 from training.study.grouping import outcome, propose

@@ -1,0 +1,117 @@
+"""Options of study-mtl."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import tyro
+
+from perception.errors import UserError
+from training.config import Names, Size
+
+BENCHMARK: Final = "benchmark"
+
+
+@dataclass(frozen=True)
+class StudyArgs:
+    """Options of study-mtl."""
+
+    preset: tyro.conf.Positional[
+        Literal[
+            "stl-vs-mtl",
+            "pairs",
+            "trunks",
+            "balance",
+            "sharing",
+            "baselines",
+            "scratch-vs-pretrained",
+            "nyuv2",
+            "groups",
+            "ablation",
+            "grid",
+            "benchmark",
+        ]
+    ]
+    """The question."""
+    data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Dataset as for train-bdd; repeat the option for several. None: rendered roads (for nyuv2, a
+    rendered folder in its format)."""
+    tasks: Names = ()
+    """Tasks to study; none: all that the data labels."""
+    model: str = "pvt-hydranet-b0"
+    """Network of the zoo."""
+    models: Names = ()
+    """Networks of `trunks`, `baselines`, `nyuv2` and `benchmark`; none: three fitting ones."""
+    methods: Names = ()
+    """Balancing methods of `balance`; none: all."""
+    sharings: Names = ()
+    """Ways of sharing of `sharing`; none: all."""
+    grid: str = ""
+    """For `grid`: "tasks=det+lane,det balance=equal,pcgrad model=...": every combination."""
+    networks: int = 2
+    """For `groups`: the largest number of networks to split the tasks into."""
+    pretrained: bool = False
+    """Start every trunk from its ImageNet weights."""
+    init: str = ""
+    """Start every run from this file, as train-bdd --init."""
+    init_part: Literal["all", "shared", "trunk"] = "trunk"
+    """What is taken from it, as train-bdd --init-part."""
+    freeze: Literal["", "trunk"] = ""
+    """`trunk`: train heads alone, on features computed once; with --init and --init-part shared."""
+    seeds: int = 3
+    size: Size = (128, 224)
+    """Model input of every run."""
+    frames: int = 2000
+    """Training frames of every run; 0: all of --data."""
+    val_frames: int = 200
+    """Validation frames of every run; 0: all of --data."""
+    zoom: tuple[float, float] = (0.75, 1.6)
+    """Scale jitter, as train-bdd --zoom."""
+    epochs: int = 10
+    batch: int = 16
+    lr: float = 1e-3
+    """Peak learning rate of every run, except in `benchmark`."""
+    ema: float = 0.0
+    """Decay of averaged weights; 0 scores the last weights."""
+    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    """For `benchmark`: learning rates that are tried per network on a tenth of the budget."""
+    seen: int = 40_000
+    """For `benchmark`: least number of frames seen per run; sets --epochs."""
+    twin_seeds: int = 1
+    """For `benchmark`: seeds of the single-task networks."""
+    score_size: Size = (384, 640)
+    """For `benchmark`: model input at which networks are exported, scored and timed."""
+    bootstrap: int = 200
+    """For `benchmark`: resamplings of the validation frames for 95 % intervals."""
+    threads: int = 2
+    """For `benchmark`: threads of every network when it is timed."""
+    minutes: float = 0.0
+    """Time limit of each run; 0: none."""
+    workers: int = 1
+    """Loader processes of each run."""
+    cache: str = ""
+    """Folder for decoded frames, shared by all runs."""
+    devices: Names = ()
+    """One run at a time on each of these, e.g. cuda:0,cuda:1 or cpu,cpu; none: one run."""
+    out: Path = Path("runs/study")
+    """Folder of results.jsonl, the runs and the report; give it again to resume."""
+    quick: bool = False
+    """A few steps of every run, to check that everything works."""
+    report_only: bool = False
+    """Train nothing; write the report of the stored results."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "networks", "epochs", "batch", "seen", "threads"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)}: at least 1")
+        for name in ("frames", "val_frames", "minutes", "bootstrap", "twin_seeds"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more")
+        if not self.data and self.preset != BENCHMARK and not (self.frames and self.val_frames):
+            raise UserError("--frames and --val-frames: give a number, or --data DIR")
+        if self.freeze and not (self.init and self.init_part == "shared"):
+            raise UserError("--freeze trunk: give --init CHECKPOINT --init-part shared as well")
+        if self.freeze and self.preset == "ablation":
+            raise UserError("--freeze: ablation changes augmentation, which frozen features lack")
+        if not self.rates or min(self.rates) <= 0:
+            raise UserError("--rates: give learning rates above 0, e.g. 5e-4 1e-3 2e-3")
