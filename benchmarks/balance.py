@@ -18,7 +18,6 @@ from perception.errors import UserError, cli
 from training.balance import AT_FEATURES, BALANCERS
 from training.balance.base import Aggregated
 from training.config import Config, DataArgs, ModelArgs, OptimArgs
-from training.data.augment import letterbox
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate
 from training.distributed import join_world
@@ -87,7 +86,7 @@ def run() -> int:
     torch.set_num_threads(1)
     tasks, size = tuple(args.tasks.split(",")), (args.height, args.width)
     roads = RenderedRoads(args.batch, 0, size, tasks)
-    batch = collate([letterbox(roads[index], size) for index in range(args.batch)])
+    batch = collate([roads[index].letterbox(size) for index in range(args.batch)])
     where = f"{args.height}x{args.width}, {args.rounds} rounds"
     print(f"{', '.join(tasks)}, batch {args.batch} at {where}\n")
     print(table(tasks, batch, args.rounds))

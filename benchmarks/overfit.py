@@ -17,7 +17,6 @@ from perception import checkpoint
 from perception.classes import LANE_IGNORE
 from perception.errors import UserError, cli
 from training.config import parse_command_line
-from training.data.augment import letterbox
 from training.data.sample import collate
 from training.data.sources import open_dataset
 from training.evaluation.arguments import Arguments
@@ -66,7 +65,7 @@ def lane_iou(path: Path, folder: Path) -> float:
     """Foreground against the label as the loss sees it, at the model's size, in percent."""
     model = checkpoint.load(path)[0].eval()
     frames = open_dataset(str(folder), "train", TASKS)
-    batch = collate([letterbox(frames[index], SIZE_HW) for index in range(len(frames))])
+    batch = collate([frames[index].letterbox(SIZE_HW) for index in range(len(frames))])
     with torch.no_grad():
         logits = model(batch.frames)["lane"]["foreground"].squeeze(1)  # (B, H, W)
     lane = batch.targets["lane"]["lane"]

@@ -27,7 +27,6 @@ from torch import Tensor
 from perception.errors import cli
 from perception.zoo import build
 from training.balance import BALANCERS
-from training.data.augment import letterbox
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate
 from training.distributed import World, join_world
@@ -79,7 +78,7 @@ def make(args: argparse.Namespace, world: World) -> tuple[Learner, Batch]:
     optimizer = make_optimizer(model, balancer, 1e-4, 0.05, 1.0)
     roads = RenderedRoads(args.batch, 0, (args.height, args.width), TASKS)
     mine = range(world.rank, args.batch, world.size)
-    batch = collate([letterbox(roads[index], (args.height, args.width)) for index in mine])
+    batch = collate([roads[index].letterbox((args.height, args.width)) for index in mine])
     return Learner(model, balancer, optimizer, world), batch
 
 

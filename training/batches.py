@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from training.config import Config
-from training.data.augmentations import Letterboxed, make_augmentation, make_mixing
+from training.data.augment import Letterboxed, make_augmentation
 from training.data.dataset import Dataset
+from training.data.mosaic import make_mixing
 from training.data.sampling import Frames, Judged, Order, judge, loader
 from training.data.union import SkipBad, Union
 from training.features import FeatureFrames, collate_features

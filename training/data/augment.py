@@ -1,24 +1,29 @@
-"""Augmentations: one view of a frame for validation, many for training.
+"""Augmentations by name: what a training frame goes through before the model.
 
-Every random draw comes from the generator given, so a sample depends on (seed, epoch, index) alone.
+Every random number comes from the generator given, so a sample depends on (seed, epoch, index)
+alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import cv2
 import numpy as np
 
+from perception.errors import unknown_name
+from perception.runtime.letterbox import Letterbox
+from training.config import DataArgs
 from training.data.labels import Window
 from training.data.sample import Sample
 
+Transform = Callable[[Sample, np.random.Generator], Sample]
+
 
 def letterbox_window(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> Window:
-    """The window of a frame that fills `size_hw` with nothing cut: centred, padded around."""
-    scale = min(size_hw[0] / frame_hw[0], size_hw[1] / frame_hw[1])
-    # Whole pixels, as the runtime's letterbox places them.
-    inner_h, inner_w = round(frame_hw[0] * scale), round(frame_hw[1] * scale)
-    top, left = (size_hw[0] - inner_h) // 2, (size_hw[1] - inner_w) // 2
+    """The window that shows the whole frame where the runtime's letterbox puts it."""
+    geometry = Letterbox(frame_hw, size_hw)
+    (top, left), (inner_h, inner_w) = geometry.top_left, geometry.inner_hw
     return (
         -left / inner_w,
         -top / inner_h,
@@ -27,17 +32,22 @@ def letterbox_window(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> Win
     )
 
 
-def letterbox(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """The sample as the deployed model sees it."""
-    return sample.window(letterbox_window(sample.image.shape[:2], size_hw), size_hw)
+@dataclass(frozen=True)
+class Letterboxed:
+    """No augmentation: the frame as validation and the deployed model see it."""
+
+    size_hw: tuple[int, int]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample.letterbox(self.size_hw)
 
 
 @dataclass(frozen=True)
 class Augment:
     """Scale jitter, shift, flip, colour, blur, noise and weather on the way to `size_hw`.
 
-    `zoom` bounds the size of things relative to the letterboxed frame; `strength` scales every
-    photometric change (0 switches them off).
+    `zoom` bounds the scale relative to the letterboxed frame; `strength` scales the chance and size
+    of photometric changes (0 switches them off).
     """
 
     size_hw: tuple[int, int]
@@ -60,8 +70,7 @@ class Augment:
         stretch = float(np.exp(rng.uniform(-self.aspect, self.aspect)))
         width = (whole[2] - whole[0]) / zoom * stretch
         height = (whole[3] - whole[1]) / zoom / stretch
-        # Where the frame is larger than the window the window stays inside it; else it may move
-        # within the padding.
+        # A window smaller than the frame stays inside it; a larger one always holds all of it.
         left = rng.uniform(min(0.0, 1 - width), max(0.0, 1 - width))
         top = rng.uniform(min(0.0, 1 - height), max(0.0, 1 - height))
         return (left, top, left + width, top + height)
@@ -146,3 +155,20 @@ _CHANGES: tuple[tuple[float, Change], ...] = (
     (0.15, _compress),
     (0.15, _noise),
 )
+
+
+AUGMENTATIONS: Final[dict[str, Callable[[tuple[int, int], tuple[float, float]], Transform]]] = {
+    "default": lambda size, zoom: Augment(size, zoom=zoom),
+    "none": lambda size, zoom: Letterboxed(size),
+    "flip": lambda size, zoom: Augment(size, zoom=(1.0, 1.0), aspect=0.0, strength=0.0),
+    "geometry": lambda size, zoom: Augment(size, zoom=zoom, strength=0.0),
+    "colour": lambda size, zoom: Augment(size, zoom=(1.0, 1.0), aspect=0.0, flip=0.0),
+    "strong": lambda size, zoom: Augment(size, zoom=zoom, aspect=0.2, strength=1.5),
+}
+
+
+def make_augmentation(args: DataArgs) -> Transform:
+    """The transform of one frame. Raises UserError for an unknown name."""
+    if args.augment not in AUGMENTATIONS:
+        raise unknown_name("augmentation", args.augment, AUGMENTATIONS)
+    return AUGMENTATIONS[args.augment](args.size, args.zoom)

@@ -1,4 +1,4 @@
-"""Samples kept decoded and resized on disk: reading a frame costs a copy, no decoding."""
+"""Samples kept decoded and resized on disk, so that reading one needs no decoding."""
 
 import hashlib
 from dataclasses import fields
@@ -10,14 +10,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from perception.files import replacing
+from perception.runtime.letterbox import Letterbox
 from training.data.dataset import Dataset, Wrapper
-from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
+from training.data.labels import WHOLE, Boxes, Distance, Label, Labels, LaneMask, Map, Mask, Normals
 from training.data.sample import Sample
 
 KINDS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Normals, Labels)
+    kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Distance, Normals, Labels)
 }
-WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
 
 
 class Cached(Wrapper):
@@ -44,10 +44,13 @@ class Cached(Wrapper):
 
 
 def shrink(sample: Sample, size_hw: tuple[int, int]) -> Sample:
-    """The whole frame, its proportions kept, within `size_hw`; never enlarged."""
-    height, width = sample.image.shape[:2]
-    scale = min(1.0, size_hw[0] / height, size_hw[1] / width)
-    return sample.window(WHOLE, (round(height * scale), round(width * scale)))
+    """The frame scaled to fit `size_hw` as the letterbox scales it; never enlarged."""
+    geometry = Letterbox(sample.image.shape[:2], size_hw)
+    if geometry.inner_hw[0] >= sample.image.shape[0]:
+        return sample
+    image = np.ascontiguousarray(geometry.apply(sample.image)[geometry.inner])
+    labels = {t: label.window(WHOLE, geometry.inner_hw) for t, label in sample.labels.items()}
+    return Sample(image, labels, sample.name)
 
 
 def pack(sample: Sample) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.bdd.images import read_image
 from training.data.folder import FolderDataset, read_pixels
-from training.data.labels import Label, Map, Mask
+from training.data.labels import Distance, Label, Mask
 from training.data.sample import Sample
 
 # Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
@@ -67,7 +67,7 @@ class Cityscapes(FolderDataset):
         if disparity := sources.get("depth"):
             camera = self._beside(frame, "camera", "camera.json")
             pixels = _plain(disparity, read_pixels(disparity, size_hw), np.uint16)
-            labels["depth"] = Map(to_metres(pixels, baseline(camera)))
+            labels["depth"] = Distance(to_metres(pixels, baseline(camera)))
         return Sample(image, labels, frame.name.removesuffix("_leftImg8bit.png"))
 
 

@@ -1,14 +1,14 @@
-"""Label kinds: each knows how to be seen through a window (crop and resize), flip and collate.
+"""Label kinds: each can be cropped and resized through a window, padded, flipped and collated.
 
 A window is (x0, y0, x1, y1) in fractions of the frame and may reach outside it; what lies outside
-is 'not annotated'. Fractions let an image decoded at half size and its full-size masks travel
-together.
+is "not annotated". Because windows are fractions, an image decoded at half size and full-size masks
+are transformed alike.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import cv2
 import numpy as np
@@ -19,11 +19,17 @@ Window = tuple[float, float, float, float]
 Arrays = dict[str, np.ndarray]
 
 
+WHOLE: Final[Window] = (0.0, 0.0, 1.0, 1.0)
+
+
 class Label(Protocol):
-    """What augmentations and the collation ask of every kind."""
+    """What augmentations and the collation need of every kind."""
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
-        """The label as seen through `window`, at `size_hw`."""
+        """The label inside `window`, resized to `size_hw`."""
+
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
+        """The label placed at (y, x) of a larger frame, "not annotated" around it."""
 
     def flip(self) -> Self:
         """Mirrored left to right."""
@@ -52,6 +58,18 @@ def crop(array: np.ndarray, window: Window, fill: Any) -> np.ndarray:
     return canvas
 
 
+def padded(
+    array: np.ndarray, top_left: tuple[int, int], size_hw: tuple[int, int], fill: Any
+) -> np.ndarray:
+    """(..., H, W) placed at (y, x) of an array of `size_hw` that holds `fill`."""
+    if array.shape[-2:] == size_hw:
+        return array
+    (top, left), (height, width) = top_left, array.shape[-2:]
+    canvas = np.full((*array.shape[:-2], *size_hw), fill, array.dtype)
+    canvas[..., top : top + height, left : left + width] = array
+    return canvas
+
+
 def nearest(array: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Nearest-neighbour resize of (H, W) or (H, W, C)."""
     if array.shape[:2] == size_hw:
@@ -76,7 +94,7 @@ def _flags(count: int) -> np.ndarray:
 class Boxes:
     """Objects as corner boxes in pixels of a frame of `size_hw`.
 
-    `ignore` marks regions whose detections are neither right nor wrong (crowds).
+    `ignore` marks regions whose detections are counted neither right nor wrong (crowds).
     """
 
     xyxy: np.ndarray  # (N, 4) float32
@@ -85,7 +103,7 @@ class Boxes:
     ignore: np.ndarray = field(default_factory=lambda: _flags(0))  # (N,) bool
     occluded: np.ndarray = field(default_factory=lambda: _flags(0))
     truncated: np.ndarray = field(default_factory=lambda: _flags(0))
-    # A box seen to less than this share through a window is no longer a fair example: ignored.
+    # A box of which a window shows less than this share is ignored: too little is left of it.
     min_visible: float = 0.3
     min_side: float = 1.5
 
@@ -119,8 +137,12 @@ class Boxes:
         share = sides.prod(1) / np.maximum(whole_sides.prod(1), 1e-6)
         keep = sides.min(1, initial=np.inf) >= self.min_side
         kept = self._take(keep, seen, size_hw)
-        # What is left of a cut box is no background either: finding it must not be punished.
+        # What is left of a cut box is no background either: detecting it is not counted as wrong.
         return replace(kept, ignore=kept.ignore | (share < self.min_visible)[keep])
+
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
+        offset = np.array([top_left[1], top_left[0]] * 2, np.float32)
+        return replace(self, xyxy=self.xyxy + offset, size_hw=size_hw)
 
     def flip(self) -> Self:
         mirrored = self.xyxy.copy()
@@ -153,12 +175,15 @@ class Boxes:
 
 @dataclass
 class Mask(Stacked):
-    """Class indices of a frame; 255 = not annotated."""
+    """One class index per pixel; 255 = not annotated."""
 
     mask: np.ndarray  # (H, W) uint8
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         return replace(self, mask=nearest(crop(self.mask, window, IGNORE), size_hw))
+
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
+        return replace(self, mask=padded(self.mask, top_left, size_hw, IGNORE))
 
     def flip(self) -> Self:
         return replace(self, mask=np.ascontiguousarray(self.mask[:, ::-1]))
@@ -172,7 +197,7 @@ class LaneMask(Stacked):
     """The official lane byte, 254 = not annotated, bits 6 and 7 = type not annotated.
 
     Foreground bytes are below background (255) and ignore (254), and typed ones below untyped, so
-    a minimum over the pixels that fall together is OR-pooling: a 2 px line survives any reduction.
+    a minimum over the pixels that fall into one is OR-pooling: a 2 px line survives any reduction.
     """
 
     lane: np.ndarray  # (H, W) uint8
@@ -185,6 +210,9 @@ class LaneMask(Stacked):
             seen = cv2.erode(seen, np.ones((reach_y, reach_x), np.uint8), anchor=(0, 0))
         return replace(self, lane=nearest(seen, size_hw))
 
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
+        return replace(self, lane=padded(self.lane, top_left, size_hw, LANE_IGNORE))
+
     def flip(self) -> Self:
         return replace(self, lane=np.ascontiguousarray(self.lane[:, ::-1]))
 
@@ -194,21 +222,34 @@ class LaneMask(Stacked):
 
 @dataclass
 class Map(Stacked):
-    """A quantity in each pixel (depth in metres); NaN = unknown."""
+    """One number per pixel that does not depend on the scale of the frame; NaN = unknown."""
 
     map: np.ndarray  # (H, W) float32
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
-        # Seen through half the window everything looks twice as large, as from half as far.
-        zoom = min(window[2] - window[0], window[3] - window[1], 1.0)
-        seen = nearest(crop(self.map, window, np.nan), size_hw)
-        return replace(self, map=seen * np.float32(zoom) if zoom < 1 else seen)
+        return replace(self, map=nearest(crop(self.map, window, np.nan), size_hw))
+
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
+        return replace(self, map=padded(self.map, top_left, size_hw, np.nan))
 
     def flip(self) -> Self:
         return replace(self, map=np.ascontiguousarray(self.map[:, ::-1]))
 
     def arrays(self) -> Arrays:
         return {"map": self.map}
+
+
+@dataclass
+class Distance(Map):
+    """A map of distances from the camera: enlarging a crop by 2 halves them.
+
+    Through half the window everything looks twice as large, as it would at half the distance.
+    """
+
+    def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
+        zoom = min(window[2] - window[0], window[3] - window[1], 1.0)
+        seen = super().window(window, size_hw)
+        return replace(seen, map=seen.map * np.float32(zoom)) if zoom < 1 else seen
 
 
 @dataclass
@@ -221,6 +262,9 @@ class Normals(Stacked):
         pixels = nearest(crop(self.normals.transpose(1, 2, 0), window, np.nan), size_hw)
         return replace(self, normals=np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
+        return replace(self, normals=padded(self.normals, top_left, size_hw, np.nan))
+
     def flip(self) -> Self:
         mirrored = self.normals[:, :, ::-1].copy()
         mirrored[0] *= -1
@@ -232,11 +276,14 @@ class Normals(Stacked):
 
 @dataclass
 class Labels(Stacked):
-    """One class index an attribute; -1 = unknown."""
+    """One class index per attribute; -1 = unknown."""
 
     labels: np.ndarray  # (G,) int64
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
+        return self
+
+    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         return self
 
     def flip(self) -> Self:

@@ -10,6 +10,7 @@ Frames that label different tasks may meet. What a frame does not say stays unsa
 partly labelled datasets mix without a rule about who may meet whom.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,7 +19,8 @@ import cv2
 import numpy as np
 
 from perception.classes import IGNORE, LANE_IGNORE
-from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
+from training.config import DataArgs
+from training.data.labels import Boxes, Distance, Label, Labels, LaneMask, Map, Mask, Normals
 from training.data.sample import Sample
 
 # The crossing of the four frames lies in this middle share of the picture.
@@ -52,6 +54,13 @@ class Mixing:
         if rng.random() < self.mixup:
             sample = mixup(sample, another(), float(rng.beta(MIXUP_BETA, MIXUP_BETA)))
         return sample
+
+
+def make_mixing(args: DataArgs, epochs: int) -> Mixing | None:
+    """Mosaic and mixup of a run of `epochs`, None where neither is wanted."""
+    if not args.mosaic and not args.mixup:
+        return None
+    return Mixing(args.mosaic, args.mixup, math.ceil(epochs * (1 - args.close_mosaic) - 1e-9))
 
 
 def mosaic(samples: Sequence[Sample], crossing_yx: tuple[float, float]) -> Sample:
@@ -206,6 +215,7 @@ KINDS: Final[dict[type, Kind]] = {
     Mask: Kind(tile_pixels("mask", IGNORE), blend_mask),
     LaneMask: Kind(tile_pixels("lane", LANE_IGNORE), blend_lane),
     Map: Kind(tile_pixels("map", np.nan), blend_to_nothing),
+    Distance: Kind(tile_pixels("map", np.nan), blend_to_nothing),
     Normals: Kind(tile_pixels("normals", np.nan), blend_to_nothing),
     Labels: Kind(tile_labels, tile_labels),
 }

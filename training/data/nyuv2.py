@@ -17,7 +17,7 @@ from perception.errors import UserError
 from perception.files import replacing
 from perception.tasks.class_lists import NYUV2
 from training.data.folder import UNREADABLE_ARRAY, FolderDataset, by_number
-from training.data.labels import Label, Map, Mask, Normals
+from training.data.labels import Distance, Label, Mask, Normals
 from training.data.rendered import RenderedRoads
 from training.data.sample import Sample
 
@@ -101,10 +101,10 @@ def to_mask(array: np.ndarray) -> Mask:
     return Mask(np.where(known, classes, IGNORE).astype(np.uint8))
 
 
-def to_depth(array: np.ndarray) -> Map:
+def to_depth(array: np.ndarray) -> Distance:
     """Metres with NaN for unknown."""
     metres = channels_last(array)[..., 0].astype(np.float32)
-    return Map(np.where(metres > 0, metres, np.nan).astype(np.float32))
+    return Distance(np.where(metres > 0, metres, np.nan).astype(np.float32))
 
 
 def to_normals(array: np.ndarray) -> Normals:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.labels import Label, Window, crop_image
+from perception.runtime.letterbox import Letterbox
+from training.data.labels import WHOLE, Label, Window, crop_image
 
 
 @dataclass
 class Sample:
-    """One frame: image uint8 (H, W, 3) BGR and the labels that exist; a missing key is missing.
+    """One frame: image uint8 (H, W, 3) BGR and its labels; a task without a label has no key.
 
     The image may be decoded smaller than its labels: windows are fractions of the frame.
     """
@@ -27,6 +28,15 @@ class Sample:
         labels = {task: label.window(window, size_hw) for task, label in self.labels.items()}
         return replace(self, image=crop_image(self.image, window, size_hw), labels=labels)
 
+    def letterbox(self, size_hw: tuple[int, int]) -> Self:
+        """The frame as the deployed model gets it, by the same function; labels alike."""
+        geometry = Letterbox(self.image.shape[:2], size_hw)
+        labels = {
+            task: label.window(WHOLE, geometry.inner_hw).pad(geometry.top_left, size_hw)
+            for task, label in self.labels.items()
+        }
+        return replace(self, image=geometry.apply(self.image), labels=labels)
+
     def flip(self) -> Self:
         """Mirror left to right."""
         labels = {task: label.flip() for task, label in self.labels.items()}
@@ -35,7 +45,7 @@ class Sample:
 
 @dataclass
 class Batch:
-    """Frames uint8 (B, H, W, 3) BGR; for each task the rows that have it and their targets."""
+    """Frames uint8 (B, H, W, 3) BGR; per task, the rows with a label and their targets."""
 
     frames: Tensor
     targets: dict[str, dict[str, Tensor]]

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
+from training.data.augment import Transform
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, label_arrays
 from training.data.mosaic import Mixing
@@ -27,7 +28,6 @@ from training.data.union import draw
 SECONDS_TO_END: Final = 60
 
 Key = tuple[int, ...]  # epoch, index, and which repeat where a frame is drawn more than once
-Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
 class Order:

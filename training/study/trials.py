@@ -13,7 +13,6 @@ import torch
 from rich.console import Console
 
 from perception.errors import UserError
-from training.data.augment import letterbox
 from training.data.sample import Batch, collate
 from training.run import Run
 from training.study.affinity import probe
@@ -77,7 +76,7 @@ class StudyRun(Run):
         """The first training frames, not augmented: the same batch for every probe."""
         args = self.config.data
         count = min(args.batch, len(self.train))
-        samples = [letterbox(self.train[index], args.size) for index in range(count)]
+        samples = [self.train[index].letterbox(args.size) for index in range(count)]
         return collate(samples).to(self.world.device)
 
 

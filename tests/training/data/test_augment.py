@@ -1,10 +1,22 @@
 """Augmentations keep image and labels together and depend on their generator alone."""
 
+from itertools import product
+
+import cv2
 import numpy as np
 import pytest
 
-from training.data.augment import Augment, letterbox, letterbox_window, photometric
-from training.data.labels import Boxes, Mask
+from perception.errors import UserError
+from perception.runtime.letterbox import Letterbox
+from training.config import DataArgs
+from training.data.augment import (
+    AUGMENTATIONS,
+    Augment,
+    letterbox_window,
+    make_augmentation,
+    photometric,
+)
+from training.data.labels import Boxes, LaneMask, Map, Mask, Normals
 from training.data.sample import Sample
 
 
@@ -32,10 +44,48 @@ def test_letterbox_window(frame_hw, size_hw, window):
 
 
 def test_letterbox_pads_with_grey():
-    sample = letterbox(marked(72, 128), (96, 128))
+    sample = marked(72, 128).letterbox((96, 128))
     assert (sample.image[:12] == 114).all()
     assert (sample.labels["drivable"].mask[:12] == 255).all()
     assert (sample.labels["drivable"].mask[12:84] != 255).all()
+
+
+FRAMES_HW = ((720, 1280), (1024, 2048), (1080, 1920), (1200, 1920), (375, 1242), (480, 640),
+             (288, 384), (384, 640), (333, 777))  # fmt: skip
+SIZES_HW = ((384, 640), (128, 224), (192, 320), (256, 512), (512, 512))
+
+
+@pytest.mark.parametrize(("frame_hw", "size_hw"), list(product(FRAMES_HW, SIZES_HW)))
+def test_validation_sees_the_pixels_that_the_car_sees(frame_hw, size_hw):
+    rng = np.random.default_rng(0)
+    height, width = frame_hw
+    frame = cv2.resize(
+        rng.integers(0, 256, (height // 4, width // 4, 3), np.uint8), (width, height)
+    )
+    corners = np.array([[0, 0, width, height], [width * 0.2, height * 0.3, width * 0.7, height]])
+    mask = (frame[..., 0] > 128).astype(np.uint8)
+    labels = {
+        "det": Boxes(corners, np.zeros(2), frame_hw),
+        "drivable": Mask(mask),
+        "lane": LaneMask(np.where(mask, np.uint8(6), np.uint8(255))),
+        "map": Map(mask.astype(np.float32)),
+        "normals": Normals(np.stack([mask] * 3).astype(np.float32)),
+    }
+    sample = Sample(frame, labels, "frame").letterbox(size_hw)
+    geometry = Letterbox(frame_hw, size_hw)
+    np.testing.assert_array_equal(sample.image, geometry.apply(frame))
+    found = {name: label.arrays() for name, label in sample.labels.items()}
+    boxes = found["det"]["boxes_xyxy"]
+    np.testing.assert_allclose(boxes, geometry.boxes_to_model(corners), rtol=1e-5)
+    inside = np.zeros(size_hw, bool)
+    inside[geometry.inner] = True
+    for name, known in {
+        "mask": found["drivable"]["mask"] != 255,
+        "lane": found["lane"]["lane"] != 254,
+        "map": np.isfinite(found["map"]["map"]),
+        "normals": np.isfinite(found["normals"]["normals"][0]),
+    }.items():
+        np.testing.assert_array_equal(known, inside, err_msg=name)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -66,3 +116,22 @@ def test_every_photometric_change_runs_and_keeps_the_format():
         changed = photometric(image, 6.0, np.random.default_rng(seed))
         assert changed.shape == image.shape
         assert changed.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_an_augmentation_is_a_function_of_sample_and_generator(name: str) -> None:
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 256, (90, 160, 3), np.uint8)
+    sample = Sample(image, {"drivable": Mask(image[..., 0] % 3)}, "frame")
+    transform = make_augmentation(DataArgs(size=(64, 96), zoom=(0.8, 1.5), augment=name))
+    first, second = (transform(sample, np.random.default_rng(4)) for _ in range(2))
+    assert first.image.shape == (64, 96, 3)
+    assert first.labels["drivable"].mask.shape == (64, 96)
+    np.testing.assert_array_equal(first.image, second.image)
+    others = [transform(sample, np.random.default_rng(seed)).image for seed in range(5, 15)]
+    assert any((image != first.image).any() for image in others) == (name != "none")
+
+
+def test_an_unknown_augmentation_is_named() -> None:
+    with pytest.raises(UserError, match="did you mean 'geometry'"):
+        make_augmentation(DataArgs(augment="geometri"))

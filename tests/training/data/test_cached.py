@@ -56,3 +56,15 @@ def test_other_content_or_size_is_another_folder(tmp_path):
     for source, size_hw in ((one, (20, 40)), (two, (20, 40)), (two, (40, 80)), (two, (20, 40))):
         Cached(source, tmp_path, size_hw)[0]
     assert (one.reads, two.reads) == (1, 2)
+
+
+def test_validation_through_the_cache_sees_the_same_pixels(tmp_path):
+    class Noise(Counting):
+        def __getitem__(self, index):
+            image = np.random.default_rng(0).integers(0, 256, (75, 133, 3)).astype(np.uint8)
+            return Sample(image, {}, "noise")
+
+    cached = Cached(Noise(), tmp_path, (32, 64))
+    for _ in range(2):
+        seen = cached[0].letterbox((32, 64)).image
+        np.testing.assert_array_equal(seen, Noise()[0].letterbox((32, 64)).image)

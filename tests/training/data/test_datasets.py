@@ -15,7 +15,7 @@ from perception.tasks import TASKS
 from perception.tasks.class_lists import COCO, VOC_OBJECTS
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data import DATASETS
-from training.data.augment import Augment, letterbox
+from training.data.augment import Augment
 from training.data.nyuv2 import write_rendered
 from training.data.sample import collate
 from training.data.sources import kind_and_root, near_names, open_dataset
@@ -154,7 +154,7 @@ def test_is_recognised_and_passes_load_augment_collate_loss(written: tuple[str, 
         loss = sum(task.loss(raw, batch.targets[name]).values())
         assert torch.isfinite(loss)
         decoded = task.decode(raw)[0].detach().numpy()
-        seen = letterbox(dataset[0], (64, 96)).labels[name].arrays()
+        seen = dataset[0].letterbox((64, 96)).labels[name].arrays()
         metric = task.metric()
         metric.update(decoded, seen)
         assert task.score in metric.compute()

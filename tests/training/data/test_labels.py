@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 
 from perception.classes import IGNORE, LANE_BACKGROUND, LANE_IGNORE
 from training.data.cached import pack, unpack
-from training.data.labels import Boxes, Labels, LaneMask, Map, Mask, Normals
+from training.data.labels import WHOLE, Boxes, Distance, Labels, LaneMask, Map, Mask, Normals
 from training.data.sample import Sample, collate
-
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 def every_kind(height=12, width=20):
@@ -24,6 +22,7 @@ def every_kind(height=12, width=20):
         "mask": Mask(rng.integers(0, 3, (height, width)).astype(np.uint8)),
         "lane": LaneMask(rng.choice([255, 255, 6, 23], (height, width)).astype(np.uint8)),
         "map": Map(rng.random((height, width)).astype(np.float32)),
+        "distance": Distance(rng.random((height, width)).astype(np.float32)),
         "normals": Normals(normals / np.linalg.norm(normals, axis=0)),
         "labels": Labels(np.array([2, -1, 0])),
     }
@@ -92,9 +91,10 @@ def test_half_size_is_or_pooling():
     np.testing.assert_array_equal(seen, [[6, 255], [255, 192]])
 
 
-def test_depth_shrinks_as_the_view_narrows():
-    flat = Map(np.full((12, 20), 10.0, np.float32))
-    assert (flat.window((0.25, 0.25, 0.75, 0.75), (12, 20)).map == 5).all()
+@pytest.mark.parametrize(("kind", "in_half_the_window"), [(Distance, 5.0), (Map, 10.0)])
+def test_only_distances_shrink_in_an_enlarged_crop(kind, in_half_the_window):
+    flat = kind(np.full((12, 20), 10.0, np.float32))
+    assert (flat.window((0.25, 0.25, 0.75, 0.75), (12, 20)).map == in_half_the_window).all()
     assert (flat.window(WHOLE, (6, 10)).map == 10).all()
 
 

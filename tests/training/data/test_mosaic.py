@@ -7,10 +7,9 @@ import torch
 from perception.classes import IGNORE, LANE_IGNORE
 from perception.tasks import TASKS
 from training.config import DataArgs
-from training.data.augmentations import make_mixing
 from training.data.cached import KINDS as CACHED_KINDS
 from training.data.labels import Boxes, Labels, LaneMask, Map, Mask, Normals
-from training.data.mosaic import KINDS, Mixing, corners, mixup, mosaic
+from training.data.mosaic import KINDS, Mixing, corners, make_mixing, mixup, mosaic
 from training.data.sample import Sample, collate
 from training.data.sampling import Frames
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
-from training.data.labels import Boxes, Label, Labels, LaneMask, Map, Mask, Normals
+from training.data.labels import Boxes, Distance, Label, Labels, LaneMask, Mask, Normals
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.gbuffer import Painted, Seen, box_of
 from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
@@ -89,9 +89,9 @@ def semantic(painted: Painted, hidden: np.ndarray) -> Mask:
     return Mask(classes)
 
 
-def depth(depth: np.ndarray, painted: Painted, hidden: np.ndarray) -> Map:
+def depth(depth: np.ndarray, painted: Painted, hidden: np.ndarray) -> Distance:
     unknown = (painted.face == SKY) | hidden
-    return Map(np.where(unknown, np.nan, depth).astype(np.float32))
+    return Distance(np.where(unknown, np.nan, depth).astype(np.float32))
 
 
 def normals(
