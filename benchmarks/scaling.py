@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from training.joint import join_statistics, run_head
 
 from perception.errors import cli
 from perception.zoo import build
@@ -30,7 +31,6 @@ from training.balance import BALANCERS
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate
 from training.distributed import World, join_world
-from training.joint import join_statistics, run_head
 from training.loop import Learner, total, train_step
 from training.optimiser import make_optimizer
 

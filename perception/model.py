@@ -1,4 +1,4 @@
-"""HydraNet: one trunk, one neck, many heads; and Deployed, the same network as a car runs it."""
+"""HydraNet: one trunk, one neck, many heads; and Deployed, the network as it is exported."""
 
 from collections.abc import ItemsView, Mapping, Sequence, ValuesView
 from typing import cast
@@ -6,7 +6,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from perception.neck import PAN, BiFPN
 from perception.tasks.base import Raw, Task
 from perception.trunk import Trunk
 
@@ -27,15 +26,14 @@ class Heads(nn.ModuleDict):
 class HydraNet(nn.Module):
     """Frames in, raw outputs of every task out.
 
-    Colour order and normalisation are part of the model, so they cannot be forgotten: `frames`
-    are uint8 (B, H, W, 3) BGR as OpenCV and cameras give them, letterboxed; H and W are multiples
-    of 32.
+    Colour order and normalisation are part of the model: `frames` are uint8 (B, H, W, 3) BGR as
+    OpenCV gives them, letterboxed; H and W are multiples of 32.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: Trunk, neck: BiFPN | PAN, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, trunk: Trunk, neck: nn.Module, tasks: Mapping[str, Task]) -> None:
         super().__init__()
         self.trunk, self.neck = trunk, neck
         self.tasks = Heads(tasks)

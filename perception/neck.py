@@ -1,7 +1,6 @@
-"""Necks: fuse the trunk's pyramid so that every stride sees both detail and context."""
+"""The neck: fuses the trunk's pyramid so that every stride has both detail and context."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -49,41 +48,3 @@ class BiFPN(nn.Module):
             outputs.append(fuse(inputs[level], middle[level], below))
         outputs.append(self.top(inputs[-1], self.shrink[-1](outputs[-1])))
         return outputs
-
-
-class PAN(nn.Module):
-    """Path aggregation (arXiv 1803.01534) by concatenation, with separable convolutions."""
-
-    block: type[SeparableBlock] | type[ConvBlock] = SeparableBlock
-
-    def __init__(self, channels: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.width = width
-        block = self.block
-        self.lateral = nn.ModuleList(ConvBlock(c, width) for c in channels)
-        self.down = nn.ModuleList(block(2 * width, width, 3) for _ in channels[:-1])
-        self.shrink = nn.ModuleList(block(width, width, 3, stride=2) for _ in channels[1:])
-        self.up = nn.ModuleList(block(2 * width, width, 3) for _ in channels[1:])
-
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        inputs = [block(x) for block, x in zip(self.lateral, features, strict=True)]
-        middle = [inputs[-1]]
-        for x, block in zip(reversed(inputs[:-1]), reversed(self.down), strict=True):
-            middle.insert(0, block(torch.cat([x, upsample(middle[0])], 1)))
-        outputs = [middle[0]]
-        for x, shrink, block in zip(middle[1:], self.shrink, self.up, strict=True):
-            outputs.append(block(torch.cat([x, shrink(outputs[-1])], 1)))
-        return outputs
-
-
-class DensePAN(PAN):
-    """PAN with full 3x3 convolutions, as heavy as YOLOP's."""
-
-    block = ConvBlock
-
-
-NECKS: Final[dict[str, type[BiFPN] | type[PAN]]] = {
-    "bifpn": BiFPN,
-    "pan": PAN,
-    "dense-pan": DensePAN,
-}

@@ -13,8 +13,7 @@ from training.data.dataset import Dataset
 from training.data.mosaic import make_mixing
 from training.data.sampling import Frames, Judged, Order, judge, loader
 from training.data.union import SkipBad, Union
-from training.features import FeatureFrames, collate_features
-from training.frozen import cache_key, neck_outputs
+from training.features import FeatureFrames, cache_key, collate_features, neck_outputs
 from training.logs import make_progress
 from training.loop import Learner, train_mode
 

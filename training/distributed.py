@@ -1,7 +1,7 @@
-"""The ranks of one run: started by torchrun (nccl on GPUs, gloo on CPUs), or one process alone.
+"""The ranks of one run: started by torchrun (nccl on GPUs, gloo on CPUs), or a single process.
 
-Gradients are summed by hand, because a task may be labelled on one rank only and gradient methods
-bypass the hooks of DistributedDataParallel. Messages between ranks are arrays, never pickles.
+Gradients are summed explicitly, because a task may be labelled on one rank only and gradient
+methods bypass the hooks of DistributedDataParallel. Messages are tensors, never pickles.
 """
 
 import io
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from perception.errors import UserError
 from training.balance.border import alone
@@ -24,7 +25,7 @@ STARTS: Final = "TORCHELASTIC_RESTART_COUNT"  # how often torchrun has started t
 
 @dataclass(frozen=True)
 class World:
-    """Which rank this is, of how many, on which device."""
+    """This process's rank, the number of ranks, and its device."""
 
     rank: int
     size: int
@@ -37,14 +38,21 @@ class World:
 
     @property
     def reduce(self) -> Callable[[Tensor], object]:
-        """Sums a tensor over the ranks in place; the identity for one process."""
+        """Sums a tensor over the ranks in place; does nothing for one process."""
         return alone if self.size == 1 else torch.distributed.all_reduce
 
-    def total(self, numbers: list[float]) -> list[float]:
-        """Each number summed over the ranks."""
+    def total(self, numbers: Sequence[float], tensors: Sequence[Tensor] = ()) -> list[float]:
+        """Each number and each element of the tensors summed over the ranks, in this order.
+
+        One message, and one transfer to the host.
+        """
+        if self.size == 1 and not tensors:
+            return list(numbers)
+        own = [tensor.detach().double().flatten() for tensor in tensors]
         if self.size == 1:
-            return numbers
-        vector = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+            return [*numbers, *torch.cat(own).tolist()]
+        vector = torch.tensor(numbers, dtype=torch.float64).to(self.device)
+        vector = torch.cat([vector, *own])
         torch.distributed.all_reduce(vector)
         return vector.tolist()
 
@@ -56,6 +64,10 @@ class World:
         torch.distributed.all_reduce(vector, torch.distributed.ReduceOp.MAX)
         return float(vector)
 
+    def agree(self, number: float) -> bool:
+        """Whether all ranks hold the same number."""
+        return self.largest(number) == -self.largest(-number)
+
     def gather_all(self, data: Tensor) -> list[Tensor]:
         """Every rank's bytes (uint8, any length), in rank order, on every rank."""
         if self.size == 1:
@@ -66,9 +78,9 @@ class World:
         most = max(int(length) for length in lengths)
         padded = torch.zeros(most, dtype=torch.uint8, device=self.device)
         padded[: len(data)] = data
-        rooms = [torch.empty_like(padded) for _ in range(self.size)]
-        torch.distributed.all_gather(rooms, padded)
-        return [room[: int(length)] for room, length in zip(rooms, lengths, strict=True)]
+        received = [torch.empty_like(padded) for _ in range(self.size)]
+        torch.distributed.all_gather(received, padded)
+        return [part[: int(length)] for part, length in zip(received, lengths, strict=True)]
 
     def gather(self, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Every rank's arrays in rank order, on the leading rank; an empty list elsewhere."""
@@ -77,17 +89,13 @@ class World:
         everyone = self.gather_all(pack(arrays))
         return [unpack(data.cpu()) for data in everyone] if self.leads else []
 
-    def words(self, own: Sequence[str]) -> list[str]:
-        """Every rank's words in rank order, on every rank."""
+    def gather_names(self, own: Sequence[str]) -> list[str]:
+        """Every rank's names in rank order, on every rank."""
         if self.size == 1:
             return list(own)
         text = torch.frombuffer(bytearray(json.dumps(list(own)).encode()), dtype=torch.uint8)
         everyone = [json.loads(data.cpu().numpy().tobytes()) for data in self.gather_all(text)]
-        return [word for words in everyone for word in words]
-
-    def agree(self, number: float) -> bool:
-        """Whether all ranks hold the same number."""
-        return self.largest(number) == -self.largest(-number)
+        return [name for names in everyone for name in names]
 
     def same_weights(self, module: nn.Module) -> None:
         """Gives every rank the leading rank's parameters and buffers."""
@@ -95,8 +103,31 @@ class World:
             for tensor in module.state_dict().values():
                 torch.distributed.broadcast(tensor, 0)
 
+    @torch.no_grad()
+    def average_statistics(self, *modules: nn.Module) -> None:
+        """Sets the running statistics of batch norms to their mean over the ranks: one message.
+
+        In training mode they are not used, and both their updates and EMA are linear, so averaging
+        before they are used (validation, saving) equals averaging after every step.
+        """
+        if self.size == 1:
+            return
+        buffers = [
+            buffer
+            for module in modules
+            for child in module.modules()
+            if isinstance(child, _BatchNorm)
+            for buffer in child.buffers()
+        ]
+        flat = torch.cat([buffer.double().flatten() for buffer in buffers])
+        torch.distributed.all_reduce(flat)
+        means = (flat / self.size).split([buffer.numel() for buffer in buffers])
+        for buffer, mean in zip(buffers, means, strict=True):
+            whole = mean.round() if not buffer.is_floating_point() else mean
+            buffer.copy_(whole.view_as(buffer))
+
     def wait(self) -> None:
-        """Lets no rank go on before all have come here."""
+        """Returns when all ranks have called it."""
         if self.size > 1:
             torch.distributed.barrier()
 
@@ -104,6 +135,18 @@ class World:
         """Leaves the process group."""
         if self.size > 1:
             torch.distributed.destroy_process_group()
+
+
+def synchronise_batch_norm(world: World, *modules: nn.Module) -> None:
+    """Replaces the batch norms of these modules by SyncBatchNorm, over all ranks' frames.
+
+    On several GPUs only: torch has none for CPUs, where each rank normalises by its own frames.
+    Not for heads: a head runs only where its task is labelled, and the others would wait for it.
+    Names of parameters do not change. The modules themselves must not be batch norms.
+    """
+    if world.size > 1 and world.device.type == "cuda":
+        for module in modules:
+            nn.SyncBatchNorm.convert_sync_batchnorm(module)
 
 
 def join_world(device: str = "auto") -> World:
@@ -117,15 +160,15 @@ def join_world(device: str = "auto") -> World:
     else:
         chosen = torch.device("cpu" if device == "auto" else device)
     if size > 1:
-        _meet("nccl" if use_cuda else "gloo")
+        _init_process_group("nccl" if use_cuda else "gloo")
     return World(rank, size, chosen)
 
 
-def _meet(backend: str) -> None:
-    """Makes the process group. Raises UserError where the ranks do not find each other.
+def _init_process_group(backend: str) -> None:
+    """Raises UserError where the ranks cannot reach each other.
 
-    torchrun keeps its store when it starts a group again, with the addresses of the dead in it:
-    each start has a name of its own there.
+    torchrun keeps its store when it starts a group again, with the addresses of dead processes in
+    it: each start uses its own prefix.
     """
     try:
         store, rank, size = next(iter(rendezvous("env://")))
@@ -134,7 +177,8 @@ def _meet(backend: str) -> None:
     except (RuntimeError, ValueError) as error:
         line = str(error).strip().splitlines()[0][:120]
         raise UserError(
-            f"rank {os.environ.get('RANK')}: the ranks do not find each other ({line})"
+            f"rank {os.environ.get('RANK')}: the ranks cannot reach each other ({line}); check "
+            "MASTER_ADDR and MASTER_PORT"
         ) from None
 
 
@@ -157,6 +201,6 @@ def unpack(data: Tensor) -> dict[str, np.ndarray]:
 
 
 def is_lost_rank(error: RuntimeError) -> bool:
-    """Whether a message between ranks failed, because one of them is gone."""
-    words = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
-    return isinstance(error, torch.distributed.DistError) or any(w in str(error) for w in words)
+    """Whether a message failed because another rank has ended."""
+    signs = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+    return isinstance(error, torch.distributed.DistError) or any(s in str(error) for s in signs)

@@ -1,10 +1,10 @@
-"""The training story: train_epoch and evaluate. No task and no method is known here by name."""
+"""Training and validation loops. No task and no balancing method is named here."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -14,18 +14,17 @@ from torch import Tensor, nn
 
 from perception.errors import UserError
 from perception.model import HydraNet
-from perception.tasks.base import Raw, Task
+from perception.tasks.base import LossPart, Raw, Task
 from training.balance import Balancer, Border
 from training.data.sample import Batch
 from training.data.sampling import Judged
 from training.distributed import World
-from training.features import FeatureBatch
-from training.joint import join_rows, run_head
 from training.logs import Scores
-from training.nonfinite import Memory, guilty, name_some, unfit_gradient, unfit_loss
+from training.nonfinite import Memory, name_some, nonfinite_frames
 from training.optimiser import clip_gradients, rate_at, set_rate
 
 Parts = dict[str, dict[str, float]]
+OwnParts = Mapping[str, Mapping[str, LossPart]]
 
 
 def tasks_of(model: HydraNet) -> dict[str, Task]:
@@ -35,7 +34,7 @@ def tasks_of(model: HydraNet) -> dict[str, Task]:
 
 @dataclass
 class Learner:
-    """What is learned, and everything that changes while it is."""
+    """What is trained, and everything that changes while it is."""
 
     model: HydraNet
     balancer: Balancer
@@ -66,17 +65,24 @@ class Learner:
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """Every parameter the optimiser moves."""
+        """Every parameter the optimiser updates."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def autocast(self) -> AbstractContextManager[None]:
-        """bf16 for the matrix products where it is on."""
+        """bf16 for matrix products where it is enabled."""
         return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def average_statistics(self) -> None:
+        """Running statistics as averages over the ranks; all ranks call it, before saving."""
+        self.world.average_statistics(self.model, *([self.ema.module] if self.ema else []))
 
 
 @dataclass
 class Report:
-    """What one step did; `bad` says why it was left out, and `names` then through which frames."""
+    """The result of one step, equal on all ranks but for the names.
+
+    `bad` is why the step was skipped, and `names` then the frames that caused it.
+    """
 
     step: int
     loss: float
@@ -86,6 +92,7 @@ class Report:
     norm: float
     frames: int
     names: list[str]
+    progress: float  # of the run, at the beginning of the step
     bad: str = ""
     stop: bool = False
 
@@ -101,14 +108,15 @@ def train_epoch(
     learner: Learner,
     batches: Iterable[Batch],
     after: Callable[[Report], bool],
-    progress: Callable[[], float],
+    progress: Callable[[], float] = lambda: 0.0,
     stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """One step per batch; `after` sees each report and may end the epoch by returning False.
+    """One step per batch; `after` is called with each report and ends the epoch by returning False.
 
-    Before each step `progress` gives the completed share of the run (it sets the learning rate) and
-    `stop_wanted` whether this rank was asked to stop. Returns whether the epoch was finished.
-    Raises UserError after `max_bad` steps in a row whose loss or gradient was not finite.
+    `progress` is the share of the run that is done, for the learning rate; `stop_wanted` whether
+    this rank was asked to stop (the report then says so on all ranks). Returns whether the epoch
+    was finished. Raises UserError after `max_bad` consecutive steps with a loss or gradient that
+    is not finite.
     """
     train_mode(learner)
     for batch in batches:
@@ -118,57 +126,57 @@ def train_epoch(
         if learner.bad_in_row >= learner.max_bad:
             raise UserError(
                 f"{learner.bad_in_row} steps in a row had a loss or gradient that is not finite "
-                f"(last: {report.bad}; frames {name_some(report.names)}); lower --lr, or look "
-                "at these frames; log.jsonl names all"
+                f"(last: {report.bad}; frames {name_some(report.names)}); lower --lr, or check "
+                "these frames; log.jsonl lists all"
             )
         if not go_on:
             return False
     return True
 
 
-def train_step(
-    learner: Learner, batch: Batch, progress: float = 0.0, stop_wanted: bool = False
-) -> Report:
-    """One optimiser step, or none where a number went wrong on any rank.
-
-    `progress` is the completed share of the run, in [0, 1]; `stop_wanted` of any rank sets the
-    report's `stop` on all of them.
-    """
-    world, model = learner.world, learner.model
-    rows = [float(len(batch.rows.get(task, ()))) for task in learner.tasks]
-    own = [float(stop_wanted), float(len(batch.frames))]
-    *counts, stop, frames = world.total([*rows, *own])
-    present = [task for task, count in zip(learner.tasks, counts, strict=True) if count]
-    rate = rate_at(progress, learner.warmup)
-    set_rate(learner.optimizer, rate)
+def train_step(learner: Learner, batch: Batch, progress: float = 0.0, stop: bool = False) -> Report:
+    """One optimiser step, or none where a loss or gradient is not finite on any rank."""
     learner.optimizer.zero_grad(set_to_none=True)
-    memory = Memory(model, learner.balancer)
-
-    parts, border, raws = forward(learner, batch, present)
-    losses = {task: total(part) for task, part in parts.items()}
+    memory = Memory(learner.model, learner.balancer)
+    size = learner.world.size
+    counters = counters_of(learner) if size > 1 else []
+    before = [counter.clone() for counter in counters]
+    own, border, raws = forward(learner, batch)
+    counted = [counter - start for counter, start in zip(counters, before, strict=True)]
+    extra = [progress, float(stop), float(len(batch.frames))]
+    joint = reduce_step(learner, batch, own, extra, counted)
+    for counter, start, more in zip(counters, before, joint.counted, strict=True):
+        counter.copy_(start + more.to(start))
+    values = joint.losses()
     report = Report(
         step=learner.step,
-        loss=sum(float(loss.detach()) for loss in losses.values()),
-        parts={
-            task: {name: float(value.detach()) for name, value in part.items()}
-            for task, part in parts.items()
-        },
+        loss=sum(values.values()),
+        parts=joint.parts,
         weights={},
-        rate=rate,
+        rate=rate_at(joint.extra[0] / size, learner.warmup),
         norm=float("nan"),
-        frames=int(frames),
+        frames=int(joint.extra[2]),
         names=batch.names,
-        bad=unfit_loss(losses, world),
-        stop=bool(stop),
+        progress=joint.extra[0] / size,
+        bad=nonfinite_losses(values),
+        stop=bool(joint.extra[1]),
     )
-    if not report.bad and present:
-        report.weights = learner.balancer.backward(losses, border)
+    set_rate(learner.optimizer, report.rate)
+    if not report.bad and values:
+        losses = {task: joint.share(task, own.get(task), border) for task in values}
+        report.weights = learner.balancer.backward(losses, border, values)
         report.norm = float(clip_gradients(learner.trained, learner.clip))
-        report.bad = unfit_gradient(report.norm, world)
+        report.bad = "" if math.isfinite(report.norm) else "gradient"
     if report.bad:
-        report.names = guilty(learner.tasks, batch, raws, world)
-    finish(learner, report, memory, lambda: losses_again(learner, batch, present))
+        report.names = nonfinite_frames(learner.tasks, batch, raws, learner.world)
+    finish(learner, report, memory, lambda: losses_again(learner, batch))
     return report
+
+
+def nonfinite_losses(values: Mapping[str, float]) -> str:
+    """Why the step must be skipped, "" if it need not be."""
+    wrong = [task for task, value in values.items() if not math.isfinite(value)]
+    return f"loss of {', '.join(wrong)}" if wrong else ""
 
 
 def finish(
@@ -177,7 +185,7 @@ def finish(
     memory: Memory,
     again: Callable[[], Mapping[str, float]],
 ) -> None:
-    """Moves the weights, or puts back what a bad batch has touched."""
+    """Updates the weights, or restores what a bad batch has changed."""
     learner.step += 1
     if report.bad:
         learner.bad_in_row += 1
@@ -193,48 +201,105 @@ def finish(
 
 
 def forward(
-    learner: Learner, batch: Batch, present: Sequence[str]
-) -> tuple[dict[str, dict[str, Tensor]], Border, dict[str, Raw]]:
-    """The loss parts of the tasks that are labelled on any rank, the border they cross, and the
-    raw outputs of this rank's own rows."""
-    world = learner.world
-    if isinstance(batch, FeatureBatch):
+    learner: Learner, batch: Batch
+) -> tuple[dict[str, dict[str, LossPart]], Border, dict[str, Raw]]:
+    """Loss parts of the tasks that this rank's batch has labels for, the border that their
+    gradients cross, and the heads' raw outputs."""
+    if batch.features is not None:
         outputs = batch.features
     else:
         with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
             outputs = learner.model.features(batch.frames)
-    border = Border.cut(outputs, learner.shared, learner.heads, world.reduce)
+    border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
     parts, raws = {}, {}
-    for task in present:
-        head = learner.tasks[task]
+    for task, head in learner.tasks.items():
+        rows = batch.rows.get(task)
+        if rows is None or not len(rows):
+            continue
+        every = len(rows) == len(outputs[0])
+        features = border.leaves if every else [leaf[rows] for leaf in border.leaves]
         with learner.autocast():
-            raw = run_head(head, border.leaves, batch.rows.get(task))
+            raw = head(features)
         raws[task] = to_float(raw)
-        target = join_rows(world, batch.targets.get(task, {}))
-        parts[task] = head.loss(join_rows(world, raws[task]), target)
+        parts[task] = head.loss(raws[task], batch.targets[task])
+        if tuple(parts[task]) != head.loss_parts:
+            raise ValueError(f"{task}: loss() has {tuple(parts[task])}, not {head.loss_parts}")
     return parts, border, raws
 
 
-def losses_again(learner: Learner, batch: Batch, present: Sequence[str]) -> dict[str, float]:
-    """The losses of the batch once more, for methods that look back.
+@dataclass
+class Joint:
+    """Sums over the frames of all ranks."""
 
-    Neither gradients nor running statistics learn from this second look.
+    extra: list[float]
+    counted: list[Tensor] = field(default_factory=list)
+    parts: Parts = field(default_factory=dict)  # means, of the tasks that are labelled on any rank
+    counts: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def losses(self) -> dict[str, float]:
+        """Each task's loss: the sum of its parts."""
+        return {task: sum(parts.values()) for task, parts in self.parts.items()}
+
+    def share(self, task: str, own: Mapping[str, LossPart] | None, border: Border) -> Tensor:
+        """This rank's share of a task's loss; the shares of all ranks add up to the loss."""
+        if own is None:
+            return torch.zeros((), device=border.leaves[0].device)
+        counts = self.counts[task]
+        return torch.stack([part.sum / (counts[name] or 1.0) for name, part in own.items()]).sum()
+
+
+def reduce_step(
+    learner: Learner,
+    batch: Batch,
+    own: OwnParts,
+    extra: Sequence[float] = (),
+    counted: Sequence[Tensor] = (),
+) -> Joint:
+    """Sums `extra`, `counted`, and every task's frames, loss sums and counts over the ranks.
+
+    They travel in one small message, the only one of a step besides the gradients.
+    """
+    world, heads = learner.world, learner.tasks
+    rows = [float(len(batch.rows.get(task, ()))) for task in heads]
+    zero = torch.zeros((), device=world.device)
+    nothing = LossPart(zero, zero)
+    parts = [own.get(task, {}).get(n, nothing) for task in heads for n in heads[task].loss_parts]
+    scalars = [scalar for part in parts for scalar in (part.sum, part.count)]
+    found = iter(world.total([*extra, *rows], [*scalars, *counted]))
+    joint = Joint([next(found) for _ in extra])
+    labelled = [bool(next(found)) for _ in heads]
+    for (task, head), known in zip(heads.items(), labelled, strict=True):
+        sums = {name: (next(found), next(found)) for name in head.loss_parts}
+        if known:
+            joint.parts[task] = {
+                name: total / (count or 1) for name, (total, count) in sums.items()
+            }
+            joint.counts[task] = {name: count for name, (_, count) in sums.items()}
+    joint.counted = [torch.tensor([next(found) for _ in range(c.numel())]) for c in counted]
+    return joint
+
+
+def counters_of(learner: Learner) -> list[Tensor]:
+    """The buffers in which the heads count labels."""
+    heads = learner.tasks.values()
+    return [cast(Tensor, getattr(head, name)) for head in heads for name in head.counters]
+
+
+def losses_again(learner: Learner, batch: Batch) -> dict[str, float]:
+    """The joint losses of the batch with the updated weights, for methods that compare.
+
+    Changes neither gradients nor buffers.
     """
     memory = Memory(learner.model)
     with torch.no_grad():
-        parts, _, _ = forward(learner, batch, present)
+        own, _, _ = forward(learner, batch)
     memory.put_back()
-    return {task: float(total(part)) for task, part in parts.items()}
+    return reduce_step(learner, batch, own).losses()
 
 
 def to_float(raw: Raw) -> Raw:
     """Losses are computed in float32 whatever the heads computed in."""
     return {key: value.float() for key, value in raw.items()}
-
-
-def total(parts: Mapping[str, Tensor]) -> Tensor:
-    """A task's loss: the sum of its parts."""
-    return torch.stack(list(parts.values())).sum()
 
 
 @torch.no_grad()
@@ -248,13 +313,15 @@ def decoded(
 
 
 def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float]:
-    """Scores of every task on the frames that have its labels, and seconds a frame.
+    """Scores of every task on the frames that have its labels, and seconds per frame.
 
-    The ranks run the model on their share; the leading one receives what they found, in order, and
-    alone keeps the metrics, so scores do not depend on the number of ranks. Other ranks get {}.
+    Each rank runs the model on its share of the frames; the leading rank receives decoded outputs
+    and targets in order and computes the scores, so they do not depend on the number of ranks.
+    Other ranks get {}.
     """
+    learner.average_statistics()
     model = learner.judged.eval()
-    metrics = {name: task.metric() for name, task in tasks_of(model).items()}
+    metrics = {name: task.metric(task.view) for name, task in tasks_of(model).items()}
     seen, start = 0, time.perf_counter()
     for batch in batches:
         frames = batch.frames.to(learner.world.device)
@@ -270,7 +337,7 @@ def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float
 
 
 def pack_found(outputs: Mapping[str, Tensor], batch: Judged) -> dict[str, np.ndarray]:
-    """Outputs and targets of a batch as flat names, so that they can travel between ranks."""
+    """Outputs and targets of a batch as flat names, so that they can be sent to another rank."""
     arrays: dict[str, np.ndarray] = {}
     for row, targets in enumerate(batch.targets):
         for task, output in outputs.items():
@@ -296,7 +363,7 @@ def unpack_found(
 def headline(model: HydraNet, scores: Scores) -> float:
     """One number for the best checkpoint: the mean headline score of tasks in percent.
 
-    Where none of the tasks counts upwards, the negative mean of their errors.
+    Where no task has a score that is better when higher, the negative mean of their errors.
     """
     upward = [
         scores[name][task.score] for name, task in tasks_of(model).items() if task.higher_is_better

@@ -1,4 +1,4 @@
-"""Numbers gone wrong: which steps are left out, on all ranks together, and through which frames."""
+"""Steps with a loss or gradient that is not finite: which frames cause it, and what to restore."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,42 +6,29 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from perception.tasks.base import Raw, Task
+from perception.tasks.base import Raw, Task, total_loss
 from training.data.sample import Batch
 from training.distributed import World
 
 
-def unfit_loss(losses: Mapping[str, Tensor], world: World) -> str:
-    """Why this step must be left out, "" if it need not be; the ranks agree that it must."""
-    wrong = [task for task, loss in losses.items() if not math.isfinite(loss.detach())]
-    (anywhere,) = world.total([float(len(wrong))])
-    if not anywhere:
-        return ""
-    return f"loss of {', '.join(wrong)}" if wrong else "loss on another rank"
-
-
-def unfit_gradient(norm: float, world: World) -> str:
-    """The same for the norm of the gradient."""
-    return "gradient" if world.largest(float(not math.isfinite(norm))) else ""
-
-
 @torch.no_grad()
-def guilty(
+def nonfinite_frames(
     tasks: Mapping[str, Task], batch: Batch, raws: Mapping[str, Raw], world: World
 ) -> list[str]:
-    """Names of the frames, whatever rank saw them, whose loss is not finite by themselves.
+    """Names of frames (on any rank) whose own loss is NaN or inf.
 
-    Where none is (a gradient that overflows behind finite losses), every frame of the joint batch.
-    Every rank must ask, and every rank gets the same answer.
+    Where there is none (a gradient that overflows behind finite losses), all frames of the joint
+    batch. All ranks must call it, and all get the same answer.
     """
     found: dict[int, None] = {}
     for task, raw in raws.items():
-        target = batch.targets.get(task, {})
-        for place, row in enumerate(batch.rows.get(task, torch.empty(0)).tolist()):
-            parts = tasks[task].loss(_one(raw, place), _one(target, place))
-            if not all(math.isfinite(part) for part in parts.values()):
+        target = batch.targets[task]
+        for place, row in enumerate(batch.rows[task].tolist()):
+            loss = total_loss(tasks[task].loss(_one(raw, place), _one(target, place)))
+            if not math.isfinite(loss):
                 found[row] = None
-    return world.words([batch.names[row] for row in found]) or world.words(batch.names)
+    names = world.gather_names([batch.names[row] for row in found])
+    return names or world.gather_names(batch.names)
 
 
 def _one(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
@@ -49,9 +36,9 @@ def _one(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
 
 
 class Memory:
-    """What a step changes beside the weights: running statistics and what the balancer remembers.
+    """A copy of the buffers that a step changes: running statistics and the balancer's state.
 
-    A bad batch has touched them before it is known to be bad; `put_back` undoes that.
+    A bad batch has changed them before it is known to be bad; `put_back` restores them.
     """
 
     def __init__(self, *modules: nn.Module) -> None:

@@ -10,9 +10,8 @@ from perception.zoo import build
 from training.balance import AT_FEATURES, check_method, make_balancer
 from training.config import Config
 from training.cpu import for_cpu
-from training.distributed import World
+from training.distributed import World, synchronise_batch_norm
 from training.init import init_file, initialise
-from training.joint import join_statistics
 from training.loop import Learner
 from training.optimiser import make_optimizer
 
@@ -38,8 +37,7 @@ def make_learner(config: Config, world: World) -> Learner:
     model.to(world.device)
     if world.device.type == "cpu":
         for_cpu(model)
-    if world.size > 1:
-        join_statistics(model)
+    synchronise_batch_norm(world, model.trunk, model.neck)
     model.to(memory_format=torch.channels_last)  # a tenth faster in bf16 on a CPU
     options = {"weights": optim.task_weights} if optim.task_weights else {}
     method = "fixed" if optim.task_weights else optim.balance

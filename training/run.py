@@ -115,11 +115,18 @@ class Run:
         """How long the run has trained, interruptions not counted."""
         return time.monotonic() - self.began
 
-    def progress(self) -> float:
-        """Share of the run that is done, by steps or by --max-minutes, whichever is further."""
+    def own_progress(self) -> float:
+        """Share of the run that is done, by steps or by --max-minutes, whichever is further.
+
+        By this rank's clock; the training loop averages it over the ranks.
+        """
         limit = self.config.run.max_minutes * 60
-        by_time = self.world.largest(self.seconds / limit) if limit else 0.0
+        by_time = self.seconds / limit if limit else 0.0
         return max(self.learner.step / max(self.steps, 1), by_time)
+
+    def progress(self) -> float:
+        """The furthest of the ranks' shares; all ranks must call it."""
+        return self.world.largest(self.own_progress())
 
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
@@ -173,9 +180,11 @@ class Run:
                 stopped = report.stop
                 if stopped or self.position.step % self.config.run.checkpoint_every == 0:
                     self.save()
-                return not stopped and self.progress() < 1
+                return not stopped and report.progress < 1
 
-            train_epoch(self.learner, self.loaded, after, self.progress, lambda: self.stop.wanted)
+            train_epoch(
+                self.learner, self.loaded, after, self.own_progress, lambda: self.stop.wanted
+            )
         return not stopped
 
     @property
@@ -261,6 +270,7 @@ class Run:
         self.position.seconds = self.seconds
         self.position.bad_in_row = self.learner.bad_in_row
         self.position.bad_total = self.learner.bad_total
+        self.learner.average_statistics()
         states = {key: value.numpy() for key, value in random_states().items()}
         random = self.world.gather(states)
         if self.world.leads:

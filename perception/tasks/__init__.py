@@ -1,11 +1,10 @@
-"""The tasks: one file each, one line here."""
+"""The registry of tasks: one file each, one line here."""
 
 from typing import Final
 
 from perception.tasks.base import Task
 from perception.tasks.depth import Depth
-from perception.tasks.det import Det
-from perception.tasks.det_classes import DetCOCO, DetVOC
+from perception.tasks.det import Det, DetCOCO, DetVOC
 from perception.tasks.drivable import Drivable
 from perception.tasks.image_classes import ClassesVOC, ImageNet
 from perception.tasks.lane import Lane

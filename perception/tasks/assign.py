@@ -5,16 +5,15 @@ cost grows with the number of boxes and not with points times boxes.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from perception.tasks.box_losses import iou
-
-# Points looked at on each level: (2 * REACH + 1)^2 around the one that holds the box's centre.
-REACH = 2
-# A box that no prediction touches yet still needs points: the overlap they are credited with.
-TOUCH = 0.01
+# Candidates per level: (2 * REACH + 1)^2 around the point that holds the box's centre.
+REACH: Final = 2
+# Overlap credited to the nearest candidate of a box that no prediction touches yet.
+TOUCH: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,16 @@ class Grid:
             xy = (torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride
             levels.append(torch.cat([xy, torch.full_like(xy[:, :1], stride)], 1))
         return torch.cat(levels)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N points near each of M boxes in B frames."""
+
+    point: Tensor  # (B, M, N) int64
+    near: Tensor  # (B, M, N) float32 in (0, 1], 1 at the box's centre
+    allowed: Tensor  # (B, M, N) bool: on the grid and inside the box
+    points: int  # of the grid
 
 
 @dataclass(frozen=True)
@@ -62,51 +71,47 @@ class Assigner:
     rounds: int = 3
 
     @torch.no_grad()
-    def __call__(
-        self,
-        logits: Tensor,
-        boxes: Tensor,
-        truth_xyxy: Tensor,
-        classes: Tensor,
-        grid: Grid,
-    ) -> Positives:
-        """logits (B, A, C), boxes (B, A, 4) xyxy; truth (B, M, 4), classes (B, M), -1 = no box."""
-        point, near, allowed = candidates(truth_xyxy, classes >= 0, grid)  # (B, M, N)
-        overlap = iou(_take(boxes, point), truth_xyxy[:, :, None])
-        overlap = torch.maximum(overlap, TOUCH * near)
-        score = _take_class(logits, point, classes).float().sigmoid()
+    def __call__(self, candidates: Candidates, score: Tensor, overlap: Tensor) -> Positives:
+        """(B, M, N) scores in 0..1 of the box's class and IoU with the box at each candidate.
+
+        Values where a candidate is not allowed are not used.
+        """
+        overlap = torch.maximum(overlap, TOUCH * candidates.near)
         fit = score.pow(self.alpha) * overlap.pow(self.beta)
-        chosen = self._choose(fit, point, allowed, logits.shape[1])
+        chosen = self._choose(fit, candidates)
 
         best_fit = (fit * chosen).amax(2, keepdim=True).clamp(min=1e-30)
         best_overlap = (overlap * chosen).amax(2, keepdim=True)
         quality = fit / best_fit * best_overlap
         frame, box, index = chosen.nonzero(as_tuple=True)
-        return Positives(frame, point[frame, box, index], box, quality[frame, box, index])
+        place = frame, box, index
+        return Positives(frame, candidates.point[place], box, quality[place])
 
-    def _choose(self, fit: Tensor, point: Tensor, allowed: Tensor, points: int) -> Tensor:
-        """(B, M, N) bool: at most topk a box, at most one box a point."""
+    def _choose(self, fit: Tensor, candidates: Candidates) -> Tensor:
+        """(B, M, N) bool: at most topk per box, at most one box per point."""
         batch, boxes, count = fit.shape
-        chosen = torch.zeros_like(allowed)
+        chosen = torch.zeros_like(candidates.allowed)
         if boxes == 0:
             return chosen
-        slot = point + torch.arange(batch, device=fit.device)[:, None, None] * points
-        taken = fit.new_zeros(batch * points, dtype=torch.bool)
+        slots = batch * candidates.points
+        first = torch.arange(batch, device=fit.device)[:, None, None] * candidates.points
+        slot = candidates.point + first
+        taken = fit.new_zeros(slots, dtype=torch.bool)
         for _ in range(self.rounds):
             waiting = ~chosen.any(2, keepdim=True)
-            wanted = fit.masked_fill(~(allowed & waiting & ~taken[slot]), -1.0)
+            wanted = fit.masked_fill(~(candidates.allowed & waiting & ~taken[slot]), -1.0)
             value, order = wanted.topk(min(self.topk, count), dim=2)
-            won = (value >= 0) & _wins(value, slot.gather(2, order), batch * points)
+            won = (value >= 0) & _wins(value, slot.gather(2, order), slots)
             chosen = chosen | torch.zeros_like(chosen).scatter(2, order, won)
             taken = taken.index_fill(0, slot[chosen], True)
         return chosen
 
 
-def candidates(truth_xyxy: Tensor, valid: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
-    """Points near each box's centre: index (B, M, N), nearness in (0, 1], and whether allowed.
+def find_candidates(truth_xyxy: Tensor, valid: Tensor, grid: Grid) -> Candidates:
+    """Points near the centre of each box (B, M, 4); only those inside a valid box are allowed.
 
-    Allowed are points inside the box; a box smaller than the finest cells is widened to them,
-    otherwise the far traffic light would fall between all points and never be learned.
+    A box smaller than the finest cells is widened to one cell on each side; otherwise a distant
+    traffic light could lie between all points and never be learned.
     """
     device = truth_xyxy.device
     step = torch.arange(-REACH, REACH + 1, device=device)
@@ -125,7 +130,7 @@ def candidates(truth_xyxy: Tensor, valid: Tensor, grid: Grid) -> tuple[Tensor, T
         near.append(1 / (1 + away.norm(dim=-1) / finest))
         allowed.append(inside & on_grid)
         start += height * width
-    return torch.cat(index, 2), torch.cat(near, 2), torch.cat(allowed, 2)
+    return Candidates(torch.cat(index, 2), torch.cat(near, 2), torch.cat(allowed, 2), start)
 
 
 def _wins(value: Tensor, slot: Tensor, slots: int) -> Tensor:
@@ -138,15 +143,3 @@ def _wins(value: Tensor, slot: Tensor, slots: int) -> Tensor:
         0, slot.flatten(), torch.where(top, order, last).flatten(), "amin"
     )
     return top & (order == first[slot])
-
-
-def _take(values: Tensor, point: Tensor) -> Tensor:
-    """values (B, A, D) at point (B, M, N) -> (B, M, N, D)."""
-    frame = torch.arange(values.shape[0], device=values.device)[:, None, None]
-    return values[frame, point]
-
-
-def _take_class(logits: Tensor, point: Tensor, classes: Tensor) -> Tensor:
-    """The logit of each box's own class at its candidates: (B, M, N)."""
-    frame = torch.arange(logits.shape[0], device=logits.device)[:, None, None]
-    return logits[frame, point, classes.clamp(min=0)[:, :, None]]

@@ -1,54 +1,72 @@
-"""Contract 1: a task is a head with its loss, its decoding and its score. One task, one file."""
+"""The task interface: a head with its loss, its decoding and its metric. One task per file."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
+from perception.metrics.base import Metric
 from perception.runtime.description import View
 
 Raw = dict[str, Tensor]
 Target = Mapping[str, Tensor]
 
 
-class Metric(Protocol):
-    """Accumulates over frames; make a new one for each evaluation (there is no reset)."""
+@dataclass(frozen=True)
+class LossPart:
+    """One term of a loss: a sum over the given frames and what the sum is divided by.
 
-    def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
-        """Takes one frame: the decoded output and the target's arrays, both at the same size."""
+    Sums and counts add up over ranks, so a rank needs no frame of another: it exchanges counts and
+    divides its own sum by their total.
+    """
 
-    def compute(self) -> dict[str, float]:
-        """All scores in percent or physical units; NaN where nothing was seen."""
+    sum: Tensor  # scalar, with gradient
+    count: Tensor  # scalar, without gradient: pixels, frames, weighted positives, ...
+
+    def mean(self) -> Tensor:
+        """The term's value for these frames alone; 0 where the count is 0."""
+        return self.sum / torch.where(self.count > 0, self.count, torch.ones_like(self.count))
+
+
+def total_loss(parts: Mapping[str, LossPart]) -> Tensor:
+    """A task's loss on these frames alone: the sum of its terms' means."""
+    return torch.stack([part.mean() for part in parts.values()]).sum()
 
 
 class Task(nn.Module, ABC):
-    """A head with its loss, its decoding and its score.
+    """A head with its loss, its decoding and its metric.
 
-    `features` are the neck's outputs at `strides`, each (B, channels, H/stride, W/stride).
+    `features` are the neck's outputs at `strides`, each (B, channels, H/stride, W/stride). `view`
+    describes the output to consumers, class names included; the class attribute is the default.
     """
 
-    view: ClassVar[View]
-    score: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
+    view: View
+    score: str  # the headline metric
+    higher_is_better: bool = True
+    loss_parts: tuple[str, ...]  # keys of what `loss` returns, in order
+    # Buffers to which `loss` adds counts of the labels it is given; they are summed over ranks.
+    counters: tuple[str, ...] = ()
 
-    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
         super().__init__()
         self.channels, self.strides = channels, strides
+        self.view = view or type(self).view
 
     @abstractmethod
     def forward(self, features: Sequence[Tensor]) -> Raw:
-        """Raw outputs, the same keys in training and in evaluation."""
+        """Raw outputs; the same keys in training and in evaluation."""
 
     @abstractmethod
-    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
-        """Named scalars; their sum is the task's loss. Finite for an empty target."""
+    def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
+        """The terms of the loss, named as in `loss_parts`. Finite for an empty target."""
 
     @abstractmethod
     def decode(self, raw: Raw) -> Tensor:
-        """Fixed-shape, exportable output; the same for validation, demo and car."""
+        """Fixed-shape output that can be exported; validation, demo and car use the same."""
 
+    @classmethod
     @abstractmethod
-    def metric(self) -> Metric:
-        """A fresh accumulator whose compute() contains the key `score`."""
+    def metric(cls, view: View) -> Metric:
+        """A new metric for outputs described by `view`; compute() contains the key `score`."""

@@ -1,4 +1,4 @@
-"""Box geometry and the losses of detection heads; everything in float32, whatever autocast does."""
+"""Box geometry and the losses of detection heads; computed in float32 under autocast too."""
 
 import math
 
@@ -13,14 +13,6 @@ def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     """Elementwise IoU of broadcastable boxes (..., 4) -> (...); 0 for an empty box."""
     overlap, union = _overlap_union(a_xyxy, b_xyxy)
     return overlap / union.clamp(min=EPS)
-
-
-def giou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
-    """1 - generalised IoU (arXiv 1902.09630), in [0, 2]; it pulls boxes that do not touch yet."""
-    overlap, union = _overlap_union(pred_xyxy, target_xyxy)
-    hull_wh = _hull_wh(pred_xyxy, target_xyxy)
-    hull = (hull_wh[..., 0] * hull_wh[..., 1]).clamp(min=EPS)
-    return 1 - overlap / union.clamp(min=EPS) + (hull - union) / hull
 
 
 def ciou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
@@ -39,7 +31,7 @@ def ciou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
 
 
 def quality_focal_loss(logits: Tensor, quality: Tensor, gamma: float = 2.0) -> Tensor:
-    """Elementwise |quality - p|^gamma * BCE (arXiv 2006.04388); soft targets, easy points fade."""
+    """Elementwise |quality - p|^gamma * BCE (arXiv 2006.04388), for soft targets."""
     logits, quality = logits.float(), quality.float()
     focus = (quality - logits.sigmoid()).abs().pow(gamma)
     return focus * binary_cross_entropy_with_logits(logits, quality, reduction="none")
@@ -48,8 +40,8 @@ def quality_focal_loss(logits: Tensor, quality: Tensor, gamma: float = 2.0) -> T
 def distribution_loss(logits: Tensor, value: Tensor, span: float) -> Tensor:
     """Distribution focal loss (arXiv 2006.04388): (..., bins) and (...) -> (...).
 
-    The bins stand for evenly spaced values in +-span; the two around `value` should share the
-    probability. Values beyond the span are drawn to its end.
+    The bins are evenly spaced values in +-span; the target is split between the two around `value`.
+    Values outside the span are clamped to it.
     """
     bins = logits.shape[-1]
     place = (value.float().clamp(-span, span) + span) * ((bins - 1) / (2 * span))

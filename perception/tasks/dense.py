@@ -1,14 +1,16 @@
-"""What dense heads share: a light tower on the stride-4 map and losses over annotated pixels."""
+"""Shared by dense heads: a light tower on the stride-4 map, and losses over annotated pixels."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perception.classes import IGNORE
 from perception.layers import SeparableBlock
+from perception.tasks.base import LossPart
 
 
 class Tower(nn.Sequential):
-    """`depth` separable blocks at one stride; a 5x5 depthwise kernel first, for thin things."""
+    """`depth` separable blocks at one stride; the first with a 5x5 kernel, for thin structures."""
 
     def __init__(self, channels: int, depth: int = 2) -> None:
         super().__init__(
@@ -18,30 +20,60 @@ class Tower(nn.Sequential):
 
 
 def enlarge(logits: Tensor, factor: int) -> Tensor:
-    """Bilinear enlargement of (B, C, h, w) to (B, C, h*factor, w*factor)."""
+    """Bilinear upsampling of (B, C, h, w) to (B, C, h*factor, w*factor)."""
     if factor == 1:
         return logits
     return F.interpolate(logits, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def cross_entropy(
-    logits: Tensor, classes: Tensor, known: Tensor, weight: Tensor | None = None
-) -> Tensor:
-    """Mean cross entropy of (B, C, ...) over the positions where `known`; zero without any."""
-    safe = torch.where(known, classes, torch.zeros_like(classes))
-    losses = F.cross_entropy(logits.float(), safe.long(), weight, reduction="none")
-    per_class = torch.ones_like(losses) if weight is None else weight[safe.long()]
-    share = (per_class * known).sum().clamp(min=1e-6)
-    return (losses * known).sum() / share
+    logits: Tensor, classes: Tensor, known: Tensor, weight: Tensor | None = None, scale: float = 1.0
+) -> LossPart:
+    """Cross entropy of (B, C, ...) summed over the positions where `known`, times `scale`.
 
-
-def tversky(probability: Tensor, truth: Tensor, known: Tensor, alpha: float, beta: float) -> Tensor:
-    """1 - Tversky index over all pixels of the batch (arXiv 1706.05721).
-
-    `alpha` weighs false positives, `beta` misses; 0.5/0.5 is Dice. Zero where nothing is known.
+    The count is the number of known positions, or the sum of their class weights.
     """
-    probability, truth = probability * known, truth * known
-    hits = (probability * truth).sum()
-    false_alarms, misses = (probability * (1 - truth)).sum(), ((1 - probability) * truth).sum()
-    index = (hits + 1) / (hits + alpha * false_alarms + beta * misses + 1)
-    return 1 - index
+    safe = torch.where(known, classes, torch.zeros_like(classes)).long()
+    losses = F.cross_entropy(logits.float(), safe, weight, reduction="none")
+    per_class = known.float() if weight is None else weight[safe] * known
+    return LossPart(scale * (losses * known).sum(), per_class.sum().detach())
+
+
+def mask_loss(logits: Tensor, mask: Tensor) -> dict[str, LossPart]:
+    """Cross entropy and half of the Dice loss of (B, C, H, W) against a class mask (B, H, W).
+
+    Cross entropy is a mean over annotated pixels; Dice is per frame, a mean over the classes shown
+    there, and then over frames: it gives small classes weight. One log-softmax serves both.
+    Per-class sums are scattered instead of taken from one-hot masks, which for 150 classes would
+    not fit in memory.
+    """
+    known = (mask != IGNORE).flatten(1)  # (B, P)
+    log_p = logits.float().log_softmax(1).flatten(2)  # (B, C, P)
+    truth = mask.flatten(1).long() * known  # (B, P), 0 where unknown
+    log_p_truth = log_p.gather(1, truth[:, None]).squeeze(1) * known  # (B, P)
+    p_truth = log_p_truth.exp() * known
+    zeros = log_p.new_zeros(log_p.shape[:2])  # (B, C)
+    hits = zeros.scatter_add(1, truth, p_truth)
+    shown = zeros.scatter_add(1, truth, known.to(zeros.dtype))
+    predicted = (log_p.exp() * known[:, None]).sum(2)  # (B, C)
+    dice = 2 * hits / (shown + predicted).clamp(min=1e-6)
+    present = shown > 0
+    per_frame = ((1 - dice) * present).sum(1) / present.sum(1).clamp(min=1)  # (B,)
+    return {
+        "cross_entropy": LossPart(-log_p_truth.sum(), known.sum()),
+        "overlap": LossPart(0.5 * per_frame.sum(), known.any(1).sum()),
+    }
+
+
+def tversky(
+    probability: Tensor, truth: Tensor, known: Tensor, alpha: float, beta: float
+) -> LossPart:
+    """1 - Tversky index of each frame (arXiv 1706.05721), summed over frames with known pixels.
+
+    All (B, H, W). `alpha` weights false positives, `beta` false negatives; 0.5 and 0.5 is Dice.
+    """
+    probability, truth = (probability * known).flatten(1), (truth * known).flatten(1)
+    hits = (probability * truth).sum(1)  # (B,)
+    false_positives, misses = probability.sum(1) - hits, truth.sum(1) - hits
+    index = (hits + 1) / (hits + alpha * false_positives + beta * misses + 1)
+    return LossPart((1 - index).sum(), known.flatten(1).any(1).sum())

@@ -1,38 +1,38 @@
-"""How far away every pixel is, in metres along the camera's axis."""
+"""Depth of every pixel, in metres along the camera's axis."""
 
 from collections.abc import Mapping, Sequence
 from math import log
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from perception.metrics.base import Metric
 from perception.metrics.depth import DepthMetric
 from perception.runtime.description import View
-from perception.tasks.base import Raw, Target, Task
+from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import Tower, enlarge
 
-NEAREST: Final = 0.1
+NEAREST: Final = 0.1  # metres
 FARTHEST: Final = 300.0
-# A head that has learned nothing says ten metres: right in size for a road, near for a room.
-START: Final = 10.0
+START: Final = 10.0  # prediction of an untrained head
 
 
 class Depth(Task):
-    """Predicts the logarithm: a metre matters more at two metres than at fifty.
+    """Predicts the logarithm of depth, so that errors are relative.
 
-    The loss is the error of the logarithm, which is relative, and the error in metres over the mean
-    depth, which is what the headline score counts. Both are absolute, not squared: depth maps have
-    wrong pixels along every edge.
+    The loss is the absolute error of the logarithm, plus half of the absolute error in metres
+    divided by the mean depth. Absolute, not squared: depth maps are wrong along object borders.
     """
 
-    view: ClassVar[View] = View(kind="map", unit="m", range=(0.0, 80.0))
-    score: ClassVar[str] = "abs"
-    higher_is_better: ClassVar[bool] = False
+    view = View(kind="map", unit="m", range=(0.0, 80.0))
+    score = "abs"
+    higher_is_better = False
+    loss_parts = ("log", "metres")
 
-    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
-        super().__init__(channels, strides)
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
+        super().__init__(channels, strides, view)
         self.tower = Tower(channels)
         self.measure = nn.Conv2d(channels, 1, 1)
         bias = self.measure.bias
@@ -42,35 +42,38 @@ class Depth(Task):
     def forward(self, features: Sequence[Tensor]) -> Raw:
         return {"log_depth": self.measure(self.tower(features[0]))}  # (B, 1, H/4, W/4)
 
-    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
+    def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
         logarithm = enlarge(raw["log_depth"].float(), self.strides[0]).squeeze(1)  # (B, H, W)
         truth = target["map"]
-        known = (truth > 0) & (truth <= FARTHEST)  # NaN is not
+        known = (truth > 0) & (truth <= FARTHEST)  # False for NaN
         truth = torch.where(known, truth, torch.ones_like(truth)).clamp(min=NEAREST)
-        count = known.sum().clamp(min=1)
         ratio = (logarithm - truth.log()).abs() * known
         metres = (metric_depth(logarithm) - truth).abs() * known
-        mean = ((truth * known).sum() / count).clamp(min=NEAREST)
-        return {"log": ratio.sum() / count, "metres": 0.5 * metres.sum() / count / mean}
+        return {
+            "log": LossPart(ratio.sum(), known.sum()),
+            # mean error / mean depth = sum of errors / sum of depths
+            "metres": LossPart(0.5 * metres.sum(), (truth * known).sum()),
+        }
 
     def decode(self, raw: Raw) -> Tensor:
         return metric_depth(enlarge(raw["log_depth"], self.strides[0]).squeeze(1))  # (B, H, W)
 
-    def metric(self) -> "DepthInRange":
+    @classmethod
+    def metric(cls, view: View) -> Metric:
         return DepthInRange()
 
 
 class DepthInRange(DepthMetric):
-    """Errors where the true depth is one that the task can say: one pixel of a far horizon must
-    not outweigh a frame."""
+    """Errors where the true depth is within the task's range; a few pixels of the far horizon
+    would otherwise dominate a frame."""
 
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
-        """As DepthMetric, without truth of zero or less and beyond the range."""
+        """As DepthMetric, without truth of zero or less and beyond FARTHEST."""
         truth = target["map"]
         known = (truth > 0) & (truth <= FARTHEST)
         super().update(decoded, {"map": np.where(known, truth, np.nan)})
 
 
 def metric_depth(logarithm: Tensor) -> Tensor:
-    """Metres, within what the loss has been taught."""
+    """Metres, clamped to the range of the training labels."""
     return logarithm.clamp(log(NEAREST), log(FARTHEST)).exp()

@@ -1,139 +1,123 @@
-"""Detection without NMS outside the graph.
+"""Object detection that needs no NMS outside the exported graph.
 
 Dual assignment of YOLOv10 (arXiv 2405.14458) with one task-aligned metric for both. The box branch
-is shared, so whichever head is deployed costs one score tower and one box tower. That is the
-one-to-many head, whose doubles go inside the graph: as trained so far it ranks better than the
-one-to-one head (docs/ablations.md).
+is shared, so deployment costs one score tower and one box tower. Deployed are the one-to-many
+scores with duplicates suppressed inside the graph: they rank better than the one-to-one scores
+(docs/ablations.md).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from perception.classes import DETECTION
+from perception.classes import COCO, DETECTION, VOC_OBJECTS
 from perception.layers import ConvBlock, SeparableBlock
+from perception.metrics.base import Metric
+from perception.metrics.detection import DetectionMetric
 from perception.runtime.description import View
-from perception.tasks.assign import Assigner, Grid, Positives
-from perception.tasks.base import Metric, Raw, Target, Task
-from perception.tasks.box_losses import ciou_loss, distribution_loss, quality_focal_loss
+from perception.tasks.assign import Assigner, Candidates, Grid, Positives, find_candidates
+from perception.tasks.base import LossPart, Raw, Target, Task
+from perception.tasks.box_losses import ciou_loss, distribution_loss, iou, quality_focal_loss
 
 MAX_BOXES: Final = 100
-CANDIDATES: Final = 300  # looked at for doubles before the best 100 are given
-# Two boxes of a class that overlap more than this are one object seen twice.
-DOUBLE_IOU: Final = 0.5
-# Two boxes of any classes that overlap more than this are one object named twice.
-SAME_IOU: Final = 0.9
-ROUNDS: Final = 3
-DOUBLED: Final = 1e-4  # what is left of the second's score
-# Score every point starts with: few points are objects, and the first steps should not be spent
-# on learning that.
+CANDIDATES: Final = 300  # before duplicates are suppressed
+DUPLICATE_IOU: Final = 0.5  # above it, two boxes of one class are duplicates
+SAME_OBJECT_IOU: Final = 0.9  # above it, two boxes of any classes are duplicates
+SUPPRESSION_ROUNDS: Final = 3
+SUPPRESSED: Final = 1e-4  # factor on the score of a duplicate
+# Points per box in the two assignments. Both choose by score * IoU^3 (Assigner's defaults).
+ASSIGNERS: Final = {"many": Assigner(10), "one": Assigner(1)}
+# Initial score of every point (arXiv 1708.02002, section 4.1).
 PRIOR: Final = 0.01
-# Size every box starts with, in strides: about the median object each level is responsible for.
+# Initial size of every box, in strides: about the median object of each level.
 START_SIZE: Final = 3.0
-# Rare classes weigh at most this many times the most frequent one.
+# Positives are weighted by (most frequent class / own class count)^RARITY, at most RARITY_LIMIT.
+RARITY: Final = 0.3
 RARITY_LIMIT: Final = 5.0
-# Centre offsets (strides) and log sizes that a distribution over bins can express: +-SPAN.
+# Each number of a box is the mean of a distribution over BINS values in +-SPAN.
+BINS: Final = 16
 SPAN: Final = 3.0
-
-
-@dataclass(frozen=True)
-class Design:
-    """What ablations vary. A variant is a subclass of Det with another `design`, nothing more."""
-
-    topk: int = 10  # points a box in the one-to-many assignment
-    alpha: float = 1.0  # of the score and
-    beta: float = 3.0  # of the overlap in the metric that both assignments share
-    fine_width: float = 0.5  # of the towers at stride 4, as a share of the neck's channels
-    fine_blocks: int = 1
-    blocks: int = 2  # of the towers at the other strides
-    detach_one: bool = False  # whether the one-to-one scores leave trunk and neck alone
-    bins: int = 16  # of the distribution that each number of a box is; 0: the number itself
-    gamma: float = 2.0  # of the focal factor of the one-to-many scores, and of the
-    one_gamma: float = 2.0  # one-to-one scores: less of it presses harder on double boxes
-    box_weight: float = 2.0
-    many_weight: float = 1.0  # of the one-to-many assignment's losses; 0: one-to-one alone
-    deployed: Literal["many", "one"] = "many"  # whose scores are decoded
-    rarity: float = 0.3  # classes weigh (most frequent / own count)^rarity; 0: all alike
+BOX_WEIGHT: Final = 2.0
 
 
 class Det(Task):
-    """Ten BDD100K classes on every level of the neck."""
+    """Boxes of the ten BDD100K classes, on every level of the neck."""
 
-    view: ClassVar[View] = View(kind="boxes", classes=DETECTION)
-    score: ClassVar[str] = "mAP50"
-    design: ClassVar[Design] = Design()
+    view = View(kind="boxes", classes=DETECTION)
+    score = "mAP50"
+    loss_parts = ("many_score", "many_box", "one_score", "one_box")
+    counters = ("seen",)
+    seen: Tensor  # (classes,) labels seen in training
 
-    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
-        super().__init__(channels, strides)
-        classes, coarse = len(self.view.classes), (channels, self.design.blocks)
-        fine = (max(round(channels * self.design.fine_width), 8), self.design.fine_blocks)
-        shapes = [fine if stride == 4 else coarse for stride in strides]
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
+        super().__init__(channels, strides, view)
+        classes = len(self.view.classes)
+        # (width, blocks) of the towers; narrower at stride 4, which has most of the points
+        shapes = [(max(channels // 2, 8), 1) if s == 4 else (channels, 2) for s in strides]
         prior = math.log(PRIOR / (1 - PRIOR))
         self.one = _branch(channels, shapes, classes, prior)
         self.many = _branch(channels, shapes, classes, prior)
-        self.box = _branch(channels, shapes, 4 * max(self.design.bins, 1), 0.0)
+        self.box = _branch(channels, shapes, 4 * BINS, 0.0)
         self.register_buffer("seen", torch.full((classes,), 100.0))
-        self.seen: Tensor
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         """For each stride s: one{s} and many{s} (B, classes, h, w) logits, box{s} (B, 64, h, w).
 
-        Centre offset and log size, 16 logits each: the expected value is what is meant (generalised
-        focal loss, arXiv 2006.04388).
+        A box is its centre offset and log size, 16 logits each; their expected value is decoded
+        (generalised focal loss, arXiv 2006.04388).
         """
         raw = {}
         for stride, x, one, many, box in zip(
             self.strides, features, self.one, self.many, self.box, strict=True
         ):
-            raw[f"one{stride}"] = one(x.detach() if self.design.detach_one else x)
-            raw[f"many{stride}"] = many(x)
+            raw[f"one{stride}"], raw[f"many{stride}"] = one(x), many(x)
             raw[f"box{stride}"] = box(x)
         return raw
 
-    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
-        """Score and box loss of both assignments. Ignored boxes neither teach nor punish."""
+    def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
+        """Score and box loss of both assignments. Ignored boxes contribute no loss.
+
+        Each is normalised by the summed quality of its positives, at least 1 per frame.
+        """
         grid = self._grid(raw)
         points = grid.points(target["classes"].device)
-        deltas = self._flat(raw, "box").float()
-        boxes = _to_xyxy(self._expected(deltas), points)
-        truth, classes = target["boxes_xyxy"].float(), _learnable(target)
-        rarity = self._rarity(classes)
-        quiet = _ignored(target, points, len(rarity))
-
+        truth, classes = target["boxes_xyxy"].float(), _trainable_classes(target)
+        candidates = find_candidates(truth, classes >= 0, grid)
+        box = torch.cat([raw[f"box{s}"].flatten(2) for s in self.strides], 2)  # (B, 4 * BINS, A)
+        overlap = _overlaps(box, candidates, truth, points)
+        rarity = (self.seen.max() / self.seen).pow(RARITY).clamp(max=RARITY_LIMIT)
+        ignored = _ignored(target, points, len(rarity))
+        logits = {head: self._flat(raw, head) for head in ASSIGNERS}
+        chosen = {
+            head: assign(candidates, _class_scores(logits[head], candidates, classes), overlap)
+            for head, assign in ASSIGNERS.items()
+        }
+        box_losses = _box_losses(box, list(chosen.values()), truth, points)
         losses = {}
-        design = self.design
-        heads = [("one", 1, design.one_gamma, 1.0)]
-        if design.many_weight:
-            heads = [("many", design.topk, design.gamma, design.many_weight), *heads]
-        for head, topk, gamma, weight in heads:
-            logits = self._flat(raw, head)
-            assign = Assigner(topk, design.alpha, design.beta)
-            chosen = assign(logits, boxes, truth, classes, grid)
-            label, wanted = classes[chosen.frame, chosen.box], truth[chosen.frame, chosen.box]
-            share = chosen.quality * rarity[label]
-            # Frames without boxes must not shout: at least one object a frame.
-            total = share.sum().clamp(min=len(logits))
-            score = _score_loss(logits, chosen, label, rarity, quiet, gamma)
-            losses[f"{head}_score"] = weight * score / total
-            miss = ciou_loss(boxes[chosen.frame, chosen.point], wanted)
-            if design.bins:
-                guess = deltas[chosen.frame, chosen.point].unflatten(-1, (4, -1))
-                offset = _to_deltas(wanted, points[chosen.point])
-                miss = miss + distribution_loss(guess, offset, SPAN).mean(-1) / 4
-            losses[f"{head}_box"] = weight * design.box_weight * (miss * share).sum() / total
+        for (head, positives), box_loss in zip(chosen.items(), box_losses, strict=True):
+            label = classes[positives.frame, positives.box]
+            share = positives.quality * rarity[label]
+            per_frame = share.new_zeros(len(truth)).index_add(0, positives.frame, share)
+            count = per_frame.clamp(min=1).sum()
+            score = _score_loss(logits[head], positives, label, rarity, ignored)
+            losses[f"{head}_score"] = LossPart(score, count)
+            losses[f"{head}_box"] = LossPart(BOX_WEIGHT * (box_loss * share).sum(), count)
+        if self.training:
+            present = torch.where(classes >= 0, classes, len(rarity)).flatten()
+            self.seen += F.one_hot(present, len(rarity) + 1).sum(0)[:-1]
         return losses
 
     def decode(self, raw: Raw) -> Tensor:
-        """(B, 100, 6): x1 y1 x2 y2 score class, best first, from the head that is deployed.
+        """(B, 100, 6): x1 y1 x2 y2 score class, best first.
 
-        Doubled boxes go by one comparison of all pairs inside the graph, so that no consumer needs
-        NMS.
+        Duplicates are suppressed by one comparison of all pairs inside the graph, so that no
+        consumer needs NMS.
         """
-        logits = self._flat(raw, self.design.deployed).float()
+        logits = self._flat(raw, "many").float()
         deltas = self._flat(raw, "box").float()
         points = self._grid(raw).points(logits.device)
         count = min(CANDIDATES, logits.shape[1])
@@ -146,20 +130,19 @@ class Det(Task):
         label = (pair - row * logits.shape[2]).to(best.dtype)
         point = point.gather(1, row)
         deltas = deltas.gather(1, point[..., None].expand(-1, -1, deltas.shape[2]))
-        boxes = _to_xyxy(self._expected(deltas), points[point])
+        boxes = _to_xyxy(_expected(deltas), points[point])
         edge = (points[:, :2] + points[:, 2:] / 2).amax(0)  # width, height, also in a traced graph
         boxes = boxes.clamp(min=0).minimum(edge.repeat(2))
-        scores = best.sigmoid() * first_of_its_kind(boxes, label)
+        scores = best.sigmoid() * cluster_nms(boxes, label)
         scores, order = scores.topk(min(MAX_BOXES, count))  # (B, 100)
         found = torch.cat([boxes, label[..., None]], 2)
         found = found.gather(1, order[..., None].expand(-1, -1, 5))
         found = torch.cat([found[..., :4], scores[..., None], found[..., 4:]], 2)
-        return nn.functional.pad(found, (0, 0, 0, max(MAX_BOXES - count, 0)))
+        return F.pad(found, (0, 0, 0, max(MAX_BOXES - count, 0)))
 
-    def metric(self) -> Metric:
-        from perception.metrics.detection import DetectionMetric
-
-        return DetectionMetric(self.view.classes)
+    @classmethod
+    def metric(cls, view: View) -> Metric:
+        return DetectionMetric(view.classes)
 
     def _grid(self, raw: Raw) -> Grid:
         sizes = tuple((raw[f"box{s}"].shape[2], raw[f"box{s}"].shape[3]) for s in self.strides)
@@ -169,28 +152,25 @@ class Det(Task):
         """(B, A, outputs) of all levels."""
         return torch.cat([raw[f"{head}{s}"].flatten(2).transpose(1, 2) for s in self.strides], 1)
 
-    def _expected(self, deltas: Tensor) -> Tensor:
-        """The box branch's outputs (..., 4 or 4 * bins) as four numbers."""
-        if not self.design.bins:
-            return deltas
-        values = torch.linspace(-SPAN, SPAN, self.design.bins, device=deltas.device)
-        return (deltas.unflatten(-1, (4, self.design.bins)).softmax(-1) * values).sum(-1)
 
-    def _rarity(self, classes: Tensor) -> Tensor:
-        """(classes,) weights of positives; the counts are learned from the labels that pass by."""
-        if self.training:
-            present = classes[classes >= 0]
-            self.seen += torch.bincount(present, minlength=len(self.seen)).to(self.seen.dtype)
-        return (self.seen.max() / self.seen).pow(self.design.rarity).clamp(max=RARITY_LIMIT)
+class DetCOCO(Det):
+    """Boxes of the 80 classes of COCO."""
+
+    view = View(kind="boxes", classes=COCO)
 
 
-def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
-    """1 for each of (B, N, 4) boxes, best first, that is no double of a better one.
+class DetVOC(Det):
+    """Boxes of the 20 classes of Pascal VOC."""
 
-    A double overlaps a box of its class, or is nearly the same as one of any class. It gets
-    DOUBLED: nearly nothing, and not zero, so that the order stays defined.
-    Cluster NMS (arXiv 2005.03572): fixed shapes, no loop. After as many rounds as a chain of
-    overlapping boxes is long it is NMS itself; a box that a double overlaps is no double for that.
+    view = View(kind="boxes", classes=VOC_OBJECTS)
+
+
+def cluster_nms(boxes: Tensor, label: Tensor) -> Tensor:
+    """Cluster NMS (arXiv 2005.03572) of (B, N, 4) boxes, best first: fixed shapes, no loop.
+
+    Returns (B, N): 1 for kept boxes, SUPPRESSED for duplicates of a better box (not 0, so that the
+    order stays defined). Equals NMS for chains of up to SUPPRESSION_ROUNDS overlapping boxes: a
+    box that only a duplicate overlaps is kept.
     """
     area = (boxes[..., 2:] - boxes[..., :2]).prod(2)  # (B, N)
     low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
@@ -199,18 +179,18 @@ def first_of_its_kind(boxes: Tensor, label: Tensor) -> Tensor:
     union = area[:, :, None] + area[:, None] - shared
     rank = torch.arange(boxes.shape[1], device=boxes.device)
     better = rank[:, None] > rank[None]  # column j is better than row i
-    alike = (shared > DOUBLE_IOU * union) & (label[:, :, None] == label[:, None])
-    doubles = ((alike | (shared > SAME_IOU * union)) & better).to(boxes.dtype)
-    first = torch.ones_like(area)
-    for _ in range(ROUNDS):
-        first = 1 - (doubles * first[:, None]).amax(2)
-    return first + DOUBLED * (1 - first)
+    alike = (shared > DUPLICATE_IOU * union) & (label[:, :, None] == label[:, None])
+    duplicates = ((alike | (shared > SAME_OBJECT_IOU * union)) & better).to(boxes.dtype)
+    kept = torch.ones_like(area)
+    for _ in range(SUPPRESSION_ROUNDS):
+        kept = 1 - (duplicates * kept[:, None]).amax(2)
+    return kept + SUPPRESSED * (1 - kept)
 
 
 def _branch(
     channels: int, shapes: Sequence[tuple[int, int]], outputs: int, bias: float
 ) -> nn.ModuleList:
-    """One tower of (width, blocks) a level; its `outputs` channels start at `bias`."""
+    """One tower of (width, blocks) per level; its `outputs` channels start at `bias`."""
     towers = nn.ModuleList()
     for width, blocks in shapes:
         layers: list[nn.Module] = [] if width == channels else [ConvBlock(channels, width)]
@@ -222,10 +202,16 @@ def _branch(
     return towers
 
 
+def _expected(deltas: Tensor) -> Tensor:
+    """Means of the distributions: (..., 4 * BINS) -> (..., 4)."""
+    values = torch.linspace(-SPAN, SPAN, BINS, device=deltas.device)
+    return (deltas.unflatten(-1, (4, BINS)).softmax(-1) * values).sum(-1)
+
+
 def _to_xyxy(deltas: Tensor, points: Tensor) -> Tensor:
     """Centre offset and log size, in strides -> corners in pixels.
 
-    Centre and size rather than four distances: a box smaller than a cell may hold no point at all.
+    Centre and size instead of four distances: a box smaller than a cell may contain no point.
     """
     xy, stride = points[..., :2], points[..., 2:]
     centre = xy + deltas[..., :2] * stride
@@ -240,40 +226,79 @@ def _to_deltas(xyxy: Tensor, points: Tensor) -> Tensor:
     return torch.cat([(centre - xy) / stride, (size / (stride * START_SIZE)).log()], -1)
 
 
-def _learnable(target: Target) -> Tensor:
-    """The classes (B, M) with -1 also where a box is ignored or has no area."""
+def _deltas(box: Tensor, frame: Tensor, point: Tensor) -> Tensor:
+    """(K, 4 * BINS) float32 of the box outputs (B, 4 * BINS, A) at K (frame, point) pairs.
+
+    They have 64 numbers at each of 20,400 points, of which assignment and loss need a few hundred.
+    """
+    return box.transpose(1, 2)[frame, point].float()
+
+
+@torch.no_grad()
+def _overlaps(box: Tensor, candidates: Candidates, truth: Tensor, points: Tensor) -> Tensor:
+    """(B, M, N) IoU of the predictions at the allowed candidates with their boxes."""
+    frame, row, index = candidates.allowed.nonzero(as_tuple=True)
+    point = candidates.point[frame, row, index]
+    boxes = _to_xyxy(_expected(_deltas(box, frame, point)), points[point])
+    overlap = torch.zeros_like(candidates.near)
+    overlap[frame, row, index] = iou(boxes, truth[frame, row])
+    return overlap
+
+
+def _box_losses(
+    box: Tensor, chosen: Sequence[Positives], truth: Tensor, points: Tensor
+) -> Sequence[Tensor]:
+    """(P,) CIoU and distribution loss of each assignment's positives, gathered once."""
+    frame, point, row = (
+        torch.cat([getattr(positives, name) for positives in chosen])
+        for name in ("frame", "point", "box")
+    )
+    wanted, deltas = truth[frame, row], _deltas(box, frame, point)
+    loss = ciou_loss(_to_xyxy(_expected(deltas), points[point]), wanted)
+    offset = _to_deltas(wanted, points[point])
+    loss = loss + distribution_loss(deltas.unflatten(-1, (4, BINS)), offset, SPAN).mean(-1) / 4
+    return loss.split([len(positives.frame) for positives in chosen])
+
+
+def _trainable_classes(target: Target) -> Tensor:
+    """The classes (B, M), -1 also where a box is ignored or has no area."""
     size = target["boxes_xyxy"][..., 2:] - target["boxes_xyxy"][..., :2]
     return torch.where(~target["ignore"] & (size > 0).all(-1), target["classes"], -1)
 
 
+def _class_scores(logits: Tensor, candidates: Candidates, classes: Tensor) -> Tensor:
+    """The score of each box's own class at its candidates: (B, M, N)."""
+    frame = torch.arange(len(logits), device=logits.device)[:, None, None]
+    chosen = logits.detach()[frame, candidates.point, classes.clamp(min=0)[:, :, None]]
+    return chosen.float().sigmoid()
+
+
 def _ignored(target: Target, points: Tensor, classes: int) -> Tensor | None:
-    """(B, A, classes) bool: points in ignored boxes, where saying the box's class is no mistake."""
+    """(B, A, classes) bool: points in ignored boxes, where the box's class is no false positive."""
     frame, box = target["ignore"].nonzero(as_tuple=True)
     if len(frame) == 0:
         return None
     xyxy, label = target["boxes_xyxy"][frame, box].float(), target["classes"][frame, box]
     xy = points[:, :2]
     inside = ((xy > xyxy[:, None, :2]) & (xy < xyxy[:, None, 2:])).all(-1)  # (I, A)
-    # An ignored box without a class silences all of them.
+    # An ignored box without a class covers all classes.
     named = label[:, None] == torch.arange(classes, device=xyxy.device)
     hit = inside[:, :, None] & (named | (label < 0)[:, None])[:, None, :]  # (I, A, classes)
-    quiet = xyxy.new_zeros(len(target["ignore"]), *hit.shape[1:])
-    return quiet.index_put((frame,), hit.float(), accumulate=True) > 0
+    covered = xyxy.new_zeros(len(target["ignore"]), *hit.shape[1:])
+    return covered.index_put((frame,), hit.float(), accumulate=True) > 0
 
 
 def _score_loss(
-    logits: Tensor,
-    chosen: Positives,
-    label: Tensor,
-    rarity: Tensor,
-    quiet: Tensor | None,
-    gamma: float,
+    logits: Tensor, positives: Positives, label: Tensor, rarity: Tensor, ignored: Tensor | None
 ) -> Tensor:
-    """Summed over all points: the chosen should reach their quality, the others zero."""
-    wanted = torch.zeros_like(logits, dtype=torch.float32)
-    wanted[chosen.frame, chosen.point, label] = chosen.quality
-    weight = torch.ones_like(wanted)
-    if quiet is not None:
-        weight = weight.masked_fill(quiet, 0.0)
-    weight[chosen.frame, chosen.point, label] = rarity[label]
-    return (weight * quality_focal_loss(logits, wanted, gamma)).sum()
+    """Quality focal loss summed over all points and classes; positives weighted by rarity.
+
+    The loss for quality 0 is computed everywhere and replaced at the few positives.
+    """
+    logits = logits.float()
+    background = logits.sigmoid().square() * F.softplus(logits)
+    if ignored is not None:
+        background = background.masked_fill(ignored, 0.0)
+    place = positives.frame, positives.point, label
+    at_positives = rarity[label] * quality_focal_loss(logits[place], positives.quality)
+    return background.sum() + (at_positives - background[place]).sum()

@@ -1,86 +1,91 @@
-"""What scene it is: weather, kind of place and time of day, each with probabilities."""
+"""Frame attributes: weather, kind of place and time of day, each with probabilities."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.classes import ATTRIBUTES
+from perception.metrics.base import Metric
 from perception.metrics.classification import ClassificationMetric
 from perception.runtime.description import Group, View
-from perception.tasks.base import Raw, Target, Task
+from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import cross_entropy
-
-_GROUPS = tuple(Group(name, classes) for name, classes in ATTRIBUTES.items())
 
 
 class Scene(Task):
-    """Three attributes from the pooled pyramid.
+    """One softmax per attribute, from the pooled two coarsest levels.
 
-    Rare classes weigh more, by the square root of their rarity as counted while training. What
-    that does to the probabilities a temperature for each attribute eases (arXiv 1706.04599), which
-    is learned beside, without weights, and changes no other parameter and no answer.
+    Rare classes are weighted by the square root of their inverse frequency, as counted in the
+    labels seen so far. The weights distort the probabilities; a temperature per attribute
+    (arXiv 1706.04599), trained jointly on unweighted labels and detached logits, corrects that
+    without changing any other parameter or the best class.
     """
 
-    view: ClassVar[View] = View(kind="label", groups=_GROUPS)
-    score: ClassVar[str] = "accuracy"
+    view = View(
+        kind="label", groups=tuple(Group(name, classes) for name, classes in ATTRIBUTES.items())
+    )
+    score = "accuracy"
+    counters = ("counts",)
     counts: Tensor
 
-    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
-        super().__init__(channels, strides)
-        self.sizes = tuple(len(group.classes) for group in _GROUPS)
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
+        super().__init__(channels, strides, view)
+        groups = self.view.groups
+        self.sizes = tuple(len(group.classes) for group in groups)
+        self.loss_parts = tuple(
+            name for group in groups for name in (group.name, f"{group.name}_temperature")
+        )
         self.perceptron = nn.Sequential(
             nn.Linear(2 * channels, 2 * channels),
             nn.ReLU(inplace=True),
             nn.Dropout(0.1),
             nn.Linear(2 * channels, sum(self.sizes)),
         )
-        self.log_temperature = nn.Parameter(torch.zeros(len(_GROUPS)))
+        self.log_temperature = nn.Parameter(torch.zeros(len(groups)))
         self.register_buffer("counts", torch.full((sum(self.sizes),), 10.0))
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         pooled = [feature.mean((2, 3)) for feature in features[-2:]]
         logits = self.perceptron(torch.cat(pooled, 1))
-        return {"logits": logits, "tempered": self.tempered(logits.detach())}  # both (B, 15)
+        return {"logits": logits, "tempered": self.tempered(logits.detach())}  # (B, classes) each
 
     def tempered(self, logits: Tensor) -> Tensor:
-        """(B, 15) logits, each attribute's over its temperature. Part of the raw outputs, because
-        under several ranks a loss reaches a parameter through those alone (training/joint.py)."""
+        """(B, classes of all attributes) logits, each attribute's divided by its temperature."""
         scales = (-self.log_temperature).exp().unbind()
         parts = zip(logits.split(self.sizes, 1), scales, strict=True)
         return torch.cat([part * scale for part, scale in parts], 1)
 
-    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
-        labels = target["labels"]  # (B, 3)
-        if self.training:
-            self._count(labels)
+    def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
+        labels = target["labels"]  # (B, attributes)
         losses = {}
         both = raw["logits"].split(self.sizes, 1), raw["tempered"].split(self.sizes, 1)
-        parts = zip(*both, self.counts.split(self.sizes), strict=True)
-        for index, (logits, tempered, counts) in enumerate(parts):
+        parts = zip(*both, self.counts.split(self.sizes), self.view.groups, strict=True)
+        for index, (logits, tempered, counts, group) in enumerate(parts):
             weight = (counts.mean() / counts).sqrt().clamp(max=5)
-            classes = labels[:, index]
-            losses[_GROUPS[index].name] = 0.5 * cross_entropy(logits, classes, classes >= 0, weight)
-            name = f"{_GROUPS[index].name}_temperature"
-            losses[name] = 0.1 * cross_entropy(tempered, classes, classes >= 0)
+            classes, known = labels[:, index], labels[:, index] >= 0
+            losses[group.name] = cross_entropy(logits, classes, known, weight, scale=0.5)
+            name = f"{group.name}_temperature"
+            losses[name] = cross_entropy(tempered, classes, known, scale=0.1)
+        if self.training:
+            self._count(labels)
         return losses
 
+    @torch.no_grad()
     def _count(self, labels: Tensor) -> None:
-        with torch.no_grad():
-            start = 0
-            for index, size in enumerate(self.sizes):
-                seen = labels[:, index]
-                hot = F.one_hot(seen.clamp(min=0), size) * (seen >= 0)[:, None]
-                self.counts[start : start + size] += hot.sum(0)
-                start += size
+        one_hot = [
+            F.one_hot(seen.clamp(min=0), size) * (seen >= 0)[:, None]
+            for seen, size in zip(labels.unbind(1), self.sizes, strict=True)
+        ]
+        self.counts += torch.cat(one_hot, 1).sum(0)
 
     def decode(self, raw: Raw) -> Tensor:
         return probabilities(raw["tempered"], self.sizes)  # (B, G, C)
 
-    def metric(self) -> ClassificationMetric:
-        return ClassificationMetric(ATTRIBUTES)
+    @classmethod
+    def metric(cls, view: View) -> Metric:
+        return ClassificationMetric({group.name: group.classes for group in view.groups})
 
 
 def probabilities(logits: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -1,6 +1,6 @@
-"""Contract 4: `balance.backward(losses, border)` puts gradients on the parameters.
+"""The balancer interface: `balance.backward(losses, border)` puts gradients on the parameters.
 
-Two families. `Scalarised`: losses to one scalar, its gradient weighs the tasks. `Aggregated`:
+Two families. `Scalarised`: losses to one scalar, whose gradient weights the tasks. `Aggregated`:
 the tasks' gradients on the shared parameters to one gradient.
 """
 
@@ -20,12 +20,11 @@ Weights = dict[str, float]
 
 
 class Balancer(nn.Module, ABC):
-    """Decides how the tasks share the trunk. State lives in buffers, so that it is resumed.
+    """Decides how the tasks share the trunk. State is kept in buffers, so that it is resumed.
 
-    `losses` holds the scalar loss of each task that has labels in the batch; the others take no
-    part in the step, whatever the method remembers of them. Under several ranks each loss is the
-    joint batch's, the same on all, and reaches this rank's rows only: the gradients' sum over the
-    ranks (`border.reduce`) is the joint batch's gradient.
+    `losses` holds a scalar loss of each task that has labels in the batch; the others take no part
+    in the step. With several ranks it is this rank's share of the loss, and `values` the losses of
+    the joint batch, the same on all ranks: gradients are summed over ranks (`border.reduce`).
     """
 
     steps: Tensor
@@ -36,12 +35,17 @@ class Balancer(nn.Module, ABC):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
-    def backward(self, losses: Losses, border: Border) -> Weights:
-        """Adds to `.grad` of shared, head and own parameters; returns the weights for the log."""
+    def backward(
+        self, losses: Losses, border: Border, values: Mapping[str, float] | None = None
+    ) -> Weights:
+        """Adds to `.grad` of shared, head and own parameters; returns the weights for the log.
+
+        `values` are the numbers of `losses` where absent.
+        """
 
     def after_step(self, losses_again: Callable[[], Mapping[str, float]]) -> None:
-        """Called after the optimiser. `losses_again()` runs the same batch once more and gives the
-        joint losses of the present tasks; most methods do not ask."""
+        """Called after the optimiser. `losses_again()` runs the same batch once more and returns
+        the joint losses of the present tasks; most methods do not call it."""
 
     def end_epoch(self) -> None:
         """Called after each epoch."""
@@ -51,8 +55,8 @@ class Balancer(nn.Module, ABC):
         return torch.tensor([self.tasks.index(task) for task in present])
 
     @contextmanager
-    def dice(self) -> Iterator[None]:
-        """Random numbers by (seed, step): the same on every rank and after a resume."""
+    def seeded(self) -> Iterator[None]:
+        """Random numbers from (seed, step): the same on every rank and after a resume."""
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.seed * 1_000_003 + int(self.steps))
@@ -61,33 +65,35 @@ class Balancer(nn.Module, ABC):
 
 
 class Scalarised(Balancer):
-    """Losses to one scalar. The scalar's gradient at the losses is the weight of each task."""
+    """Losses to one scalar; its derivative by a task's loss is the weight of the task."""
 
     @abstractmethod
     def scalar(self, values: Tensor, present: Sequence[str]) -> Tensor:
         """The scalar of the joint batch's losses `values` (T,), in the order of `present`."""
 
-    def backward(self, losses: Losses, border: Border) -> Weights:
+    def backward(
+        self, losses: Losses, border: Border, values: Mapping[str, float] | None = None
+    ) -> Weights:
         names = list(losses)
-        values = numbers(losses).requires_grad_()
-        with self.dice():
-            scalar = self.scalar(values, names)
+        joint = numbers(losses, values).requires_grad_()
+        with self.seeded():
+            scalar = self.scalar(joint, names)
         own = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        weights, *own_grads = torch.autograd.grad(scalar, [values, *own], allow_unused=True)
+        weights, *own_grads = torch.autograd.grad(scalar, [joint, *own], allow_unused=True)
         for parameter, grad in zip(own, own_grads, strict=True):
-            if grad is not None:  # a parameter of an absent task has none, and stays as it is
+            if grad is not None:  # a parameter of an absent task has none and does not change
                 accumulate([parameter], [grad])
         plain_backward(losses, weights, border)
         return dict(zip(names, weights.tolist(), strict=True))
 
 
 class Aggregated(Balancer):
-    """The tasks' gradients on the shared parameters, one row a task, to one gradient.
+    """The tasks' gradients on the shared parameters, one row per task, to one gradient.
 
-    The heads belong to one task each and receive its plain gradient. With `at_features` the rows
-    are the gradients at the neck's outputs and what comes of them is pushed through the trunk once,
-    with one backward pass in place of one a task: an upper bound of the exact problem (Sener and
-    Koltun 2018, arXiv 1810.04650, section 3.3). One rank only: each has features of its own.
+    Each head belongs to one task and receives its plain gradient. With `at_features` the rows are
+    the gradients at the neck's outputs, and their aggregate is pushed through the trunk once, with
+    one backward pass instead of one per task: an upper bound of the exact problem (Sener and Koltun
+    2018, arXiv 1810.04650, section 3.3). One rank only: ranks have different features.
     """
 
     at_features: bool = False
@@ -114,38 +120,46 @@ class Aggregated(Balancer):
         """Weights (T,) of the losses before their gradients are taken; ones by default."""
         return torch.ones_like(values)
 
-    def backward(self, losses: Losses, border: Border) -> Weights:
+    def backward(
+        self, losses: Losses, border: Border, values: Mapping[str, float] | None = None
+    ) -> Weights:
         names = list(losses)
-        scales = self.scale(numbers(losses), names)
+        scales = self.scale(numbers(losses, values), names)
         rows: list[Tensor] = []
+        on_heads: list[Tensor] = []
         for number, task in enumerate(names):
             weighted = losses[task] * scales[number].to(losses[task].device)
             at_leaves, on_head = border.pull(weighted, [task])
-            accumulate(border.heads[task], border.reduced(on_head))
+            on_heads += on_head
             if border.shared:
                 more = number + 1 < len(names)
                 row = at_leaves if self.at_features else border.push(at_leaves, keep_graph=more)
                 # The neck computes in bf16 under autocast; solvers need more.
                 rows.append(torch.cat([grad.flatten().float() for grad in row]))
+        on_heads = border.reduced(on_heads)
+        accumulate([p for task in names for p in border.heads[task]], on_heads)
         if rows:
-            matrix = torch.stack(rows)  # (T, P)
-            border.reduce(matrix)
-            with self.dice():
-                # Solvers fall over products that are not finite; NaN has the step left out.
-                sizes = torch.linalg.vector_norm(matrix, dim=1)
-                fit = bool(sizes.square().isfinite().all())
-                vector = self.aggregate(matrix, names) if fit else matrix[0] * torch.nan
-            if self.at_features:
-                pulled = zip(split_like(vector, border.leaves), border.leaves, strict=True)
-                grads = border.push([grad.to(leaf.dtype) for grad, leaf in pulled])
-            else:
-                grads = split_like(vector, border.shared)
-            accumulate(border.shared, grads)
+            accumulate(border.shared, self._on_shared(torch.stack(rows), border, names))
         return dict(zip(names, scales.tolist(), strict=True))
 
+    def _on_shared(self, matrix: Tensor, border: Border, names: Sequence[str]) -> list[Tensor]:
+        """The aggregate of the tasks' gradients (T, P), on the shared parameters."""
+        border.reduce(matrix)
+        with self.seeded():
+            # Solvers fail on products that are not finite; NaN makes the loop skip the step.
+            sizes = torch.linalg.vector_norm(matrix, dim=1)
+            fit = bool(sizes.square().isfinite().all())
+            vector = self.aggregate(matrix, names) if fit else matrix[0] * torch.nan
+        if self.at_features:
+            pulled = zip(split_like(vector, border.leaves), border.leaves, strict=True)
+            return border.push([grad.to(leaf.dtype) for grad, leaf in pulled])
+        return split_like(vector, border.shared)
 
-def numbers(losses: Losses) -> Tensor:
-    """The losses' values (T,), on the CPU where the methods' state lives."""
+
+def numbers(losses: Losses, values: Mapping[str, float] | None = None) -> Tensor:
+    """The losses' values (T,), on the CPU where the methods' state is."""
+    if values is not None:
+        return torch.tensor([values[task] for task in losses])
     return torch.stack([loss.detach().float() for loss in losses.values()]).cpu()
 
 

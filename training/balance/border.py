@@ -1,8 +1,8 @@
-"""The cut between the shared trunk and the heads, where one task's gradient can be told apart.
+"""The border between the shared trunk and the heads, where the tasks' gradients are separate.
 
-Heads read detached copies (`leaves`) of the neck's outputs. What a task asks of the trunk is then
-the gradient at the leaves; it is pushed through the trunk once for a weighted sum of losses, or
-once a task for methods that compare the tasks' gradients.
+Heads read detached copies (`leaves`) of the neck's outputs. A task's gradient at the leaves is
+pushed through the trunk once for a weighted sum of losses, or once per task for methods that
+compare the tasks' gradients.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 
 def alone(tensor: Tensor) -> None:
-    """The sum over one process: leaves the tensor as it is."""
+    """The sum over one process: does nothing."""
 
 
 @dataclass
 class Border:
-    """One step's cut. `reduce` sums a tensor over the ranks in place."""
+    """The border of one step. `reduce` sums a tensor over the ranks in place."""
 
     outputs: list[Tensor]  # the neck's, with their graph
     leaves: list[Tensor]  # the same values, independent; the heads read these
@@ -46,7 +46,7 @@ class Border:
         return grads[: len(leaves)], grads[len(leaves) :]
 
     def push(self, at_leaves: Sequence[Tensor], keep_graph: bool = False) -> list[Tensor]:
-        """Gradients on the shared parameters of what the leaves received."""
+        """Gradients on the shared parameters, given the gradients at the leaves."""
         if not self.shared:
             return []
         found = torch.autograd.grad(
@@ -75,7 +75,7 @@ class Border:
 
 
 def gradients(loss: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """d loss / d inputs with zeros where the loss does not reach."""
+    """d loss / d inputs zeros where the loss does not depend on an input."""
     if not inputs or not loss.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
     found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)

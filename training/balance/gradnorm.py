@@ -1,6 +1,6 @@
 """GradNorm (Chen et al. 2018, arXiv 1711.02257)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ class GradNorm(Balancer):
     """Weights w_k such that G_k = w_k |dL_k| comes to mean(G) r_k^alpha.
 
     r_k is the task's loss relative to its first, divided by the mean of that over tasks. |dL_k| is
-    taken at the features the heads share, so that no second pass through the trunk is needed. The
-    weights descend on sum_k |G_k - mean(G) r_k^alpha| and are then rescaled to their former sum.
+    taken at the features that the heads share, so no second pass through the trunk is needed. The
+    weights take gradient steps on sum_k |G_k - mean(G) r_k^alpha| and are then rescaled to their
+    former sum.
     """
 
     weights: Tensor
@@ -28,30 +29,35 @@ class GradNorm(Balancer):
         self.register_buffer("weights", torch.ones(len(tasks)))
         self.register_buffer("first", torch.full((len(tasks),), torch.nan))
 
-    def backward(self, losses: Losses, border: Border) -> Weights:
+    def backward(
+        self, losses: Losses, border: Border, values: Mapping[str, float] | None = None
+    ) -> Weights:
         names = list(losses)
         index = self.index(names)
-        values = numbers(losses)
         weights = self.weights[index].clone()
         pulled = [border.pull(losses[task], [task]) for task in names]
         squares = [sum(g.float().square().sum() for g in at_leaves) for at_leaves, _ in pulled]
         norms = torch.stack([torch.as_tensor(s, device=border.leaves[0].device) for s in squares])
         border.reduce(norms)
-        self._put(border, names, weights, pulled)
-        self._move(index, values, norms.sqrt().cpu())
+        self._accumulate(border, names, weights, pulled)
+        self._move(index, numbers(losses, values), norms.sqrt().cpu())
         self.steps += 1
         return dict(zip(names, weights.tolist(), strict=True))
 
-    def _put(
+    def _accumulate(
         self,
         border: Border,
         names: Sequence[str],
         weights: Tensor,
         pulled: Sequence[tuple[list[Tensor], list[Tensor]]],
     ) -> None:
-        """The gradient of the weighted sum, from the tasks' own that are there already."""
-        for task, weight, (_, on_head) in zip(names, weights.tolist(), pulled, strict=True):
-            accumulate(border.heads[task], border.reduced([weight * grad for grad in on_head]))
+        """Adds the gradient of the weighted sum, computed from the tasks' own gradients."""
+        on_heads = [
+            weight * grad
+            for weight, (_, on_head) in zip(weights.tolist(), pulled, strict=True)
+            for grad in on_head
+        ]
+        accumulate([p for task in names for p in border.heads[task]], border.reduced(on_heads))
         if border.shared:
             columns = zip(*(at_leaves for at_leaves, _ in pulled), strict=True)
             mixed = [

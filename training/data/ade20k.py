@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from perception.classes import ADE20K as CLASSES
 from perception.classes import IGNORE
 from perception.errors import UserError
-from perception.tasks.class_lists import ADE20K as CLASSES
 from training.data.bdd.images import read_image
 from training.data.folder import FolderDataset, deeper, images_in, read_pixels
 from training.data.labels import Mask

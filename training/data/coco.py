@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from perception.classes import COCO as CLASSES
 from perception.classes import DETECTION
 from perception.errors import UserError
-from perception.tasks.class_lists import COCO as CLASSES
 from training.data.bdd import stream
 from training.data.bdd.images import read_image
 from training.data.folder import FolderDataset, is_inside

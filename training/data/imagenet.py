@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from timm.data import ImageNetInfo
 
 from perception.errors import UserError
-from perception.tasks.imagenet_classes import SYNSETS
 from training.data.bdd.images import read_image
 from training.data.folder import IMAGE_SUFFIXES, FolderDataset
 from training.data.labels import Labels
 from training.data.sample import Sample
 
 TASK: Final = "imagenet"
+SYNSETS: Final = tuple(ImageNetInfo("imagenet-1k").label_names())
 
 
 class ImageNet(FolderDataset):

@@ -12,10 +12,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from perception.classes import IGNORE
+from perception.classes import IGNORE, NYUV2
 from perception.errors import UserError
 from perception.files import replacing
-from perception.tasks.class_lists import NYUV2
 from training.data.folder import UNREADABLE_ARRAY, FolderDataset, by_number
 from training.data.labels import Distance, Label, Mask, Normals
 from training.data.rendered import RenderedRoads

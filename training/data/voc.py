@@ -11,10 +11,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from perception.classes import IGNORE
+from perception.classes import IGNORE, VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
-from perception.tasks.class_lists import VOC_OBJECTS
 from training.data.bdd.images import read_image
 from training.data.folder import FolderDataset, deeper, is_inside, read_pixels
 from training.data.labels import Boxes, Label, Labels, Mask

@@ -12,6 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from perception.tasks.base import total_loss
 from training.data.sample import Batch
 from training.loop import Learner, train_mode
 from training.optimiser import is_trunk, stage_of
@@ -82,7 +83,7 @@ def task_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
                 with learner.autocast():
                     raw = head([feature[batch.rows[task]] for feature in features])
                 raw = {key: value.float() for key, value in raw.items()}
-                found[task] = torch.stack([*head.loss(raw, batch.targets[task]).values()]).sum()
+                found[task] = total_loss(head.loss(raw, batch.targets[task]))
     return found
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from perception.tasks.assign import Assigner, Grid, Positives, candidates
+from perception.tasks.assign import Assigner, Candidates, Grid, Positives, find_candidates
+from perception.tasks.box_losses import iou
 
 STRIDES = (4, 8)
 GRID = Grid(((16, 16), (8, 8)), STRIDES)  # a 64x64 image, 256 + 64 points
@@ -21,7 +22,15 @@ def predictions(fill: float = -4.0) -> tuple[Tensor, Tensor]:
 
 
 def assign(topk: int, logits: Tensor, boxes: Tensor, truth: Tensor, classes: Tensor) -> Positives:
-    return Assigner(topk)(logits, boxes, truth, classes, GRID)
+    found = find_candidates(truth, classes >= 0, GRID)
+    frame = torch.arange(len(truth))[:, None, None]
+    score = logits[frame, found.point, classes.clamp(min=0)[:, :, None]].sigmoid()
+    overlap = iou(boxes[frame, found.point], truth[:, :, None])
+    return Assigner(topk)(found, score, overlap)
+
+
+def allowed_points(candidates: Candidates, box: int) -> Tensor:
+    return candidates.point[0, box][candidates.allowed[0, box]]
 
 
 def test_points_are_cell_centres_level_by_level() -> None:
@@ -33,20 +42,20 @@ def test_points_are_cell_centres_level_by_level() -> None:
 
 def test_candidates_lie_inside_the_box_on_every_level() -> None:
     truth, classes = scene((20, 22, 41, 37), classes=[0])
-    index, near, allowed = candidates(truth, classes >= 0, GRID)
-    xy = POINTS[index[0, 0][allowed[0, 0]]]
+    found = find_candidates(truth, classes >= 0, GRID)
+    xy = POINTS[allowed_points(found, 0)]
     assert set(xy[:, 2].tolist()) == {4, 8}
     assert ((xy[:, 0] > 20) & (xy[:, 0] < 41) & (xy[:, 1] > 22) & (xy[:, 1] < 37)).all()
-    assert ((near > 0) & (near <= 1)).all()
+    assert ((found.near > 0) & (found.near <= 1)).all()
 
 
 def test_candidates_of_a_box_at_the_border_stay_on_the_grid() -> None:
     truth, classes = scene((-10, -10, 6, 6), (58, 58, 80, 80), classes=[0, 1])
-    index, _, allowed = candidates(truth, classes >= 0, GRID)
-    assert index.min() >= 0
-    assert index.max() < len(POINTS)
+    found = find_candidates(truth, classes >= 0, GRID)
+    assert found.point.min() >= 0
+    assert found.point.max() < len(POINTS)
     for box in range(2):
-        kept = index[0, box][allowed[0, box]]
+        kept = allowed_points(found, box)
         assert len(kept) == len(set(kept.tolist())) > 0
 
 
@@ -110,7 +119,7 @@ def test_frames_do_not_mix() -> None:
     logits, boxes = predictions()
     truth = torch.tensor([[[20.0, 20, 40, 40]], [[0, 0, 0, 0]], [[20, 20, 40, 40]]])
     classes = torch.tensor([[0], [-1], [1]])
-    positives = Assigner(1)(logits.expand(3, -1, -1), boxes.expand(3, -1, -1), truth, classes, GRID)
+    positives = assign(1, logits.expand(3, -1, -1), boxes.expand(3, -1, -1), truth, classes)
     assert positives.frame.tolist() == [0, 2]
     assert positives.point[0] == positives.point[1]
 

@@ -1,12 +1,13 @@
-"""What is scene's alone: probabilities that mean what they say."""
+"""Calibration of the frame attributes."""
 
 import pytest
 import torch
 
+from perception.tasks.base import total_loss
 from perception.tasks.scene import Scene
 
 
-def test_the_temperature_undoes_overconfidence_and_nothing_else():
+def test_the_temperature_corrects_overconfidence_only():
     torch.manual_seed(0)
     scene = Scene(4, (4, 8))
     # Answers drawn from softmax(logits): three times the logits is three times too sure.
@@ -20,7 +21,7 @@ def test_the_temperature_undoes_overconfidence_and_nothing_else():
         optimizer.zero_grad()
         raw = {"logits": logits, "tempered": scene.tempered(logits)}
         losses = scene.loss(raw, {"labels": labels})
-        sum(v for k, v in losses.items() if k.endswith("temperature")).backward()
+        sum(v.mean() for k, v in losses.items() if k.endswith("temperature")).backward()
         optimizer.step()
     assert scene.log_temperature.exp().tolist() == pytest.approx([3.0] * 3, rel=0.1)
     before = logits.split(scene.sizes, 1)
@@ -31,20 +32,19 @@ def test_the_temperature_undoes_overconfidence_and_nothing_else():
         torch.testing.assert_close(after[:, index, :size], expected, atol=0.05, rtol=0)
 
 
-def test_unknown_attributes_teach_no_temperature():
+def test_unknown_attributes_do_not_change_the_temperature():
     scene = Scene(4, (4, 8))
     logits = torch.randn(2, sum(scene.sizes))
     raw = {"logits": logits, "tempered": scene.tempered(logits)}
-    losses = scene.loss(raw, {"labels": torch.full((2, 3), -1)})
-    sum(losses.values()).backward()
+    total_loss(scene.loss(raw, {"labels": torch.full((2, 3), -1)})).backward()
     assert not scene.log_temperature.grad.any()
 
 
-def test_the_temperature_teaches_the_head_nothing():
+def test_the_temperature_loss_has_no_gradient_on_the_head():
     torch.manual_seed(0)
     scene = Scene(4, (4, 8))
     raw = scene([torch.randn(2, 4, 4, 4), torch.randn(2, 4, 2, 2)])
     losses = scene.loss(raw, {"labels": torch.zeros(2, 3, dtype=torch.int64)})
-    sum(v for k, v in losses.items() if k.endswith("temperature")).backward()
+    sum(v.mean() for k, v in losses.items() if k.endswith("temperature")).backward()
     assert scene.log_temperature.grad.all()
     assert all(parameter.grad is None for parameter in scene.perceptron.parameters())

@@ -9,10 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from perception.classes import DETECTION, IGNORE
+from perception.classes import COCO, DETECTION, IGNORE, VOC_OBJECTS
 from perception.errors import UserError
 from perception.tasks import TASKS
-from perception.tasks.class_lists import COCO, VOC_OBJECTS
+from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data import DATASETS
 from training.data.augment import Augment
@@ -151,11 +151,11 @@ def test_is_recognised_and_passes_load_augment_collate_loss(written: tuple[str, 
         task = TASKS[name](8, (4, 8, 16, 32))
         sizes = [(16, 24), (8, 12), (4, 6), (2, 3)]
         raw = task([torch.randn(len(batch.rows[name]), 8, *size) for size in sizes])
-        loss = sum(task.loss(raw, batch.targets[name]).values())
+        loss = total_loss(task.loss(raw, batch.targets[name]))
         assert torch.isfinite(loss)
         decoded = task.decode(raw)[0].detach().numpy()
         seen = dataset[0].letterbox((64, 96)).labels[name].arrays()
-        metric = task.metric()
+        metric = task.metric(task.view)
         metric.update(decoded, seen)
         assert task.score in metric.compute()
 

@@ -1,11 +1,10 @@
-"""The baseline's detection head: YOLOv5-style anchors on three scales, made unique by NMS.
-
-As YOLOP (arXiv 2108.11250) uses it: one 1x1 convolution a scale, objectness, class and CIoU.
+"""The YOLOP-like baseline (arXiv 2108.11250): its neck, its anchor-based detector and its mask
+decoders, on any trunk.
 """
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,14 @@ from torch.nn.functional import pad
 from torchvision.ops import nms
 
 from perception.classes import DETECTION
+from perception.layers import ConvBlock, upsample
+from perception.metrics.base import Metric
+from perception.metrics.detection import DetectionMetric
 from perception.runtime.description import View
-from perception.tasks.base import Metric, Raw, Target, Task
+from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.box_losses import ciou_loss
+from perception.tasks.drivable import Drivable
+from perception.tasks.lane import Lane
 
 # Width and height by stride, from k-means over the log sizes of BDD100K's boxes in a frame 640
 # pixels wide; 99.9 % of the boxes are within a factor of 4 of one of them.
@@ -26,20 +30,42 @@ ANCHORS: Final = {
     32: ((40.0, 35.0), (77.0, 60.0), (167.0, 138.0)),
 }
 ANCHOR_FRAME_WIDTH: Final = 640
-# A box belongs to every anchor within this factor of its width and height.
+# A box is matched with every anchor within this factor of its width and height.
 REACH: Final = 4.0
 # Weights of the scales' objectness: the fine scale has most of the points.
 BALANCE: Final = {8: 4.0, 16: 1.0, 32: 0.4}
-# YOLOv5's ratio of 1 : 0.05 : 0.5 * classes / 80, as a whole 30 times larger: about as large as
-# the losses of the other tasks, so that neither drowns in the sum.
+# YOLOv5's ratio of 1 : 0.05 : 0.5 * classes / 80, times 30: about as large as the losses of the
+# other tasks.
 OBJECT_WEIGHT, BOX_WEIGHT, CLASS_WEIGHT = 30.0, 1.5, 1.9
 MAX_BOXES: Final = 100
 NMS_CANDIDATES: Final = 1000
 NMS_IOU: Final = 0.6
 
 
+class DensePAN(nn.Module):
+    """Path aggregation (arXiv 1803.01534) by concatenation, with 3x3 convolutions as in YOLOP."""
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.lateral = nn.ModuleList(ConvBlock(c, width) for c in channels)
+        self.down = nn.ModuleList(ConvBlock(2 * width, width, 3) for _ in channels[:-1])
+        self.shrink = nn.ModuleList(ConvBlock(width, width, 3, stride=2) for _ in channels[1:])
+        self.up = nn.ModuleList(ConvBlock(2 * width, width, 3) for _ in channels[1:])
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        inputs = [block(x) for block, x in zip(self.lateral, features, strict=True)]
+        middle = [inputs[-1]]
+        for x, block in zip(reversed(inputs[:-1]), reversed(self.down), strict=True):
+            middle.insert(0, block(torch.cat([x, upsample(middle[0])], 1)))
+        outputs = [middle[0]]
+        for x, shrink, block in zip(middle[1:], self.shrink, self.up, strict=True):
+            outputs.append(block(torch.cat([x, shrink(outputs[-1])], 1)))
+        return outputs
+
+
 class Matches(NamedTuple):
-    """P (frame, anchor, cell) places of one scale that should show a box."""
+    """P (frame, anchor, cell) places of one scale that are trained to predict a box."""
 
     frame: Tensor  # (P,) int64, as are the indices below
     anchor: Tensor
@@ -50,15 +76,20 @@ class Matches(NamedTuple):
 
 
 class AnchorDet(Task):
-    """Ten BDD100K classes; strides without anchors are not looked at."""
+    """YOLOv5-style anchors on the strides that ANCHORS has, made unique by NMS.
 
-    view: ClassVar[View] = View(kind="boxes", classes=DETECTION)
-    score: ClassVar[str] = "mAP50"
+    One 1x1 convolution per scale; objectness, class and CIoU losses.
+    """
 
-    def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
-        super().__init__(channels, strides)
+    view = View(kind="boxes", classes=DETECTION)
+    score = "mAP50"
+
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
+        super().__init__(channels, strides, view)
         self.outputs = 5 + len(self.view.classes)
         self.scales = tuple(s for s in strides if s in ANCHORS)
+        names = ("object", "box", "class")
+        self.loss_parts = tuple(f"{name}{s}" for s in self.scales for name in names)
         self.predict = nn.ModuleDict(
             {str(s): _predictor(channels, s, self.outputs) for s in self.scales}
         )
@@ -72,36 +103,34 @@ class AnchorDet(Task):
                 raw[f"anchors{stride}"] = y.view(-1, 3, self.outputs, *y.shape[2:])
         return raw
 
-    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
-        """Objectness to reach the box's IoU everywhere; box and class where a box is matched."""
-        parts: dict[str, list[Tensor]] = {"object": [], "box": [], "class": []}
+    def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
+        """Objectness of all points, trained towards the IoU; box and class of the matched ones."""
+        losses: dict[str, LossPart] = {}
         for s in self.scales:
-            for name, value in zip(parts, self._scale_loss(raw, s, target), strict=True):
-                parts[name].append(value)
-        weights = (OBJECT_WEIGHT, BOX_WEIGHT, CLASS_WEIGHT)
-        return {
-            name: weight * torch.stack(values).sum()
-            for weight, (name, values) in zip(weights, parts.items(), strict=True)
-        }
+            losses |= {f"{name}{s}": part for name, part in self._scale_loss(raw, s, target)}
+        return losses
 
-    def _scale_loss(self, raw: Raw, stride: int, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+    def _scale_loss(self, raw: Raw, stride: int, target: Target) -> list[tuple[str, LossPart]]:
         logits = raw[f"anchors{stride}"].float().permute(0, 1, 3, 4, 2)  # (B, 3, h, w, outputs)
         anchors = _anchors(stride, logits.shape[3], logits.device)
         matches = _match(target, anchors, stride, logits.shape[2:4])
         place = (matches.frame, matches.anchor, matches.y, matches.x)
         found = _boxes(logits, anchors, stride)[place]
-        miss = ciou_loss(found, matches.xyxy)
+        box = ciou_loss(found, matches.xyxy)
         presence = torch.zeros_like(logits[..., 4])
-        presence[place] = (1 - miss).detach().clamp(0)
-        heard = (~_ignored(target, stride, logits.shape[2:4])[:, None]) | (presence > 0)
-        objectness = (bce(logits[..., 4], presence, reduction="none") * heard).mean()
+        presence[place] = (1 - box).detach().clamp(0)
+        used = (~_ignored(target, stride, logits.shape[2:4])[:, None]) | (presence > 0)
+        objectness = bce(logits[..., 4], presence, reduction="none") * used
         classes = logits[..., 5:][place]
         wanted = torch.zeros_like(classes)
         wanted[torch.arange(len(wanted), device=wanted.device), matches.label] = 1.0
-        # Sums over at least one: without a match both are zero and not the mean of nothing.
-        count = max(len(miss), 1)
-        kind = bce(classes, wanted, reduction="sum") / (count * wanted.shape[1])
-        return BALANCE[stride] * objectness, miss.sum() / count, kind
+        kind = bce(classes, wanted, reduction="sum") / wanted.shape[1]
+        points, matched = (box.new_tensor(float(n)) for n in (presence.numel(), len(box)))
+        return [
+            ("object", LossPart(OBJECT_WEIGHT * BALANCE[stride] * objectness.sum(), points)),
+            ("box", LossPart(BOX_WEIGHT * box.sum(), matched)),
+            ("class", LossPart(CLASS_WEIGHT * kind, matched)),
+        ]
 
     def decode(self, raw: Raw) -> Tensor:
         """(B, 100, 6): x1 y1 x2 y2 score class, best first, after NMS in each class."""
@@ -113,14 +142,67 @@ class AnchorDet(Task):
         flat = [torch.cat([v.flatten(1, 3) for v in values], 1) for values in (boxes, scores)]
         return torch.stack([_unique(*frame) for frame in zip(*flat, strict=True)])
 
-    def metric(self) -> Metric:
-        from perception.metrics.detection import DetectionMetric
+    @classmethod
+    def metric(cls, view: View) -> Metric:
+        return DetectionMetric(view.classes)
 
-        return DetectionMetric(self.view.classes)
+
+class Decoder(nn.Module):
+    """Mask decoder (section 3.1.2): (B, C, H/8, W/8) -> maps at strides 4 and 1.
+
+    Nearest-neighbour upsampling between 3x3 convolutions, fewer channels at each doubling.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.first = nn.Sequential(ConvBlock(channels, channels, 3), ConvBlock(channels, half, 3))
+        self.second = ConvBlock(half, quarter, 3)
+        self.third = ConvBlock(quarter, 16, 3)
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = upsample(self.first(feature))  # (B, C/2, H/4, W/4)
+        half = upsample(self.second(quarter))  # (B, C/4, H/2, W/2)
+        return quarter, upsample(self.third(half))  # (B, 16, H, W)
+
+
+class NearestDrivable(Drivable):
+    """Drivable area at full resolution."""
+
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
+        super().__init__(channels, strides, view)
+        self.factor = 1
+        self.tower = Decoder(channels)
+        self.classify = nn.Conv2d(16, len(self.view.classes), 3, padding=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Raw:
+        return {"logits": self.classify(self.tower(features[1])[1])}  # (B, C, H, W)
+
+
+class NearestLane(Lane):
+    """Lane foreground at full resolution; the types, which YOLOP does not have, from stride 4."""
+
+    def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
+        super().__init__(channels, strides, view)
+        self.tower = Decoder(channels)
+        self.subpixels = nn.Conv2d(16, 1, 3, padding=1)
+        self.types = nn.Conv2d(channels // 2, sum(self.kinds), 1)
+        nn.init.constant_(self.subpixels.bias, -4.0)  # type: ignore[arg-type]
+
+    def forward(self, features: Sequence[Tensor]) -> Raw:
+        quarter, full = self.tower(features[1])
+        category, style, direction = self.types(quarter).split(self.kinds, 1)
+        foreground = self.subpixels(full)  # (B, 1, H, W)
+        return {
+            "foreground": foreground,
+            "category": category,
+            "style": style,
+            "direction": direction,
+        }
 
 
 def _predictor(channels: int, stride: int, outputs: int) -> nn.Conv2d:
-    """Starts at eight objects a frame of 640x640 (RetinaNet's prior, as YOLOv5 sets it)."""
+    """Bias for eight objects per frame of 640x640 (RetinaNet's prior, as in YOLOv5)."""
     layer = nn.Conv2d(channels, 3 * outputs, 1)
     with torch.no_grad():
         bias = layer.bias.view(3, outputs)  # type: ignore[union-attr]
@@ -147,7 +229,7 @@ def _boxes(logits: Tensor, anchors: Tensor, stride: int) -> Tensor:
 
 
 def _match(target: Target, anchors: Tensor, stride: int, size_hw: Sequence[int]) -> Matches:
-    """Each box to the anchors of its size, in its own cell and the nearest cell of each axis."""
+    """Each box to the anchors of its size, in its cell and the nearest neighbour on each axis."""
     size = target["boxes_xyxy"][..., 2:] - target["boxes_xyxy"][..., :2]
     known = (target["classes"] >= 0) & ~target["ignore"] & (size > 0).all(-1)
     frame, box = known.nonzero(as_tuple=True)
@@ -185,7 +267,7 @@ def _unique(boxes: Tensor, scores: Tensor) -> Tensor:
     row = torch.div(pair, scores.shape[1], rounding_mode="trunc")
     label = (pair - row * scores.shape[1]).to(boxes.dtype)
     xyxy = boxes[row]
-    # Classes are moved apart, so that one NMS call serves them all.
+    # Boxes are offset by class, so that one NMS call handles all classes.
     apart = label[:, None] * (xyxy.abs().amax() + 1) * 2
     keep = nms(xyxy + apart, best, NMS_IOU)
     found = torch.cat([xyxy, best[:, None], label[:, None]], 1)[keep]
