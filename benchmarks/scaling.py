@@ -23,25 +23,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from training.joint import join_statistics, run_head
 
 from perception.errors import cli
+from perception.tasks.base import total_loss
 from perception.zoo import build
 from training.balance import BALANCERS
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate
 from training.distributed import World, join_world
-from training.loop import Learner, total, train_step
+from training.loop import Learner, train_step
 from training.optimiser import make_optimizer
 
 TASKS = ("det", "lane", "drivable", "scene")
 # Whose call a message is, by the function that sends it: the first of these on the stack.
 PURPOSES = {
-    "forward": {"joint.py": "batch norm"},
-    "backward": {"joint.py": "batch norm"},
-    "_join": {"joint.py": "raw outputs and targets"},
-    "share_specs": {"joint.py": "raw outputs and targets"},
     "reduced": {"border.py": "gradients"},
+    "reduce_step": {"loop.py": "losses, counts and flags"},
 }
 
 
@@ -72,8 +69,6 @@ def make(args: argparse.Namespace, world: World) -> tuple[Learner, Batch]:
     """A fresh learner and this rank's share of the joint batch."""
     torch.manual_seed(0)
     model = build("pvt-hydranet-b0", TASKS)
-    if world.size > 1:
-        join_statistics(model)
     balancer = BALANCERS["equal"](TASKS)
     optimizer = make_optimizer(model, balancer, 1e-4, 0.05, 1.0)
     roads = RenderedRoads(args.batch, 0, (args.height, args.width), TASKS)
@@ -87,13 +82,13 @@ def losses_share(learner: Learner, batch: Batch) -> float:
     model = learner.model
     with torch.no_grad():
         features = model.features(batch.frames)
-        raws = {task: run_head(h, features, batch.rows[task]) for task, h in learner.tasks.items()}
+        raws = {task: h(features) for task, h in learner.tasks.items()}
     spent: list[float] = []
     for _ in range(3):
         start = time.process_time()
         for task, head in learner.tasks.items():
             raw = {key: value.clone().requires_grad_() for key, value in raws[task].items()}
-            total(head.loss(raw, batch.targets[task])).backward()
+            total_loss(head.loss(raw, batch.targets[task])).backward()
         middle = time.process_time()
         train_step(learner, batch)
         spent.append((middle - start) / (time.process_time() - middle))

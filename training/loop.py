@@ -134,8 +134,14 @@ def train_epoch(
     return True
 
 
-def train_step(learner: Learner, batch: Batch, progress: float = 0.0, stop: bool = False) -> Report:
-    """One optimiser step, or none where a loss or gradient is not finite on any rank."""
+def train_step(
+    learner: Learner, batch: Batch, progress: float = 0.0, stop_wanted: bool = False
+) -> Report:
+    """One optimiser step, or none where a loss or gradient is not finite on any rank.
+
+    `progress` is the completed share of the run, in [0, 1]; `stop_wanted` on any rank sets the
+    report's `stop` on all of them.
+    """
     learner.optimizer.zero_grad(set_to_none=True)
     memory = Memory(learner.model, learner.balancer)
     size = learner.world.size
@@ -143,7 +149,7 @@ def train_step(learner: Learner, batch: Batch, progress: float = 0.0, stop: bool
     before = [counter.clone() for counter in counters]
     own, border, raws = forward(learner, batch)
     counted = [counter - start for counter, start in zip(counters, before, strict=True)]
-    extra = [progress, float(stop), float(len(batch.frames))]
+    extra = [progress, float(stop_wanted), float(len(batch.frames))]
     joint = reduce_step(learner, batch, own, extra, counted)
     for counter, start, more in zip(counters, before, joint.counted, strict=True):
         counter.copy_(start + more.to(start))

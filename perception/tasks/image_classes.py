@@ -10,9 +10,8 @@ from timm.data import ImageNetInfo
 from torch import Tensor, nn
 
 from perception.classes import VOC_OBJECTS
-from perception.metrics.base import Metric
+from perception.metrics.base import Metric, chosen, percent
 from perception.metrics.classification import ClassificationMetric
-from perception.metrics.frames import chosen, percent
 from perception.runtime.description import Group, View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import cross_entropy
@@ -90,7 +89,7 @@ class MeansOnly(ClassificationMetric):
         return {name: scores[name] for name in ("accuracy", "F1", "ECE")}
 
 
-class PresenceMetric:
+class PresenceMetric(Metric):
     """F1 of `present` and accuracy, in percent, over all pairs of frame and class."""
 
     def __init__(self) -> None:

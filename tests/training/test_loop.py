@@ -1,7 +1,6 @@
 """train_epoch and evaluate on a network of three layers and two made-up tasks."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from perception.errors import UserError
+from perception.metrics.base import Metric
 from perception.runtime.description import View
-from perception.tasks.base import Raw, Target, Task
+from perception.tasks.base import LossPart, Raw, Target, Task
 from training.balance import BALANCERS
 from training.data.sample import Batch
 from training.data.sampling import Judged
@@ -22,7 +22,7 @@ from training.optimiser import make_optimizer
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-class Seen:
+class Seen(Metric):
     """Counts frames and keeps what it was given."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Seen:
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         self.frames.append((decoded, dict(target)))
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, rows: np.ndarray | None = None) -> dict[str, float]:
         errors = [abs(float(out) - float(target["level"])) for out, target in self.frames]
         return {"error": float(np.mean(errors)) if errors else float("nan"), "n": len(errors)}
 
@@ -39,9 +39,10 @@ class Seen:
 class Level(Task):
     """Guesses one number a frame."""
 
-    view: ClassVar[View] = View(kind="map")
-    score: ClassVar[str] = "error"
-    higher_is_better: ClassVar[bool] = False
+    view = View(kind="map")
+    score = "error"
+    higher_is_better = False
+    loss_parts = ("squared",)
 
     def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__(channels, strides)
@@ -51,13 +52,15 @@ class Level(Task):
         self.rows = len(features[0])
         return {"level": self.guess(features[0].mean((2, 3)))[:, 0]}
 
-    def loss(self, raw: Raw, target: Target) -> dict[str, Tensor]:
-        return {"squared": (raw["level"] - target["level"]).square().mean()}
+    def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
+        squared = (raw["level"] - target["level"]).square()
+        return {"squared": LossPart(squared.sum(), torch.tensor(len(squared)))}
 
     def decode(self, raw: Raw) -> Tensor:
         return raw["level"]
 
-    def metric(self) -> Seen:
+    @classmethod
+    def metric(cls, view: View) -> Seen:
         return Seen()
 
 
