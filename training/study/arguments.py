@@ -1,38 +1,36 @@
-"""Options of study-mtl."""
+"""Options of study-mtl: a dataclass that tyro turns into the command line."""
 
+import dataclasses
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import tyro
 
-from perception.errors import UserError
+from perception.errors import UserError, unknown_name
 from training.config import Names, Size
+from training.study.presets import PRESETS
 
 BENCHMARK: Final = "benchmark"
+# What the benchmark uses where no option is given: whole data sets, in crops, averaged weights.
+BENCHMARK_DEFAULTS: Final[dict[str, Any]] = {
+    "size": (192, 320),
+    "frames": 0,
+    "val_frames": 0,
+    "zoom": (0.8, 2.2),
+    "ema": 0.998,
+    "seeds": 2,
+}
 
 
 @dataclass(frozen=True)
 class StudyArgs:
     """Options of study-mtl."""
 
-    preset: tyro.conf.Positional[
-        Literal[
-            "stl-vs-mtl",
-            "pairs",
-            "trunks",
-            "balance",
-            "sharing",
-            "baselines",
-            "scratch-vs-pretrained",
-            "nyuv2",
-            "groups",
-            "ablation",
-            "grid",
-            "benchmark",
-        ]
-    ]
-    """The question."""
+    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="QUESTION")]
+    """The question, one of the names above."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Dataset as for train-bdd; repeat the option for several. None: rendered roads (for nyuv2, a
     rendered folder in its format)."""
@@ -101,6 +99,8 @@ class StudyArgs:
     """Train nothing; write the report of the stored results."""
 
     def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise unknown_name("question", self.preset, PRESETS)
         for name in ("seeds", "networks", "epochs", "batch", "seen", "threads"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} {getattr(self, name)}: at least 1")
@@ -115,3 +115,13 @@ class StudyArgs:
             raise UserError("--freeze: ablation changes augmentation, which frozen features lack")
         if not self.rates or min(self.rates) <= 0:
             raise UserError("--rates: give learning rates above 0, e.g. 5e-4 1e-3 2e-3")
+
+
+def parse_command_line(argv: Sequence[str] | None = None, about: str = "") -> StudyArgs:
+    """The options of a command line, by default sys.argv; `about` opens the help text."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    default = dataclasses.replace(StudyArgs(BENCHMARK), **BENCHMARK_DEFAULTS)
+    given: dict[str, Any] = {"default": default} if BENCHMARK in argv else {}
+    questions = "\n".join(f"  {name}: {make.__doc__}" for name, make in PRESETS.items())
+    text = f"{about}\nQuestions:\n{questions}"
+    return tyro.cli(StudyArgs, args=argv, prog="study-mtl", description=text, **given)

@@ -23,6 +23,7 @@ import torch
 
 from perception.errors import UserError
 from perception.model import Deployed
+from perception.sizes import format_size
 from perception.tasks import TASKS
 from training.config import Config
 from training.data.sources import kind_and_root, open_sources
@@ -157,11 +158,10 @@ def scored(trial: Trial, args: StudyArgs, log: Log) -> Record:
     if "evaluation" not in record:
         log(f"Scoring {trial.row.name()} seed {trial.seed}")
         folder = run_folder(args.out, trial)
-        height, width = args.score_size
         onnx, scores = folder / "model.onnx", folder / "scores.json"
         run_tool(
             "export.export_onnx",
-            *(folder / "last.safetensors", "-o", onnx, "--size", f"{height}x{width}"),
+            *(folder / "last.safetensors", "-o", onnx, "--size", format_size(args.score_size)),
         )
         run_tool("training.evaluate", onnx, "--json", scores, *evaluation_options(args))
         record |= {"evaluation": json.loads(scores.read_text())}

@@ -9,6 +9,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from perception.files import write_atomic
+from perception.sizes import format_size
 from perception.tasks import TASKS
 from training.study.arguments import StudyArgs
 from training.study.figures import Points, Saved, plot_curves, save
@@ -72,11 +73,11 @@ def write_benchmark(
     args: StudyArgs,
 ) -> Path:
     """Writes report.md and curves.png; returns the path of the report."""
-    height, width = args.score_size
+    size = format_size(args.score_size)
     frames = entries[0].record["evaluation"].get("frames", "?")
     sections = {
-        f"Scores on {frames} validation frames at {height}x{width}": score_table(entries),
-        f"Cost at {height}x{width}": cost_table(entries),
+        f"Scores on {frames} validation frames at {size}": score_table(entries),
+        f"Cost at {size}": cost_table(entries),
         f"Latency, {args.threads} threads": latency_table(latency),
         "Learning rates, a tenth of the budget each": rate_table(rates),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from perception.sizes import format_size
 from training.config import Config
 
 HARD: Final = "hard"
@@ -138,7 +139,7 @@ def _option(name: str, value: Any) -> list[str]:
     if name == "data":
         return [word for folder in value for word in (flag, folder)]
     if name == "size":
-        return [flag, f"{value[0]}x{value[1]}"]
+        return [flag, format_size(value)]
     if isinstance(value, Mapping):
         return [flag, ",".join(f"{key}={weight}" for key, weight in value.items())]
     if isinstance(value, tuple) and value and isinstance(value[0], str):
@@ -149,7 +150,6 @@ def _option(name: str, value: Any) -> list[str]:
 def budget_text(config: Config) -> str:
     """The settings that all rows share, for the report."""
     data, optim, model, run = config.data, config.optim, config.model, config.run
-    height, width = data.size
     where = ", ".join(word if ":" in word else Path(word).name for word in data.data)
     share = f" (a share of {data.share:g})" if data.share < 1 else ""
     limit = f", at most {run.max_minutes:g} minutes" if run.max_minutes else ""
@@ -157,6 +157,6 @@ def budget_text(config: Config) -> str:
     start += ", trunk and neck frozen" if model.freeze else ""
     return (
         f"{data.limit or 'all'} training{share} and {data.val_limit or 'all'} validation frames of "
-        f"{where or 'rendered roads'} at {height}x{width}, {optim.epochs} epochs of batch "
+        f"{where or 'rendered roads'} at {format_size(data.size)}, {optim.epochs} epochs of batch "
         f"{data.batch}, learning rate {optim.lr:g}{limit}{start}"
     )

@@ -82,6 +82,16 @@ def nyuv2(choice: Choice) -> list[Row]:
     return [*scratch, *trained, *single, *both]
 
 
+def groups(choice: Choice) -> list[Row]:
+    """stl-vs-mtl, then the groups of tasks with the highest look-ahead affinity."""
+    return stl_vs_mtl(choice)
+
+
+def benchmark(choice: Choice) -> list[Row]:
+    """baselines with a learning rate tuned per network, scored by eval-bdd, and timed."""
+    return baselines(choice)
+
+
 def ablation(choice: Choice) -> list[Row]:
     """The training settings as they are, then with one decision changed per row."""
     whole = together(choice)
@@ -122,10 +132,10 @@ PRESETS: Final[dict[str, Callable[[Choice], list[Row]]]] = {
     "baselines": baselines,
     "scratch-vs-pretrained": scratch_vs_pretrained,
     "nyuv2": nyuv2,
-    "groups": stl_vs_mtl,  # then the groups that the affinities propose (run_study.py)
+    "groups": groups,
     "ablation": ablation,
     "grid": grid,
-    "benchmark": baselines,  # with a learning rate tuned per network (benchmark.py)
+    "benchmark": benchmark,
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from perception.errors import UserError
 from training.study import benchmark, trials
-from training.study.command import parse_command_line
+from training.study.arguments import parse_command_line
 from training.study.plan import Trial
 from training.study.trials import Store
 

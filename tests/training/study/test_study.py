@@ -12,7 +12,7 @@ from perception.errors import UserError
 from training.config import Config, DataArgs, ModelArgs, OptimArgs
 from training.config import parse_command_line as parse_train
 from training.study import trials
-from training.study.command import StudyArgs, parse_command_line
+from training.study.arguments import StudyArgs, parse_command_line
 from training.study.gain import RowResult, gain, separate_parameters, task_gains
 from training.study.plan import CHANGES, Row, Trial, options, row_from_json
 from training.study.presets import PRESETS, Choice, unique
@@ -255,6 +255,7 @@ def test_names_are_checked_before_training(tmp_path: Path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"preset": "pair"}, "unknown question 'pair'; did you mean 'pairs'"),
         ({"seeds": 0}, "--seeds 0"),
         ({"val_frames": -1}, "--val-frames -1"),
         ({"frames": 0}, "--data DIR"),
@@ -264,7 +265,7 @@ def test_names_are_checked_before_training(tmp_path: Path):
 )
 def test_wrong_arguments_are_refused_by_name(wrong: dict, message: str):
     with pytest.raises(UserError, match=message):
-        StudyArgs("pairs", **wrong)
+        StudyArgs(**{"preset": "pairs", **wrong})
 
 
 def test_the_command_line():
