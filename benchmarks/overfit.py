@@ -19,9 +19,8 @@ from perception.errors import UserError, cli
 from training.config import parse_command_line
 from training.data.sample import collate
 from training.data.sources import open_dataset
-from training.evaluation.arguments import Arguments
 from training.evaluation.predictor import open_predictor
-from training.evaluation.split import evaluate, open_split
+from training.evaluation.scores import evaluate
 from training.run import Run
 
 TASKS = ("det", "lane", "drivable", "scene")
@@ -95,8 +94,8 @@ def measure(args: argparse.Namespace) -> None:
     run.go()
     last = out / "last.safetensors"
     predictor = open_predictor(last)
-    asked = Arguments(last, folder)
-    scores = evaluate(asked, predictor, open_split(asked, predictor), run.console)["scores"]["bdd"]
+    dataset = open_dataset(str(folder), "val", TASKS, SIZE_HW, exact=True)
+    scores = evaluate(predictor, dataset, console=run.console)["scores"]["bdd"]
     found = {
         "det AP50": scores["det"]["mAP50"],
         "drivable mIoU": scores["drivable"]["mIoU"],

@@ -126,11 +126,15 @@ class LaneMetric(Metric):
         return out
 
     def notes(self) -> list[str]:
-        parts = ", ".join(f"{part} {self.typed(part)}" for part in PARTS)
-        return [
-            f"frames scored for lane types, of {len(self._binary)}: {parts}; in the toolkit's "
-            "averages a class that a frame neither has nor is predicted to have counts as 100"
-        ]
+        typed = {part: self.typed(part) for part in PARTS}
+        frames = ", ".join(f"{part} {count}" for part, count in typed.items())
+        note = f"frames scored for lane types, of {len(self._binary)}: {frames}"
+        if any(typed.values()):
+            note += (
+                "; in the toolkit's averages, a class that a frame neither has nor is predicted to "
+                "have counts as 100"
+            )
+        return [note]
 
 
 def f1(truth: np.ndarray, found: np.ndarray, unknown: np.ndarray | None = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from perception.runtime.providers import (
     memory_limit,
     read_description,
 )
-from perception.runtime.scene import Scene, read_output
+from perception.runtime.scene import Scene, read_scene
 
 SHIPPED_MODEL = "pvt-hydranet-b0.onnx"
 
@@ -49,11 +49,11 @@ class Runner:
         prepared = time.perf_counter()
         raw = self.raw(image)
         ran = time.perf_counter()
-        views = self.description.views
-        outputs = {name: read_output(raw[name], view, box) for name, view in views.items()}
+        scene = read_scene(raw, self.description.views, box)
         done = time.perf_counter()
         moments = {"prepare": prepared - start, "model": ran - prepared, "read": done - ran}
-        return Scene(frame.shape[:2], outputs, {key: 1e3 * s for key, s in moments.items()})
+        scene.timings_ms = {key: 1e3 * s for key, s in moments.items()}
+        return scene
 
     def raw(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Decoded outputs at the model's size, for one letterboxed uint8 (H, W, 3) image."""

@@ -1,6 +1,6 @@
 """A model's outputs for one frame, by kind, in the frame's own pixels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -45,6 +45,10 @@ class Boxes:
             text += f" #{self.track_ids[i]}"
         return text
 
+    def array(self, native: bool = True) -> np.ndarray:
+        """float32 (N, 6): x1 y1 x2 y2 score class."""
+        return np.column_stack([self.xyxy, self.scores, self.classes]).astype(np.float32)
+
 
 @dataclass
 class Mask:
@@ -58,6 +62,10 @@ class Mask:
     def full(self) -> np.ndarray:
         """uint8 (H, W) at frame size."""
         return resize(self.small, self.frame_hw, cv2.INTER_NEAREST)
+
+    def array(self, native: bool = True) -> np.ndarray:
+        """uint8 (H, W) at frame size, or at the model's resolution if not `native`."""
+        return self.full if native else self.small
 
     @property
     def is_lane_byte(self) -> bool:
@@ -79,6 +87,14 @@ class Labels:
             if classes
         }
 
+    def array(self, native: bool = True) -> np.ndarray:
+        """float32 (groups, classes) probabilities; shorter groups are padded with 0."""
+        rows = [list(classes.values()) for classes in self.groups.values()]
+        array = np.zeros((len(rows), max(map(len, rows), default=0)), np.float32)
+        for row, values in enumerate(rows):
+            array[row, : len(values)] = values
+        return array
+
 
 @dataclass
 class Map:
@@ -95,6 +111,10 @@ class Map:
             return resize(self.small, self.frame_hw, cv2.INTER_LINEAR)
         full = np.stack([resize(axis, self.frame_hw, cv2.INTER_LINEAR) for axis in self.small])
         return full / np.maximum(np.linalg.norm(full, axis=0, keepdims=True), 1e-6)
+
+    def array(self, native: bool = True) -> np.ndarray:
+        """float32 (H, W) or (3, H, W) at frame size, or as `small` if not `native`."""
+        return self.full if native else self.small
 
 
 Output = Boxes | Mask | Labels | Map
@@ -114,6 +134,14 @@ class Scene:
         for name, output in self.outputs.items():
             if isinstance(output, kind):
                 yield name, output
+
+
+def read_scene(
+    arrays: Mapping[str, np.ndarray], views: Mapping[str, View], box: Letterbox
+) -> Scene:
+    """All outputs of the model for one frame, in frame coordinates. Evaluation uses it too."""
+    outputs = {name: read_output(arrays[name], view, box) for name, view in views.items()}
+    return Scene(box.frame_hw, outputs)
 
 
 def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:

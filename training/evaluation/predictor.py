@@ -1,40 +1,41 @@
-"""A checkpoint or an .onnx file as one thing: frames in, decoded outputs out."""
+"""Frames to scenes: the frames of a dataset, and a checkpoint or an .onnx file applied to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Protocol, cast
 
-import cv2
 import numpy as np
 import torch
 
 from perception import checkpoint
+from perception.classes import ATTRIBUTES
 from perception.errors import UserError
 from perception.model import Deployed
-from perception.runtime.description import BOXES, LABEL, MAP, MASK, NORMALS, View
-from perception.runtime.letterbox import Letterbox
+from perception.runtime.description import View
+from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.runner import Runner
+from perception.runtime.scene import Scene, read_scene
 from perception.tasks.base import Task
-
-Outputs = dict[str, np.ndarray]
+from training.data.dataset import Dataset
+from training.data.labels import Arrays, Labels
+from training.data.sample import Sample
 
 
 class Predictor(Protocol):
-    """What the evaluation needs of a model, whatever file it came from."""
+    """A model as the evaluation uses it, from either kind of file."""
 
     name: str
     size_hw: tuple[int, int]
-    pad_value: int
     views: dict[str, View]
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Outputs]:
-        """Decoded outputs for letterboxed uint8 (H, W, 3) BGR images of `size_hw`."""
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Scene]:
+        """What the car gets for each uint8 (H, W, 3) BGR frame; frames may differ in size."""
 
 
 class TorchPredictor:
     """A checkpoint of train-bdd, on the GPU if there is one."""
-
-    pad_value = 114
 
     def __init__(self, path: Path) -> None:
         model, meta = checkpoint.load(path)
@@ -46,26 +47,29 @@ class TorchPredictor:
         self.model = Deployed(model).eval().to(self.device)
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Outputs]:
-        outputs = self.model(torch.from_numpy(np.stack(images)).to(self.device))
-        arrays = [output.cpu().numpy() for output in outputs]
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Scene]:
+        frames = [as_bgr(frame) for frame in frames]
+        boxes = [Letterbox(frame.shape[:2], self.size_hw) for frame in frames]
+        images = np.stack([box.apply(frame) for box, frame in zip(boxes, frames, strict=True)])
+        outputs = self.model(torch.from_numpy(images).to(self.device))
+        arrays = dict(zip(self.views, (output.cpu().numpy() for output in outputs), strict=True))
         return [
-            {name: array[row] for name, array in zip(self.views, arrays, strict=True)}
-            for row in range(len(images))
+            read_scene({name: array[row] for name, array in arrays.items()}, self.views, box)
+            for row, box in enumerate(boxes)
         ]
 
 
 class OnnxPredictor:
-    """An exported file, through the same Runner that a car uses; one image at a time."""
+    """An exported file, run by the same Runner as in a car, one frame at a time."""
 
     def __init__(self, path: Path, provider: str) -> None:
         self.runner = Runner(path, provider)
         description = self.runner.description
         self.name, self.size_hw = description.name, description.size_hw
-        self.views, self.pad_value = description.views, description.pad_value
+        self.views = description.views
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Outputs]:
-        return [self.runner.raw(image) for image in images]
+    def __call__(self, frames: Sequence[np.ndarray]) -> list[Scene]:
+        return [self.runner(frame) for frame in frames]
 
 
 def open_predictor(path: Path, provider: str = "cpu") -> Predictor:
@@ -79,50 +83,64 @@ def open_predictor(path: Path, provider: str = "cpu") -> Predictor:
     raise UserError(f"{path}: not a model; give a checkpoint (.safetensors) or an .onnx")
 
 
-# From the model's input back to the frame, by kind --------------------------------------------
+@dataclass
+class LabelledFrame:
+    """A frame to score, with its labels as arrays."""
+
+    index: int
+    name: str
+    image: np.ndarray
+    targets: dict[str, Arrays]
+    sources: dict[str, str]  # where the label of a task is from, "" where not known
+    attributes: dict[str, str]
 
 
-def _boxes(array: np.ndarray, box: Letterbox) -> np.ndarray:
-    """(N, 6) in frame pixels, clipped; rows that are no box there are dropped."""
-    rows = array[np.isfinite(array).all(axis=1)]
-    xyxy = box.boxes_to_frame(rows[:, :4])
-    real = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-    return np.concatenate([xyxy, rows[:, 4:]], axis=1)[real]
+def read_frames(
+    dataset: Dataset,
+    pool: ThreadPoolExecutor,
+    ahead: int,
+    skipped: list[str] | None = None,
+    limit: int = 0,
+) -> Iterator[LabelledFrame]:
+    """Frames in order; the pool reads up to `ahead` of them in advance.
+
+    A frame that cannot be read raises UserError; with `skipped`, its error is appended there.
+    """
+
+    def read(index: int) -> LabelledFrame | UserError:
+        try:
+            sample = dataset[index]
+        except UserError as error:
+            return error
+        targets = {task: label.arrays() for task, label in sample.labels.items()}
+        sources = {task: dataset.source(task, index) for task in targets}
+        attributes = attributes_of(dataset, index, sample)
+        return LabelledFrame(index, sample.name, sample.image, targets, sources, attributes)
+
+    count = min(len(dataset), limit) if limit else len(dataset)
+    waiting = [pool.submit(read, index) for index in range(min(ahead, count))]
+    for index in range(count):
+        frame = waiting.pop(0).result()
+        if index + ahead < count:
+            waiting.append(pool.submit(read, index + ahead))
+        if isinstance(frame, LabelledFrame):
+            yield frame
+        elif skipped is None:
+            raise UserError(f"{frame} (or pass --skip-bad)")
+        else:
+            skipped.append(str(frame))
 
 
-def _normals(array: np.ndarray, box: Letterbox) -> np.ndarray:
-    full = box.map_to_frame(array)
-    return full / np.maximum(np.linalg.norm(full, axis=0, keepdims=True), 1e-6)
-
-
-TO_FRAME: Final = {
-    BOXES: _boxes,
-    MASK: lambda array, box: box.mask_to_frame(array),
-    LABEL: lambda array, box: array,
-    MAP: lambda array, box: box.map_to_frame(array),
-    NORMALS: _normals,
-}
-
-
-def to_frame(output: np.ndarray, view: View, box: Letterbox) -> np.ndarray:
-    """A decoded output in the frame's own coordinates and size, of the same form."""
-    return TO_FRAME[view.kind](output, box)
-
-
-def unpadded(output: np.ndarray, view: View, box: Letterbox) -> np.ndarray:
-    """A mask at the model's own resolution without the padding; other kinds in the frame's."""
-    if view.kind == MASK:
-        return np.ascontiguousarray(box.crop(output))
-    return to_frame(output, view, box)
-
-
-def letterboxed(frame: np.ndarray, predictor: Predictor) -> tuple[np.ndarray, Letterbox]:
-    """The model's input for a frame, and the way back."""
-    height, width = frame.shape[:2]
-    box = Letterbox((height, width), predictor.size_hw, predictor.pad_value)
-    return box.apply(frame), box
-
-
-def single_thread_opencv() -> None:
-    """Frames are read and scored in threads of our own; OpenCV's would fight with them."""
-    cv2.setNumThreads(1)
+def attributes_of(dataset: Dataset, index: int, sample: Sample) -> dict[str, str]:
+    """Weather, scene and time of day of a frame: from the dataset, else from the frame's labels."""
+    given = dataset.attributes(index)
+    if given is not None:
+        return dict(given)
+    for label in sample.labels.values():
+        if isinstance(label, Labels) and len(label.labels) == len(ATTRIBUTES):
+            codes = label.labels.tolist()
+            return {
+                name: values[code] if code >= 0 else "undefined"
+                for (name, values), code in zip(ATTRIBUTES.items(), codes, strict=True)
+            }
+    return {}

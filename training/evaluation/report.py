@@ -1,126 +1,196 @@
-"""An evaluation's result as tables: the same ones on the terminal and in Markdown."""
+"""An evaluation's result as tables: the same ones on the terminal and in Markdown; and as JSON."""
 
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from perception.metrics.detection import SHOWN_PRECISION
 from training.evaluation.scores import overall
 
 TITLES: Final = {
-    "bdd": "Official BDD100K scores",
-    "panoptic": "Panoptic driving protocol (YOLOP and successors)",
+    "bdd": "BDD100K metrics",
+    "panoptic": "Panoptic driving protocol",
 }
-
-WIDEST: Final = 5  # columns of scores in a table of slices
+# Whose reference code a score equals.
+REFERENCE: Final = {"bdd": "toolkit", "panoptic": "papers"}
+OURS: Final = "ours"
+FEW_FRAMES: Final = 10  # below this, scores of a slice are printed without decimals
+ABSENT: Final = "absent"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: text in the first column, numbers in the others."""
+    """A table: `fixed` columns that identify a row, then columns of values."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    fixed: int = 1
 
 
 def grids(result: Mapping[str, Any]) -> Iterator[Grid]:
-    """Overall scores of each protocol, scores of each class, headline scores of each slice."""
+    """Overall scores and thresholds, scores per class, headline scores per slice."""
     for protocol, tasks in result["scores"].items():
-        title = TITLES.get(protocol, protocol)
-        yield Grid(title, *_overall_rows(tasks, result["intervals"].get(protocol, {})))
-        for task, scores in tasks.items():
-            rows, columns = _class_rows(scores)
-            if rows:
-                yield Grid(f"{title}: {task} by class", ("class", *columns), rows)
+        yield _overall_grid(result, protocol)
+        for task in tasks:
+            yield from _class_grid(result, protocol, task)
+    yield from _threshold_grids(result)
+    yield from _toolkit_grid(result)
     yield from _slice_grids(result)
 
 
-def _overall_rows(
-    tasks: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Sequence[float]]]
-) -> tuple[tuple[str, ...], list[list[str]]]:
-    columns = ("task", "score", "value") + (("95 % interval",) if intervals else ())
+def _overall_grid(result: Mapping[str, Any], protocol: str) -> Grid:
+    intervals = result["intervals"].get(protocol, {})
+    columns = ["task", "score", "value", *(["95 % interval"] if intervals else []), "as in"]
     rows = []
-    for task, scores in tasks.items():
+    for task, scores in result["scores"][protocol].items():
+        official = result["tasks"][protocol][task]["official"]
         for key, value in overall(scores).items():
             row = [task, key, number(value)]
             if intervals:
                 ends = intervals.get(task, {}).get(key)
                 row.append(f"{number(ends[0])} – {number(ends[1])}" if ends else "–")
-            rows.append(row)
-    return columns, rows
+            rows.append([*row, REFERENCE[protocol] if key in official else OURS])
+    return Grid(TITLES[protocol], columns, rows, fixed=2)
 
 
-def _class_rows(scores: Mapping[str, float]) -> tuple[list[list[str]], list[str]]:
-    """Rows a class and columns a score, from keys written score/class; nothing seen, no row."""
+def _class_grid(result: Mapping[str, Any], protocol: str, task: str) -> Iterator[Grid]:
+    """Rows per class, columns per score, from keys written score/class; none without any value."""
+    about = result["tasks"][protocol][task]
+    scores = result["scores"][protocol][task]
     pairs = {tuple(key.split("/", 1)): value for key, value in scores.items() if "/" in key}
-    columns = list(dict.fromkeys(score for score, _ in pairs))
+    if all(math.isnan(value) for value in pairs.values()):
+        return
+    names = dict.fromkeys(score for score, _ in pairs)
+    ours = [n for n in names if not any(key.startswith(f"{n}/") for key in about["official"])]
+    title = f"{TITLES[protocol]}: {task} by class"
+    if ours:
+        title += f" ({', '.join(ours)}: {OURS})"
     rows = []
     for name in dict.fromkeys(name for _, name in pairs):
-        values = [pairs.get((score, name), float("nan")) for score in columns]
-        if not all(map(math.isnan, values)):
-            rows.append([name, *map(number, values)])
-    return rows, columns
+        values = [pairs.get((score, name), float("nan")) for score in names]
+        count = about["counts"].get(name)
+        shown = list(map(number, values))
+        if all(map(math.isnan, values)):
+            shown = [ABSENT] + [""] * (len(shown) - 1)
+        rows.append([name, "–" if count is None else f"{count}", *shown])
+    yield Grid(title, ("class", about["unit"], *names), rows, fixed=2)
+
+
+def _threshold_grids(result: Mapping[str, Any]) -> Iterator[Grid]:
+    for task, thresholds in result["thresholds"].items():
+        rows = [
+            [key.partition("/")[2] or "all classes, best F1", number(value)]
+            for key, value in thresholds.items()
+        ]
+        share = f"{100 * SHOWN_PRECISION:.0f} % precision"
+        title = f"Score thresholds of {task} boxes (0 to 1): best F1, and {share} per class"
+        yield Grid(title, ("class", "threshold"), rows)
+
+
+def _toolkit_grid(result: Mapping[str, Any]) -> Iterator[Grid]:
+    rows = [
+        [row["task"], row["score"], str(row["frames"])]
+        + [number(row[key], 4) for key in ("ours", "toolkit")]
+        + [number(abs(row["ours"] - row["toolkit"]), 4)]
+        for row in result.get("toolkit", ())
+    ]
+    if rows:
+        columns = ("task", "score", "frames", "ours", "toolkit", "difference")
+        yield Grid("The same predictions scored by the official toolkit", columns, rows, fixed=2)
 
 
 def _slice_grids(result: Mapping[str, Any]) -> Iterator[Grid]:
-    """One table a protocol, or one a task where the columns would be too many."""
-    for protocol, tasks in result["headlines"].items():
-        title = f"{TITLES.get(protocol, protocol)}: by attribute"
-        heads = [(task, key) for task in result["scores"].get(protocol, {}) for key in tasks[task]]
-        if len(heads) <= WIDEST:
-            groups = [heads]
-        else:
-            groups = [[head for head in heads if head[0] == task] for task in tasks]
-        for group in filter(None, groups):
-            rows = []
-            for name, part in result["slices"].items():
-                scores = part["scores"].get(protocol, {})
-                values = [scores.get(task, {}).get(key, float("nan")) for task, key in group]
-                rows.append([name, str(part["frames"]), *map(number, values)])
-            if rows:
-                columns = ("frames of", "n", *(f"{task} {key}" for task, key in group))
-                yield Grid(title, columns, rows)
+    for protocol, tasks in result["tasks"].items():
+        heads = [(task, key) for task, about in tasks.items() for key in about["headlines"]]
+        rows = []
+        for name, part in result["slices"].items():
+            values = []
+            for task, key in heads:
+                few = part["labelled"].get(protocol, {}).get(task, 0) < FEW_FRAMES
+                value = part["scores"].get(protocol, {}).get(task, {}).get(key, float("nan"))
+                values.append(number(value, 0 if few else 2))
+            rows.append([name, str(part["frames"]), *values])
+        if rows and heads:
+            columns = ("attribute", "frames", *(f"{task} {key}" for task, key in heads))
+            title = f"{TITLES[protocol]} by attribute (no decimals: fewer than {FEW_FRAMES} frames)"
+            yield Grid(title, columns, rows, fixed=2)
 
 
-def number(value: float) -> str:
-    """Two decimals; a dash where nothing was seen."""
-    return "–" if math.isnan(value) else f"{value:.2f}"
+def number(value: float, digits: int = 2) -> str:
+    """A fixed number of decimals; a dash for NaN."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def heading(result: Mapping[str, Any]) -> list[str]:
-    """What was measured on what: file, data, truth, and what must be known to compare."""
+    """What was measured on what: file, data, labels, and notes."""
     height, width = result["size_hw"]
     lines = [
         f"{result['file']} ({result['model']}, {height}x{width}) on {result['frames']} frames of "
         f"{result['data']}, split {result['split']}"
     ]
+    labelled = {task: n for tasks in result["labelled"].values() for task, n in tasks.items()}
+    if labelled:
+        lines.append(
+            "labelled frames: " + ", ".join(f"{task} {count}" for task, count in labelled.items())
+        )
     for task, sources in result["truth"].items():
         parts = ", ".join(f"{count} {name}" for name, count in sources.items())
-        lines.append(f"truth of {task}: {parts}")
+        lines.append(f"labels of {task} from: {parts}")
+    lines += [f"skipped: {error}" for error in result["skipped"]]
     return lines + [f"note: {note}" for note in result["notes"]]
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:
-    """Prints everything."""
+    """Prints everything; wide tables in parts, so that no header is broken inside a word."""
     for line in heading(result):
         console.print(line, highlight=False, soft_wrap=True)
     for grid in grids(result):
-        table = Table(title=grid.title, title_justify="left")
-        for index, column in enumerate(grid.columns):
-            side: Literal["left", "right"] = "left" if _is_text(grid, index) else "right"
-            table.add_column(column, justify=side, no_wrap=index == 0, overflow="fold")
-        for row in grid.rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(f"\n{grid.title}", style="bold", highlight=False)
+        for part in fitted(grid, console.width):
+            table = Table()
+            for index, column in enumerate(part.columns):
+                side = "left" if _is_text(part, index) else "right"
+                width = _width(part, index)
+                table.add_column(column, justify=side, width=width)  # type: ignore[arg-type]
+            for row in part.rows:
+                table.add_row(*row)
+            console.print(table)
+
+
+def fitted(grid: Grid, width: int) -> Iterator[Grid]:
+    """The table in parts of at most `width` characters, each with the fixed columns."""
+
+    def size(columns: Sequence[int]) -> int:
+        return 1 + sum(3 + _width(grid, index) for index in columns)
+
+    fixed = list(range(grid.fixed))
+    part: list[int] = []
+    for index in range(grid.fixed, len(grid.columns)):
+        if part and size([*fixed, *part, index]) > width:
+            yield _taken(grid, [*fixed, *part])
+            part = []
+        part.append(index)
+    yield _taken(grid, [*fixed, *part])
+
+
+def _taken(grid: Grid, columns: Sequence[int]) -> Grid:
+    rows = [[row[index] for index in columns] for row in grid.rows]
+    return Grid(grid.title, [grid.columns[index] for index in columns], rows, grid.fixed)
+
+
+def _width(grid: Grid, column: int) -> int:
+    """Characters that a column needs: its longest cell, or the longest word of its header."""
+    return max(map(len, [*grid.columns[column].split(), *(row[column] for row in grid.rows)]))
 
 
 def _is_text(grid: Grid, column: int) -> bool:
-    return column == 0 or grid.columns[column] == "score"
+    return column == 0 or grid.columns[column] in ("score", "as in")
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -135,7 +205,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def as_json(result: Mapping[str, Any]) -> str:
-    """The whole result; the protocols' scores stand at the top, NaN is null."""
+    """The whole result, with the scores of the protocols at the top level; NaN is null."""
     rest = {key: value for key, value in result.items() if key != "scores"}
     return json.dumps(_plain({**rest, **result["scores"]}), indent=1) + "\n"
 

@@ -1,131 +1,188 @@
-"""One pass over a split: every task scored by every protocol, on the whole set and its slices.
+"""One pass over a split: every task scored by every protocol, on the whole set and on slices.
 
-Knows no task by name: metrics come from the registry, geometry from the output's kind.
+Knows no task by name: metrics come from the registry, geometry from the scene.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Any, Final, Protocol
 
+import cv2
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from perception.classes import ATTRIBUTES
 from perception.errors import unknown_name
-from perception.metrics.panoptic import panoptic_metric
+from perception.metrics.base import Metric
+from perception.metrics.panoptic import BATCH, panoptic_metric
 from perception.runtime.description import View
-from perception.runtime.letterbox import Letterbox
+from perception.runtime.scene import Scene
 from perception.tasks import TASKS
-from training.data.labels import Arrays
-from training.evaluation.predictor import Outputs, to_frame, unpadded
+from training.data.dataset import Dataset
+from training.evaluation.predictor import LabelledFrame, Predictor, read_frames
 
-Rows = np.ndarray | None
 # {protocol: {task: {score: value}}}
 Scores = dict[str, dict[str, dict[str, float]]]
 
-
-class FrameMetric(Protocol):
-    """A metric that can score any choice of the frames it has seen."""
-
-    def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None: ...
-
-    def compute(self, rows: Rows = None) -> dict[str, float]: ...
-
-
-def _official(task: str, view: View) -> FrameMetric | None:
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    return TASKS[task].metric(view)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A protocol: the metric of an output (or none), its headline scores, and the coordinates it
-    is scored in."""
-
-    metric: Callable[[str, View], FrameMetric | None]
-    headlines: Callable[[str, FrameMetric], Sequence[str]]
-    place: Callable[[np.ndarray, View, Letterbox], np.ndarray]
-
-
-PROTOCOLS: Final[Mapping[str, Family]] = {
-    "bdd": Family(_official, lambda task, metric: (TASKS[task].score,), to_frame),
-    "panoptic": Family(
-        lambda task, view: panoptic_metric(view),
-        lambda task, metric: getattr(metric, "headlines", ()),
-        unpadded,
-    ),
+# Sources of labels that are another network's predictions: scored apart, never as accuracy.
+TEACHERS: Final = ("teacher",)
+# Keys that are no scores but positions on the score axis of boxes, in percent.
+THRESHOLDS: Final = ("threshold", "shown_threshold/*")
+# What must be known about a source of labels before scores are compared.
+SOURCE_NOTES: Final = {
+    ("lane", "marking"): "lane truth is the painted area, without category, style or direction: "
+    "foreground scores only, not comparable with figures measured on lines",
 }
+
+
+class Sink(Protocol):
+    """Takes every scored frame with its scene, in order."""
+
+    def add(self, frame: LabelledFrame, scene: Scene) -> None: ...
 
 
 @dataclass
 class Channel:
-    """One task under one protocol: its metric, and which frames it has seen."""
+    """One task under one protocol: its metric and the frames it has scored."""
 
     protocol: str
     task: str
-    metric: FrameMetric
+    teacher: bool  # scores the frames whose labels are a teacher's, instead of all others
+    metric: Metric
     headlines: tuple[str, ...]
+    native: bool  # scored at the frame's size instead of the model's resolution
     frames: list[int] = field(default_factory=list)
 
-    def rows_of(self, frames: np.ndarray) -> np.ndarray:
-        """The metric's rows of the given frames (repeats kept), those without a label left out."""
+    @property
+    def name(self) -> str:
+        """The task as results call it."""
+        return f"{self.task} (teacher)" if self.teacher else self.task
+
+    def rows_of(self, frames: np.ndarray | None) -> np.ndarray | None:
+        """The metric's rows of the given frames (repeats kept), without those not labelled."""
+        if frames is None:
+            return None
         row = np.full(max([*self.frames, *frames.tolist(), 0]) + 1, -1)
         row[self.frames] = np.arange(len(self.frames))
         picked = row[frames]
         return picked[picked >= 0]
 
+    def official(self, key: str) -> bool:
+        """Whether a score is computed exactly as by the protocol's reference code."""
+        return any(fnmatchcase(key, pattern) for pattern in self.metric.official)
+
+
+def make_channels(
+    views: Mapping[str, View], protocols: Sequence[str], protocol_batch: int
+) -> Iterator[Channel]:
+    """All channels for a model's outputs. Raises UserError for an unknown task."""
+    for protocol in protocols:
+        for task, view in views.items():
+            if task not in TASKS:
+                raise unknown_name("task", task, TASKS)
+            for teacher in (False, True):
+                if protocol == "bdd":
+                    metric: Metric | None = TASKS[task].metric(view)
+                    headlines: tuple[str, ...] = (TASKS[task].score,)
+                else:
+                    metric = panoptic_metric(view, protocol_batch)
+                    headlines = metric.headlines if metric else ()
+                if metric is not None:
+                    yield Channel(protocol, task, teacher, metric, headlines, protocol == "bdd")
+
 
 class Evaluation:
-    """Collects predictions against labels; scores the set, slices of it and resampled sets."""
+    """Collects predictions against labels; scores the set, slices of it and bootstrap samples."""
 
-    def __init__(self, views: Mapping[str, View], protocols: Sequence[str]) -> None:
-        self.views = dict(views)
-        self.channels: list[Channel] = []
-        for protocol in protocols:
-            family = PROTOCOLS[protocol]
-            for task, view in views.items():
-                metric = family.metric(task, view)
-                if metric is not None:
-                    headlines = tuple(family.headlines(task, metric))
-                    self.channels.append(Channel(protocol, task, metric, headlines))
+    def __init__(
+        self, views: Mapping[str, View], protocols: Sequence[str], protocol_batch: int = BATCH
+    ) -> None:
+        self.channels = list(make_channels(views, protocols, protocol_batch))
         self.attributes: list[dict[str, str]] = []
 
+    @property
+    def used(self) -> list[Channel]:
+        """Channels that have scored a frame."""
+        return [channel for channel in self.channels if channel.frames]
+
     def add(
-        self,
-        labelled: Sequence[tuple[Outputs, dict[str, Arrays], Letterbox]],
-        attributes: Sequence[dict[str, str]],
-        pool: ThreadPoolExecutor,
+        self, frames: Sequence[LabelledFrame], scenes: Sequence[Scene], pool: ThreadPoolExecutor
     ) -> None:
-        """Scores a batch (outputs, targets, geometry of each frame), the channels side by side."""
+        """Scores a batch; the channels run in parallel."""
         first = len(self.attributes)
-        self.attributes += attributes
+        self.attributes += [frame.attributes for frame in frames]
 
-        def score(channel: Channel) -> None:
-            view, place = self.views[channel.task], PROTOCOLS[channel.protocol].place
-            for frame, (outputs, targets, box) in enumerate(labelled, first):
-                if channel.task in targets:
-                    found = place(outputs[channel.task], view, box)
-                    channel.metric.update(found, targets[channel.task])
-                    channel.frames.append(frame)
+        def update(channel: Channel) -> None:
+            for number, (frame, scene) in enumerate(zip(frames, scenes, strict=True), first):
+                by_teacher = frame.sources.get(channel.task, "") in TEACHERS
+                if channel.task in frame.targets and by_teacher == channel.teacher:
+                    found = scene.outputs[channel.task].array(channel.native)
+                    channel.metric.update(found, frame.targets[channel.task])
+                    channel.frames.append(number)
 
-        list(pool.map(score, self.channels))
+        list(pool.map(update, self.channels))
 
     def scores(self, frames: np.ndarray | None = None) -> Scores:
         """Every score on all frames, or on the given ones (repeats allowed)."""
         out: Scores = {}
-        for channel in self.channels:
-            rows = None if frames is None else channel.rows_of(frames)
-            if channel.frames and (rows is None or len(rows)):
-                out.setdefault(channel.protocol, {})[channel.task] = channel.metric.compute(rows)
+        for channel in self.used:
+            rows = channel.rows_of(frames)
+            if rows is None or len(rows):
+                values = channel.metric.compute(rows)
+                kept = {key: value for key, value in values.items() if not is_threshold(key)}
+                out.setdefault(channel.protocol, {})[channel.name] = kept
         return out
 
-    def headlines(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """{protocol: {task: the scores that stand in a table of slices}}."""
-        out: dict[str, dict[str, tuple[str, ...]]] = {}
-        for channel in self.channels:
-            out.setdefault(channel.protocol, {})[channel.task] = channel.headlines
+    def labelled(self, frames: np.ndarray | None = None) -> dict[str, dict[str, int]]:
+        """{protocol: {task: number of labelled frames}}, all or among the given ones."""
+        out: dict[str, dict[str, int]] = {}
+        for channel in self.used:
+            rows = channel.rows_of(frames)
+            count = len(channel.frames) if rows is None else len(rows)
+            out.setdefault(channel.protocol, {})[channel.name] = count
         return out
+
+    def thresholds(self) -> dict[str, dict[str, float]]:
+        """{task: {key: score threshold of boxes, from 0 to 1}}; see DetectionMetric.compute."""
+        out = {}
+        for channel in self.used:
+            values = {} if channel.teacher else channel.metric.compute()
+            found = {key: value / 100 for key, value in values.items() if is_threshold(key)}
+            if found:
+                out[channel.task] = found
+        return out
+
+    def describe(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """{protocol: {task: headlines, official keys, unit and counts per class}}."""
+        out: dict[str, dict[str, dict[str, Any]]] = {}
+        for channel in self.used:
+            keys = channel.metric.compute()
+            out.setdefault(channel.protocol, {})[channel.name] = {
+                "headlines": () if channel.teacher else channel.headlines,
+                "official": [key for key in keys if channel.official(key)],
+                "unit": channel.metric.unit,
+                "counts": channel.metric.counts(),
+            }
+        return out
+
+    def notes(self) -> list[str]:
+        """What the metrics say must be known to read their scores, and what was not scored."""
+        notes = [note for channel in self.used for note in channel.metric.notes()]
+        for channel in self.used:
+            if channel.teacher:
+                notes.append(
+                    f"{channel.name}: the labels of {len(channel.frames)} frames are another "
+                    "network's predictions; these scores are agreement, not accuracy"
+                )
+        scored = {channel.task for channel in self.used}
+        if unscored := [c.task for c in self.channels if c.task not in scored]:
+            notes.append(f"not scored, no labels: {', '.join(sorted(set(unscored)))}")
+        return list(dict.fromkeys(notes))
 
     def slices(self) -> dict[str, np.ndarray]:
         """Frames of each attribute value that occurs, such as "timeofday=night"."""
@@ -159,6 +216,86 @@ class Evaluation:
         return out
 
 
+def is_threshold(key: str) -> bool:
+    """Whether a key of a metric is a score threshold instead of a score."""
+    return any(fnmatchcase(key, pattern) for pattern in THRESHOLDS)
+
+
 def overall(scores: Mapping[str, float]) -> dict[str, float]:
     """The scores that are not of a single class."""
     return {key: value for key, value in scores.items() if "/" not in key}
+
+
+def evaluate(
+    predictor: Predictor,
+    dataset: Dataset,
+    *,
+    protocols: Sequence[str] = ("bdd", "panoptic"),
+    protocol_batch: int = BATCH,
+    batch: int = 8,
+    threads: int = 4,
+    limit: int = 0,
+    skip_bad: bool = False,
+    bootstrap: int = 0,
+    sinks: Sequence[Sink] = (),
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Scores a model on a dataset; a JSON-able result (see `report` for its keys).
+
+    Each frame also goes to the `sinks`. Raises UserError for a frame that cannot be read, unless
+    `skip_bad`.
+    """
+    cv2.setNumThreads(1)  # frames are read and scored in threads of our own
+    evaluation = Evaluation(predictor.views, protocols, protocol_batch)
+    skipped: list[str] = []
+    truth: dict[str, Counter[str]] = {}
+    count = min(len(dataset), limit or len(dataset))
+    with ThreadPoolExecutor(threads) as pool, _progress(console) as bar:
+        line = bar.add_task("frames", total=count)
+        ahead = 2 * max(batch, threads)
+        frames = read_frames(dataset, pool, ahead, skipped if skip_bad else None, limit)
+        while some := list(islice(frames, batch)):
+            scenes = predictor([frame.image for frame in some])
+            evaluation.add(some, scenes, pool)
+            for frame, scene in zip(some, scenes, strict=True):
+                for sink in sinks:
+                    sink.add(frame, scene)
+                for task, source in frame.sources.items():
+                    truth.setdefault(task, Counter())[source] += bool(source)
+            bar.update(line, advance=len(some))
+    known = {task: dict(+sources) for task, sources in truth.items() if +sources}
+    notes = [note for (task, source), note in SOURCE_NOTES.items() if source in known.get(task, {})]
+    return {
+        "model": predictor.name,
+        "size_hw": list(predictor.size_hw),
+        "frames": len(evaluation.attributes),
+        "skipped": skipped,
+        "truth": known,
+        "notes": notes + dataset.notes() + evaluation.notes(),
+        "tasks": evaluation.describe(),
+        "labelled": evaluation.labelled(),
+        "scores": evaluation.scores(),
+        "thresholds": evaluation.thresholds(),
+        "slices": {
+            name: {
+                "frames": len(frames),
+                "labelled": evaluation.labelled(frames),
+                "scores": evaluation.scores(frames),
+            }
+            for name, frames in evaluation.slices().items()
+        },
+        "bootstrap": bootstrap,
+        "intervals": evaluation.intervals(bootstrap),
+    }
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console or Console(quiet=True),
+        transient=True,
+    )

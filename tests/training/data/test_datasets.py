@@ -11,6 +11,8 @@ from rich.console import Console
 
 from perception.classes import COCO, DETECTION, IGNORE, VOC_OBJECTS
 from perception.errors import UserError
+from perception.runtime.letterbox import Letterbox
+from perception.runtime.scene import read_scene
 from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
@@ -20,8 +22,8 @@ from training.data.nyuv2 import write_rendered
 from training.data.sample import collate
 from training.data.sources import kind_and_root, near_names, open_dataset
 from training.data.voc import palette
-from training.evaluation.arguments import Arguments as EvaluationArguments
-from training.evaluation.split import evaluate, open_split
+from training.evaluate import open_data, parse_arguments
+from training.evaluation.scores import evaluate
 from training.run import Run
 
 HW = (48, 64)
@@ -163,24 +165,26 @@ def test_is_recognised_and_passes_load_augment_collate_loss(written: tuple[str, 
 class Untrained:
     """A predictor of every task that a dataset labels, with random outputs."""
 
-    name, size_hw, pad_value = "untrained", (64, 96), 114
+    name, size_hw = "untrained", (64, 96)
 
     def __init__(self, tasks):
         self.tasks = {name: TASKS[name](8, (4, 8, 16, 32)) for name in tasks}
         self.views = {name: task.view for name, task in self.tasks.items()}
 
-    def __call__(self, images):
+    def __call__(self, frames):
         features = [torch.randn(1, 8, 16 // 2**n, 24 // 2**n) for n in range(4)]
         outputs = {n: task.decode(task(features))[0] for n, task in self.tasks.items()}
-        return [{n: value.detach().numpy() for n, value in outputs.items()} for _ in images]
+        arrays = {n: value.detach().numpy() for n, value in outputs.items()}
+        boxes = [Letterbox(frame.shape[:2], self.size_hw) for frame in frames]
+        return [read_scene(arrays, self.views, box) for box in boxes]
 
 
 def test_every_dataset_is_scored(written: tuple[str, Path]):
     kind, root = written
     predictor = Untrained(DATASETS[kind].labels)
-    arguments = EvaluationArguments(file=Path("model"), data=f"{kind}:{root}", threads=1)
-    dataset = open_split(arguments, predictor)
-    result = evaluate(arguments, predictor, dataset, Console(quiet=True))
+    arguments = parse_arguments(["model", "--data", f"{kind}:{root}"])
+    dataset = open_data(arguments.data, predictor, unlabelled=False)
+    result = evaluate(predictor, dataset, threads=1)
     assert result["frames"] == len(dataset)
     assert set(result["scores"]["bdd"]) == set(DATASETS[kind].labels)
 
