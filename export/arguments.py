@@ -57,6 +57,9 @@ class ExportArguments:
     """Leave batch size, height and width free."""
     fp16: bool = False
     """Compute in half precision, for GPUs (slower on a CPU). Decoding stays in float32."""
+    half_weights: bool = False
+    """Round weights to float16 for storage: about half the file size, computed in float32 as
+    before. Weights that float16 represents exactly are always stored so."""
     int8: bool = False
     """Quantise convolutions to INT8 (QDQ format) with ranges measured on --calibration. For ONNX
     Runtime on a CPU; OpenVINO in bf16 is faster without it."""
@@ -68,8 +71,8 @@ class ExportArguments:
     """Compare the outputs of PyTorch and ONNX Runtime and refuse to write a file that differs."""
 
     def __post_init__(self) -> None:
-        if self.fp16 and self.int8:
-            raise UserError("--fp16 and --int8 exclude each other")
+        if self.fp16 + self.int8 + self.half_weights > 1:
+            raise UserError("--fp16, --int8 and --half-weights exclude each other")
         if self.int8 and self.dynamic:
             raise UserError("--int8 and --dynamic exclude each other: ranges are those of one size")
         if self.int8 and self.calibration is None:

@@ -21,7 +21,7 @@ def run(arguments: "ExportArguments") -> int:
     """The whole command. Raises UserError for mistakes of the user."""
     from export.check import DisagreementError, check
     from export.quantize import to_int8
-    from export.to_onnx import describe, save, to_onnx
+    from export.to_onnx import describe, round_to_half, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
 
@@ -29,7 +29,10 @@ def run(arguments: "ExportArguments") -> int:
     height, width = arguments.size or meta.size_hw
     description = describe(model, meta, (height, width))
     frames = _frames(arguments, description.size_hw)
-    graph = to_onnx(model, description, arguments.dynamic, half=arguments.fp16)
+    if arguments.half_weights:
+        round_to_half(model)
+    plain = arguments.precision == "fp32"
+    graph = to_onnx(model, description, arguments.dynamic, half=arguments.fp16, half_weights=plain)
     if arguments.int8:
         graph = to_int8(graph, description, frames)
     try:

@@ -8,7 +8,8 @@ weights. Weights are copies, so the result is not for training.
 """
 
 import copy
-from typing import TypeVar, cast
+from itertools import pairwise
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from timm.models.pvt_v2 import Attention, Block, MlpWithDepthwiseConv, PyramidVisionTransformerStage
@@ -18,25 +19,53 @@ from torch.nn import functional as F
 Size = tuple[int, int, int]  # batch, height, width of the token grid
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 Network = TypeVar("Network", bound=nn.Module)
+PARTS: Final = 4  # of the queries of stage 1; their number is a multiple of 64
 
 
 def rewrite_for_inference(module: Network) -> Network:
-    """A copy of `module` in evaluation mode with every PVT v2 stage in it rewritten.
+    """A copy of `module` in evaluation mode: PVT v2 stages rewritten, batch norm folded.
 
     Works on a timm model, a Trunk or a HydraNet; other modules are copied unchanged. Outputs are
-    equal to 1e-5.
+    equal to 1e-5. Of a layer whose weight was multiplied by constants, `factors` holds the original
+    weight and those constants.
     """
     module = copy.deepcopy(module).eval().requires_grad_(False)
     for name, child in list(module.named_modules()):
         if hasattr(child, "unfolded"):  # its weights are computed: do it once
             parent, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(parent), leaf, child.unfolded())
+    for child in module.modules():
+        if isinstance(child, nn.Sequential):
+            _fold_batch_norm(child)
     known = [name for name, child in module.named_modules() if _rewritable(child)]
     for name in known:
         parent, _, leaf = name.rpartition(".")
         stage = cast(PyramidVisionTransformerStage, module.get_submodule(name))
         setattr(module.get_submodule(parent), leaf, InferenceStage(stage))
     return module
+
+
+def _fold_batch_norm(layers: nn.Sequential) -> None:
+    """Replaces each convolution that batch norm follows, and the batch norm by Identity."""
+    for index, (conv, norm) in enumerate(pairwise(list(layers))):
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+            continue
+        mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight / (var + norm.eps).sqrt()  # (outputs,)
+        bias = norm.bias - mean * scale
+        if conv.bias is not None:
+            bias = bias + conv.bias * scale
+        folded = nn.Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            cast(Any, conv.kernel_size),
+            cast(Any, conv.stride),
+            cast(Any, conv.padding),
+            groups=conv.groups,
+        )
+        factor = scale[:, None, None, None]
+        layers[index] = _filled(folded, conv.weight * factor, bias, (conv.weight, factor))
+        layers[index + 1] = nn.Identity()
 
 
 def _rewritable(module: nn.Module) -> bool:
@@ -117,7 +146,13 @@ class InferenceAttention(nn.Module):
         query = self._split(self.query(tokens), size).transpose(1, 2)  # (B, heads, N, D)
         key = self._split(self.key(source), size).permute(0, 2, 3, 1)  # (B, heads, D, M)
         value = self._split(self.value(source), size).transpose(1, 2)  # (B, heads, M, D)
-        mixed = (query @ key).softmax(-1) @ value  # (B, heads, N, D)
+        if self.heads > 1:
+            mixed = (query @ key).softmax(-1) @ value  # (B, heads, N, D)
+        else:
+            # Stage 1 has the most tokens; its scores (15,360 x 240 at 384x640) leave the cache
+            # between the three operations unless computed in parts.
+            parts = query.unflatten(2, (PARTS, -1)).unbind(2)
+            mixed = torch.cat([(part @ key).softmax(-1) @ value for part in parts], 2)
         return self.project(mixed.transpose(1, 2).reshape(tokens.shape))
 
     def _split(self, tokens: Tensor, size: Size) -> Tensor:
@@ -141,7 +176,8 @@ def _pointwise(linear: nn.Linear) -> nn.Conv2d:
 
 def _scaled(linear: nn.Linear, scale: float) -> nn.Linear:
     bias = None if linear.bias is None else linear.bias * scale
-    return _linear(linear.weight * scale, bias)
+    factor = linear.weight.new_tensor(scale)
+    return _linear(linear.weight * factor, bias, (linear.weight, factor))
 
 
 def _halves(linear: nn.Linear) -> tuple[nn.Linear, nn.Linear]:
@@ -157,12 +193,20 @@ def _composed(first: nn.Linear, second: nn.Linear) -> nn.Linear:
     return _linear(second.weight @ first.weight, second.bias + bias)
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def _linear(
+    weight: Tensor, bias: Tensor | None, factors: tuple[Tensor, Tensor] | None = None
+) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-    return _filled(layer, weight, bias)
+    return _filled(layer, weight, bias, factors)
 
 
-def _filled(layer: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
+def _filled(
+    layer: Layer,
+    weight: Tensor,
+    bias: Tensor | None,
+    factors: tuple[Tensor, Tensor] | None = None,
+) -> Layer:
+    layer.factors = factors  # type: ignore[assignment]
     layer = layer.to(weight.device, weight.dtype).eval().requires_grad_(False)
     with torch.no_grad():
         layer.weight.copy_(weight)

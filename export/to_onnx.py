@@ -1,15 +1,17 @@
 """Convert a HydraNet to an ONNX graph with decoding inside and a JSON description as metadata."""
 
 import copy
+import math
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, cast
 
 import onnx
 import onnxslim
 import torch
-from torch import nn
+from onnx import TensorProto, helper
+from torch import Tensor, nn
 
 from export.inference_rewrite import rewrite_for_inference
 from perception.checkpoint import Meta
@@ -22,6 +24,7 @@ from perception.trunk import Trunk
 # bring nothing this graph uses, and fewer runtimes read them.
 OPSET: Final = 20
 INPUT: Final = "frame"
+MIN_HALF: Final = 1024  # elements of a tensor from which on float16 saves anything
 STEP: Final = 32  # the coarsest stride: sizes are multiples of it
 AXES: Final = {0: "batch", 1: "height", 2: "width"}
 
@@ -46,10 +49,12 @@ def to_onnx(
     dynamic: bool = False,
     half: bool = False,
     rewrite: bool = True,
+    half_weights: bool = False,
 ) -> onnx.ModelProto:
     """The deployed network: uint8 `frame` (1, H, W, 3) BGR -> one output per task, named after it.
 
     `dynamic` leaves batch, height and width free; `half` computes in float16;
+    `half_weights` stores weights in float16 where that is exact;
     `rewrite=False` leaves the trunk as timm defines it (for comparison).
     """
     height, width = description.size_hw
@@ -58,9 +63,49 @@ def to_onnx(
     # Two frames where the batch is free: with one, the tracer would fold the batch axis away.
     frame = torch.zeros(2 if dynamic else 1, height, width, 3, dtype=torch.uint8)
     graph = trace(deployed, frame, list(description.views), AXES if dynamic else None)
-    onnx.helper.set_model_props(graph, {KEY: description.to_json()})
+    if half_weights:
+        store_half(graph, network)
+    helper.set_model_props(graph, {KEY: description.to_json()})
     graph.producer_name = "pvt-hydranet"
     return graph
+
+
+def store_half(graph: onnx.ModelProto, network: nn.Module) -> None:
+    """Stores those weights of `network` (rewritten for inference) that float16 represents so.
+
+    In the graph a Cast to float32 restores them, and a Mul where batch norm or a scale was folded
+    into them. Runtimes fold both when they load the file: arithmetic and speed are unchanged.
+    """
+    layers = {f"model.{name}.weight": layer for name, layer in network.named_modules()}
+    restored = []
+    for tensor in list(graph.graph.initializer):
+        layer = layers.get(tensor.name)
+        if layer is None or math.prod(tensor.dims) < MIN_HALF:
+            continue
+        name, factors = tensor.name, getattr(layer, "factors", None)
+        weight, factor = factors or (cast(Tensor, layer.weight), None)
+        if not torch.equal(weight.half().float(), weight):
+            continue
+        half = onnx.numpy_helper.from_array(weight.half().numpy(), f"{name}.half")
+        tensor.CopyFrom(half)
+        single = name if factor is None else f"{name}.single"
+        restored.append(helper.make_node("Cast", [half.name], [single], to=TensorProto.FLOAT))
+        if factor is not None:
+            scale = onnx.numpy_helper.from_array(factor.numpy(), f"{name}.factor")
+            graph.graph.initializer.append(scale)
+            restored.append(helper.make_node("Mul", [single, scale.name], [name]))
+    nodes = [*restored, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+
+
+@torch.no_grad()
+def round_to_half(model: nn.Module) -> None:
+    """Rounds parameters of at least MIN_HALF elements to float16, as half-precision checkpoints
+    store them."""
+    for parameter in model.parameters():
+        if parameter.numel() >= MIN_HALF:
+            parameter.copy_(parameter.half())
 
 
 class Half(nn.Module):

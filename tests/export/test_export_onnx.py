@@ -70,6 +70,7 @@ def test_file_that_disagrees_is_not_left_behind(
 
 BAD = [
     (["--fp16", "--int8"], "exclude each other"),
+    (["--half-weights", "--int8", "--calibration", "."], "exclude each other"),
     (["--int8"], "--calibration"),
     (["--size", "384"], "HEIGHTxWIDTH"),
     (["--size", "100x96"], "multiples of 32"),

@@ -1,5 +1,6 @@
 """The file: contract 3, and what other runtimes can read."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,13 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
 from export.check import compare
 from export.frames import synthetic_frames
-from export.to_onnx import OPSET, describe, save, to_onnx
+from export.to_onnx import OPSET, describe, round_to_half, save, to_onnx
 from perception.checkpoint import Meta
 from perception.errors import UserError
 from perception.runtime.description import BOXES, KEY, LABEL, MASK, Description
+from perception.runtime.providers import load
 from perception.tasks import TASKS
 from perception.zoo import build
 
@@ -65,6 +68,29 @@ def test_fused_operations_and_no_leftovers(exported: SimpleNamespace) -> None:
     assert {"LayerNormalization", "Gelu"} <= found
     # Shapes are constants; batch norm is inside the convolutions; GELU is no chain around Erf.
     assert not found & {"Shape", "BatchNormalization", "Erf", "Identity", "Dropout", "Constant"}
+
+
+def test_half_stored_weights_give_the_same_numbers(
+    exported: SimpleNamespace, tmp_path: Path
+) -> None:
+    model = copy.deepcopy(exported.model)
+    round_to_half(model)
+    outputs, sizes = [], []
+    for half_weights in (False, True):
+        path = tmp_path / f"{half_weights}.onnx"
+        save(to_onnx(model, exported.description, half_weights=half_weights), path)
+        sizes.append(path.stat().st_size)
+        frames = synthetic_frames(exported.size_hw, 2)
+        outputs.append([load(path, "cpu", 1).run(frame[None]) for frame in frames])
+    assert sizes[1] < 0.6 * sizes[0]
+    for single, half in zip(*outputs, strict=True):
+        for a, b in zip(single, half, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_weights_that_float16_cannot_hold_stay_single(exported: SimpleNamespace) -> None:
+    graph = to_onnx(exported.model, exported.description, half_weights=True)
+    assert TensorProto.FLOAT16 not in {tensor.data_type for tensor in graph.graph.initializer}
 
 
 def test_rewrite_saves_transposes_of_the_wide_tokens(exported: SimpleNamespace) -> None:
