@@ -16,7 +16,7 @@ import torch
 from perception import checkpoint
 from perception.classes import LANE_IGNORE
 from perception.errors import UserError, cli
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.data.sample import collate
 from training.data.sources import open_dataset
 from training.evaluation.predictor import open_predictor

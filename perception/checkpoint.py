@@ -36,12 +36,22 @@ class Meta:
     licence: str = ""
 
 
-def save(path: Path, weights: Mapping[str, Tensor], meta: Meta) -> None:
-    """Writes weights and description, whole or not at all."""
+def save(path: Path, weights: Mapping[str, Tensor], meta: Meta, half: bool = False) -> None:
+    """Writes weights and description, whole or not at all; with `half`, in half precision."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    if half:
+        tensors = {key: to_half(value) for key, value in tensors.items()}
     text = json.dumps({"format": FORMAT} | asdict(meta))
     with replacing(path) as beside:
         save_file(tensors, beside, metadata={KEY: text})
+
+
+def to_half(tensor: Tensor) -> Tensor:
+    """float32 as float16, except where a value is too large for it."""
+    if tensor.dtype != torch.float32:
+        return tensor
+    small = tensor.half()
+    return small if torch.equal(torch.isfinite(small), torch.isfinite(tensor)) else tensor
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Meta]:

@@ -1,5 +1,6 @@
-"""check-bdd DIR [--json FILE] [--sheet FILE] [--jobs N]: what is wrong with a BDD100K folder.
+"""check-bdd DIR [--json FILE] [--sheet FILE] [--jobs N]
 
+Lists what is wrong with a BDD100K folder and draws its labels on a contact sheet.
 Exit code 0: clean; 1: findings, listed by file; 2: the folder holds no frames.
 """
 
@@ -9,20 +10,41 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Final
 
 from perception.errors import UserError, cli, require_extra
-from perception.files import replacing, write_atomic
+from perception.files import write_atomic
 
-SHOWN = 20
+SHOWN: Final = 20
 
 
-def run() -> int:
+@dataclass(frozen=True)
+class CheckArguments:
+    """What check-bdd is asked to do."""
+
+    folder: Path
+    """Dataset folder that holds images/ and labels/."""
+    json: str = ""
+    """Where to write the report as JSON; - prints it instead of the text."""
+    sheet: str = "check-bdd.jpg"
+    """Where to write a contact sheet with the labels drawn; "" for none."""
+    jobs: int = min(os.cpu_count() or 1, 4)
+    """Processes that read frames."""
+    all: bool = False
+    """Print every finding instead of the first few of each kind."""
+
+
+def check() -> int:
     """The command: prints the report, returns 1 where there are findings."""
     require_extra("train", "torch", "tyro", "rich")
     import tyro
 
-    args = tyro.cli(_arguments(tyro), description=__doc__)
+    args = tyro.cli(
+        CheckArguments,
+        prog="check-bdd",
+        description=__doc__,
+        config=(tyro.conf.PositionalRequiredArgs,),
+    )
     from training.data.bdd import doctor, layouts
 
     report = doctor.examine(args.folder, args.jobs, _progress())
@@ -36,23 +58,6 @@ def run() -> int:
     if args.sheet:
         _write_sheet(args.folder, layouts.splits(args.folder), Path(args.sheet))
     return 1 if report.findings else 0
-
-
-def _arguments(tyro: Any) -> Any:
-    @dataclass(frozen=True)
-    class Arguments:
-        folder: Annotated[Path, tyro.conf.Positional]
-        """The folder that holds images/ and labels/."""
-        json: str = ""
-        """Where to write the report as JSON; - prints it instead of the text."""
-        sheet: str = "check-bdd.jpg"
-        """Where to write a contact sheet with the labels drawn; "" for none."""
-        jobs: int = min(os.cpu_count() or 1, 4)
-        """Processes that read frames."""
-        all: bool = False
-        """Print every finding, not the first few of each kind."""
-
-    return Arguments
 
 
 def lines(report: Any, every: bool = False) -> list[str]:
@@ -91,7 +96,7 @@ def _split_lines(split: str, counts: dict[str, Any]) -> list[str]:
 
 
 def _progress() -> Any:
-    """Reports to the terminal where there is one."""
+    """A progress callback that prints to stderr; None where that is no terminal."""
     if not sys.stderr.isatty():
         return None
 
@@ -109,14 +114,13 @@ def _write_sheet(folder: Path, splits: tuple[str, ...], path: Path) -> None:
 
     if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
         raise UserError(f"--sheet {path}: name a .jpg or .png file")
-    picture = contact_sheet(folder, splits)
-    with replacing(path) as beside:
-        cv2.imwrite(str(beside), picture)
+    _, encoded = cv2.imencode(path.suffix, contact_sheet(folder, splits))
+    write_atomic(path, encoded.tobytes())
     print(f"contact sheet: {path}", file=sys.stderr)
 
 
 def main() -> None:
-    raise SystemExit(cli(run))
+    raise SystemExit(cli(check))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Everything a training run can be told: dataclasses grouped by who reads them.
+"""The settings of a training run: dataclasses that are the command line of train-bdd.
 
-They are the command line (tyro), they are checked when built, and as JSON they travel in the
-checkpoint.
+They are validated when built. As JSON they are stored in OUT/config.json and in every checkpoint.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Final
@@ -38,9 +37,9 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def parse_weights(text: str, flag: str) -> dict[str, float]:
-    """det=1,lane=2 -> {"det": 1.0, "lane": 2.0}"""
+    """det=1,lane=2 -> {"det": 1.0, "lane": 2.0}; a name may contain `=`."""
     try:
-        pairs = [item.split("=") for item in text.split(",") if item.strip()]
+        pairs = [item.rsplit("=", 1) for item in text.split(",") if item.strip()]
         return {name.strip(): float(value) for name, value in pairs}
     except ValueError:
         raise UserError(f"{flag} {text!r}: write NAME=WEIGHT,NAME=WEIGHT") from None
@@ -66,46 +65,46 @@ def _check(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class DataArgs:
-    """Read by the datasets and the sampler."""
+    """Which frames to train on, and how they are augmented."""
 
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Folder of a dataset; give it again for each further one. None: rendered roads."""
+    """Dataset folder; repeat for further datasets. Without any: rendered roads."""
     size: Size = (384, 640)
     """Model input; frames are letterboxed to it."""
     batch: int = 16
-    """Frames a step, over all ranks together."""
+    """Frames per step, over all ranks together."""
     workers: int = -1
-    """Processes that read and augment; -1 takes one a core, at most 8."""
+    """Data loader processes per rank; -1: one per core, at most 8."""
     limit: int = 0
-    """Train on the first N frames only (of --data, before --rendered); 0 takes all."""
+    """Train on the first N frames only (of --data, before --rendered); 0: all."""
     val_limit: int = 0
-    """Validate on the first N frames only; 0 takes all."""
+    """Validate on the first N frames only; 0: all."""
     share: float = 1.0
-    """Train on this share of the frames of each --data, drawn by --seed; smaller shares of a seed
-    are part of larger ones."""
+    """Train on this share of the frames of each --data, drawn by --seed. With one seed, a smaller
+    share is a subset of a larger one."""
     augment: str = "default"
-    """default, none, flip, geometry, colour or strong."""
+    """Augmentation: default, none, flip, geometry, colour or strong."""
     mosaic: float = 0.0
-    """Chance that a training picture is made of four frames, each in its own corner."""
+    """Probability that a training image is a mosaic of four frames."""
     mixup: float = 0.0
-    """Chance that a training picture is a blend of two."""
+    """Probability that a training image is a blend of two frames."""
     close_mosaic: float = 0.1
     """Last share of --epochs without mosaic and mixup."""
     zoom: tuple[float, float] = (0.75, 1.6)
-    """Scale jitter: size of things relative to the whole frame. Above 1 the view is a crop."""
+    """Scale jitter relative to the whole frame; above 1 the image is a crop."""
     cache: str = ""
-    """Folder for frames kept decoded and shrunk; the second epoch then costs no decoding."""
+    """Folder for frames kept decoded and resized; later epochs then decode nothing."""
     skip_bad: float = 0.0
-    """Share of the frames that may be bad, e.g. 0.01: they are named, counted and passed over."""
+    """Share of the frames that may be unreadable, e.g. 0.01; they are named and skipped."""
     data_weights: tuple[float, ...] = ()
-    """How much is drawn from each --data, relative to its size; none: all frames once an epoch."""
+    """Sampling weight of each --data, relative to its size. Default: every frame once per epoch."""
     trait_weights: TraitWeights = field(default_factory=dict)
-    """How much frames with a trait are drawn, e.g. origin/restored=0.5,timeofday/night=2; 0 leaves
-    them out."""
+    """Sampling weight of frames with a trait, e.g. timeofday/night=2,source/bdd100k-640=0.5; 0
+    leaves them out."""
     rendered: int = 0
-    """Rendered roads to train on beside --data (validation is on --data alone)."""
+    """Rendered roads to train on in addition to --data (validation uses --data only)."""
     rendered_weight: float = 1.0
-    """How much is drawn from them, relative to their number."""
+    """Sampling weight of the rendered roads, relative to their number."""
     repeat_rare: bool = False
     """Draw frames with rare classes or rarely labelled tasks more often (LVIS repeat factors)."""
 
@@ -115,7 +114,7 @@ class DataArgs:
             height > 0 and width > 0 and height % STRIDE == 0 and width % STRIDE == 0,
             f"--size {height}x{width}: both sides must be multiples of {STRIDE}",
         )
-        _check(max(height, width) <= 4096, f"--size {height}x{width}: at most 4096 a side")
+        _check(max(height, width) <= 4096, f"--size {height}x{width}: at most 4096 per side")
         _check(self.batch >= 1, f"--batch {self.batch}: at least 1")
         _check(self.workers >= -1, f"--workers {self.workers}: 0 or more, or -1 for automatic")
         _check(0 <= self.skip_bad < 1, f"--skip-bad {self.skip_bad}: a share, 0 or more, below 1")
@@ -133,24 +132,23 @@ class DataArgs:
 
 @dataclass(frozen=True)
 class ModelArgs:
-    """Read by the zoo."""
+    """Which network, and which weights it starts from."""
 
     tasks: Names = ("det", "lane", "drivable", "scene")
-    """Heads to train, in the order the model will have them."""
+    """Tasks to train, in the order of the model's outputs."""
     model: str = "pvt-hydranet-b0"
-    """A name of the zoo."""
+    """Network."""
     sharing: str = ""
-    """How tasks share the trunk: cross-stitch, mtan or sparse; none: one trunk for all."""
+    """How tasks share the trunk: cross-stitch, mtan or sparse; default: one trunk for all."""
     init: str = ""
-    """Weights to start from: `default` (the model in the box), a checkpoint of ours, or a trunk in
-    timm's format (safetensors)."""
+    """Weights to start from: `default` (the pretrained model), a checkpoint of train-bdd, or a
+    trunk in timm's format (safetensors)."""
     init_part: str = "all"
-    """What is taken from --init: `all` that fits, `shared` (trunk and neck; heads start anew), or
-    `trunk`."""
+    """What to copy from --init: `all` that fits, `shared` (trunk and neck) or `trunk`."""
     pretrained: bool = False
-    """Fetch the trunk's ImageNet weights through timm."""
+    """Download ImageNet weights of the trunk through timm."""
     freeze: str = ""
-    """`trunk`: train heads only, on features computed once (with --init)."""
+    """`trunk`: train the heads only, on features computed once (needs --init)."""
     drop_path: float = 0.0
     """Stochastic depth of the trunk."""
 
@@ -173,27 +171,29 @@ class ModelArgs:
 
 @dataclass(frozen=True)
 class OptimArgs:
-    """Read by the optimiser, the schedule and the balancer."""
+    """Optimiser, schedule and task balancing."""
 
     epochs: int = 30
+    """Passes over the training frames; may be raised on a finished run with --resume."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.05
+    """Weight decay of AdamW (matrices and kernels only)."""
     warmup: float = 0.03
-    """Share of the run in which the rate rises."""
+    """Share of the run in which the learning rate rises."""
     layer_decay: float = 1.0
     """Learning rate of each trunk stage relative to the next (fine-tuning: about 0.7)."""
     clip: float = 10.0
-    """Largest norm of the whole gradient."""
+    """Largest norm of the gradient."""
     ema: float = 0.9998
-    """Decay of the averaged weights that are validated and saved; 0 turns averaging off."""
+    """Decay of the averaged weights that are validated and saved; 0: no averaging."""
     balance: str = "equal"
-    """How the tasks' losses or gradients are combined. Behind a method that compares gradients,
-    `@features` compares them at the neck's outputs: one backward pass, not one a task."""
+    """How the tasks' losses or gradients are combined. With `@features` after a gradient method,
+    gradients are compared at the neck's outputs: one backward pass instead of one per task."""
     task_weights: TaskWeights = field(default_factory=dict)
     """Fixed weights of the losses, for --balance equal or fixed."""
     precision: str = "auto"
-    """bf16, fp32, or auto: bf16 where the device computes in it."""
+    """bf16, fp32, or auto: bf16 where the device supports it."""
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"--epochs {self.epochs}: at least 1")
@@ -219,23 +219,34 @@ class OptimArgs:
 
 @dataclass(frozen=True)
 class RunArgs:
-    """Read by the run itself."""
+    """Output folder, resuming, logging and device."""
 
     recipe: str = "default"
-    """What the other flags are where they are not given: default, none, flip, geometry, colour,
-    strong, bdd-small, bdd100k-full or bdd100k-full-8gpu."""
+    """Named settings for all flags that are not given: default, bdd-small, bdd100k-full or
+    bdd100k-full-8gpu."""
+    config: str = ""
+    """YAML or JSON file with settings, e.g. the config.json of a run; flags override it."""
     out: str = "runs/default"
     """Folder of the run."""
     resume: bool = False
-    """Go on from the run's last checkpoint, exactly."""
+    """Continue the run in --out from its last state; other flags need not be repeated."""
     seed: int = 0
+    """Seed of all random numbers."""
     checkpoint_every: int = 500
-    """Steps between resumable checkpoints (each epoch ends with one too)."""
+    """Steps between resume states (each epoch ends with one too)."""
+    keep_state: bool = False
+    """Keep the whole resume state of the finished run (about four times the model's size), so that
+    a later --resume with more --epochs continues with the optimiser's state."""
+    half: bool = False
+    """Write best.safetensors and last.safetensors in half precision."""
+    trackers: Names = ("tensorboard",)
+    """Experiment trackers in addition to log.jsonl: tensorboard, wandb, mlflow, or none."""
     max_minutes: float = 0.0
-    """End the run (each stage of one), schedule included, after this long; 0 is no limit."""
+    """End the run (each stage of a recipe), schedule included, after this long; 0: no limit."""
     max_bad: int = 20
-    """Steps in a row with a NaN or infinity after which the run stops."""
+    """Stop after this many steps in a row with NaN or infinity."""
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         _check(self.seed >= 0, f"--seed {self.seed}: 0 or more")
@@ -246,12 +257,14 @@ class RunArgs:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """All settings of one run."""
 
-    data: DataArgs = field(default_factory=DataArgs)
-    model: ModelArgs = field(default_factory=ModelArgs)
-    optim: OptimArgs = field(default_factory=OptimArgs)
-    run: RunArgs = field(default_factory=RunArgs)
+    data: Annotated[DataArgs, tyro.conf.arg(name="Data")] = field(default_factory=DataArgs)
+    model: Annotated[ModelArgs, tyro.conf.arg(name="Model")] = field(default_factory=ModelArgs)
+    optim: Annotated[OptimArgs, tyro.conf.arg(name="Optimisation")] = field(
+        default_factory=OptimArgs
+    )
+    run: Annotated[RunArgs, tyro.conf.arg(name="Run")] = field(default_factory=RunArgs)
 
     def __post_init__(self) -> None:
         unknown = [task for task in self.optim.task_weights if task not in self.model.tasks]
@@ -266,31 +279,8 @@ class Config:
         """Plain values, group by group."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> "Config":
-        """The inverse; unknown groups or fields raise UserError."""
-        try:
-            return Config(
-                data=DataArgs(**_tuples(data["data"])),
-                model=ModelArgs(**_tuples(data["model"])),
-                optim=OptimArgs(**data["optim"]),
-                run=RunArgs(**data["run"]),
-            )
-        except (TypeError, KeyError) as error:
-            raise UserError(f"training settings of another version ({error})") from None
-
-
-def _tuples(group: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in group.items()}
-
-
-def parse_command_line(words: Sequence[str] | None = None, default: Config | None = None) -> Config:
-    """The configuration of a command line (sys.argv without `words`); what it does not say is as in
-    `default` (a recipe's stage: see `recipes.read_command_line`)."""
-    return tyro.cli(
-        Config,
-        args=words,
-        default=default or Config(),
-        prog="train-bdd",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    def to_file(self) -> str:
+        """The text of config.json. --resume is how a command continues, not a setting."""
+        settings = self.to_json()
+        del settings["run"]["resume"]
+        return json.dumps(settings, indent=1) + "\n"

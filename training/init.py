@@ -1,5 +1,6 @@
-"""`--init FILE`: start from a checkpoint of ours, or from a trunk's weights in timm's format."""
+"""`--init FILE`: initial weights from a checkpoint of train-bdd, or a trunk in timm's format."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,16 +15,18 @@ from perception.trunk import Trunk, load_trunk_weights
 
 
 def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
-    """Copies what fits; returns one line on what was taken.
+    """Copies what fits; returns one line that says what was copied.
 
-    Of a checkpoint of ours: trunk, neck and the heads that both have (`part` "all"), trunk and
-    neck ("shared") or the trunk ("trunk"). Of any other file: the trunk.
+    From a checkpoint of train-bdd: trunk, neck and the heads that both have (`part` "all"), trunk
+    and neck ("shared") or the trunk ("trunk"). From any other file: the trunk.
+    Raises UserError where the file does not fit the network or holds NaN or infinities.
     """
     weights = read_weights(path)
     if part != "all":
         weights = {key: value for key, value in weights.items() if not key.startswith("tasks.")}
     if part == "trunk":
         weights = {key: value for key, value in weights.items() if not key.startswith("neck.")}
+    check_finite(weights, f"--init {path}")
     if not any(key.startswith("neck.") for key in weights):
         trunks = [module for module in model.modules() if isinstance(module, Trunk)]
         found_in = [load_trunk_weights(trunk, weights, str(path)) for trunk in trunks]
@@ -41,15 +44,22 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
     return f"{path}: trunk, neck and heads {', '.join(heads) or 'none'}"
 
 
-def init_file(word: str) -> Path:
-    """The file that `--init` means: a path, or `default` for the model in the box."""
-    if word != "default":
-        return Path(word)
+def init_file(name: str) -> Path:
+    """The file that `--init` means: a path, or `default` for the pretrained model."""
+    if name != "default":
+        return Path(name)
     return Path(perception.__path__[0]) / "models" / "pvt-hydranet-b0.safetensors"
 
 
+def check_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises UserError with the name of the first tensor that holds NaN or infinities."""
+    for name, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(f"{source}: {name!r} holds NaN or infinity; use another checkpoint")
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, or of a .pth read without unpickling code."""
+    """Tensors of a safetensors file, or of a .pth file (read without running code from it)."""
     if not path.is_file():
         raise UserError(f"--init {path}: no such file")
     try:

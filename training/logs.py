@@ -1,12 +1,14 @@
-"""What a run says: log.jsonl (the record), TensorBoard (the curves), a bar and tables (the eye)."""
+"""What a run prints and writes for people: log.jsonl, progress bar, score table, overlay sheets."""
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,12 +20,21 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from perception.files import write_atomic
+from perception.runtime.description import View
+from perception.runtime.drawing import draw
+from perception.runtime.letterbox import Letterbox
+from perception.runtime.scene import Scene, read_output
+
 Scores = dict[str, dict[str, float]]
 
 
 class JsonLog:
-    """One JSON object a line, appended; NaN is written as null. `offset` is what a checkpoint
-    stores: a resumed run cuts the file there, so no step is told twice."""
+    """One JSON object per line; NaN is written as null.
+
+    `offset` is the length that a resume state stores: a resumed run truncates the file there, so
+    that no step is logged twice.
+    """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +43,7 @@ class JsonLog:
         self.file.seek(offset)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Appends one line and hands it to the system."""
+        """Appends one line and flushes it to the operating system."""
         self.file.write(json.dumps(_plain(record)).encode() + b"\n")
         self.file.flush()
 
@@ -55,31 +66,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class Curves:
-    """TensorBoard, where it is installed."""
-
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.writer = None
-            return
-        self.writer = SummaryWriter(str(folder), purge_step=step or None)
-
-    def add(self, values: Mapping[str, float], step: int) -> None:
-        """One point on each curve."""
-        if self.writer:
-            for name, value in values.items():
-                if math.isfinite(value):
-                    self.writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        if self.writer:
-            self.writer.close()
-
-
 def make_progress(console: Console) -> Progress:
-    """A bar with the losses, images a second and the time left."""
+    """A bar with the losses, images per second and the time left."""
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=20),
@@ -95,7 +83,7 @@ def make_progress(console: Console) -> Progress:
 
 
 def score_table(scores: Scores, headlines: Mapping[str, str], title: str) -> Table:
-    """A row a task: its headline score, then the others."""
+    """One row per task: its headline score, then the others."""
     table = Table(title=title)
     table.add_column("task")
     table.add_column("headline", justify="right")
@@ -111,3 +99,24 @@ def score_table(scores: Scores, headlines: Mapping[str, str], title: str) -> Tab
             "  ".join(f"{key} {value:.2f}" for key, value in shown) + more,
         )
     return table
+
+
+def overlay(
+    frame: np.ndarray, outputs: dict[str, np.ndarray], views: dict[str, View]
+) -> np.ndarray:
+    """A model-size uint8 (H, W, 3) BGR frame with its decoded outputs drawn on it."""
+    size_hw = (frame.shape[0], frame.shape[1])
+    box = Letterbox(size_hw, size_hw)
+    seen = {name: read_output(array, views[name], box) for name, array in outputs.items()}
+    return draw(frame, Scene(size_hw, seen))
+
+
+def write_sheet(path: Path, pictures: Sequence[np.ndarray], columns: int = 2) -> None:
+    """Equal-sized uint8 (H, W, 3) BGR pictures as a grid in one PNG."""
+    if not pictures:
+        return
+    blank = np.zeros_like(pictures[0])
+    padded = [*pictures, *[blank] * (-len(pictures) % columns)]
+    rows = [np.hstack(padded[start : start + columns]) for start in range(0, len(padded), columns)]
+    _, png = cv2.imencode(".png", np.vstack(rows))
+    write_atomic(path, png.tobytes())

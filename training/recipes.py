@@ -1,18 +1,14 @@
-"""Recipes by name: what `train-bdd` does where no flag says otherwise, in one stage or several.
+"""Recipes by name: the settings of train-bdd where no flag says otherwise, in one stage or several.
 
-A new recipe is one entry in RECIPES. A flag on the command line wins over the recipe, in every
-stage; what came out of it is in the run's config.json and in its checkpoints.
+A new recipe is one entry in RECIPES. A flag overrides the recipe in every stage; the result is in
+the run's config.json and in its checkpoints.
 """
 
 import dataclasses
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from perception.errors import unknown_name
-from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs, parse_command_line
+from training.config import Config, DataArgs, ModelArgs, OptimArgs
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Stage:
 
     @property
     def config(self) -> Config:
-        """The stage as a whole run's settings."""
+        """The settings of the stage as a whole run."""
         return Config(self.data, self.model, self.optim)
 
 
@@ -48,18 +44,13 @@ FULL_DATA: Final = DataArgs(
     val_limit=2000,  # all 10,000 after each of 100 epochs would take hours
 )
 RECIPES: Final[dict[str, Recipe]] = {
-    "default": Recipe("scale, colour, weather", (Stage(),)),
-    "none": Recipe("whole frames as they are", (Stage(data=DataArgs(augment="none")),)),
-    "flip": Recipe("mirrored frames", (Stage(data=DataArgs(augment="flip")),)),
-    "geometry": Recipe("scale and place", (Stage(data=DataArgs(augment="geometry")),)),
-    "colour": Recipe("colour and weather", (Stage(data=DataArgs(augment="colour")),)),
-    "strong": Recipe("more of everything", (Stage(data=DataArgs(augment="strong")),)),
+    "default": Recipe("one stage with the defaults of all flags", (Stage(),)),
     "bdd-small": Recipe(
-        "a few thousand labelled frames and no pretrained weights: the model in the box",
+        "a few thousand labelled frames, no pretrained weights",
         (
             Stage(
                 "small",
-                # Crops at half size show things as large as they are in the second stage.
+                # Crops at half the size show objects as large as in the second stage.
                 DataArgs(size=(192, 320), zoom=(0.8, 2.2), rendered=1000, rendered_weight=0.6),
                 optim=OptimArgs(epochs=12, lr=1e-3, ema=0.998),
             ),
@@ -92,48 +83,10 @@ RECIPES: Final[dict[str, Recipe]] = {
             Stage(
                 data=dataclasses.replace(FULL_DATA, batch=256),
                 model=ModelArgs(drop_path=0.1),
-                # Four times the frames a step: twice the rate, as suits Adam, and averaged weights
-                # that look back over as many frames as with one GPU.
+                # Four times the batch: twice the rate (square-root scaling for Adam), and a decay
+                # that averages over as many frames as on one GPU.
                 optim=OptimArgs(epochs=100, lr=2e-3, ema=0.9992),
             ),
         ),
     ),
 }
-
-
-def read_command_line(words: Sequence[str] | None = None) -> list[tuple[str, Config]]:
-    """(name, settings) of each stage that a command line (sys.argv without `words`) asks for.
-
-    The last stage runs in --out, the ones before it in folders inside; each starts from the last
-    weights of the one before, the first from --init. Raises UserError for an unknown recipe.
-    """
-    words = sys.argv[1:] if words is None else list(words)
-    name = wanted_recipe(words)
-    if name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
-    stages = RECIPES[name].stages
-    configs = [parse_command_line(words, stage.config) for stage in stages]
-    out = Path(configs[0].run.out)
-    told: list[tuple[str, Config]] = []
-    for number, (stage, config) in enumerate(zip(stages, configs, strict=True)):
-        if number:
-            before = told[-1][1].run.out
-            init = f"{before}/last.safetensors"
-            model = dataclasses.replace(config.model, init=init, pretrained=False)
-            config = dataclasses.replace(config, model=model)
-        last = number == len(stages) - 1
-        folder = out if last else out / "stages" / f"{number + 1}-{stage.name}"
-        run = dataclasses.replace(config.run, out=str(folder))
-        told.append((stage.name, dataclasses.replace(config, run=run)))
-    return told
-
-
-def wanted_recipe(words: Sequence[str]) -> str:
-    """The value of --recipe, before the rest can be read."""
-    name = RunArgs().recipe
-    for place, word in enumerate(words):
-        if word == "--recipe" and place + 1 < len(words):
-            name = words[place + 1]
-        elif word.startswith("--recipe="):
-            name = word.partition("=")[2]
-    return name

@@ -1,11 +1,12 @@
-"""One run: its parts put together, its epochs, its files.
+"""One training run: its epochs, its validation, its files.
 
-The folder holds log.jsonl, state-*.safetensors (to go on), last.safetensors and best.safetensors
-(to use), overlays/ and tensorboard/.
+The folder holds config.json, log.jsonl, state-*.safetensors (to resume), last.safetensors and
+best.safetensors (to use), overlays/ and what the trackers write.
 """
 
 import math
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,12 @@ from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError
-from training.batches import Batches
+from training.build import Loaders, make_learner
 from training.config import Config
 from training.data.sampling import Judged, Order
 from training.data.sources import open_sources
 from training.distributed import World, join_world
-from training.logs import Curves, JsonLog, Scores, make_progress, score_table
+from training.logs import JsonLog, Scores, make_progress, overlay, score_table, write_sheet
 from training.loop import (
     Report,
     decoded,
@@ -29,24 +30,25 @@ from training.loop import (
     train_epoch,
 )
 from training.nonfinite import name_some
-from training.overlays import overlay, write_sheet
-from training.parts import make_learner
 from training.resume import (
     Position,
+    check_same_settings,
     random_states,
     restore,
     save_state,
     state_to_resume,
 )
-from training.stops import Stop, disk_watched, loaders_watched, ranks_watched
+from training.stops import Stop, early_ends, lost_rank
+from training.trackers import Trackers, check_trackers
 
 OVERLAYS: Final = 8
-# What a resumed run may be told anew, because no number depends on it.
-MAY_CHANGE: Final = ("workers", "skip_bad", "cache")
 
 
 class Run:
-    """A training run; `go` trains to the end, or to a stop that can be resumed."""
+    """A training run; `go` trains to the end, or to a stop that can be resumed.
+
+    Raises UserError where --out holds another run, or none to resume.
+    """
 
     def __init__(
         self, config: Config, console: Console | None = None, world: World | None = None
@@ -56,8 +58,9 @@ class Run:
         self.console = console or Console(quiet=not self.world.leads)
         self.folder = Path(config.run.out)
         self.stop = Stop()
+        check_trackers(config.run.trackers)
         self.learner = make_learner(config, self.world)
-        self.batches = Batches(config, self.learner, self.folder, self.console)
+        self.loaders = Loaders(config, self.learner, self.folder, self.console)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(
             len(self.train),
@@ -68,7 +71,7 @@ class Run:
             weights=self.train.draws(config.data.repeat_rare),
         )
         self.position = Position(config=config.to_json())
-        with ranks_watched(self.world):
+        with lost_rank(self.world):
             self._resume_or_start()
         self.began = time.monotonic() - self.position.seconds
 
@@ -81,7 +84,10 @@ class Run:
             )
         if state:
             tensors, self.position = state
-            self._check_same_run()
+            before = self.position.config
+            finished = self.position.epoch >= before["optim"]["epochs"]
+            check_same_settings(before, self.config, finished)
+            self.position.config = self.config.to_json()
             restore(self.learner, tensors)
             self.learner.step = self.position.step
             self.learner.bad_in_row = self.position.bad_in_row
@@ -91,19 +97,8 @@ class Run:
             torch.manual_seed(self.config.run.seed + 10_007 * self.world.rank)
         if self.world.leads:
             self.log = JsonLog(self.folder / "log.jsonl", self.position.log_offset)
-            self.curves = Curves(self.folder / "tensorboard", self.position.step)
-
-    def _check_same_run(self) -> None:
-        """Refuses to go on with other settings than the run began with, where they matter."""
-        before, now = self.position.config, self.config.to_json()
-        for group in ("data", "model", "optim"):
-            for key in now[group]:
-                was = before[group].get(key, now[group][key])
-                if key not in MAY_CHANGE and was != now[group][key]:
-                    flag = key.replace("_", "-")
-                    raise UserError(
-                        f"--resume: the run began with --{flag} {was!r}, not {now[group][key]!r}"
-                    )
+            names, settings = self.config.run.trackers, self.config.to_json()
+            self.trackers = Trackers(names, self.folder, settings, self.position.step)
 
     @property
     def steps(self) -> int:
@@ -112,11 +107,11 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """How long the run has trained, interruptions not counted."""
+        """Training time so far, interruptions not counted."""
         return time.monotonic() - self.began
 
     def own_progress(self) -> float:
-        """Share of the run that is done, by steps or by --max-minutes, whichever is further.
+        """Completed share of the run, by steps or by --max-minutes, whichever is further.
 
         By this rank's clock; the training loop averages it over the ranks.
         """
@@ -125,29 +120,26 @@ class Run:
         return max(self.learner.step / max(self.steps, 1), by_time)
 
     def progress(self) -> float:
-        """The furthest of the ranks' shares; all ranks must call it."""
+        """The largest of the ranks' shares; all ranks must call it."""
         return self.world.largest(self.own_progress())
 
     def go(self) -> Scores:
-        """Trains; returns the last scores. Raises KeyboardInterrupt after a stop that was asked."""
-        with (
-            self.stop.listening(),
-            disk_watched(self.folder),
-            loaders_watched(),
-            ranks_watched(self.world),
-        ):
+        """Trains; returns the last scores. Raises KeyboardInterrupt after a requested stop."""
+        with self.stop.listening(), early_ends(self.folder, self.world):
             try:
                 scores = self.epochs()
+                if not self.config.run.keep_state:
+                    self.save(small=True)
             finally:
-                # Workers that live until the interpreter ends are killed by it, noisily.
-                self.__dict__.pop("_loaded", None)
-        if self.world.leads:
-            self.log.close()
-            self.curves.close()
+                # Loader processes alive at interpreter exit would print tracebacks.
+                self.__dict__.pop("loaded", None)
+                if self.world.leads:
+                    self.log.close()
+                    self.trackers.close()
         return scores
 
     def epochs(self) -> Scores:
-        """Epoch after epoch, each validated and saved."""
+        """Trains, validates and saves epoch after epoch."""
         scores: Scores = {}
         while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
             if not self.epoch():
@@ -159,7 +151,7 @@ class Run:
         return scores
 
     def epoch(self) -> bool:
-        """Trains one epoch, or what is left of it. False after a stop (its state is saved)."""
+        """Trains one epoch, or the rest of it. False after a stop (the state is saved)."""
         self.order.at(self.position.epoch, self.position.batch)
         stopped = False
         with make_progress(self.console) as bar:
@@ -187,15 +179,13 @@ class Run:
             )
         return not stopped
 
-    @property
+    @cached_property
     def loaded(self) -> Any:
-        """The training loader; made once, so that its workers stay."""
-        if not hasattr(self, "_loaded"):
-            self._loaded = self.batches.training(self.train, self.order)
-        return self._loaded
+        """The training loader; made once, so that its workers persist over epochs."""
+        return self.loaders.training(self.train, self.order)
 
     def record(self, report: Report) -> None:
-        """One line of the log and one point on each curve."""
+        """Logs a training step."""
         if not self.world.leads:
             return
         line: dict[str, Any] = {"step": report.step, "loss": report.loss, "tasks": report.parts}
@@ -204,21 +194,21 @@ class Run:
         if report.bad:
             line |= {"skipped": report.bad, "frames": report.names}
             names = name_some(report.names)
-            self.console.print(f"step {report.step} left out: {report.bad} not finite ({names})")
+            self.console.print(f"step {report.step} skipped: {report.bad} not finite ({names})")
         self.log.write(line)
         points = {f"loss/{task}": sum(part.values()) for task, part in report.parts.items()}
-        self.curves.add(points | {"loss": report.loss, "lr": line["lr"]}, report.step)
+        self.trackers.log(points | {"loss": report.loss, "lr": line["lr"]}, report.step)
 
     def validate(self) -> Scores:
-        """Scores of the averaged model, its table, overlays, and the checkpoints to use."""
-        scores, seconds = evaluate(self.learner, self.batches.validation(self.val))
+        """Scores the averaged model; writes the table, overlays, and the checkpoints to use."""
+        scores, seconds = evaluate(self.learner, self.loaders.validation(self.val))
         if self.world.leads:
-            self.tell(scores, seconds)
-            self.draw(self.batches.first(self.val))
+            self.report(scores, seconds)
+            self.draw(self.loaders.first_validation_batch(self.val))
         return scores
 
-    def tell(self, scores: Scores, seconds: float) -> None:
-        """Prints and logs the scores; writes last.safetensors and, when it is, best."""
+    def report(self, scores: Scores, seconds: float) -> None:
+        """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
         model = self.learner.judged
         epoch, overall = self.position.epoch + 1, headline(model, scores)
         names = {name: task.score for name, task in tasks_of(model).items()}
@@ -234,7 +224,7 @@ class Run:
             }
         )
         flat = {f"val/{t}/{k}": v for t, values in scores.items() for k, v in values.items()}
-        self.curves.add(flat, self.position.step)
+        self.trackers.log(flat, self.position.step)
         self.export("last", scores)
         best = self.position.best
         if math.isfinite(overall) and (best is None or overall > best):
@@ -251,7 +241,8 @@ class Run:
             training=self.config.to_json() | {"step": self.position.step},
         )
         weights = self.learner.judged.state_dict()
-        checkpoint.save(self.folder / f"{name}.safetensors", weights, meta)
+        path = self.folder / f"{name}.safetensors"
+        checkpoint.save(path, weights, meta, half=self.config.run.half)
 
     def draw(self, batch: Judged) -> None:
         """overlays/epoch-NNN.png from the first validation frames."""
@@ -265,8 +256,8 @@ class Run:
         ]
         write_sheet(self.folder / "overlays" / f"epoch-{self.position.epoch + 1:03d}.png", pictures)
 
-    def save(self) -> None:
-        """The resume state, durable when this returns."""
+    def save(self, small: bool = False) -> None:
+        """Writes the resume state; it is on disk when this returns. `small`: see `save_state`."""
         self.position.seconds = self.seconds
         self.position.bad_in_row = self.learner.bad_in_row
         self.position.bad_total = self.learner.bad_total
@@ -275,17 +266,17 @@ class Run:
         random = self.world.gather(states)
         if self.world.leads:
             self.position.log_offset = self.log.sync()
-            save_state(self.folder, self.learner, self.position, random)
+            save_state(self.folder, self.learner, self.position, random, small)
         self.world.wait()
 
 
 def show_losses(report: Report) -> str:
-    """Every task's loss, for the bar."""
+    """Every task's loss, for the progress bar."""
     return "  ".join(f"{task} {sum(part.values()):.3f}" for task, part in report.parts.items())
 
 
 def finite(scores: Scores) -> Scores:
-    """The scores without what was not seen: JSON has no NaN."""
+    """The scores without NaN, which JSON does not have."""
     return {
         task: {key: value for key, value in values.items() if math.isfinite(value)}
         for task, values in scores.items()

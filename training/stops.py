@@ -1,4 +1,4 @@
-"""Ways a run ends before its time, each with one clear line and its last state whole."""
+"""Ways a run ends early, each with one clear line and its last state intact."""
 
 import errno
 import signal
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from safetensors import SafetensorError
-
 from perception.errors import UserError
+from perception.files import WriteError
 from training.distributed import World, is_lost_rank
 from training.resume import state_files
 
 
 class Stop:
-    """Ctrl-C and SIGTERM ask for an orderly end; a second Ctrl-C is not asked twice."""
+    """SIGINT (Ctrl-C) and SIGTERM request a stop after the current step; a second Ctrl-C interrupts
+    at once."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -39,8 +39,15 @@ class Stop:
 
 
 @contextmanager
-def ranks_watched(world: World) -> Iterator[None]:
-    """Turns the loss of another rank into one line."""
+def early_ends(folder: Path, world: World) -> Iterator[None]:
+    """Turns a full disk, a dead loader process and a lost rank into one line."""
+    with full_disk(folder), dead_loader(), lost_rank(world):
+        yield
+
+
+@contextmanager
+def lost_rank(world: World) -> Iterator[None]:
+    """UserError where another rank has ended."""
     try:
         yield
     except RuntimeError as error:
@@ -49,16 +56,18 @@ def ranks_watched(world: World) -> Iterator[None]:
         line = str(error).strip().splitlines()[0][:120]
         raise UserError(
             f"rank {world.rank}: another rank has ended ({line}); look at its message, "
-            "then go on with --resume"
+            "then continue with --resume"
         ) from None
 
 
 @contextmanager
-def loaders_watched() -> Iterator[None]:
-    """Turns what a loader's process died of into one line: torch adds that process's traceback to
-    its errors, and raises one of its own where the process is gone."""
+def dead_loader() -> Iterator[None]:
+    """One line for an error in a loader process, to which torch adds that process's traceback, and
+    for a process that is gone."""
     try:
         yield
+    except WriteError:
+        raise
     except UserError as error:
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
     except RuntimeError as error:
@@ -66,21 +75,21 @@ def loaders_watched() -> Iterator[None]:
             raise
         line = str(error).strip().splitlines()[0]
         raise UserError(
-            f"a process that reads frames has ended ({line}); where memory is short, take fewer "
-            "--workers; go on with --resume"
+            f"a data loader process has ended ({line}); if memory is short, use fewer --workers; "
+            "continue with --resume"
         ) from None
 
 
 @contextmanager
-def disk_watched(folder: Path) -> Iterator[None]:
-    """Turns a full disk into one line; what was written before is whole."""
+def full_disk(folder: Path) -> Iterator[None]:
+    """Names the state to continue from; files that were written before are intact."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", 0) != errno.ENOSPC and "os error 28" not in str(error):
+    except OSError as error:
+        if error.errno != errno.ENOSPC and not (isinstance(error, WriteError) and error.full):
             raise
         kept = [path.name for path in state_files(folder)]
         raise UserError(
-            f"{folder}: the disk is full; free some space and go on with --resume "
+            f"{folder}: the disk is full; free some space and continue with --resume "
             f"(from {kept[-1] if kept else 'the start'})"
         ) from None

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from perception.errors import UserError
-from training.config import Config, parse_command_line
+from training.command_line import parse_command_line
+from training.settings import config_from_json
 
 
 def test_the_command_of_the_readme() -> None:
@@ -23,9 +24,9 @@ def test_defaults_and_json() -> None:
     )
     assert config.data.trait_weights == {"weather/partly cloudy": 2.0}
     assert config.optim.task_weights == {"det": 2.0, "lane": 0.5}
-    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
-    with pytest.raises(UserError, match="another version"):
-        Config.from_json({"data": {"colour": 1}})
+    assert config_from_json(json.loads(json.dumps(config.to_json())), "x") == config
+    with pytest.raises(UserError, match="unknown setting 'colour'"):
+        config_from_json({"data": {"colour": 1}}, "x")
 
 
 @pytest.mark.parametrize(

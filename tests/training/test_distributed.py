@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from perception.zoo import build
 from training.balance import BALANCERS
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.data.sample import Batch
 from training.distributed import World, join_world, pack, unpack
 from training.loop import Learner, train_step

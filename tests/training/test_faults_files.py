@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from perception.errors import UserError, cli
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.data.rendered import RenderedRoads
 from training.resume import read_state, state_files
 from training.run import Run
@@ -107,7 +107,9 @@ def test_a_dead_reader_ends_the_run_in_one_line(
     words = ["--tasks", "scene", "--limit", "4", "--val-limit", "1", "--workers", "1"]
     run = Run(parse_command_line([*SMALL, *words, "--out", str(tmp_path / "run")]))
     monkeypatch.setattr(RenderedRoads, "__getitem__", die)
-    with pytest.raises(UserError, match=r"reads frames has ended \(DataLoader worker.*--workers"):
+    with pytest.raises(
+        UserError, match=r"data loader process has ended \(DataLoader worker.*--workers"
+    ):
         run.go()
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from perception.errors import UserError
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.data.sampling import Order
 from training.distributed import World
 from training.run import Run
@@ -88,7 +88,7 @@ def test_an_infinity_on_one_rank_is_left_out_on_both_and_its_frame_named(tmp_pat
     first, second = two_ranks(code, [*words, "--out", str(out)])
     assert (first[0], second[0]) == (0, 0), first[1] + second[1]
     name = f"rendered-0-{bad:06d}"
-    assert f"step 0 left out: loss of normals not finite ({name})" in " ".join(first[1].split())
+    assert f"step 0 skipped: loss of normals not finite ({name})" in " ".join(first[1].split())
     wrong, right = (line for line in records(out) if "loss" in line)
     assert (wrong["skipped"], wrong["frames"], wrong["loss"]) == ("loss of normals", [name], None)
     assert "skipped" not in right

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.features import FeatureFrames
 from training.run import Run
 
@@ -97,7 +97,7 @@ def test_features_are_those_of_the_model_and_computed_once(given: Path, tmp_path
         raise AssertionError("computed twice")
 
     second = run(tmp_path / "two", *words)
-    again = second.batches.features(second.train)
+    again = second.loaders.features(second.train)
     again.fill(range(4), refuse, lambda: None)
     torn = frames.path(1)
     torn.write_bytes(torn.read_bytes()[:100])

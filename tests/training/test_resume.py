@@ -59,6 +59,7 @@ OPTIONS = [
     "2",
     "--checkpoint-every",
     "2",
+    "--keep-state",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Stages of a recipe: each once, in order, and after a stop on with the right one."""
+"""Stages of a recipe: each once, in order; after a stop the right one continues."""
 
 import json
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from perception.errors import UserError
+from training.command_line import read_command_line
 from training.config import Config
 from training.distributed import STARTS, World
-from training.recipes import read_command_line
 from training.run import Run
-from training.stages import begin, go_through
+from training.train import begin, run_stages
 
 ALONE = World(0, 1, torch.device("cpu"))
 SMALL = "--size 64x96 --limit 4 --val-limit 2 --batch 2 --workers 0 --epochs 1 --tasks scene"
 
 
 class Trained:
-    """Stands for training: writes what a run writes, and stops where it is told."""
+    """Stands for training: writes a state, and stops in a given stage."""
 
     def __init__(self, stop_in: str = "", early: bool = False) -> None:
         self.stop_in, self.early = stop_in, early
@@ -39,7 +39,7 @@ class Trained:
 
     def go(self, *words: str) -> list[tuple[str, bool]]:
         stages = read_command_line(["--recipe", "bdd-small", *words])
-        go_through(stages, ALONE, self, self.said.append)
+        run_stages(stages, ALONE, self, self.said.append)
         return self.seen
 
 
@@ -92,11 +92,25 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "no stages.json" in refused("--out", str(out), "--resume")
     stopped(out, "1-small")
     assert "add --resume" in refused("--out", str(out))
-    other = read_command_line(["--recipe", "flip", "--out", str(out), "--resume"])
-    with pytest.raises(UserError, match="begun with --recipe bdd-small"):
-        go_through(other, ALONE, Trained(), print)
+    other = read_command_line(["--recipe", "bdd100k-full", "--out", str(out), "--resume"])
+    with pytest.raises(UserError, match="began with --recipe bdd-small"):
+        run_stages(other, ALONE, Trained(), print)
+    assert "began with --lr 0.001, not 0.5" in refused("--out", str(out), "--resume", "--lr", "0.5")
     (out / "stages.json").write_text("{")
     assert "not readable" in refused("--out", str(out), "--resume")
+
+
+def test_resume_alone_knows_every_stage(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["--recipe", "bdd-small", "--out", str(out), "--size", "64x96", "--tasks", "scene"]
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(read_command_line(words), ALONE, Trained("1-small"), print)
+    expected = read_command_line([*words, "--resume"])
+    stages = read_command_line(["--out", str(out), "--resume"])
+    assert stages == expected
+    again = Trained()
+    run_stages(stages, ALONE, again, print)
+    assert again.seen == [("1-small", True), ("run", False)]
 
 
 def test_torchrun_may_say_resume_from_the_first_start(
@@ -112,7 +126,7 @@ def train(stop: bool) -> Callable[[Config], None]:
         run = Run(config, Console(quiet=True), ALONE)
         run.go()
         if stop:
-            raise KeyboardInterrupt  # killed after the last state, before it is written down
+            raise KeyboardInterrupt  # killed after the last state, before stages.json says so
 
     return one
 
@@ -125,9 +139,9 @@ def test_stopped_between_its_stages_it_ends_the_same_to_the_bit(tmp_path: Path) 
         words = ["--recipe", "bdd-small", *SMALL.split(), "--out", str(tmp_path / name)]
         if stop:
             with pytest.raises(KeyboardInterrupt):
-                go_through(read_command_line(words), ALONE, train(True), print)
+                run_stages(read_command_line(words), ALONE, train(True), print)
             words.append("--resume")
-        go_through(read_command_line(words), ALONE, train(False), print)
+        run_stages(read_command_line(words), ALONE, train(False), print)
         found.append(tmp_path / name)
     torch.set_num_threads(threads)
     whole, stopped = (load_file(folder / "last.safetensors") for folder in found)

@@ -12,12 +12,12 @@ import cv2
 import pytest
 import torch
 from rich.console import Console
-from safetensors import SafetensorError
 
 from perception import checkpoint
 from perception.errors import UserError
+from perception.files import WriteError
 from training import run as run_module
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.resume import read_state, state_files
 from training.run import Run
 
@@ -123,7 +123,7 @@ def test_a_full_disk_ends_the_run_with_the_last_state_whole(
 
     def full_from_the_second(folder: Path, *rest: object) -> Path:
         if state_files(folder):
-            raise SafetensorError("I/O error: No space left on device (os error 28)")
+            raise WriteError("state: the disk is full", full=True)
         return real(folder, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run_module, "save_state", full_from_the_second)

@@ -1,0 +1,26 @@
+"""Every command of pyproject.toml runs as a module too."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_of_each_command_run_as_a_module(name: str) -> None:
+    module = SCRIPTS[name].partition(":")[0]
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout

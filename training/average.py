@@ -1,0 +1,155 @@
+"""average-checkpoints A B C -o OUT [--half] [--update-bn DATA --frames N]
+
+Writes the mean of the weights of several checkpoints of one network (stochastic weight averaging,
+Izmailov et al., UAI 2018). With one checkpoint and --half it only changes the precision.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from perception.errors import UserError, cli, require_extra
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from perception.checkpoint import Meta
+
+# Of a checkpoint's description: what the mean takes from the last file.
+MAY_DIFFER: Final = ("size_hw", "scores", "training", "licence")
+
+
+@dataclass(frozen=True)
+class AverageArguments:
+    """What average-checkpoints is asked to do."""
+
+    checkpoints: tuple[Path, ...]
+    """Checkpoints of train-bdd (.safetensors), all of the same network and tasks."""
+    out: Path = Path("average.safetensors")
+    """The file to write."""
+    half: bool = False
+    """Write half precision."""
+    update_bn: str = ""
+    """Dataset, as for train-bdd --data, on whose training frames the batch-norm statistics are
+    computed anew. Default: the statistics are averaged like the weights."""
+    frames: int = 512
+    """How many frames --update-bn uses."""
+    batch: int = 8
+    """Frames per forward pass of --update-bn."""
+
+    def __post_init__(self) -> None:
+        if not self.checkpoints:
+            raise UserError("name at least one checkpoint")
+        if self.frames < 1 or self.batch < 1:
+            raise UserError(f"--frames {self.frames} --batch {self.batch}: at least 1")
+
+
+def average() -> int:
+    """The command: 0. Raises UserError where the checkpoints do not go together."""
+    require_extra("train", "torch", "timm", "safetensors", "tyro")
+    import tyro
+
+    args = tyro.cli(
+        AverageArguments,
+        args=["--out" if word == "-o" else word for word in sys.argv[1:]],
+        prog="average-checkpoints",
+        description=__doc__,
+        config=(tyro.conf.PositionalRequiredArgs,),
+    )
+    from perception import checkpoint
+
+    weights, meta = mean_of(args.checkpoints)
+    if args.update_bn:
+        weights = with_new_statistics(weights, meta, args)
+    checkpoint.save(args.out, weights, meta, half=args.half)
+    kind = "half" if args.half else "single"
+    count = len(args.checkpoints)
+    print(f"{args.out}: mean of {count} checkpoints of {meta.model}, {kind} precision")
+    return 0
+
+
+def mean_of(paths: Sequence[Path]) -> tuple[dict[str, "Tensor"], "Meta"]:
+    """(weights, description) of the mean; integers, such as counters, are those of the last file.
+
+    Raises UserError naming the first file that is of another network or holds NaN or infinities.
+    """
+    import torch
+
+    from perception import checkpoint
+    from training.init import check_finite
+
+    weights, meta = checkpoint.read(paths[0])
+    check_finite(weights, str(paths[0]))
+    total = {key: value.double() for key, value in weights.items() if value.is_floating_point()}
+    for path in paths[1:]:
+        weights, other = checkpoint.read(path)
+        check_finite(weights, str(path))
+        check_same_network(paths[0], meta, total, path, other, weights)
+        for key in total:
+            total[key] += weights[key].double()
+        meta = other
+    mean = {key: (value / len(paths)).to(torch.float32) for key, value in total.items()}
+    training = meta.training | {"averaged": [str(path) for path in paths]}
+    return weights | mean, replace(meta, scores={}, training=training)
+
+
+def check_same_network(
+    first: Path,
+    meta: "Meta",
+    tensors: dict[str, "Tensor"],
+    path: Path,
+    other: "Meta",
+    weights: dict[str, "Tensor"],
+) -> None:
+    """Raises UserError where `path` is not of the same network as `first`."""
+    for field in fields(meta):
+        one, two = getattr(meta, field.name), getattr(other, field.name)
+        if one != two and field.name not in MAY_DIFFER:
+            raise UserError(f"{path}: {field.name} {two} is not {one}, as in {first}")
+    floats = {key for key, value in weights.items() if value.is_floating_point()}
+    for key in sorted(tensors.keys() ^ floats):
+        raise UserError(f"{key!r} is in only one of {first} and {path}")
+    for key, value in tensors.items():
+        if value.shape != weights[key].shape:
+            one, two = tuple(value.shape), tuple(weights[key].shape)
+            raise UserError(f"{path}: {key!r} has shape {two}, not {one} as in {first}")
+
+
+def with_new_statistics(
+    weights: dict[str, "Tensor"], meta: "Meta", args: AverageArguments
+) -> dict[str, "Tensor"]:
+    """The weights with batch-norm statistics of training frames (letterboxed, not augmented)."""
+    import torch
+
+    from perception.zoo import build
+    from training.data.augment import letterbox
+    from training.data.sources import open_dataset
+
+    model = build(meta.model, meta.tasks)
+    model.load_state_dict(weights)
+    norms = [m for m in model.eval().modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+        norm.train()
+    dataset: Any = open_dataset(args.update_bn, "train", meta.tasks, meta.size_hw)
+    count = min(args.frames, len(dataset))
+    if not count:
+        raise UserError(f"--update-bn {args.update_bn}: no training frames")
+    step = len(dataset) / count  # evenly spread over the dataset
+    for start in range(0, count, args.batch):
+        rows = [int(row * step) for row in range(start, min(start + args.batch, count))]
+        images = [letterbox(dataset[row], meta.size_hw).image for row in rows]
+        with torch.no_grad():
+            model(torch.stack([torch.from_numpy(image) for image in images]))
+    return dict(model.state_dict())
+
+
+def main() -> None:
+    raise SystemExit(cli(average))
+
+
+if __name__ == "__main__":
+    main()
