@@ -173,7 +173,7 @@ def test_a_flipped_bit_is_found(whole: dict[str, Path], tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(UserError, match="SHA-256"):
         read_state(path)
-    with pytest.raises(UserError, match="no whole state"):
+    with pytest.raises(UserError, match="no undamaged state"):
         latest_state(tmp_path)
 
 

@@ -9,8 +9,8 @@ import cv2
 import pytest
 
 from perception.errors import UserError
+from training.command_line import parse_command_line as parse_train
 from training.config import Config, DataArgs, ModelArgs, OptimArgs
-from training.config import parse_command_line as parse_train
 from training.study import trials
 from training.study.arguments import StudyArgs, parse_command_line
 from training.study.gain import RowResult, gain, separate_parameters, task_gains
