@@ -124,7 +124,6 @@ def with_new_statistics(
     import torch
 
     from perception.zoo import build
-    from training.data.augment import letterbox
     from training.data.sources import open_dataset
 
     model = build(meta.model, meta.tasks)
@@ -141,7 +140,7 @@ def with_new_statistics(
     step = len(dataset) / count  # evenly spread over the dataset
     for start in range(0, count, args.batch):
         rows = [int(row * step) for row in range(start, min(start + args.batch, count))]
-        images = [letterbox(dataset[row], meta.size_hw).image for row in rows]
+        images = [dataset[row].letterbox(meta.size_hw).image for row in rows]
         with torch.no_grad():
             model(torch.stack([torch.from_numpy(image) for image in images]))
     return dict(model.state_dict())
