@@ -1,18 +1,18 @@
 """Video files, and `open_source`, which turns what the user typed into a source."""
 
-import math
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from demo.live import Live, quiet
+from demo.live import Live
 from demo.source import ImageFolder, Looped, Source, SourceFrame
-from perception.errors import UserError
+from perception.errors import UserError, require_extra
 from perception.images import IMAGE_SUFFIXES, MAX_PIXELS
 from perception.runtime.letterbox import as_bgr
 
@@ -26,46 +26,73 @@ FILE_OPTIONS = {
     "ogg,m4v,h264,hevc,av1,ivf,obu,mjpeg,gif,dv,mxf,rm,yuv4mpegpipe",
     "max_pixels": str(MAX_PIXELS),
 }
-OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+LARGE_PIXELS = 1920 * 1088
+# Of frame.rotation, degrees counterclockwise.
+ROTATIONS = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    180: cv2.ROTATE_180,
+    -180: cv2.ROTATE_180,
+    -90: cv2.ROTATE_90_CLOCKWISE,
+    270: cv2.ROTATE_90_CLOCKWISE,
+}
 
 
 class VideoFile(Source):
-    """A file OpenCV's FFmpeg decodes. One that ends early is reported in `problems`."""
+    """A file FFmpeg decodes (through PyAV, extra `demo`), upright and with its own timestamps.
+
+    Edit lists are applied, so that frames outside them are not shown. A file that ends early or
+    has damaged parts is reported in `problems`. `count` follows from duration and mean rate.
+    """
 
     def __init__(self, path: Path) -> None:
-        capture = _open(path)
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        count = int(count) if 0 < count < 1e9 else 0
-        ok, _ = _read(capture, path)
-        capture.release()
-        if not ok:
-            raise UserError(f"{path}: a video without a frame that decodes; record it again")
-        super().__init__(path.name, fps if 0.01 <= fps <= 1000 else 25.0, count or None)
+        require_extra("demo", "av")
+        with _opened(path) as (container, stream):
+            self.duration, slack_s = _duration(container, stream)
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+            self._check_size(path, stream.codec_context.width, stream.codec_context.height)
+            if next(_decode(path, container, stream, []), None) is None:
+                raise UserError(f"{path}: a video without a frame that decodes; record it again")
+        fps = rate if 0.01 <= rate <= 1000 else 25.0
+        count = round(self.duration * fps)
+        super().__init__(path.name, fps, count if 0 < count < 1e9 else None)
         self.path = path
+        # Durations in containers are rounded, or estimated.
+        self.slack_s = max(1.5 / fps, 0.02 * self.duration) + slack_s
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        capture, index, last = _open(self.path), 0, -1.0
-        try:
-            while True:
-                ok, image = _read(capture, self.path)
-                if not ok:
-                    break
-                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        index, first, last, damaged = 0, None, -1.0, list[int]()
+        with _opened(self.path) as (container, stream):
+            for frame in _decode(self.path, container, stream, damaged):
+                time = frame.time if frame.time is not None else -1.0
+                first = time if first is None else first
+                seconds = time - first
                 # Some containers carry no usable timestamps, or damaged ones.
                 if not last < seconds <= max(last, 0) + MAX_LEAP_S:
                     seconds = last + 1 / self.fps if index else 0.0
-                yield SourceFrame(
-                    as_bgr(image), index, seconds, f"{self.path.stem}-{index + 1:07d}"
-                )
+                name = f"{self.path.stem}-{index + 1:07d}"
+                yield SourceFrame(self._picture(frame), index, seconds, name)
                 index, last = index + 1, seconds
-        finally:
-            capture.release()
-        # Containers without an index only estimate their length: allow 2 %.
-        if self.count and index < self.count - max(1, self.count // 50):
+        if self.count and last + 1 / self.fps < self.duration - self.slack_s:
             self.complain(
                 f"{self.path}: ends at frame {index} of {self.count}, so it was cut off or is "
                 "damaged; what could be read was used"
+            )
+        elif damaged:
+            self.complain(f"{self.path}: {len(damaged)} damaged frames were skipped")
+
+    def _picture(self, frame: Any) -> np.ndarray:
+        """uint8 (H, W, 3) BGR, rotated as the file says."""
+        self._check_size(self.path, frame.width, frame.height)
+        image = as_bgr(frame.to_ndarray(format="bgr24"))
+        turn = ROTATIONS.get(frame.rotation)
+        return image if turn is None else cv2.rotate(image, turn)
+
+    @staticmethod
+    def _check_size(path: Path, width: int, height: int) -> None:
+        if width * height > MAX_PIXELS:
+            raise UserError(
+                f"{path}: frames of {width}x{height}, more than {MAX_PIXELS / 1e6:.0f} million "
+                "pixels; make it smaller"
             )
 
 
@@ -81,42 +108,60 @@ def open_source(text: str, loop: bool = False) -> Source:
     return Looped(source) if loop else source
 
 
-def _open(path: Path) -> cv2.VideoCapture:
-    quiet()
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """(container, video stream) of a file."""
+    import av
+
     if not path.is_file():
         raise UserError(f"{path}: not a plain file; give a video, a folder of images or a camera")
-    with _only_films():
-        # Absolute, so that no name can pass for a protocol.
-        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise UserError(f"{path}: not a video that decodes; it may be cut off or of another kind")
-    sides = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-    if math.prod(sides) > MAX_PIXELS:
-        capture.release()
-        raise UserError(
-            f"{path}: frames of {sides[0]:.0f}x{sides[1]:.0f}, more than {MAX_PIXELS / 1e6:.0f} "
-            "million pixels; make it smaller"
+    try:
+        # Absolute, so that no name is taken for a protocol.
+        container = av.open(
+            str(path.absolute()), options=dict(FILE_OPTIONS), metadata_errors="replace"
         )
-    return capture
+    except (av.FFmpegError, ValueError, OSError):
+        container = None
+    streams = container.streams.video if container else ()
+    if not streams or streams[0].codec_context is None:
+        raise UserError(f"{path}: not a video that decodes; it may be cut off or of another kind")
+    with container:
+        stream = streams[0]
+        # Frame threads are faster, but a damaged packet then costs the frames decoded with it too.
+        large = stream.codec_context.width * stream.codec_context.height > LARGE_PIXELS
+        stream.thread_type = "AUTO" if large else "SLICE"
+        stream.codec_context.options = {"max_pixels": FILE_OPTIONS["max_pixels"]}
+        yield container, stream
 
 
-def _read(capture: cv2.VideoCapture, path: Path) -> tuple[bool, np.ndarray]:
-    """The next frame. Raises UserError where it cannot be made into one."""
-    try:
-        return capture.read()
-    except cv2.error as error:
-        raise UserError(f"{path}: a frame does not decode ({error.err}); record it again") from None
+def _decode(path: Path, container: Any, stream: Any, damaged: list[int]) -> Iterator[Any]:
+    """Every frame that decodes; the positions of packets after the first frame that do not are
+    added to `damaged`."""
+    import av
+
+    packets, started, ended = container.demux(stream), False, False
+    while not ended:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError, OSError):
+            packet, ended = None, True  # flush what the decoder still holds
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            # A recording may begin with frames that depend on earlier ones.
+            if started and packet is not None:
+                damaged.append(packet.pos or 0)
+            continue
+        except MemoryError:
+            raise UserError(f"{path}: a frame is too large to decode; make it smaller") from None
+        for frame in frames:
+            started = True
+            yield frame
 
 
-@contextmanager
-def _only_films() -> Iterator[None]:
-    """OpenCV hands FFmpeg its options through the environment only, when a file is opened."""
-    before = os.environ.get(OPTIONS_VARIABLE)
-    os.environ[OPTIONS_VARIABLE] = "|".join(f"{k};{v}" for k, v in FILE_OPTIONS.items())
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[OPTIONS_VARIABLE]
-        else:
-            os.environ[OPTIONS_VARIABLE] = before
+def _duration(container: Any, stream: Any) -> tuple[float, float]:
+    """(seconds, how much longer than the frames it may be). The container's duration, where the
+    stream has none, includes sound that may be longer."""
+    if stream.duration:
+        return float(stream.duration * (stream.time_base or Fraction(0))), 0.0
+    return (container.duration or 0) / 1e6, 1.0 if len(container.streams) > 1 else 0.0

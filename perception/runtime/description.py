@@ -1,6 +1,6 @@
-"""What a model file says about itself: the JSON under metadata_props["perception"].
+"""The description inside a model file: JSON under metadata_props["perception"] (docs/onnx.md).
 
-Torch-free; the tasks declare their `View` with it, the export writes it, the runtime reads it.
+Tasks declare their `View`, the export writes it into the file, the runtime reads it.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 from perception.errors import UserError
 
 KEY: Final = "perception"
-BOX_SCORE: Final = 0.3  # of models that do not say where their boxes begin
+BOX_SCORE: Final = 0.3  # for models without a recorded threshold
 FORMAT: Final = 1
 KINDS: Final = ("boxes", "mask", "label", "map", "normals")
 BOXES, MASK, LABEL, MAP, NORMALS = KINDS
@@ -23,7 +23,7 @@ LANE_CATEGORY_BITS: Final = 7
 LANE_BACKGROUND_BIT: Final = 8
 LANE_STYLE_BIT: Final = 16
 LANE_DIRECTION_BIT: Final = 32
-# ImageNet has 1000 classes; the longest name of ours is below 100.
+# Limits on what is read; ImageNet has 1000 classes.
 MAX_TEXT: Final = 4 << 20
 MAX_TASKS: Final = 64
 MAX_NAMES: Final = 10_000
@@ -40,7 +40,7 @@ class Group:
 
 @dataclass(frozen=True)
 class View:
-    """What a consumer is told about one output: kind, classes, encoding, range."""
+    """One output as a consumer sees it: kind, classes, encoding, range."""
 
     kind: str
     classes: tuple[str, ...] = ()
@@ -58,8 +58,7 @@ class View:
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> tuple[str, "View"]:
-        """(name, view) of one entry. Raises ValueError on an unknown kind, and what a malformed
-        field raises."""
+        """(name, view) of one entry. Raises ValueError on an unknown kind or a malformed field."""
         name, kind = entry.get("name"), entry.get("kind")
         if not isinstance(name, str) or kind not in KINDS:
             raise ValueError(f"task {name!r:.100} has unknown kind {kind!r:.100}")
@@ -81,10 +80,10 @@ class View:
 
 
 def _list(entry: dict[str, Any], key: str) -> Sequence[Any]:
-    """A list (a tuple before it was JSON) or absent; ValueError where it is none, or long."""
+    """A list, a tuple or absent. Raises ValueError for anything else, and for a long one."""
     values = entry.get(key, [])
     if not isinstance(values, list | tuple) or len(values) > MAX_NAMES:
-        raise ValueError(f"{key} is no list of at most {MAX_NAMES} entries")
+        raise ValueError(f"{key} is not a list of at most {MAX_NAMES} entries")
     return values
 
 
@@ -93,16 +92,16 @@ def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _text(value: Any) -> str:
-    """A name that can be written. Raises ValueError where it is none."""
+    """A valid name. Raises ValueError for anything else."""
     if not isinstance(value, str) or len(value) > MAX_NAME:
-        raise ValueError(f"{value!r:.100} is no name")
-    value.encode()  # half a surrogate pair is a ValueError of its own
+        raise ValueError(f"{value!r:.100} is not a name")
+    value.encode()  # raises ValueError on half a surrogate pair
     return value
 
 
 @dataclass(frozen=True)
 class Description:
-    """Everything a consumer in any language needs beside one ONNX Runtime call."""
+    """What a consumer needs in addition to one ONNX Runtime call."""
 
     name: str
     size_hw: tuple[int, int]
@@ -114,7 +113,7 @@ class Description:
 
     @property
     def box_score(self) -> float:
-        """From which score boxes are worth showing: where the validation frames' F1 was best."""
+        """Lowest score of a displayed box: that of the best F1 on the validation frames."""
         known = [
             scores["threshold"] / 100
             for scores in self.scores.values()
@@ -123,7 +122,7 @@ class Description:
         return min(1.0, max(0.0, min(known))) if known else BOX_SCORE
 
     def to_json(self) -> str:
-        """The JSON text of format 1."""
+        """JSON text, format 1."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -139,7 +138,7 @@ class Description:
 
     @staticmethod
     def from_json(text: str, source: str) -> "Description":
-        """Reads format 1. Raises UserError naming `source` where the text is not ours."""
+        """Reads format 1. Raises UserError naming `source` where the text is malformed."""
         try:
             if len(text) > MAX_TEXT:
                 raise ValueError(f"{len(text)} characters long, at most {MAX_TEXT} are read")
@@ -154,7 +153,7 @@ class Description:
                 raise UserError(f"{source}: size_hw {height}x{width} is out of range")
             pad_value = int(data["letterbox"]["pad_value"])
             if not 0 <= pad_value <= 255:
-                raise UserError(f"{source}: pad_value {pad_value} is not a grey value, 0 to 255")
+                raise UserError(f"{source}: pad_value {pad_value} is not in 0 to 255")
             return Description(
                 name=_text(data["name"]),
                 size_hw=(height, width),
@@ -181,8 +180,8 @@ class Description:
 def _views(data: dict[str, Any]) -> dict[str, View]:
     entries = data["tasks"]
     if not isinstance(entries, list) or len(entries) > MAX_TASKS:
-        raise ValueError(f"tasks is no list of at most {MAX_TASKS} entries")
+        raise ValueError(f"tasks is not a list of at most {MAX_TASKS} entries")
     views = dict(View.from_json(entry) for entry in entries)
     if len(views) < len(entries):
-        raise ValueError("two tasks have one name")
+        raise ValueError("two tasks have the same name")
     return views

@@ -1,7 +1,7 @@
-"""What an ONNX file must be before any engine sees it: well-formed, whole, and alone.
+"""Checks an ONNX file before an engine opens it: well-formed, complete and without external data.
 
-An ONNX may name other files as its weights, anywhere on the disk. Ours never do, so one that does
-is refused. The walk needs the messages' nesting only (onnx.proto3), and no protobuf library.
+An ONNX file may name other files, anywhere on the disk, as its weights; those are refused. The
+check needs only the nesting of the messages (onnx.proto3), and no protobuf library.
 """
 
 import mmap
@@ -13,7 +13,7 @@ from perception.errors import UserError
 
 MAX_BYTES: Final = 1 << 29
 MAX_DEPTH: Final = 64
-# Which fields of a message are messages to look into; all others are only stepped over.
+# Fields of a message that are messages themselves and are checked; all others are skipped.
 NESTED: Final[dict[str, dict[int, str]]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -29,7 +29,7 @@ DATA_LOCATION: Final = 14  # of a tensor: 1 = in another file
 
 
 def check(path: Path) -> None:
-    """Raises UserError where the file is no model that can be handed to an engine."""
+    """Raises UserError where the file cannot be passed to an engine."""
     if not path.is_file():
         raise UserError(f"{path}: no such model file")
     try:
@@ -43,7 +43,7 @@ def check(path: Path) -> None:
         raise UserError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
     except ValueError as error:
         raise UserError(
-            f"{path}: not a whole ONNX file ({error}); make one with export-onnx"
+            f"{path}: not a complete ONNX file ({error}); make one with export-onnx"
         ) from None
     if external:
         raise UserError(
@@ -53,7 +53,7 @@ def check(path: Path) -> None:
 
 
 def _external(data: mmap.mmap, size: int) -> str:
-    """The first place outside the file that a tensor names, "" where none does."""
+    """The first external file that a tensor names, "" where none does."""
     todo = [("model", 0, size, 0)]
     while todo:
         kind, start, end, depth = todo.pop()
@@ -68,13 +68,13 @@ def _external(data: mmap.mmap, size: int) -> str:
                 return "?"
             if inner is not None:
                 if stop < 0:
-                    raise ValueError(f"field {field} of {kind} is no message")
+                    raise ValueError(f"field {field} of {kind} is not a message")
                 todo.append((inner, value, stop, depth + 1))
     return ""
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(field, start, stop) of what has a length, (field, value, -1) of numbers."""
+    """(field, start, stop) of fields with a length, (field, value, -1) of numbers."""
     while at < end:
         tag, at = _varint(data, at, end)
         field, wire = tag >> 3, tag & 7
@@ -86,7 +86,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             raise ValueError(f"wire type {wire} at byte {at}")
         length, at = _varint(data, at, end) if wire == 2 else (8 if wire == 1 else 4, at)
         if length > end - at:
-            raise ValueError(f"it ends at byte {end}, {at + length} were announced")
+            raise ValueError(f"it ends at byte {end} of {at + length}")
         yield (field, at, at + length) if wire == 2 else (field, 0, -1)
         at += length
 
@@ -95,7 +95,7 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:
-            raise ValueError(f"it breaks off at byte {end}")
+            raise ValueError(f"it ends within a number at byte {end}")
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift

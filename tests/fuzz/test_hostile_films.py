@@ -55,9 +55,3 @@ def test_a_playlist_leads_nowhere(kind, video, tmp_path):
             path.write_text(texts[kind])
         with pytest.raises(UserError, match=r"not a video that decodes|not a plain file"):
             open_source(str(path))
-
-
-def test_the_environment_is_as_it_was(video, monkeypatch):
-    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;udp")
-    assert len(list(VideoFile(video))) == 30
-    assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "rtsp_transport;udp"
