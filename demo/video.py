@@ -121,12 +121,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             str(path.absolute()), options=dict(FILE_OPTIONS), metadata_errors="replace"
         )
     except (av.FFmpegError, ValueError, OSError):
-        container = None
-    streams = container.streams.video if container else ()
-    if not streams or streams[0].codec_context is None:
-        raise UserError(f"{path}: not a video that decodes; it may be cut off or of another kind")
+        raise UserError(
+            f"{path}: not a video that decodes; it may be cut off or of another kind"
+        ) from None
     with container:
-        stream = streams[0]
+        stream = next(iter(container.streams.video), None)
+        if stream is None or stream.codec_context is None:
+            raise UserError(f"{path}: no video that decodes in it; it may be of another kind")
         # Frame threads are faster, but a damaged packet then costs the frames decoded with it too.
         large = stream.codec_context.width * stream.codec_context.height > LARGE_PIXELS
         stream.thread_type = "AUTO" if large else "SLICE"
