@@ -53,7 +53,5 @@ def test_a_playlist_leads_nowhere(kind, video, tmp_path):
             os.mkfifo(path)
         else:
             path.write_text(texts[kind])
-        with pytest.raises(
-            UserError, match=r"no video that decodes|not a video that decodes|not a plain file"
-        ):
+        with pytest.raises(UserError, match=r"video that decodes|not a plain file"):
             open_source(str(path))
