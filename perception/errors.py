@@ -11,6 +11,10 @@ class UserError(Exception):
     """An error the user can fix; the message names the file or field and what to do."""
 
 
+class NoFramesError(UserError):
+    """A dataset folder has no frames for the split that is asked for."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is in no registry; suggests the closest known one."""
     names, name = sorted(known), str(name)[:100]  # the name may come from a file, at any length

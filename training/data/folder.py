@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from perception.errors import UserError
+from perception.errors import NoFramesError, UserError
 from perception.files import read_bounded
 from perception.images import MAX_BYTES, decode
 from training.data.dataset import Dataset
@@ -60,7 +60,7 @@ class FolderDataset(Dataset):
             )
         self.frames: Sequence[Any] = self.find()
         if not len(self.frames):
-            raise UserError(f"{self.root}: no frames for split {split!r}; {self.expected()}")
+            raise NoFramesError(f"{self.root}: no frames for split {split!r}; {self.expected()}")
 
     def __len__(self) -> int:
         return len(self.frames)

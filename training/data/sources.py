@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from perception.errors import UserError, unknown_name
+from perception.errors import NoFramesError, UserError, unknown_name
 from training.config import DataArgs
 from training.data import DATASETS
 from training.data.cached import Cached
@@ -58,12 +58,13 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
         f"rendered:{args.limit or COUNTS['train']}/{args.val_limit or COUNTS['val']}@{seed}",
     )
     train: list[Dataset] = [open_part(word, "train", args, tasks) for word in words]
-    train = first(select(train, args.trait_weights, args.share, seed), args.limit)
+    names = [source_names(place, word) for place, word in enumerate(words, 1)]
+    train = first(select(train, args.trait_weights, args.share, seed, names), args.limit)
     weights = list(args.data_weights)
     if args.data and args.rendered:
         train.append(open_part(f"rendered:{args.rendered}", "train", args, tasks))
         weights = [*(weights or [1.0] * len(args.data)), args.rendered_weight]
-    val: list[Dataset] = [open_part(word, "val", args, tasks) for word in words]
+    val = open_validation(words, args, tasks)
     joined = Union(train, tasks, weights), Union(first(val, args.val_limit), tasks)
     place = ", ".join(args.data) or "rendered roads"
     missing = [task for task in tasks if task not in joined[0].tasks]
@@ -75,6 +76,26 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
     if not sum(len(part) for part in joined[0].datasets[: len(words)]):
         raise UserError(f"{place}: no training frames" + " are left" * bool(args.trait_weights))
     return joined
+
+
+def open_validation(words: Sequence[str], args: DataArgs, tasks: Sequence[str]) -> list[Dataset]:
+    """The split `val` of every word that has one. Raises NoFramesError where none has."""
+    found: list[Dataset] = []
+    missing: list[NoFramesError] = []
+    for word in words:
+        try:
+            found.append(open_part(word, "val", args, tasks))
+        except NoFramesError as error:
+            missing.append(error)
+    if not found:
+        raise missing[0]
+    return found
+
+
+def source_names(place: int, word: str) -> list[str]:
+    """The traits of every frame of a `--data` word: its place from 1, and its folder's name."""
+    kind, root = kind_and_root(word)
+    return [f"source/{place}", f"source/{root.name or kind}"]
 
 
 def open_part(word: str, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:

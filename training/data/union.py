@@ -147,14 +147,22 @@ def first(parts: Sequence[Dataset], count: int) -> list[Dataset]:
 
 
 def select(
-    parts: Sequence[Dataset], trait_weights: Mapping[str, float], share: float, seed: int
+    parts: Sequence[Dataset],
+    trait_weights: Mapping[str, float],
+    share: float,
+    seed: int,
+    names: Sequence[Sequence[str]] = (),
 ) -> list[Dataset]:
     """Weights frames by trait (0 drops them), then keeps a `share` of each dataset's frames.
+
+    `names` are, for each dataset, further traits that all its frames have.
 
     The frames of a share are the first of one random order, so that with one seed a smaller share
     is part of a larger one. Raises UserError for a trait that no dataset has.
     """
     traits = [part.presence() | part.origins() for part in parts]
+    for part, own, some in zip(parts, names, traits, strict=False):
+        some |= dict.fromkeys(own, np.ones(len(part), bool))
     known = dict.fromkeys(name for some in traits for name in some)
     for name in trait_weights:
         if name not in known:

@@ -1,6 +1,7 @@
 """Several datasets as one: wanted tasks, weights, rare things more often, a choice of frames."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from perception.errors import UserError
 from training.config import DataArgs
 from training.data.dataset import Dataset
 from training.data.labels import Labels, Mask
+from training.data.rendered import write_bdd100k
 from training.data.sample import Sample
 from training.data.sources import open_sources
 from training.data.union import Union, first, select
@@ -52,6 +54,37 @@ def test_weights_and_rarity_multiply():
     assert draws[0] == pytest.approx((0.1 / (3 / 403)) ** 0.5)
     assert draws[4] == pytest.approx(0.5 * (0.1 / (2 / 403)) ** 0.5)
     assert draws[5] == 0.5
+
+
+def rendered_folder(root, train, val):
+    """Rendered roads in BDD100K's layout, without the split `val` where it has no frames."""
+    write_bdd100k(root, train, val, 0, (192, 320))
+    if not val:
+        for path in [path for path in root.rglob("val*") if path.is_dir()]:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in root.rglob("*_val.json"):
+            path.unlink()
+    return str(root)
+
+
+def test_a_folder_without_val_adds_training_frames(tmp_path):
+    both, only_train = rendered_folder(tmp_path / "a", 3, 2), rendered_folder(tmp_path / "b", 4, 0)
+    args = DataArgs(data=(both, only_train), size=(64, 96))
+    train, val = open_sources(args, ["scene"], 0)
+    assert (len(train), len(val)) == (7, 2)
+    with pytest.raises(UserError, match="no frames for split 'val'"):
+        open_sources(replace(args, data=(only_train,)), ["scene"], 0)
+
+
+def test_whole_datasets_are_weighted_by_place_or_folder_name(tmp_path):
+    words = (rendered_folder(tmp_path / "a", 3, 2), rendered_folder(tmp_path / "b", 4, 0))
+    args = DataArgs(data=words, size=(64, 96), trait_weights={"source/2": 0.5})
+    train, _ = open_sources(args, ["scene"], 0)
+    np.testing.assert_array_equal(train.draws(rare=False), [1.0] * 3 + [0.5] * 4)
+    train, _ = open_sources(replace(args, trait_weights={"source/a": 0.0}), ["scene"], 0)
+    assert len(train) == 4
+    with pytest.raises(UserError, match="unknown trait 'source/3'"):
+        open_sources(replace(args, trait_weights={"source/3": 2.0}), ["scene"], 0)
 
 
 def test_a_limit_takes_the_first_frames():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from perception.errors import UserError
+from perception.errors import NoFramesError, UserError
 
 SPLITS: Final = ("train", "val", "test")
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
@@ -100,8 +100,10 @@ def find(root: Path, split: str) -> Layout:
     if not images:
         others = splits(root)
         if others:
-            raise UserError(f"{root}: no frames for split {split!r}; it has {', '.join(others)}")
-        raise UserError(
+            raise NoFramesError(
+                f"{root}: no frames for split {split!r}; it has {', '.join(others)}"
+            )
+        raise NoFramesError(
             f"{root}: no frames found; expected one of "
             + ", ".join(pattern.format(split=split) for pattern in IMAGE_FOLDERS)
         )
