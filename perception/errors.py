@@ -40,6 +40,12 @@ def cli(run: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        extras = "[cpu], [gpu], or [headless] (without libGL)"
+        print(f"error: OpenCV is not installed: pip install pvt-hydranet{extras}", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

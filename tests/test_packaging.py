@@ -1,0 +1,89 @@
+"""What an index shows and an install brings: metadata, files of the wheel, links of the README."""
+
+import re
+import runpy
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / ".ci" / "build_dist.py"
+URL = "https://example.org/owner/name"
+
+
+@pytest.fixture(scope="module")
+def absolute_links():
+    return runpy.run_path(str(BUILD))["absolute_links"]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("", ""),
+        ("[a](docs/a.md)", f"[a]({URL}/blob/main/docs/a.md)"),
+        ("![a](./docs/a.jpg)", f"![a]({URL}/raw/main/docs/a.jpg)"),
+        (
+            "[![a](docs/a.jpg)](docs/a.md)",
+            f"[![a]({URL}/raw/main/docs/a.jpg)]({URL}/blob/main/docs/a.md)",
+        ),
+        ("[a](https://x.org/a) [b](#b)", "[a](https://x.org/a) [b](#b)"),
+    ],
+)
+def test_relative_links_become_absolute(absolute_links, markdown, expected):
+    assert absolute_links(markdown, URL, "main") == expected
+
+
+def test_links_of_the_readme_point_to_files():
+    text = (ROOT / "README.md").read_text()
+    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", text)
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for module in ("build", "twine", "setuptools"):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed (extra dev)")
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, str(BUILD), "--url", URL, "--out", str(out), "--no-isolation"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert list(out.glob("*.tar.gz"))
+    return next(out.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_wheel_passes_twine_and_declares_both_licences(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        text = archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
+    metadata = Parser().parsestr(text)
+    assert metadata["License-Expression"] == "MIT AND LicenseRef-BDD100K-Weights"
+    assert metadata.get_all("License-File") == ["LICENSE", "LICENSE-WEIGHTS"]
+    assert f"Repository, {URL}" in metadata.get_all("Project-URL")
+    assert "](docs/" not in metadata.get_payload()
+    for wanted in ("demo/web/app.js", "demo/page.html", "perception/models/pvt-hydranet-b0.onnx"):
+        assert wanted in names
+    assert {name.split("/")[0].split(".")[0] for name in names} == {
+        *("perception", "training", "export", "demo"),
+        wheel.name.rpartition("-py3")[0].split(".")[0],
+    }
+
+
+@pytest.mark.parametrize("command", ["perceive", "archive", "web"])
+def test_without_opencv_a_command_ends_with_one_line(command):
+    code = f"import sys; sys.modules['cv2'] = None; from demo.start import {command} as run; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit(run())"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: OpenCV is not installed: pip install")
+    assert done.stderr.count("\n") == 1
