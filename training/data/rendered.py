@@ -19,7 +19,7 @@ from perception.errors import UserError, unknown_name
 from perception.files import replacing, write_atomic
 from training.data.dataset import Dataset
 from training.data.labels import LaneMask, Mask
-from training.data.roads.frame import Frame, render
+from training.data.roads.frame import RenderedFrame, render
 from training.data.roads.world import build
 from training.data.sample import Sample
 
@@ -30,17 +30,17 @@ COUNTS = {"train": 8000, "val": 200}
 VAL_SEED = 1_000_003
 # Seeds of a drive's frames are kept apart from those of single frames.
 DRIVE = 1_000_003
-# Metres by which a drive's world is built, so that a shorter drive is the start of a longer one.
+# A drive is built in units of this many metres, so that a shorter one is the start of a longer one.
 STAGE = 600
 
 
 def render_frame(
     seed: int, index: int, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS
-) -> tuple[Frame, dict[str, str]]:
+) -> tuple[RenderedFrame, dict[str, str]]:
     """The frame of (seed, index) and its BDD100K attributes."""
-    world = build(seed, index, size_hw)
-    frame = render(world.moment(0.0), tasks, np.random.default_rng((seed, index, 1)))
-    return frame, world.attributes
+    road = build(seed, index, size_hw)
+    frame = render(road.moment(0.0), tasks, np.random.default_rng((seed, index, 1)))
+    return frame, road.attributes
 
 
 class RenderedRoads(Dataset):
@@ -112,14 +112,14 @@ def drive(
     fps: float = 10.0,
     size_hw: tuple[int, int] = (384, 640),
     tasks: Sequence[str] = TASKS,
-) -> Iterator[Frame]:
+) -> Iterator[RenderedFrame]:
     """Consecutive frames of one drive; `found` carries boxes with track ids, -1 for fixtures."""
     travel = STAGE * math.ceil(frames / fps * 30.0 / STAGE)
-    world = build(seed, DRIVE, size_hw, travel)
+    road = build(seed, DRIVE, size_hw, travel)
     at = 0.0
     for number in range(frames):
-        yield render(world.moment(at), tasks, np.random.default_rng((seed, DRIVE, number)))
-        at = world.step(1 / fps, at)
+        yield render(road.moment(at), tasks, np.random.default_rng((seed, DRIVE, number)))
+        at = road.step(1 / fps, at)
 
 
 def write_drive_video(
@@ -140,7 +140,7 @@ def write_drive_video(
         writer.release()
 
 
-def _scalabel(name: str, frame: Frame, attributes: dict[str, str]) -> dict[str, object]:
+def _scalabel(name: str, frame: RenderedFrame, attributes: dict[str, str]) -> dict[str, object]:
     labels = [
         {
             "id": f"{name[:-4]}-{number}",

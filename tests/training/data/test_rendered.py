@@ -21,9 +21,9 @@ from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, w
 from training.data.roads import effects, heavy, vehicles
 from training.data.roads.atmosphere import atmosphere
 from training.data.roads.camera import Camera, Curve
-from training.data.roads.frame import Frame, Moment, render
-from training.data.roads.ground import Marker, View
-from training.data.roads.layout import Lane, Line, Road, lane_byte
+from training.data.roads.frame import Moment, RenderedFrame, render
+from training.data.roads.ground import MarkingPainter, Viewpoint
+from training.data.roads.layout import LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Thing
 from training.data.roads.plants import tree
 from training.data.roads.traffic import DET, vehicle
@@ -34,14 +34,18 @@ SMALL = (192, 320)
 WORLDS = 150
 
 
-def camera(curve: Curve | None = None, size_hw: tuple[int, int] = SMALL) -> View:
+def camera(curve: Curve | None = None, size_hw: tuple[int, int] = SMALL) -> Viewpoint:
     h, w = size_hw
-    return View(Camera(size_hw, 0.8 * w, (w / 2, h / 2), 1.4), curve or Curve(), 0.0, 0.0)
+    return Viewpoint(Camera(size_hw, 0.8 * w, (w / 2, h / 2), 1.4), curve or Curve(), 0.0, 0.0)
 
 
 def plain_road() -> Road:
-    lanes = [Lane(-5.1, -1.7, "opposite"), Lane(-1.7, 1.7, "direct"), Lane(1.7, 5.1, "alternative")]
-    lines = [Line(-1.7, "double yellow"), Line(1.7, "single white", dashed=True)]
+    lanes = [
+        LaneStrip(-5.1, -1.7, "opposite"),
+        LaneStrip(-1.7, 1.7, "direct"),
+        LaneStrip(1.7, 5.1, "alternative"),
+    ]
+    lines = [RoadLine(-1.7, "double yellow"), RoadLine(1.7, "single white", dashed=True)]
     return Road("city street", lanes, lines, (True, True), 2.0, "grass")
 
 
@@ -54,11 +58,11 @@ def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
 
 
 def picture(
-    things: Sequence[Thing], view: View | None = None, tasks: Sequence[str] = TASKS
-) -> Frame:
+    things: Sequence[Thing], view: Viewpoint | None = None, tasks: Sequence[str] = TASKS
+) -> RenderedFrame:
     """A clear day on a plain straight road, seen by a flawless camera."""
     rng = np.random.default_rng(0)
-    device = effects.Sensor(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), 0, 0, -1, 0)
+    device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), 0, 0, -1, 0)
     attributes = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
     air = atmosphere(rng, "clear", "daytime")
     things = [*things, Thing(tree(0), 90.0, 30.0, None)]  # a frame is never without a thing
@@ -124,7 +128,7 @@ def test_worlds_show_every_attribute_object_and_marking() -> None:
         for group, value in world.attributes.items():
             attributes[group].add(value)
         kinds |= {kind for thing in world.things for kind in thing.kinds}
-        marker = Marker(world.view(0.0), world.road)
+        marker = MarkingPainter(world.view(0.0), world.road)
         marker.everything()
         values |= set(np.unique(marker.lane).tolist())
     assert attributes == {group: set(names) for group, names in ATTRIBUTES.items()}
@@ -138,7 +142,7 @@ def test_worlds_show_every_attribute_object_and_marking() -> None:
 
 @pytest.mark.parametrize("curve", [Curve(), Curve(0.03, 0.002, 1e-4), Curve(-0.02, 0.001, -1e-4)])
 def test_a_point_of_the_ground_has_the_depth_of_its_pixel(curve: Curve) -> None:
-    view = View(Camera((384, 640), 500, (320, 190), 1.4, 0.02, 0.01), curve, 0.0, 0.0)
+    view = Viewpoint(Camera((384, 640), 500, (320, 190), 1.4, 0.02, 0.01), curve, 0.0, 0.0)
     depth = view.camera.ground_depth(curve)
     for s, t in ((6.0, 1.0), (12.0, -3.0), (30.0, 2.0)):
         x, y = view.project(np.array([s]), np.array([t]))[0]

@@ -1,1 +1,1 @@
-"""A small software renderer of roads whose every label comes from the geometry it draws."""
+"""A software renderer of roads; all labels are derived from the geometry it draws."""

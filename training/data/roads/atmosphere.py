@@ -1,4 +1,4 @@
-"""Weather and time of day as numbers: lights, sky, fog, wetness."""
+"""Weather and time of day as numbers: light, sky, fog, wetness."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,11 @@ Colour = np.ndarray
 
 @dataclass(frozen=True)
 class Atmosphere:
+    """Light and air of one drive; colours are BGR in 0..1."""
+
     weather: str
     timeofday: str
-    sun: np.ndarray  # unit vector towards the sun or moon, world
+    sun: np.ndarray  # unit vector towards the sun or moon, world frame
     sun_colour: Colour
     ambient: Colour
     zenith: Colour
@@ -32,7 +34,7 @@ def _bgr(r: float, g: float, b: float) -> np.ndarray:
 
 
 def atmosphere(rng: np.random.Generator, weather: str, timeofday: str) -> Atmosphere:
-    """Draws the rest at random to suit the two attributes."""
+    """Draws the other values at random to match the two attributes."""
     bearing = rng.uniform(-np.pi, np.pi)
     height = {"daytime": rng.uniform(0.5, 1.25), "dawn/dusk": rng.uniform(0.06, 0.2), "night": 0.7}[
         timeofday
@@ -53,7 +55,7 @@ def atmosphere(rng: np.random.Generator, weather: str, timeofday: str) -> Atmosp
         weather, 1.0
     )
     if timeofday == "daytime":
-        # Cameras exposed for the road show anything from deep blue to almost white.
+        # With exposure set for the road, the sky is anything from deep blue to almost white.
         bleach = float(rng.beta(1.2, 1.6))
         zenith = _bgr(0.22, 0.45, 0.82) * (1 - bleach) + _bgr(0.8, 0.9, 1.0) * bleach
         horizon = _bgr(0.68, 0.82, 0.95) * (1 - bleach) + _bgr(0.98, 1.0, 1.0) * bleach

@@ -12,7 +12,7 @@ FACADES = ("flats", "offices", "glass", "brick")
 
 @lru_cache
 def building(facade: str, shops: bool) -> Mesh:
-    """A block of 1×1×1 to be scaled; a floor of shops takes its lowest quarter."""
+    """A block of 1×1×1 m, to be scaled; with `shops` its lowest quarter is a shop front."""
     b = Builder(kind="building", tile=facade)
     low = 0.0
     if shops:
@@ -24,7 +24,7 @@ def building(facade: str, shops: bool) -> Mesh:
 
 @lru_cache
 def house(variant: int) -> Mesh:
-    """A small gabled house 10 m wide, 9 m deep; gable to the street or along it."""
+    """A gabled house, 10 m wide and 9 m deep."""
     rng = np.random.default_rng((5, variant))
     b = Builder(kind="building", tile="flats")
     wall = float(rng.uniform(3.0, 5.6))
@@ -68,7 +68,7 @@ def overpass() -> Mesh:
 
 @lru_cache
 def wall(kind: str) -> Mesh:
-    """A piece of barrier 1×1×1 to be scaled: concrete, noise wall, fence, guardrail."""
+    """A barrier of 1×1×1 m, to be scaled; kind is concrete, noise wall, fence or guardrail."""
     grey: Colour = (0.55, 0.57, 0.57)
     if kind == "guardrail":
         b = Builder(kind="fence", tile="flat")
@@ -116,7 +116,7 @@ def tunnel_ring(width: float, right: float) -> Mesh:
 
 @lru_cache
 def canopy(lit: bool) -> Mesh:
-    """A filling station's roof 16 × 12 m on four posts, with pumps beneath."""
+    """A filling station's roof, 16 × 12 m, on four posts, with pumps under it."""
     b = Builder(kind="building")
     for x in (-4.0, 4.0):
         for z in (-4.0, 4.0):

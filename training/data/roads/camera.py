@@ -1,7 +1,7 @@
-"""The pinhole camera and the curved, sloping ground it stands on.
+"""The pinhole camera and the curved, sloping ground under it.
 
 World frame: x right, y up, z forward, metres; the camera is at (0, height, 0). Things are placed
-by road coordinates (s ahead, t to the right); `Curve` bends and lifts those into the world.
+by road coordinates (s ahead, t to the right), which `Curve` maps to the world frame.
 Camera frame: x right, y down, z forward. Depth is z of the camera frame.
 """
 
@@ -25,7 +25,7 @@ class Curve:
         return (self.yaw + 0.5 * self.bend * z) * z
 
     def place(self, s: np.ndarray, t: np.ndarray, above: np.ndarray | float = 0.0) -> np.ndarray:
-        """World points (N, 3) of road coordinates."""
+        """World points (N, 3) of road coordinates, `above` metres over the ground."""
         s = np.asarray(s, np.float32)
         x = t + self.shift(s)
         y = 0.5 * self.lift * s * s + above
@@ -36,7 +36,7 @@ class Curve:
         return float(np.arctan(self.yaw + self.bend * s))
 
     def sight(self, height: float) -> float:
-        """How far the ground can be seen: the crest, or 260 m."""
+        """Visible distance of the ground in metres: up to the crest of a hill, at most 260."""
         crest = np.sqrt(2 * height / -self.lift) if self.lift < 0 else np.inf
         return float(min(260.0, 0.97 * crest))
 
@@ -63,7 +63,7 @@ class Camera:
 
     @cached_property
     def rays(self) -> np.ndarray:
-        """(3, H, W) world direction per pixel, scaled so that depth is the multiplier."""
+        """(3, H, W) world direction per pixel, with length 1 along the optical axis."""
         h, w = self.size_hw
         x = (np.arange(w, dtype=np.float32) - self.centre_xy[0]) / self.focal
         y = (np.arange(h, dtype=np.float32) - self.centre_xy[1]) / self.focal
@@ -80,7 +80,7 @@ class Camera:
         return points[:, :2] * scale + np.asarray(self.centre_xy, np.float32)
 
     def project(self, world: np.ndarray) -> np.ndarray:
-        """(N, 3) world -> (N, 2) pixels; points behind are pushed to just before the lens."""
+        """(N, 3) world -> (N, 2) pixels; points behind the camera move in front."""
         return self.pixels(self.to_camera(world))
 
     def horizon(self) -> float:
@@ -92,7 +92,7 @@ class Camera:
     ) -> np.ndarray:
         """Depth of the ground raised by `above`, of all pixels or those at flat indices `where`.
 
-        inf where a ray never meets it.
+        inf where the ray does not meet the ground.
         """
         up, ahead = self.rays[1], self.rays[2]
         if where is not None:

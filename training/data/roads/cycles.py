@@ -8,7 +8,7 @@ from training.data.roads.vehicles import DARK, LAMP, RED, RUBBER
 
 @lru_cache
 def two_wheeler(motor: bool, rider: bool, lit: bool, paint_seed: int) -> Mesh:
-    """A bicycle or motorcycle, with its rider in slot 1; thin, seen from every side."""
+    """A bicycle or motorcycle, with its rider in slot 1; visible from every side."""
     kind = "motorcycle" if motor else "bicycle"
     b = Builder(kind=kind, slot=0)
     r = 0.31 if motor else 0.34

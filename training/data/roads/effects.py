@@ -1,4 +1,4 @@
-"""What stands between the scene and the file: rain, snow, windscreen, bonnet, lens, sensor."""
+"""Image effects of a dash-cam: rain, snow, windscreen, bonnet, lens, exposure, noise, JPEG."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from training.data.roads.atmosphere import Atmosphere
 
 
 @dataclass(frozen=True)
-class Sensor:
-    """One dash-cam and its car; the same for a whole drive."""
+class DashCam:
+    """The dash-cam and the own car; constant over a drive."""
 
     gain: float
     gamma: float
@@ -19,21 +19,21 @@ class Sensor:
     noise: float
     blur: float
     vignette: float
-    bonnet: float  # its height as a share of the frame's, 0 = not in view
+    bonnet: float  # height as a share of the frame height, 0 = not in view
     bonnet_shape: tuple[float, float]  # bulge, skew
     bonnet_colour: tuple[float, float, float]
     reflection: float
     dirt: float
-    clutter: int  # seed of what hangs in the windscreen, -1 = nothing
+    clutter: int  # seed of the object in the windscreen, -1 = none
     jpeg: int  # quality, 0 = none
 
 
-def sensor(rng: np.random.Generator, timeofday: str) -> Sensor:
-    """A camera at random; automatic exposure has opened it up by the time of day."""
+def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
+    """A random camera; its gain follows the time of day, as automatic exposure does."""
     night = timeofday == "night"
     opened = {"night": 1.45, "dawn/dusk": 1.5}.get(timeofday, 1.16)
     low = rng.random() < 0.55
-    return Sensor(
+    return DashCam(
         gain=float(rng.uniform(0.8, 1.2)) * opened,
         gamma=float(rng.uniform(0.85, 1.12)),
         balance=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),  # type: ignore[arg-type]
@@ -50,8 +50,8 @@ def sensor(rng: np.random.Generator, timeofday: str) -> Sensor:
     )
 
 
-def bonnet_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: where the own car hides the road."""
+def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: pixels covered by the own bonnet or dashboard."""
     h, w = size_hw
     out = np.zeros(size_hw, np.uint8)
     if device.bonnet > 0:
@@ -64,8 +64,8 @@ def bonnet_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
     return out.astype(bool)
 
 
-def clutter_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: a mirror's edge, a pillar or a phone holder in the windscreen."""
+def clutter_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: a mirror, a pillar or a phone holder in the windscreen."""
     h, w = size_hw
     out = np.zeros(size_hw, np.uint8)
     if device.clutter < 0:
@@ -87,8 +87,8 @@ def clutter_mask(device: Sensor, size_hw: tuple[int, int]) -> np.ndarray:
     return out.astype(bool)
 
 
-def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarray) -> None:
-    """Paints the bonnet or dashboard with the scene's faint mirror image in it."""
+def _bonnet(image: np.ndarray, mask: np.ndarray, device: DashCam, light: np.ndarray) -> None:
+    """Draws the bonnet or dashboard, with a faint reflection of the scene."""
     if not mask.any():
         return
     h = image.shape[1]
@@ -103,7 +103,7 @@ def _bonnet(image: np.ndarray, mask: np.ndarray, device: Sensor, light: np.ndarr
 
 
 def _silhouettes(image: np.ndarray, mask: np.ndarray) -> None:
-    """What hangs in the windscreen, dark and out of focus."""
+    """Darkens the object in the windscreen, out of focus."""
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0 * mask.shape[0] / 384)
     image *= 1 - np.float32(0.94) * soft
 
@@ -156,7 +156,7 @@ def _drops(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _edges(face: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, set where one face borders another."""
+    """(H, W) uint8, 1 at pixels that border another face."""
     edge = np.zeros(face.shape, np.uint8)
     across = (face[:, 1:] != face[:, :-1]).view(np.uint8)
     along = (face[1:] != face[:-1]).view(np.uint8)
@@ -168,9 +168,9 @@ def _edges(face: np.ndarray) -> np.ndarray:
 
 
 def _windscreen(
-    image: np.ndarray, device: Sensor, air: Atmosphere, rng: np.random.Generator
+    image: np.ndarray, device: DashCam, air: Atmosphere, rng: np.random.Generator
 ) -> None:
-    """Reflections of the dashboard, dirt, darker corners."""
+    """Adds dashboard reflections, dirt and vignetting."""
     h, w = image.shape[1:]
     if device.reflection:
         y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
@@ -190,9 +190,9 @@ def _windscreen(
 
 
 def develop(
-    image: np.ndarray, face: np.ndarray, device: Sensor, air: Atmosphere, rng: np.random.Generator
+    image: np.ndarray, face: np.ndarray, device: DashCam, air: Atmosphere, rng: np.random.Generator
 ) -> np.ndarray:
-    """float32 (3, H, W) scene -> the uint8 (H, W, 3) BGR frame a dash-cam would have stored."""
+    """float32 (3, H, W) scene -> uint8 (H, W, 3) BGR frame as a dash-cam stores it."""
     h, w = image.shape[1:]
     edge = _edges(face)
     for c in range(3):
@@ -222,7 +222,7 @@ def develop(
 
 
 def _expose(plane: np.ndarray, gain: float, gamma: float) -> np.ndarray:
-    """Exposure and the camera's curve with a soft shoulder, to 8 bits."""
+    """Applies gain, highlight compression and gamma, and quantises to 8 bits."""
     value = np.arange(0, 1024, dtype=np.float32) * np.float32(gain / 255)
     soft = 0.75 + 0.25 * (1 - np.exp(-(np.maximum(value, 0.75) - 0.75) / 0.25))
     table = np.clip(255 * np.where(value > 0.75, soft, value) ** gamma + 0.5, 0, 255)

@@ -1,4 +1,4 @@
-"""One frame of a world: paints it, colours it, reads its labels."""
+"""Renders one frame of a drive: geometry, colours, labels."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -8,48 +8,47 @@ import numpy as np
 from training.data.labels import Label
 from training.data.roads import effects, gbuffer, shade, truth
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.camera import Camera, Curve
-from training.data.roads.effects import Sensor
+from training.data.roads.effects import DashCam
 from training.data.roads.ground import (
     GROUND_FACES,
     WALK,
     YARD,
-    Marker,
-    View,
+    MarkingPainter,
+    Viewpoint,
     curbs,
     drivable,
     surfaces,
 )
-from training.data.roads.layout import CURB_HEIGHT, Lane, Road
+from training.data.roads.layout import CURB_HEIGHT, LaneStrip, Road
 from training.data.roads.mesh import Thing
 from training.data.roads.shadows import shadows
 
 
 @dataclass
 class Moment:
-    """All that a frame is drawn from."""
+    """Everything that one frame is rendered from."""
 
     road: Road
     things: list[Thing]
     air: Atmosphere
-    device: Sensor
-    view: View
+    device: DashCam
+    view: Viewpoint
     attributes: dict[str, str]
     tone: float = 1.0
     indoor: bool = False
 
 
 @dataclass
-class Frame:
-    """The picture, its labels by task, and its objects with their track ids."""
+class RenderedFrame:
+    """An image, its labels by task, and its objects with track ids."""
 
     image: np.ndarray
     labels: dict[str, Label]
-    found: list[truth.Found] = field(default_factory=list)
+    found: list[truth.LabelledObject] = field(default_factory=list)
 
 
-def _stops(lanes: list[Lane], things: list[Thing], view: View) -> list[float]:
-    """Where each lane is blocked by what stands in it; s of the drive."""
+def _stops(lanes: list[LaneStrip], things: list[Thing], view: Viewpoint) -> list[float]:
+    """Per lane the position s at which an object blocks it, or the end of sight."""
     out = []
     for lane in lanes:
         stop = view.s + view.sight
@@ -65,7 +64,7 @@ def _stops(lanes: list[Lane], things: list[Thing], view: View) -> list[float]:
     return out
 
 
-def _depth(painted: gbuffer.Painted, view: View, flat: np.ndarray) -> np.ndarray:
+def _depth(painted: gbuffer.GBuffer, view: Viewpoint, flat: np.ndarray) -> np.ndarray:
     """(H, W) metres along the optical axis, inf in the sky."""
     face = painted.face
     inverse = gbuffer.inverse_depth(painted, view.camera)
@@ -78,7 +77,7 @@ def _depth(painted: gbuffer.Painted, view: View, flat: np.ndarray) -> np.ndarray
     return np.where(face == 0, np.inf, depth).astype(np.float32)
 
 
-def _lamps(things: list[Thing], view: View) -> np.ndarray:
+def _lamps(things: list[Thing], view: Viewpoint) -> np.ndarray:
     lit = [t for t in things if t.lamp and -5 < t.s - view.s < 120]
     s = np.array([t.s for t in lit], np.float32) - view.s
     t = np.array([t.t for t in lit], np.float32) - view.t
@@ -89,12 +88,12 @@ def _lamps(things: list[Thing], view: View) -> np.ndarray:
     )
 
 
-def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> Frame:
-    """Draws the frame; labels only for `tasks`."""
+def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> RenderedFrame:
+    """Renders the frame, with labels for `tasks` only."""
     view, road, air = moment.view, moment.road, moment.air
     camera = view.camera
     flat = camera.ground_depth(view.curve)
-    marker = Marker(view, road)
+    marker = MarkingPainter(view, road)
     marker.everything()
     things = gbuffer.visible(moment.things, view)
     kerbs = curbs(view, road)
@@ -124,7 +123,4 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
             painted, camera, view.curve, depth * camera.rays[2], hidden
         ),
     }
-    return Frame(image, {task: make[task]() for task in tasks}, found)
-
-
-__all__ = ["Camera", "Curve", "Frame", "Moment", "render"]
+    return RenderedFrame(image, {task: make[task]() for task in tasks}, found)

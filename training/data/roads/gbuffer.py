@@ -1,6 +1,7 @@
-"""Paints things over the ground, far to near, as face numbers; all else follows from the faces.
+"""The G-buffer: face numbers per pixel, painted far to near over the ground.
 
-A face is a plane, so 1/depth is affine in the pixel: three numbers a face give exact depth.
+Colours, depth, normals and labels are looked up by face. A face is a plane, so 1/depth is affine in
+the pixel coordinates: three numbers per face give exact depth.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from training.data.roads.camera import NEAR, Camera
-from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, View
+from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, Viewpoint
 from training.data.roads.mesh import CLASS, Thing
 from training.data.roads.textures import TILES
 
@@ -28,43 +29,44 @@ class Faces:
     colours: np.ndarray  # (F, 3)
     glow: np.ndarray  # (F, 3)
     classes: np.ndarray  # (F,) semantic class
-    objects: np.ndarray  # (F,) row in the frame's list of objects, -1 = none
     tiles: np.ndarray  # (F,)
-    origins: np.ndarray  # (F, 3) where its texture hangs
+    origins: np.ndarray  # (F, 3) origin of its texture
 
 
 @dataclass
-class Seen:
-    """A detectable object of the frame."""
+class VisibleObject:
+    """A detectable object in the frame: its faces and its projection."""
 
     kind: int
     track: int
     first_face: int
     last_face: int
-    extent: np.ndarray  # x1 y1 x2 y2 of its whole projection, inside the frame or not
-    alone: int = 0  # pixels it would show if nothing stood before it
+    extent: np.ndarray  # x1 y1 x2 y2 of its whole projection, also outside the frame
+    alone: int = 0  # its pixels without occluders in front
 
 
 @dataclass
-class Painted:
+class GBuffer:
+    """Face number per pixel, the table of faces, and the detectable objects."""
+
     face: np.ndarray  # (H, W) int32
     faces: Faces
-    seen: list[Seen]
+    seen: list[VisibleObject]
 
     @cached_property
     def index(self) -> np.ndarray:
-        """`face` in the integers that numpy.take wants, converted once for all tables."""
+        """`face` as intp, which numpy.take needs; converted once for all lookups."""
         return self.face.astype(np.intp)
 
 
-def _positions(things: list[Thing], view: View) -> tuple[np.ndarray, np.ndarray]:
+def _positions(things: list[Thing], view: Viewpoint) -> tuple[np.ndarray, np.ndarray]:
     s = np.array([t.s for t in things], np.float32) - view.s
     t = np.array([t.t for t in things], np.float32) - view.t
     above = np.array([t.above for t in things], np.float32)
     return view.curve.place(s, t, above), s
 
 
-def _turns(things: list[Thing], positions: np.ndarray, view: View) -> np.ndarray:
+def _turns(things: list[Thing], positions: np.ndarray, view: Viewpoint) -> np.ndarray:
     heading = np.arctan(view.curve.yaw + view.curve.bend * positions[:, 2])
     facing = np.arctan2(positions[:, 0], positions[:, 2])
     free = np.array([t.yaw is None for t in things])
@@ -72,11 +74,11 @@ def _turns(things: list[Thing], positions: np.ndarray, view: View) -> np.ndarray
     return np.where(free, facing, heading + own)
 
 
-def visible(things: list[Thing], view: View) -> list[Thing]:
-    """Those in range in painting order: far to near by their farther ends.
+def visible(things: list[Thing], view: Viewpoint) -> list[Thing]:
+    """Things in range in painting order: far to near by their far ends.
 
-    What lies beyond a long thing on the same side (a car behind a wall or alongside a bus) is
-    painted before it although its own farther end may be nearer.
+    A thing beyond a long one on the same side (a car behind a wall or next to a bus) is painted
+    before it, although its own far end may be nearer.
     """
     near = [
         t for t in things
@@ -90,10 +92,10 @@ def visible(things: list[Thing], view: View) -> list[Thing]:
     long = np.flatnonzero(half > 1.5)
     overlap = (key[:, None] > start[long]) & (start[:, None] < key[long])
     beyond = (t[:, None] * t[long] > 0) & (np.abs(t)[:, None] > np.abs(t[long]) + 0.3)
-    # Of a thing straight ahead only the near end is seen.
+    # Of a thing straight ahead only the near end is visible.
     behind = overlap & np.where(np.abs(t[long]) < 0.9, start[:, None] > start[long], beyond)
     rows, columns = np.nonzero(behind)
-    for _ in range(3):  # behind something that is behind something
+    for _ in range(3):  # chains of occlusion, up to three long
         np.maximum.at(key, rows, key[long[columns]] + 0.01)
     return [near[i] for i in np.argsort(-key, kind="stable").tolist()]
 
@@ -115,8 +117,8 @@ class Polygons:
     owner: np.ndarray  # (F,) index of the thing, -1 = none
 
 
-def polygons(things: list[Thing], kerbs: np.ndarray, view: View) -> Polygons:
-    """Everything but the ground as world polygons: kerbs first, then things in their order."""
+def polygons(things: list[Thing], kerbs: np.ndarray, view: Viewpoint) -> Polygons:
+    """Everything except the ground as world polygons: kerbs first, then things in their order."""
     camera_at = np.array([0, view.camera.height, 0], np.float32)
     kerb_normal = np.cross(kerbs[:, 1] - kerbs[:, 0], kerbs[:, 2] - kerbs[:, 0])
     kerb_normal /= np.linalg.norm(kerb_normal, axis=1, keepdims=True) + 1e-9
@@ -148,7 +150,6 @@ def polygons(things: list[Thing], kerbs: np.ndarray, view: View) -> Polygons:
         np.concatenate([np.full((count, 3), (0.5, 0.51, 0.52), np.float32), colours]),
         np.concatenate([np.zeros((count, 3), np.float32), *[m.glow for m in meshes]]),
         np.concatenate([np.full(count, CLASS["sidewalk"], np.uint8), *[m.classes for m in meshes]]),
-        np.full(len(counts), -1, np.int32),
         np.concatenate([np.full(count, TILES["paving"]), *[m.tiles for m in meshes]]),
         origins,
     )
@@ -158,7 +159,7 @@ def polygons(things: list[Thing], kerbs: np.ndarray, view: View) -> Polygons:
 
 
 def _clip_near(points: np.ndarray) -> np.ndarray:
-    """Camera-frame polygon cut at the near plane."""
+    """Camera-frame polygon clipped at the near plane."""
     out = []
     for a, b in zip(points, np.roll(points, -1, axis=0), strict=True):
         if a[2] >= NEAR:
@@ -179,24 +180,23 @@ def _ground_rows(
         np.concatenate([ground_colours, polys.colours]).astype(np.float32),
         np.concatenate([zeros, polys.glow]),
         np.concatenate([ground_classes, polys.classes]),
-        np.concatenate([np.full(GROUND_FACES, -1, np.int32), polys.objects]),
         np.concatenate([ground_tiles, polys.tiles]),
         np.concatenate([zeros, polys.origins]),
     )
 
 
 def _runs(owners: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """Where, in drawing order, faces of another object begin."""
+    """Indices in drawing order at which the faces of another object begin."""
     change = (np.diff(owners) != 0) | (np.diff(slots) != 0)
     return np.concatenate([[0], np.flatnonzero(change) + 1]) if len(owners) else np.zeros(0, int)
 
 
 def _seen(
     things: list[Thing], owner: int, slot: int, first: int, last: int, extent: list[float]
-) -> Seen:
+) -> VisibleObject:
     thing = things[owner]
     track = thing.tracks[slot] if thing.tracks else -1
-    return Seen(thing.kinds[slot], track, first, last, np.array(extent))
+    return VisibleObject(thing.kinds[slot], track, first, last, np.array(extent))
 
 
 def paint(
@@ -205,8 +205,8 @@ def paint(
     polys: Polygons,
     camera: Camera,
     ground: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> Painted:
-    """Paints the polygons over `face` in place; returns the table and the objects."""
+) -> GBuffer:
+    """Paints the polygons over `face` in place; returns the G-buffer."""
     height, width = face.shape
     points = camera.to_camera(polys.vertices)
     firsts = np.cumsum(polys.counts) - polys.counts
@@ -227,7 +227,7 @@ def paint(
         opposite = np.maximum.reduceat(opposite[order], starts)
     outlines = _outlines(points, pixels, firsts, polys.counts, order, cut, camera)
     faces = _ground_rows(polys.faces, *ground)
-    seen: list[Seen] = []
+    seen: list[VisibleObject] = []
     ends = [*starts[1:].tolist(), len(order)]
     numbers = (order + GROUND_FACES).tolist()
     for run, (start, end) in enumerate(zip(starts.tolist(), ends, strict=True)):
@@ -241,7 +241,7 @@ def paint(
         )
         item.alone = _count(face, item)
         seen.append(item)
-    return Painted(face, faces, seen)
+    return GBuffer(face, faces, seen)
 
 
 def _outlines(
@@ -253,7 +253,7 @@ def _outlines(
     cut: np.ndarray,
     camera: Camera,
 ) -> list[np.ndarray]:
-    """Fixed-point outlines of the faces of `order`, cut at the near plane where they reach it."""
+    """Fixed-point outlines of the faces of `order`, clipped at the near plane."""
     fixed = np.round(pixels * (1 << SHIFT)).astype(np.int32)
     begin, end = firsts[order].tolist(), (firsts + counts)[order].tolist()
     out = [fixed[a:b] for a, b in zip(begin, end, strict=True)]
@@ -264,22 +264,22 @@ def _outlines(
     return out
 
 
-def _count(face: np.ndarray, seen: Seen) -> int:
+def _count(face: np.ndarray, seen: VisibleObject) -> int:
     x1, y1, x2, y2 = box_of(seen.extent, face.shape)
     part = face[y1:y2, x1:x2]
     return int(np.count_nonzero((part >= seen.first_face) & (part <= seen.last_face)))
 
 
 def box_of(extent: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Pixel range of an extent, cut to the frame."""
+    """Pixel range of an extent, clipped to the frame."""
     height, width = shape[:2]
     x1, y1 = max(int(extent[0]) - 1, 0), max(int(extent[1]) - 1, 0)
     x2, y2 = min(int(extent[2]) + 3, width), min(int(extent[3]) + 3, height)
     return x1, y1, max(x1, x2), max(y1, y2)
 
 
-def inverse_depth(painted: Painted, camera: Camera) -> np.ndarray:
-    """(H, W) 1/depth of every face's plane; wrong on ground rows, which are not planes."""
+def inverse_depth(painted: GBuffer, camera: Camera) -> np.ndarray:
+    """(H, W) 1/depth of each pixel's face; invalid on the ground, which is not a plane."""
     faces = painted.faces
     plane = (faces.normals @ camera.rotation) / np.where(
         np.abs(faces.distance) < 1e-6, 1e-6, faces.distance

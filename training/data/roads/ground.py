@@ -1,4 +1,4 @@
-"""Paints the flat world into image buffers: surfaces, markings, lane byte, drivable area."""
+"""Draws the ground into image buffers: surfaces, markings, lane byte, drivable area."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from training.data.roads.layout import (
     CURB_HEIGHT,
     WHITE,
     Crossing,
-    Lane,
-    Line,
+    LaneStrip,
     Road,
+    RoadLine,
     Stain,
     lane_byte,
 )
@@ -22,13 +22,15 @@ from training.data.roads.layout import (
 SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
 GROUND_FACES = 6
 SHIFT = 4
-START = 1.0  # metres ahead where strips begin: below the lower edge of any frame
+START = 1.0  # metres ahead where strips begin: below the lower edge of every frame
 FAR_PIXELS = 1e4
 
 
 def fixed(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as the fixed-point integers that OpenCV draws with."""
-    inside = np.minimum(np.maximum(pixels, -FAR_PIXELS), FAR_PIXELS)  # np.clip is slow on little
+    """Pixels as fixed-point integers for OpenCV."""
+    inside = np.minimum(
+        np.maximum(pixels, -FAR_PIXELS), FAR_PIXELS
+    )  # np.clip is slow on small arrays
     return np.rint(inside * (1 << SHIFT)).astype(np.int32)
 
 
@@ -40,8 +42,8 @@ def fill(
 
 
 @dataclass
-class View:
-    """One frame's camera, standing at (s, t) of the drive."""
+class Viewpoint:
+    """The camera of one frame, at road position (s, t) of the drive."""
 
     camera: Camera
     curve: Curve
@@ -55,7 +57,7 @@ class View:
     def project(
         self, s: np.ndarray | np.floating, t: np.ndarray | np.floating, above: float = 0.0
     ) -> np.ndarray:
-        """Pixels (..., 2) of road coordinates of the drive; s is cut to what lies ahead."""
+        """Pixels (..., 2) of road coordinates of the drive; s is clipped to the visible range."""
         z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
         x = np.asarray(t, np.float32) - np.float32(self.t) + self.curve.shift(z)
         y = 0.5 * self.curve.lift * z * z + (above - self.camera.height)
@@ -67,7 +69,7 @@ class View:
         return out
 
     def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
-        """Positions along s that look evenly spaced."""
+        """Positions along s that are evenly spaced in the image."""
         first = max(start - self.s, START)
         last = min(end - self.s, self.sight)
         share = np.arange(count, dtype=np.float32) / (count - 1)
@@ -85,7 +87,7 @@ class View:
         return np.concatenate([edges[0], edges[1][::-1]])
 
 
-def surfaces(view: View, road: Road, depth: np.ndarray) -> np.ndarray:
+def surfaces(view: Viewpoint, road: Road, depth: np.ndarray) -> np.ndarray:
     """(H, W) int32 ground faces; `depth` is that of the ground at level 0."""
     face = np.full(view.camera.size_hw, SKY, np.int32)
     face[depth * view.camera.rays[2] < view.sight] = {
@@ -108,7 +110,7 @@ def surfaces(view: View, road: Road, depth: np.ndarray) -> np.ndarray:
     return face
 
 
-def curbs(view: View, road: Road) -> np.ndarray:
+def curbs(view: Viewpoint, road: Road) -> np.ndarray:
     """(F, 4, 3) world quads of the kerb faces, left and right."""
     if not road.walk:
         return np.zeros((0, 4, 3), np.float32)
@@ -126,7 +128,7 @@ def curbs(view: View, road: Road) -> np.ndarray:
 
 
 def _widened(left: np.ndarray, right: np.ndarray, least: float) -> np.ndarray:
-    """An outline between two edges, nowhere narrower than `least` pixels across."""
+    """Outline between two edges, at least `least` pixels wide everywhere."""
     middle = (left + right) / 2
     half = np.maximum(np.abs(right - left).max(-1), least)[:, None] / 2
     out = (right - left) / np.maximum(np.linalg.norm(right - left, axis=-1, keepdims=True), 1e-6)
@@ -135,13 +137,13 @@ def _widened(left: np.ndarray, right: np.ndarray, least: float) -> np.ndarray:
     return np.concatenate([a, b[::-1]])
 
 
-class Marker:
-    """Paints markings and the lane byte of the same geometry."""
+class MarkingPainter:
+    """Draws markings and, from the same geometry, the lane byte."""
 
-    def __init__(self, view: View, road: Road) -> None:
+    def __init__(self, view: Viewpoint, road: Road) -> None:
         self.view, self.road = view, road
         size = view.camera.size_hw
-        self.marks = np.zeros((*size, 4), np.uint8)  # BGR times cover, cover
+        self.marks = np.zeros((*size, 4), np.uint8)  # premultiplied BGR, alpha
         self.lane = np.full(size, LANE_BACKGROUND, np.uint8)
         self.least = 1.7 * size[0] / 384
 
@@ -177,7 +179,7 @@ class Marker:
         for crossing in road.crossings:
             self.crossing(crossing)
 
-    def line(self, line: Line, start: float, end: float) -> None:
+    def line(self, line: RoadLine, start: float, end: float) -> None:
         view = self.view
         if not view.ahead(start, end):
             return
@@ -195,7 +197,7 @@ class Marker:
                 continue
             self._dashes(line, a, b, start, end)
 
-    def _dashes(self, line: Line, a: float, b: float, start: float, end: float) -> None:
+    def _dashes(self, line: RoadLine, a: float, b: float, start: float, end: float) -> None:
         view, (paint, gap) = self.view, line.period
         first = np.floor(max(start, view.s) / (paint + gap)) * (paint + gap)
         begin = np.arange(first, min(end, view.s + min(view.sight, 160)), paint + gap)
@@ -277,8 +279,8 @@ class Marker:
             self.across(at, 0.25, left, right, WHITE, value, show=style == "lines")
 
 
-def drivable(view: View, lanes: list[Lane], stops: list[float]) -> np.ndarray:
-    """(H, W) uint8 0 direct, 1 alternative, 2 background; `stops` is where each lane is blocked."""
+def drivable(view: Viewpoint, lanes: list[LaneStrip], stops: list[float]) -> np.ndarray:
+    """(H, W) uint8 0 direct, 1 alternative, 2 background; `stops` are the ends of the lanes."""
     out = np.full(view.camera.size_hw, 2, np.uint8)
     for kind, value in (("alternative", 1), ("direct", 0)):
         for lane, stop in zip(lanes, stops, strict=True):

@@ -8,7 +8,7 @@ from training.data.roads.vehicles import DARK, GLASS, LAMP, PLATE, RED, cabin, l
 
 @lru_cache
 def truck(kind: str, lit: bool, brake: bool, rear_first: bool) -> Mesh:
-    """A pickup, a box truck or a semi-trailer; `rear_first` when it is seen from its front."""
+    """A pickup, a box truck or a semi-trailer; `rear_first`: seen from its front."""
     b = Builder(kind="truck", slot=0, tile="sheen")
     cab, load = (_pickup_cab, _pickup_bed) if kind == "pickup" else (_truck_cab, _truck_box)
     size = {"pickup": (5.6, 2.0, 1.2), "box": (7.0, 2.3, 3.3), "semi": (14.0, 2.5, 3.9)}[kind]
@@ -146,7 +146,7 @@ def _truck_box(b: Builder, size: tuple[float, float, float], lit: bool, brake: b
 
 @lru_cache
 def bus(lit: bool, brake: bool, tram: bool = False) -> Mesh:
-    """A city bus, or a tram (class train) of the same make but longer."""
+    """A city bus, or a tram (class train) of the same shape, but longer."""
     length, width, top = (26.0, 2.5, 3.5) if tram else (11.5, 2.55, 3.1)
     half, rear, front = width / 2, -length / 2, length / 2
     b = Builder(kind="train" if tram else "bus", slot=0, tile="sheen")

@@ -1,4 +1,4 @@
-"""The road as strips and lines: what lies where across it, and what crosses it."""
+"""The layout of a road: lanes, lines, sidewalks and crossings in road coordinates."""
 
 from dataclasses import dataclass, field
 
@@ -13,13 +13,13 @@ CURB_HEIGHT = 0.14
 
 
 def lane_byte(category: str, dashed: bool = False, vertical: bool = False) -> int:
-    """The official byte of a marking."""
+    """The BDD100K lane byte of a marking."""
     return CATEGORY[category] | (16 if dashed else 0) | (32 if vertical else 0)
 
 
 @dataclass(frozen=True)
 class Stain:
-    """A polygon on the ground in road coordinates that is no lane marking."""
+    """A polygon on the ground, in road coordinates, that is not a lane marking."""
 
     s: np.ndarray
     t: np.ndarray
@@ -28,7 +28,7 @@ class Stain:
 
 
 @dataclass(frozen=True)
-class Lane:
+class LaneStrip:
     """A strip of carriageway; kind is direct, alternative, opposite, parking or shoulder."""
 
     left: float
@@ -41,8 +41,8 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A marking along the road; a double one has a gap of its own width between two stripes."""
+class RoadLine:
+    """A marking along the road; a double line has a gap of one line width between its stripes."""
 
     t: float
     category: str
@@ -57,13 +57,13 @@ class Line:
 
     @property
     def half(self) -> float:
-        """Half the width over all."""
+        """Half the total width."""
         return self.width * (1.5 if self.double else 0.5)
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where another street crosses, or only people do (width 0)."""
+    """A crossing street, or a pedestrian crossing only (width 0)."""
 
     s: float
     width: float
@@ -74,11 +74,11 @@ class Crossing:
 
 @dataclass
 class Road:
-    """Everything flat. Metres; t = 0 is the middle of the ego lane."""
+    """Everything flat, in metres; t = 0 is the middle of the ego lane."""
 
     scene: str
-    lanes: list[Lane]
-    lines: list[Line]
+    lanes: list[LaneStrip]
+    lines: list[RoadLine]
     curbs: tuple[bool, bool]
     walk: float  # width of the sidewalks, 0 = none
     beyond: str  # ground past the sidewalk: grass, paving or lot
@@ -96,7 +96,7 @@ class Road:
         return self.lanes[-1].right
 
     def spans(self, start: float, end: float) -> list[tuple[float, float]]:
-        """The parts of start..end that no crossing interrupts."""
+        """The parts of start..end without crossings."""
         out = []
         for crossing in sorted(self.crossings, key=lambda c: c.s):
             first, last = self.gap(crossing)
@@ -111,7 +111,7 @@ class Road:
 
     @staticmethod
     def gap(crossing: Crossing) -> tuple[float, float]:
-        """Where a crossing interrupts the lines along the road."""
+        """Range of s in which a crossing interrupts the lines along the road."""
         before = 4.6 if crossing.zebra else 0.5
         after = 4.6 if crossing.far_zebra else 0.5
         return crossing.s - before, crossing.s + crossing.width + after

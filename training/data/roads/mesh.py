@@ -1,6 +1,6 @@
-"""Flat-faced meshes: built once from polygons, boxes and prisms, then placed many times.
+"""Meshes of planar faces, built once from polygons, boxes and prisms and placed many times.
 
-A mesh stands on y = 0 with z to its front and x to its right; each face owns its vertices.
+A mesh stands on y = 0 with z to its front and x to its right; faces share no vertices.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Colour = tuple[float, float, float]
 
 
 def dimmed(colour: Colour, share: float) -> Colour:
-    """The colour with `share` of its light."""
+    """The colour times `share`."""
     return colour[0] * share, colour[1] * share, colour[2] * share
 
 
@@ -31,22 +31,16 @@ class Mesh:
     vertices: np.ndarray  # (N, 3) float32
     counts: np.ndarray  # (F,) vertices of each face
     normals: np.ndarray  # (F, 3) outward
-    colours: np.ndarray  # (F, 3) BGR 0..1, negative = the thing's own
-    glow: np.ndarray  # (F, 3) BGR light given off
+    colours: np.ndarray  # (F, 3) BGR 0..1, negative = the colour of the placed thing
+    glow: np.ndarray  # (F, 3) BGR emitted light
     classes: np.ndarray  # (F,) semantic class
     slots: np.ndarray  # (F,) which object of the thing, -1 = none
     tiles: np.ndarray  # (F,) texture tile
 
-    def recoloured(self, glow: np.ndarray) -> "Mesh":
-        return Mesh(
-            self.vertices, self.counts, self.normals, self.colours, glow,
-            self.classes, self.slots, self.tiles,
-        )  # fmt: skip
-
 
 @dataclass
 class Builder:
-    """Collects faces; `kind`, `slot` and `tile` hold until changed."""
+    """Collects faces; `kind`, `slot` and `tile` apply to all following faces."""
 
     kind: str = "building"
     slot: int = -1
@@ -102,7 +96,7 @@ class Builder:
         colour: Colour,
         skip: Sequence[int] = (),
     ) -> None:
-        """A (z, y) outline given width: `half` is half the width at each of its points.
+        """Extrudes a (z, y) outline along x; `half` is half the width at each of its points.
 
         Strips listed in `skip` (by their first point) are left out, as is the closing one: the
         floor.
@@ -134,7 +128,7 @@ class Builder:
         sides: int = 12,
         glow: Colour = (0, 0, 0),
     ) -> None:
-        """A round plate across x (wheels) or z (lamps), after its outward vector."""
+        """A disc normal to x (wheels) or z (lamps), by its outward vector."""
         turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
         c, s = radius * np.cos(turn), radius * np.sin(turn)
         if abs(outward[0]) > abs(outward[2]):
@@ -159,12 +153,12 @@ class Builder:
 
 @dataclass
 class Thing:
-    """A mesh on the road: s metres ahead of the drive's start, t to the right of the ego lane."""
+    """A placed mesh: s metres ahead of the drive's start, t to the right of the ego lane."""
 
     mesh: Mesh
     s: float
     t: float
-    yaw: float | None = 0.0  # against the road's heading; None turns it to the camera
+    yaw: float | None = 0.0  # relative to the road's heading; None faces the camera
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     paint: Colour = (0.5, 0.5, 0.5)
     above: float = 0.0
@@ -174,7 +168,7 @@ class Thing:
     speed: float = 0.0  # along s, m/s
     drift: float = 0.0  # along t, m/s
     reach: float = 0.0  # half its extent along the road
-    # Footprint (length, width) and height: shadow on the ground and what stops a lane.
+    # Footprint (length, width) and height: for its shadow and for blocking lanes.
     shadow: tuple[float, float, float] | None = None
     blocks: bool = False
-    lamp: float = 0.0  # reach of the light it throws on the ground, metres
+    lamp: float = 0.0  # radius of its light on the ground, metres

@@ -1,4 +1,4 @@
-"""Pedestrians, as figures that turn to the camera."""
+"""Pedestrians as flat figures that face the camera."""
 
 from functools import lru_cache
 

@@ -1,65 +1,68 @@
-"""Draws the plan of a road for each kind of scene."""
+"""Random road layouts for each BDD100K scene."""
 
 from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 
-from training.data.roads.layout import WHITE, YELLOW, Crossing, Lane, Line, Road
+from training.data.roads.layout import WHITE, YELLOW, Crossing, LaneStrip, Road, RoadLine
 
 WORN = ((0.5, 0.5, 0.52), (0.1, 0.4, 0.8), (0.6, 0.35, 0.15))
 Rng = np.random.Generator
 
 
-def _between(rng: Rng, t: float, highway: bool) -> Line:
-    """A line between two lanes of one direction."""
+def _between(rng: Rng, t: float, highway: bool) -> RoadLine:
+    """A random line between two lanes of one direction."""
     pick = rng.random()
     period = (3.0, 9.0) if highway else (float(rng.uniform(2.0, 3.2)), float(rng.uniform(3.5, 9.0)))
     width = float(rng.uniform(0.1, 0.17))
     if pick < 0.8:
-        return Line(t, "single white", True, width, WHITE, period)
+        return RoadLine(t, "single white", True, width, WHITE, period)
     if pick < 0.88:
-        return Line(t, "single white", False, width)
+        return RoadLine(t, "single white", False, width)
     if pick < 0.94:
-        return Line(t, "double white", bool(rng.random() < 0.3), width)
+        return RoadLine(t, "double white", bool(rng.random() < 0.3), width)
     colour = WORN[rng.integers(3)]
-    return Line(t, "single other", bool(rng.random() < 0.5), width, colour)
+    return RoadLine(t, "single other", bool(rng.random() < 0.5), width, colour)
 
 
-def _middle(rng: Rng, t: float) -> list[Line]:
+def _middle(rng: Rng, t: float) -> list[RoadLine]:
     """The line between opposite directions; sometimes none."""
     pick = rng.random()
     width = float(rng.uniform(0.1, 0.15))
     if pick < 0.58:
-        return [Line(t, "double yellow", False, width, YELLOW)]
+        return [RoadLine(t, "double yellow", False, width, YELLOW)]
     if pick < 0.72:
-        return [Line(t, "single yellow", True, width, YELLOW, (3.0, 7.0))]
+        return [RoadLine(t, "single yellow", True, width, YELLOW, (3.0, 7.0))]
     if pick < 0.82:
-        return [Line(t, "single yellow", False, width, YELLOW)]
+        return [RoadLine(t, "single yellow", False, width, YELLOW)]
     if pick < 0.88:
-        return [Line(t, "double other", False, width, WORN[rng.integers(3)])]
+        return [RoadLine(t, "double other", False, width, WORN[rng.integers(3)])]
     if pick < 0.94:
-        return [Line(t, "double yellow", True, width, YELLOW)]
+        return [RoadLine(t, "double yellow", True, width, YELLOW)]
     return []
 
 
-def _forward(rng: Rng, most: int, width: float) -> tuple[list[Lane], int]:
-    """Lanes of our direction from left to right, around t = 0, and which one is ours."""
+def _forward(rng: Rng, most: int, width: float) -> tuple[list[LaneStrip], int]:
+    """Lanes of the own direction from left to right, and the index of the ego lane (t = 0)."""
     count = int(rng.integers(1, most + 1))
     own = int(rng.integers(0, count))
     left = [(i - own - 0.5) * width for i in range(count + 1)]
     kinds = ["direct" if i == own else "alternative" for i in range(count)]
-    return [Lane(left[i], left[i + 1], kinds[i]) for i in range(count)], own
+    return [LaneStrip(left[i], left[i + 1], kinds[i]) for i in range(count)], own
 
 
-def _opposite(rng: Rng, lanes: list[Lane], count: int, width: float, gap: float) -> list[Lane]:
+def _opposite(
+    rng: Rng, lanes: list[LaneStrip], count: int, width: float, gap: float
+) -> list[LaneStrip]:
     edge = lanes[0].left - gap
     return [
-        Lane(edge - (i + 1) * width, edge - i * width, "opposite") for i in reversed(range(count))
+        LaneStrip(edge - (i + 1) * width, edge - i * width, "opposite")
+        for i in reversed(range(count))
     ]
 
 
-def _inner_lines(rng: Rng, lanes: list[Lane], highway: bool) -> list[Line]:
+def _inner_lines(rng: Rng, lanes: list[LaneStrip], highway: bool) -> list[RoadLine]:
     lines = []
     for a, b in pairwise(lanes):
         if a.kind in ("shoulder", "parking") or b.kind in ("shoulder", "parking"):
@@ -106,9 +109,11 @@ def city(rng: Rng, length: float) -> Road:
             wide = float(rng.uniform(2.0, 2.6))
             edge = lanes[-1].right if side else lanes[0].left
             if rng.random() < 0.45:
-                lines.append(Line(edge, "single white", False, 0.1))
+                lines.append(RoadLine(edge, "single white", False, 0.1))
             lane = (
-                Lane(edge, edge + wide, "parking") if side else Lane(edge - wide, edge, "parking")
+                LaneStrip(edge, edge + wide, "parking")
+                if side
+                else LaneStrip(edge - wide, edge, "parking")
             )
             lanes = [*lanes, lane] if side else [lane, *lanes]
     road = Road("city street", lanes, lines, (True, True), float(rng.uniform(2.2, 5.0)), "paving")
@@ -119,14 +124,18 @@ def city(rng: Rng, length: float) -> Road:
 def residential(rng: Rng, length: float) -> Road:
     width = float(rng.uniform(2.8, 3.4))
     lanes = [
-        Lane(-1.5 * width, -0.5 * width, "opposite"),
-        Lane(-0.5 * width, 0.5 * width, "direct"),
+        LaneStrip(-1.5 * width, -0.5 * width, "opposite"),
+        LaneStrip(-0.5 * width, 0.5 * width, "direct"),
     ]
     lines = _middle(rng, -0.5 * width) if rng.random() < 0.45 else []
     for side in (0, 1):
         if rng.random() < 0.75:
             edge = lanes[-1].right if side else lanes[0].left
-            lane = Lane(edge, edge + 2.2, "parking") if side else Lane(edge - 2.2, edge, "parking")
+            lane = (
+                LaneStrip(edge, edge + 2.2, "parking")
+                if side
+                else LaneStrip(edge - 2.2, edge, "parking")
+            )
             lanes = [*lanes, lane] if side else [lane, *lanes]
     road = Road("residential", lanes, lines, (True, True), float(rng.uniform(1.3, 2.4)), "grass")
     road.crossings = _crossings(rng, length, 110, (6, 10), 0.35)
@@ -141,16 +150,16 @@ def highway(rng: Rng, length: float) -> Road:
     outer = float(rng.uniform(1.0, 3.2))
     forward_left, forward_right = lanes[0].left, lanes[-1].right
     lines = _inner_lines(rng, lanes, True)
-    lines.append(Line(forward_left, "single yellow", False, 0.16, YELLOW))
-    lines.append(Line(forward_right, "single white", False, 0.17))
+    lines.append(RoadLine(forward_left, "single yellow", False, 0.16, YELLOW))
+    lines.append(RoadLine(forward_right, "single white", False, 0.17))
     lanes = [
-        Lane(forward_left - inner, forward_left, "shoulder"),
+        LaneStrip(forward_left - inner, forward_left, "shoulder"),
         *lanes,
-        Lane(forward_right, forward_right + outer, "shoulder"),
+        LaneStrip(forward_right, forward_right + outer, "shoulder"),
     ]
     opposite = _opposite(rng, lanes, int(rng.integers(2, 5)), width, gap)
     back = _inner_lines(rng, opposite, True)
-    back.append(Line(opposite[-1].right - 0.3, "single yellow", False, 0.16, YELLOW))
+    back.append(RoadLine(opposite[-1].right - 0.3, "single yellow", False, 0.16, YELLOW))
     kerb = rng.random() < 0.2
     return Road("highway", opposite + lanes, lines + back, (False, kerb), 0.0, "grass")
 
@@ -161,16 +170,20 @@ def tunnel(rng: Rng, length: float) -> Road:
     lines = _inner_lines(rng, lanes, True)
     left, right = lanes[0].left, lanes[-1].right
     lines += [
-        Line(left, "single yellow", False, 0.15, YELLOW),
-        Line(right, "single white", False, 0.15),
+        RoadLine(left, "single yellow", False, 0.15, YELLOW),
+        RoadLine(right, "single white", False, 0.15),
     ]
-    lanes = [Lane(left - 0.9, left, "shoulder"), *lanes, Lane(right, right + 0.9, "shoulder")]
+    lanes = [
+        LaneStrip(left - 0.9, left, "shoulder"),
+        *lanes,
+        LaneStrip(right, right + 0.9, "shoulder"),
+    ]
     return Road("tunnel", lanes, lines, (True, True), 0.0, "lot")
 
 
 def parking(rng: Rng, length: float) -> Road:
     half = float(rng.uniform(2.9, 3.6))
-    lanes = [Lane(-half, half, "direct")]
+    lanes = [LaneStrip(-half, half, "direct")]
     road = Road("parking lot", lanes, [], (False, False), 0.0, "lot")
     bay = float(rng.uniform(2.5, 2.9))
     for s in np.arange(0, length, bay):

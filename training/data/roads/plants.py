@@ -1,4 +1,4 @@
-"""Trees and shrubs, ragged outlines full of leaves that turn to the camera."""
+"""Trees and shrubs as irregular leaf-textured outlines that face the camera."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ TREES = 12  # variants
 
 
 def _blob(rng: np.random.Generator, points: int, rough: float) -> np.ndarray:
-    """(points, 2) a ragged round outline of radius about 1."""
+    """(points, 2) an irregular round outline of radius about 1."""
     turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
     radius = 1 + sum(
         rough / k**0.6 * np.sin(k * turn + rng.uniform(0, 6.28)) for k in (2, 3, 5, 8, 13, 21, 29)
@@ -20,7 +20,7 @@ def _blob(rng: np.random.Generator, points: int, rough: float) -> np.ndarray:
 
 @lru_cache
 def tree(variant: int) -> Mesh:
-    """A tree 8 m tall turned to the camera: round, tall, fir or palm."""
+    """A tree 8 m tall that faces the camera: round, tall, fir or palm."""
     rng = np.random.default_rng((31, variant))
     b = Builder(kind="vegetation", tile="leaves")
     shape = ("round", "round", "tall", "fir", "round", "palm")[variant % 6]

@@ -1,4 +1,4 @@
-"""Buildings and trees on the ground beside a road."""
+"""Buildings and trees along a road."""
 
 import numpy as np
 
@@ -14,20 +14,20 @@ Rng = np.random.Generator
 
 
 def free(road: Road, s: float, half: float) -> bool:
-    """Whether nothing of a crossing lies within `half` metres of `s`."""
+    """Whether no crossing street is within `half` metres of `s`."""
     return not any(
         c.width and c.s - half - 3 < s < c.s + c.width + half + 3 for c in road.crossings
     )
 
 
 def near(rng: Rng, colour: Colour, spread: float = 0.06) -> Colour:
-    """A colour like this one."""
+    """A random colour close to the given one."""
     b, g, r = np.clip(np.array(colour) * rng.uniform(1 - spread, 1 + spread, 3), 0, 1)
     return (float(b), float(g), float(r))
 
 
 def blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
-    """Street fronts, wall to wall with some gaps."""
+    """Rows of buildings with some gaps."""
     out = []
     tall = float(rng.choice([10, 18, 34]))
     for sign, side in ((-1, road.left), (1, road.right)):
@@ -51,7 +51,7 @@ def blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
 
 
 def far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) -> list[Thing]:
-    """Towers and sheds some way off the road."""
+    """Large buildings at a distance from the road."""
     out = []
     for _ in range(count):
         s, sign = float(rng.uniform(40, length + 120)), int(rng.choice([-1, 1]))

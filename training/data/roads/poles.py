@@ -1,4 +1,4 @@
-"""What stands on poles at the edge of a road: lamps, signs, traffic lights."""
+"""Street lamps, signs and traffic lights along a road."""
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def signs(rng: Rng, road: Road, length: float) -> list[Thing]:
 
 
 def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
-    """The lights of one junction: arms on the far side, a post on the near one."""
+    """The traffic lights of one junction: on arms at the far side, on a post at the near side."""
     out: list[Thing] = []
     state = str(rng.choice(["red", "green", "amber"], p=[0.45, 0.45, 0.1]))
     above = CURB_HEIGHT if road.walk else 0.0
@@ -132,7 +132,7 @@ def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
 
 
 def junctions(rng: Rng, road: Road) -> list[Thing]:
-    """Traffic lights, or who has to wait, and street names at every crossing."""
+    """Traffic lights or priority signs, and street names, at every crossing."""
     out: list[Thing] = []
     above = CURB_HEIGHT if road.walk else 0.0
     for crossing in road.crossings:

@@ -1,4 +1,4 @@
-"""Puts what stands still beside, over and across a road."""
+"""Static objects along, over and across a road."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ Rng = np.random.Generator
 
 
 def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
-    """Along a highway: the median, and something at the right edge."""
+    """Along a highway: the median, and a barrier or plants at the right edge."""
     out = []
     forward_left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
     backward_right = max(lane.right for lane in road.lanes if lane.kind == "opposite")
@@ -141,7 +141,7 @@ def _station(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
 
 
 def furnish(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
-    """All that stands still along a road."""
+    """All static objects of a road."""
     if road.scene == "tunnel":
         return _tunnel(road, length)
     if road.scene == "highway":

@@ -1,4 +1,4 @@
-"""Colours the face buffer: textures, sun, lamps, sky, fog.
+"""Shades the G-buffer: textures, sun, lamps, sky, fog.
 
 Images are float32 (3, H, W) planes of blue, green and red; 1 is white. Planes, because numpy
 multiplies a plane by a plane several times faster than a plane by interleaved pixels.
@@ -9,8 +9,8 @@ import numpy as np
 
 from training.data.roads import textures
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.gbuffer import Painted
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN, View
+from training.data.roads.gbuffer import GBuffer
+from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN, Viewpoint
 from training.data.roads.mesh import CLASS
 
 HEADLIGHT = (0.62, 0.72, 0.78)
@@ -48,8 +48,8 @@ def ground_rows(
     return colours, np.array(tiles), np.array([CLASS[name] for name in names], np.uint8)
 
 
-def _hangings(painted: Painted, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """(6, F) u = a·x + b·z + c and v = d·y + e·z + f in texels, and texels a metre."""
+def _hangings(painted: GBuffer, view: Viewpoint) -> tuple[np.ndarray, np.ndarray]:
+    """(6, F) u = a·x + b·z + c and v = d·y + e·z + f in texels, and texels per metre."""
     faces = painted.faces
     density = np.array(textures.DENSITY, np.float32)[faces.tiles]
     n = faces.normals
@@ -67,14 +67,14 @@ def _hangings(painted: Painted, view: View) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bands(height: int) -> list[slice]:
-    """Rows a few at a time: pixelwise arithmetic whose planes stay in the cache."""
+    """Bands of rows, small enough for their planes to stay in the CPU cache."""
     return [slice(top, top + BAND) for top in range(0, height, BAND)]
 
 
 def _texture(
-    painted: Painted, view: View, depth: np.ndarray, place: np.ndarray, ground: np.ndarray
+    painted: GBuffer, view: Viewpoint, depth: np.ndarray, place: np.ndarray, ground: np.ndarray
 ) -> np.ndarray:
-    """(H, W, 2) uint8 brightness (128 = neutral) and lit windows."""
+    """(H, W, 2) uint8: brightness (128 = neutral) and emission of lit windows."""
     size, atlas = textures.TILE, textures.atlas()
     table, density = _hangings(painted, view)
     tiles = (painted.faces.tiles * size).astype(np.float32)
@@ -86,12 +86,12 @@ def _texture(
         x = x - flat * view.curve.shift(z)
         u = table[0].take(face) * x + table[1].take(face) * z + table[2].take(face)
         v = table[3].take(face) * y + table[4].take(face) * z + table[5].take(face)
-        # Ground is seen at a slant: one pixel covers more of it.
+        # The ground is seen at a grazing angle: one pixel covers more of it.
         texels = far * density.take(face) * np.float32(1.25 / view.camera.focal)
         texels *= np.where(flat, np.maximum(1, np.float32(0.35) * far), 1)
         mip = (texels.view(np.int32) >> 23) - 126  # the exponent, as of frexp
         shrink = shrinks.take(np.minimum(np.maximum(mip, 0), textures.LEVELS - 1))
-        wide = shrink * size - 1  # stay inside the tile: its neighbour may shine
+        wide = shrink * size - 1  # stay inside the tile: the next one may be emissive
         u *= 1 / size
         v *= 1 / size
         map_x = (u - np.floor(u)) * wide + tiles.take(face) * shrink
@@ -101,7 +101,7 @@ def _texture(
 
 
 def _cloud_cover(
-    view: View, air: Atmosphere, rx: np.ndarray, up: np.ndarray
+    view: Viewpoint, air: Atmosphere, rx: np.ndarray, up: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cover and density of the clouds per ray, on a plane high above."""
     plane = 90 / (up + 0.12)
@@ -115,8 +115,8 @@ def _cloud_cover(
     return 0.47 * density, density
 
 
-def sky(view: View, air: Atmosphere) -> np.ndarray:
-    """(3, H, W) the whole sky, also behind things; worked out at half size."""
+def sky(view: Viewpoint, air: Atmosphere) -> np.ndarray:
+    """(3, H, W) the sky at every pixel, also behind things; computed at half size."""
     h, w = view.camera.size_hw
     rx, ry, rz = (np.ascontiguousarray(r[::2, ::2]) for r in view.camera.rays)
     up = np.maximum(ry / np.maximum(rz, 0.1), 0)
@@ -138,9 +138,9 @@ def sky(view: View, air: Atmosphere) -> np.ndarray:
 
 
 def _night_light(
-    view: View, air: Atmosphere, lamps: np.ndarray, place: np.ndarray, indoor: bool
+    view: Viewpoint, air: Atmosphere, lamps: np.ndarray, place: np.ndarray, indoor: bool
 ) -> np.ndarray:
-    """(3, H, W) light of the own head lamps and of street lamps, worked out at quarter size."""
+    """(3, H, W) light of the own head lamps and of street lamps, computed at quarter size."""
     h, w = view.camera.size_hw
     x, y, z = (np.ascontiguousarray(c[::4, ::4]) for c in place)
     z = np.clip(z, 0, 400)
@@ -163,8 +163,8 @@ def _night_light(
 
 
 def shade(
-    painted: Painted,
-    view: View,
+    painted: GBuffer,
+    view: Viewpoint,
     air: Atmosphere,
     depth: np.ndarray,
     marks: np.ndarray,
@@ -172,7 +172,7 @@ def shade(
     lamps: np.ndarray,
     indoor: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The lit image and the light that things give off, both (3, H, W)."""
+    """The lit image and the emitted light, both (3, H, W)."""
     faces, face = painted.faces, painted.index
     ground = (face > SKY) & (face < GROUND_FACES)
     finite = np.minimum(depth, 1000.0)
@@ -195,8 +195,8 @@ def shade(
     return image, glow
 
 
-def _glow(painted: Painted, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
-    """(3, H, W) light given off by lamps and lit windows."""
+def _glow(painted: GBuffer, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
+    """(3, H, W) light emitted by lamps and lit windows."""
     table = painted.faces.glow * np.float32(1.0 if air.lamps else 0.6)
     shining = np.flatnonzero(table.any(1).take(painted.index))
     glow = np.zeros((3, *painted.face.shape), np.float32)
@@ -212,7 +212,7 @@ def _glow(painted: Painted, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
 
 def _ground(
     image: np.ndarray,
-    view: View,
+    view: Viewpoint,
     air: Atmosphere,
     place: np.ndarray,
     marks: np.ndarray,
@@ -221,7 +221,7 @@ def _ground(
     ambient: np.ndarray,
     direct: np.ndarray,
 ) -> None:
-    """The ground once more, in place: patches, wheel tracks, snow, markings, shadows."""
+    """Adds patches, wheel tracks, snow, markings and shadows to the ground, in place."""
     if not ground.any():
         return
     first = int(np.argmax(ground.any(1)))
@@ -232,7 +232,7 @@ def _ground(
 
 def _ground_rows(
     image: np.ndarray,
-    view: View,
+    view: Viewpoint,
     air: Atmosphere,
     place: np.ndarray,
     marks: np.ndarray,
@@ -271,12 +271,12 @@ def _ground_rows(
 def compose(
     image: np.ndarray,
     glow: np.ndarray,
-    painted: Painted,
-    view: View,
+    painted: GBuffer,
+    view: Viewpoint,
     air: Atmosphere,
     depth: np.ndarray,
 ) -> np.ndarray:
-    """Sky, fog, reflections on wet ground and the bloom of lights; (3, H, W)."""
+    """Adds sky, fog, reflections on wet ground and bloom; (3, H, W)."""
     clear = np.exp(np.float32(-air.fog) * np.minimum(depth, np.float32(1e4)))
     open_sky = painted.face == SKY
     for c in range(3):
@@ -301,8 +301,8 @@ def compose(
     return image
 
 
-def _glare(image: np.ndarray, view: View, air: Atmosphere) -> None:
-    """The veil that a low sun ahead throws over the whole picture."""
+def _glare(image: np.ndarray, view: Viewpoint, air: Atmosphere) -> None:
+    """Adds the veiling glare of a low sun ahead."""
     h, w = image.shape[1:]
     rays = np.ascontiguousarray(view.camera.rays[:, ::8, ::8])
     toward = np.tensordot(air.sun, rays, 1) / np.sqrt((rays * rays).sum(0))
@@ -313,9 +313,9 @@ def _glare(image: np.ndarray, view: View, air: Atmosphere) -> None:
 
 
 def _reflect(
-    image: np.ndarray, glow: np.ndarray, painted: Painted, view: View, air: Atmosphere
+    image: np.ndarray, glow: np.ndarray, painted: GBuffer, view: Viewpoint, air: Atmosphere
 ) -> None:
-    """Adds the mirrored upper half, smeared downwards, to wet asphalt."""
+    """Adds the vertically blurred mirror image of the upper half to wet asphalt."""
     h = image.shape[1]
     line = int(np.clip(view.camera.horizon(), 8, h - 8))
     count = min(h - line, line)

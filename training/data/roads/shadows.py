@@ -1,11 +1,11 @@
-"""Shadows on the ground: under everything always, cast by the sun when it shines."""
+"""Shadows on the ground: contact shadows always, cast shadows when the sun shines."""
 
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from training.data.roads.ground import SHIFT, View, fixed
+from training.data.roads.ground import SHIFT, Viewpoint, fixed
 from training.data.roads.mesh import Thing
 
 SQUARE = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float32) / 2  # across, along
@@ -13,7 +13,7 @@ DARK = 235
 REACH = 90.0  # metres ahead
 
 
-def _near(things: list[Thing], view: View) -> list[Thing]:
+def _near(things: list[Thing], view: Viewpoint) -> list[Thing]:
     return [
         t for t in things
         if t.shadow and t.s - view.s < REACH and t.s + t.shadow[0] - view.s > 1.5
@@ -33,7 +33,7 @@ def _footprints(things: list[Thing]) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 @lru_cache
 def _dapple() -> tuple[np.ndarray, np.ndarray]:
-    """(B, 8) along and across: the spots that make up the shadow of a crown of radius 1."""
+    """(B, 8) along and across: the spots that make up the shadow of a tree crown of radius 1."""
     rng = np.random.default_rng(8)
     turn, away = rng.uniform(0, 6.28, 14), np.sqrt(rng.uniform(0, 0.8, 14))
     radius = rng.uniform(0.18, 0.42, 14)
@@ -44,7 +44,7 @@ def _dapple() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _crowns(trees: list[Thing], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 8) the spots of light and shade under all trees."""
+    """(N, 8) the shadow spots of all trees."""
     size = np.array([t.shadow for t in trees], np.float32)
     middle = np.array([(t.s, t.t) for t in trees], np.float32)
     middle += size[:, 2:] * np.array([sun[2], sun[0]], np.float32)
@@ -56,8 +56,8 @@ def _crowns(trees: list[Thing], sun: np.ndarray) -> tuple[np.ndarray, np.ndarray
     )
 
 
-def shadows(view: View, things: list[Thing], sun: np.ndarray | None) -> np.ndarray:
-    """(H, W) uint8 darkness; `sun` points to it, None when it does not shine."""
+def shadows(view: Viewpoint, things: list[Thing], sun: np.ndarray | None) -> np.ndarray:
+    """(H, W) uint8 shadow strength; `sun` points towards the sun, None without one."""
     h, w = view.camera.size_hw
     out = np.zeros((h // 2, w // 2), np.uint8)
     near = _near(things, view)

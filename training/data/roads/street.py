@@ -51,7 +51,7 @@ def utility_pole() -> Mesh:
 
 
 def _head(b: Builder, x: float, y: float, state: str, z: float = 0.0) -> None:
-    """One signal head: a dark box with three lamps on its near side."""
+    """Adds a signal head: a dark box with three lamps on its near side."""
     b.kind, b.slot = "traffic light", 0
     dark: Colour = (0.06, 0.07, 0.07)
     b.box((x - 0.19, x + 0.19), (y - 0.55, y + 0.55), (z - 0.1, z + 0.12), dark)
@@ -74,7 +74,7 @@ def _head(b: Builder, x: float, y: float, state: str, z: float = 0.0) -> None:
 
 @lru_cache
 def signal(state: str, back: bool) -> Mesh:
-    """One signal head around its own origin; its pole is another thing."""
+    """A signal head around its own origin, without a pole."""
     b = Builder()
     if back:
         b.kind, b.slot = "traffic light", 0
@@ -86,7 +86,7 @@ def signal(state: str, back: bool) -> Mesh:
 
 @lru_cache
 def signal_pole(arm: float) -> Mesh:
-    """A post 6 m tall with an arm of that length (its sign says to which side), or 3.4 m alone."""
+    """A post 6 m tall with an arm of this length (negative: to the left), or 3.4 m without arm."""
     b = Builder(kind="pole")
     b.box((-0.1, 0.1), (0, 6.0 if arm else 3.4), (-0.1, 0.1), STEEL)
     if arm:

@@ -1,7 +1,7 @@
-"""Cached noise and one mip-mapped atlas of surface tiles; made from fixed seeds, once a process.
+"""Cached noise and one mip-mapped atlas of surface tiles; made from fixed seeds, once per process.
 
-The atlas has two channels: how bright the surface is (128 = as its colour says) and how brightly
-it shines by itself at night (lit windows, shop fronts).
+The atlas has two channels: brightness relative to the face colour (128 = unchanged), and emission
+at night (lit windows, shop fronts).
 """
 
 from functools import lru_cache
@@ -37,7 +37,7 @@ def noise(seed: int, size: int = 512, octaves: int = 6, rough: float = 0.55) -> 
 
 @lru_cache
 def grain(rows: int = 1024) -> np.ndarray:
-    """(3, rows, 1.6 rows) float32 standard normal noise with a little colour, for sensors."""
+    """(3, rows, 1.6 rows) float32 sensor noise: standard normal, channels correlated."""
     rng = np.random.default_rng(99)
     shape = (rows, rows * 8 // 5)
     shared = 0.8 * rng.standard_normal(shape, np.float32)
@@ -45,7 +45,7 @@ def grain(rows: int = 1024) -> np.ndarray:
 
 
 def _windows(seed: int, bays: int, floors: int, fill_xy: tuple[float, float]) -> np.ndarray:
-    """Rows of windows, each a little different, some lit: (256, 256, 2)."""
+    """(256, 256, 2) rows of windows, each slightly different, some lit."""
     rng = np.random.default_rng(seed)
     out = np.zeros((TILE, TILE, 2), np.float32)
     out[..., 0] = 118 + 22 * noise(seed, TILE)
@@ -156,7 +156,7 @@ def _tiles() -> list[np.ndarray]:
 
 @lru_cache
 def atlas() -> np.ndarray:
-    """(rows, TILE * tiles, 2) uint8: level l stands at row `level_row(l)`, tiles side by side."""
+    """(rows, TILE * tiles, 2) uint8: mip level l starts at row `level_row(l)`."""
     tiles = _tiles()
     out = np.full((2 * TILE, TILE * len(tiles), 2), 128, np.float32)
     for index, tile in enumerate(tiles):

@@ -1,4 +1,4 @@
-"""Puts road users on a plan: driving, waiting, parked, crossing, walking."""
+"""Places road users on a road: driving, waiting, parked, crossing, walking."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -8,7 +8,7 @@ import numpy as np
 from perception.classes import DETECTION
 from training.data.roads import cycles, heavy, people, vehicles
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.layout import CURB_HEIGHT, Lane, Road
+from training.data.roads.layout import CURB_HEIGHT, LaneStrip, Road
 from training.data.roads.mesh import Colour, Thing
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ SPEEDS = {
 }
 
 
-class Tracks:
-    """Hands out ids."""
+class TrackIds:
+    """Consecutive track ids."""
 
     def __init__(self) -> None:
         self.last = -1
@@ -42,7 +42,7 @@ class Tracks:
 
 
 def pick(rng: np.random.Generator, names: Sequence[T], odds: Sequence[float]) -> T:
-    """One of `names`; ten times as fast as Generator.choice."""
+    """One of `names` by their odds; about ten times as fast as Generator.choice."""
     at = rng.random() * sum(odds)
     for name, share in zip(names, odds, strict=True):
         at -= share
@@ -63,13 +63,13 @@ def vehicle(
     t: float,
     yaw: float,
     air: Atmosphere,
-    tracks: Tracks,
+    tracks: TrackIds,
     parked: bool,
     loaded: float,
     brake: bool = False,
     cars_only: bool = False,
 ) -> Thing:
-    """A random motor vehicle, facing `yaw` against the road."""
+    """A random motor vehicle with heading `yaw` relative to the road."""
     lit = air.lamps and not parked
     brake = brake and not parked
     draw = 1.0 if cars_only else rng.random()
@@ -101,7 +101,7 @@ def two_wheeler(
     t: float,
     yaw: float,
     lit: bool,
-    tracks: Tracks,
+    tracks: TrackIds,
     ridden: bool,
 ) -> Thing:
     motor = bool(rng.random() < 0.4)
@@ -127,7 +127,7 @@ def pedestrian(
     rng: np.random.Generator,
     s: float,
     t: float,
-    tracks: Tracks,
+    tracks: TrackIds,
     above: float,
     speed: float = 0.0,
     drift: float = 0.0,
@@ -143,11 +143,11 @@ def pedestrian(
 
 def _lane_traffic(
     rng: np.random.Generator,
-    lane: Lane,
+    lane: LaneStrip,
     road: Road,
     length: float,
     air: Atmosphere,
-    tracks: Tracks,
+    tracks: TrackIds,
     jam: float,
 ) -> list[Thing]:
     out = []
@@ -173,7 +173,12 @@ def _lane_traffic(
 
 
 def _parked(
-    rng: np.random.Generator, lane: Lane, road: Road, length: float, air: Atmosphere, tracks: Tracks
+    rng: np.random.Generator,
+    lane: LaneStrip,
+    road: Road,
+    length: float,
+    air: Atmosphere,
+    tracks: TrackIds,
 ) -> list[Thing]:
     out, s, full = [], -6.0, float(rng.uniform(0.35, 0.95))
     while s < length:
@@ -201,7 +206,7 @@ def _parked(
     return out
 
 
-def _walkers(rng: np.random.Generator, road: Road, length: float, tracks: Tracks) -> list[Thing]:
+def _walkers(rng: np.random.Generator, road: Road, length: float, tracks: TrackIds) -> list[Thing]:
     out = []
     spacing = {"city street": float(rng.choice([14, 28, 60])), "residential": 70.0}.get(
         road.scene, 90.0
@@ -246,7 +251,7 @@ def _walkers(rng: np.random.Generator, road: Road, length: float, tracks: Tracks
 
 
 def _cross_traffic(
-    rng: np.random.Generator, road: Road, air: Atmosphere, tracks: Tracks
+    rng: np.random.Generator, road: Road, air: Atmosphere, tracks: TrackIds
 ) -> list[Thing]:
     out = []
     for crossing in road.crossings:
@@ -263,7 +268,7 @@ def _cross_traffic(
 
 
 def _lot(
-    rng: np.random.Generator, road: Road, length: float, air: Atmosphere, tracks: Tracks
+    rng: np.random.Generator, road: Road, length: float, air: Atmosphere, tracks: TrackIds
 ) -> list[Thing]:
     out: list[Thing] = []
     if len(road.bays) < 4:
@@ -293,7 +298,7 @@ def _lot(
 
 def populate(rng: np.random.Generator, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     """All road users of a road."""
-    tracks = Tracks()
+    tracks = TrackIds()
     jam = float(rng.choice([6, 14, 26, 60], p=[0.22, 0.33, 0.3, 0.15])) * (
         1.6 if road.scene == "highway" else 1.0
     )

@@ -1,22 +1,22 @@
-"""The labels of a painted frame, read off the same faces that colour it."""
+"""Labels of a frame, looked up from the same G-buffer as its colours."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
-from training.data.labels import Boxes, Distance, Label, Labels, LaneMask, Mask, Normals
+from training.data.labels import Boxes, Distance, Labels, LaneMask, Mask, Normals
 from training.data.roads.camera import Camera, Curve
-from training.data.roads.gbuffer import Painted, Seen, box_of
+from training.data.roads.gbuffer import GBuffer, VisibleObject, box_of
 from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
 
-LEAST_HEIGHT = 3.5 / 384  # of the frame's height, the smallest object BDD100K's annotators box
+LEAST_HEIGHT = 3.5 / 384  # of the frame height: the smallest objects with boxes in BDD100K
 LEAST_SHARE = 0.12
 
 
 @dataclass(frozen=True)
-class Found:
-    """One boxed object."""
+class LabelledObject:
+    """An object with a bounding box."""
 
     box_xyxy: tuple[float, float, float, float]
     kind: int
@@ -25,7 +25,7 @@ class Found:
     truncated: bool
 
 
-def _look(painted: Painted, face: np.ndarray, seen: Seen) -> Found | None:
+def _labelled(painted: GBuffer, face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
     x1, y1, x2, y2 = box_of(seen.extent, face.shape)
     part = face[y1:y2, x1:x2]
     shown = (part >= seen.first_face) & (part <= seen.last_face)
@@ -45,7 +45,7 @@ def _look(painted: Painted, face: np.ndarray, seen: Seen) -> Found | None:
         return None
     ex1, ey1, ex2, ey2 = seen.extent
     truncated = bool(ex1 < -1 or ey1 < -1 or ex2 > width + 1 or ey2 > height + 1)
-    return Found(
+    return LabelledObject(
         tuple(float(v) for v in box),  # type: ignore[arg-type]
         seen.kind,
         seen.track,
@@ -54,14 +54,14 @@ def _look(painted: Painted, face: np.ndarray, seen: Seen) -> Found | None:
     )
 
 
-def objects(painted: Painted, hidden: np.ndarray) -> list[Found]:
-    """Every object that shows enough of itself; `hidden` is what the bonnet covers."""
+def objects(painted: GBuffer, hidden: np.ndarray) -> list[LabelledObject]:
+    """Every object with enough visible pixels; `hidden` is covered by the own car."""
     face = np.where(hidden, SKY, painted.face)
-    found = (_look(painted, face, seen) for seen in painted.seen)
+    found = (_labelled(painted, face, seen) for seen in painted.seen)
     return [item for item in found if item is not None]
 
 
-def boxes(found: list[Found], size_hw: tuple[int, int]) -> Boxes:
+def boxes(found: list[LabelledObject], size_hw: tuple[int, int]) -> Boxes:
     return Boxes(
         np.array([f.box_xyxy for f in found], np.float32).reshape(-1, 4),
         np.array([f.kind for f in found], np.int64),
@@ -71,33 +71,33 @@ def boxes(found: list[Found], size_hw: tuple[int, int]) -> Boxes:
     )
 
 
-def lane(lane: np.ndarray, painted: Painted, kerbs: int, hidden: np.ndarray) -> LaneMask:
-    """Markings where nothing stands before them; kerb faces carry their own line."""
+def lane(lane: np.ndarray, painted: GBuffer, kerbs: int, hidden: np.ndarray) -> LaneMask:
+    """The lane byte where nothing occludes it; kerb faces carry their own line."""
     open_ground = (painted.face > SKY) & (painted.face < GROUND_FACES + kerbs) & ~hidden
     return LaneMask(np.where(open_ground, lane, LANE_BACKGROUND).astype(np.uint8))
 
 
-def drivable(area: np.ndarray, painted: Painted, hidden: np.ndarray) -> Mask:
+def drivable(area: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> Mask:
     face = painted.face
     road = (face == ROAD) | (face == LOT)
     return Mask(np.where(road & ~hidden, area, 2).astype(np.uint8))
 
 
-def semantic(painted: Painted, hidden: np.ndarray) -> Mask:
+def semantic(painted: GBuffer, hidden: np.ndarray) -> Mask:
     classes = painted.faces.classes.take(painted.index)
     classes[hidden] = IGNORE
     return Mask(classes)
 
 
-def depth(depth: np.ndarray, painted: Painted, hidden: np.ndarray) -> Distance:
+def depth(depth: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> Distance:
     unknown = (painted.face == SKY) | hidden
     return Distance(np.where(unknown, np.nan, depth).astype(np.float32))
 
 
 def normals(
-    painted: Painted, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray
+    painted: GBuffer, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray
 ) -> Normals:
-    """Camera-frame unit normals; the ground's follow its slope."""
+    """Camera-frame unit normals; those of the ground follow its slope."""
     face, r = painted.face, camera.rotation
     table = np.ascontiguousarray((painted.faces.normals @ r).astype(np.float32).T)
     table[:, SKY] = np.nan
@@ -118,17 +118,3 @@ def scene(attributes: dict[str, str]) -> Labels:
     return Labels(
         np.array([names.index(attributes[group]) for group, names in ATTRIBUTES.items()], np.int64)
     )
-
-
-__all__ = [
-    "Found",
-    "Label",
-    "boxes",
-    "depth",
-    "drivable",
-    "lane",
-    "normals",
-    "objects",
-    "scene",
-    "semantic",
-]

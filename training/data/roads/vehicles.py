@@ -1,4 +1,4 @@
-"""Passenger cars, and the parts that other vehicles share; sizes in metres as on the road."""
+"""Passenger cars, and parts shared with other vehicles; sizes in metres."""
 
 from functools import lru_cache
 
@@ -30,7 +30,7 @@ def wheels(b: Builder, half: float, axles: tuple[float, ...], radius: float) -> 
 
 
 def tyres(b: Builder, half: float, ends: tuple[float, float], top: float) -> None:
-    """What is seen of the tyres and the underside from behind and from the front."""
+    """The tyres and the underside as seen from behind and from the front."""
     for z, out in zip(ends, (-1, 1), strict=True):
         points = [(-half, 0.16, z), (half, 0.16, z), (half, top, z), (-half, top, z)]
         b.face(points, (0.03, 0.03, 0.03), (0, 0, out), tile="flat")
@@ -91,7 +91,7 @@ def cabin(
     zs: tuple[float, float, float, float],
     roof: Colour = BODY,
 ) -> None:
-    """The glass house: (rear base, rear top, front top, front base) along z."""
+    """The cabin with its windows: (rear base, rear top, front top, front base) along z."""
     r0, r1, f1, f0 = zs
     low, high = half * 0.93, half * 0.76
     corners = [(r0, belt), (r1, top), (f1, top), (f0, belt)]

@@ -1,11 +1,11 @@
-"""What is on the asphalt but is no lane: tar seams, patches, manholes, painted arrows.
+"""Surface details that are not lane markings: tar seams, patches, manholes, painted arrows.
 
-None of it is labelled: it teaches a lane head what a marking is not.
+They have no labels: they are negative examples for a lane head.
 """
 
 import numpy as np
 
-from training.data.roads.layout import Lane, Stain
+from training.data.roads.layout import LaneStrip, Stain
 
 TAR = (0.12, 0.12, 0.12)
 PATCH = (0.2, 0.2, 0.2)
@@ -13,8 +13,8 @@ IRON = (0.16, 0.17, 0.18)
 PAINT = (0.82, 0.82, 0.82)
 
 
-def _seam(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
-    """A wandering line of tar, along the road or across it."""
+def _seam(rng: np.random.Generator, lane: LaneStrip, s: float) -> Stain:
+    """An irregular line of tar, along the road or across it."""
     half = float(rng.uniform(0.02, 0.06))
     if rng.random() < 0.6:
         along = s + np.linspace(0, float(rng.uniform(5, 45)), 12)
@@ -31,14 +31,14 @@ def _seam(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
     )  # fmt: skip
 
 
-def _patch(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
+def _patch(rng: np.random.Generator, lane: LaneStrip, s: float) -> Stain:
     long, wide = float(rng.uniform(1, 9)), float(rng.uniform(0.5, 1.4))
     t = lane.centre + float(rng.normal(0, 0.6))
     corners = np.array([[0, -1], [long, -1], [long, 1], [0, 1]]) * (1, wide)
     return Stain(s + corners[:, 0], t + corners[:, 1], PATCH, float(rng.uniform(0.3, 0.8)))
 
 
-def _manhole(rng: np.random.Generator, lane: Lane, s: float) -> Stain:
+def _manhole(rng: np.random.Generator, lane: LaneStrip, s: float) -> Stain:
     turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     t = lane.centre + float(rng.normal(0, 0.7))
     return Stain(s + 0.35 * np.cos(turn), t + 0.35 * np.sin(turn), IRON, 0.85)
@@ -53,13 +53,15 @@ ARROWS = {
 }  # fmt: skip
 
 
-def arrow(lane: Lane, s: float, kind: str) -> Stain:
+def arrow(lane: LaneStrip, s: float, kind: str) -> Stain:
     points = np.array(ARROWS[kind])
     return Stain(s + points[:, 0], lane.centre + points[:, 1], PAINT, 0.9)
 
 
-def stains(rng: np.random.Generator, lanes: list[Lane], length: float, worn: float) -> list[Stain]:
-    """Marks of use over the nearer part of a road; `worn` 0..1."""
+def stains(
+    rng: np.random.Generator, lanes: list[LaneStrip], length: float, worn: float
+) -> list[Stain]:
+    """Random stains on the near part of a road; `worn` in 0..1."""
     out = []
     kinds = (_seam, _seam, _seam, _patch, _manhole)
     for lane in lanes:

@@ -1,4 +1,4 @@
-"""A drive: one road with everything on it, and the moments seen along it."""
+"""A drive: one road with everything on it, and the moments along it."""
 
 from dataclasses import dataclass, replace
 
@@ -7,13 +7,13 @@ import numpy as np
 from training.data.roads import effects, plans, plants, scenery, traffic, wear
 from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve
-from training.data.roads.effects import Sensor
+from training.data.roads.effects import DashCam
 from training.data.roads.frame import Moment
-from training.data.roads.ground import View
+from training.data.roads.ground import Viewpoint
 from training.data.roads.layout import Road
 from training.data.roads.mesh import Thing
 
-# Odds of the frame attributes: BDD100K's, with the rare ones made commoner.
+# Odds of the frame attributes: those of BDD100K, with the rare ones increased.
 WEATHER = {
     "clear": 0.38,
     "partly cloudy": 0.14,
@@ -22,7 +22,7 @@ WEATHER = {
     "snowy": 0.12,
     "foggy": 0.06,
 }
-# After dark nobody sees how cloudy it is.
+# At night clouds are hardly visible.
 NIGHT_WEATHER = {
     "clear": 0.6,
     "partly cloudy": 0.03,
@@ -44,14 +44,14 @@ def _choose(rng: np.random.Generator, odds: dict[str, float]) -> str:
 
 
 @dataclass
-class World:
-    """What a drive runs through."""
+class Drive:
+    """A road with its static objects and road users, the air, and the camera."""
 
     attributes: dict[str, str]
     road: Road
     things: list[Thing]
     air: Atmosphere
-    device: Sensor
+    device: DashCam
     camera: Camera
     bend: tuple[float, float]  # strength, phase
     lift: tuple[float, float]
@@ -65,16 +65,17 @@ class World:
     def indoor(self) -> bool:
         return self.road.scene == "tunnel"
 
-    def view(self, s: float) -> View:
-        """The camera s metres along the drive; the road bends and rolls slowly under it."""
+    def view(self, s: float) -> Viewpoint:
+        """The camera s metres along the drive; the curvature of the road changes slowly."""
         bend = self.bend[0] * np.cos(s / 140 + self.bend[1])
         lift = self.lift[0] * np.cos(s / 120 + self.lift[1])
         sway = 0.12 * np.sin(s / 31 + self.bend[1])
         yaw = self.yaw + 0.006 * float(np.sin(s / 23))
         curve = Curve(yaw, float(bend), float(lift))
-        return View(self.camera, curve, s, float(self.offset + sway))
+        return Viewpoint(self.camera, curve, s, float(self.offset + sway))
 
     def moment(self, s: float) -> Moment:
+        """Everything that the frame at s is rendered from."""
         view = self.view(s)
         far = [
             Thing(plants.bush(variant), s + view.sight - 1.0, t, None, (wide, high, 1.0))
@@ -92,7 +93,7 @@ class World:
         )
 
     def step(self, seconds: float, s: float) -> float:
-        """Moves everything on by `seconds`; returns where the camera then is."""
+        """Advances all moving things by `seconds`; returns the new s of the camera."""
         moving = [t for t in self.things if t.speed or t.drift]
         own = [t.s for t in moving if t.speed > 0 and abs(t.t) < 1.5 and t.s > s and t.shadow]
         speed = self.speed
@@ -125,8 +126,8 @@ def _camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
     )
 
 
-def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) -> World:
-    """The world of (seed, index), long enough to drive `travel` metres through."""
+def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) -> Drive:
+    """The drive of (seed, index), long enough to travel `travel` metres."""
     rng = np.random.default_rng((seed, index))
     timeofday = _choose(rng, TIMES)
     attributes = {
@@ -156,7 +157,7 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
         for t in np.arange(-200, 201, 22.0)
     ]
     things = scenery.furnish(rng, road, length, air)
-    return World(
+    return Drive(
         attributes, road, things + traffic.populate(rng, road, length, air), air,
         effects.sensor(rng, attributes["timeofday"]), _camera(rng, size_hw),
         bend=(bend, float(rng.uniform(0, 6.28))),
