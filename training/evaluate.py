@@ -7,11 +7,12 @@ of the dataset allow.
 Example: eval-bdd runs/bdd/best.safetensors --data BDD100K --json scores.json
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
@@ -75,6 +76,8 @@ class OutputOptions:
     """Write the tables to this file."""
     submission: Path | None = None
     """Write the files for the benchmark server into this new folder."""
+    store: bool = False
+    """Store scores and score thresholds in the checkpoint; export-onnx copies them to the .onnx."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Arguments:
                 f"--bootstrap {self.scores.bootstrap}: must be at least {LEAST_RESAMPLES}, or 0 "
                 "for no intervals"
             )
+        if self.output.store and self.file.suffix != ".safetensors":
+            raise UserError(f"--store {self.file}: only a checkpoint (.safetensors) can store them")
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
@@ -160,6 +165,7 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
         )
         if check:
             result["toolkit"] = check.compare()
+            result["notes"] += check.notes()
     place = arguments.data.data or "rendered roads"
     result = {"file": str(arguments.file), "data": place, "split": arguments.data.split} | result
     show(result, console)
@@ -167,6 +173,22 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
         write_atomic(output.json, as_json(result))
     if output.markdown:
         write_atomic(output.markdown, markdown(result))
+    if output.store:
+        store(arguments.file, result)
+
+
+def store(path: Path, result: Mapping[str, Any]) -> None:
+    """Replaces the scores in a checkpoint by those in frame pixels, with the thresholds."""
+    from perception import checkpoint
+
+    weights, meta = checkpoint.read(path)
+    scores = dict(meta.scores)
+    for task, values in result["scores"].get("bdd", {}).items():
+        if task in meta.tasks:
+            thresholds = result["thresholds"].get(task, {})
+            all_values = values | {key: 100 * value for key, value in thresholds.items()}
+            scores[task] = {k: v for k, v in all_values.items() if math.isfinite(v)}
+    checkpoint.save(path, weights, replace(meta, scores=scores))
 
 
 def run() -> None:

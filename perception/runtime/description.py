@@ -111,9 +111,24 @@ class Description:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
 
+    def shown_scores(self, name: str) -> tuple[float, ...]:
+        """From which score to draw the boxes of each class of an output, in the order of classes.
+
+        Chosen on validation frames so that 70 % of the drawn boxes are right
+        (`shown_threshold/CLASS` of its scores; 1: none has that precision). Classes without one,
+        and all classes of older files, have `box_score`.
+        """
+        scores = self.scores.get(name)
+        stored = scores if isinstance(scores, dict) else {}
+        values = [stored.get(f"shown_threshold/{one}") for one in self.views[name].classes]
+        return tuple(
+            value / 100 if isinstance(value, int | float) and 0 <= value <= 100 else self.box_score
+            for value in values
+        )
+
     @property
     def box_score(self) -> float:
-        """Lowest score of a displayed box: that of the best F1 on the validation frames."""
+        """From which score boxes are worth logging: where F1 was best on the validation frames."""
         known = [
             scores["threshold"] / 100
             for scores in self.scores.values()

@@ -1,6 +1,6 @@
 """A model's outputs for one frame, by kind, in the frame's own pixels."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -25,9 +25,10 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, score: float) -> "Boxes":
-        """Those with at least this score."""
-        return self.take(self.scores >= score)
+    def above(self, score: float | Sequence[float]) -> "Boxes":
+        """The boxes with at least this score; a sequence has one score per class."""
+        least = score if isinstance(score, int | float) else np.asarray(score)[self.classes]
+        return self.take(self.scores >= least)
 
     def take(self, index: np.ndarray) -> "Boxes":
         """The boxes at a boolean or integer index."""

@@ -111,6 +111,13 @@ class ToolkitCheck:
                 rows.append(row | {"ours": ours[score], "toolkit": float(value)})
         return rows
 
+    def notes(self) -> list[str]:
+        """What the toolkit could not score."""
+        left_out = [task for task, count in self.counts.items() if not count]
+        if not left_out:
+            return []
+        return [f"toolkit: no labels that its files can hold for {', '.join(left_out)}"]
+
 
 def kind_of(view: View) -> str:
     """The toolkit's evaluator for an output: its name here, "" if there is none."""

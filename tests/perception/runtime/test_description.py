@@ -106,3 +106,21 @@ def test_any_json_is_read_or_refused(data):
 def test_boxes_are_shown_from_the_score_the_file_says(scores, expected):
     description = Description("m", (64, 96), {}, scores=scores)
     assert description.box_score == pytest.approx(expected)
+
+
+def test_drawn_boxes_have_a_threshold_per_class():
+    views = {"a": View("boxes", classes=("car", "bus", "cat", "dog"))}
+    stored = {
+        "threshold": 21.5,
+        "shown_threshold/car": 36,
+        "shown_threshold/bus": 100.0,
+        "shown_threshold/cat": float("nan"),
+    }
+    written = Description("m", (64, 96), views, scores={"a": stored}).to_json()
+    description = Description.from_json(written, "m.onnx")
+    assert description.shown_scores("a") == pytest.approx((0.36, 1.0, 0.215, 0.215))
+    assert description.box_score == pytest.approx(0.215)
+    older = Description("m", (64, 96), views, scores={"a": {"mAP50": 9.0}})
+    assert older.shown_scores("a") == (0.3,) * 4
+    odd = {"shown_threshold/car": "x", "shown_threshold/bus": 10**400}
+    assert Description("m", (64, 96), views, scores={"a": odd}).shown_scores("a") == (0.3,) * 4

@@ -3,7 +3,7 @@ import pytest
 
 from perception.runtime.description import Group, View
 from perception.runtime.letterbox import Letterbox
-from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene, read_output
+from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene, read_output, read_scene
 
 BOX = Letterbox((100, 200), (48, 80))  # inner 40x80, 4 rows of padding above and below
 VIEW = View("boxes", classes=("car", "bus"))
@@ -81,3 +81,29 @@ def test_a_scene_is_asked_by_kind():
     assert list(scene.of(Boxes)) == [("b", boxes)]
     assert list(scene.of(Labels)) == [("l", labels)]
     assert list(scene.of(Mask)) == list(scene.of(Map)) == []
+
+
+def test_boxes_are_chosen_by_a_score_per_class():
+    xyxy = np.array([[0, 0, 9, 9]] * 3, np.float32)
+    boxes = Boxes(xyxy, np.array([0.5, 0.5, 0.9]), np.array([0, 1, 1]), ("car", "bus"))
+    assert boxes.above((0.4, 0.6)).classes.tolist() == [0, 1]
+    assert len(boxes.above(0.6)) == 1
+
+
+def test_outputs_are_arrays_at_the_size_of_the_frame_or_the_model():
+    views = {"boxes": View("boxes", classes=("a", "b")), "mask": View("mask", classes=("a", "b"))}
+    views |= {"label": View("label", groups=(Group("x", ("p", "q")), Group("y", ("r",))))}
+    views |= {"way": View("normals")}
+    arrays = {
+        "boxes": np.array([[0, 4, 8, 24, 0.9, 1], [0, 0, 80, 4, 0.9, 1]], np.float32),
+        "mask": np.ones((48, 80), np.uint8),
+        "label": np.array([[0.2, 0.8, 0], [1, 0, 0]], np.float32),
+        "way": np.full((3, 48, 80), 2, np.float32),
+    }
+    outputs = read_scene(arrays, views, BOX).outputs
+    assert outputs["boxes"].array().tolist() == [[0, 0, 20, 50, pytest.approx(0.9), 1]]
+    assert outputs["mask"].array().shape == (100, 200)
+    assert outputs["mask"].array(native=False).shape == (40, 80)
+    assert outputs["label"].array() == pytest.approx(np.array([[0.2, 0.8], [1, 0]]))
+    assert np.linalg.norm(outputs["way"].array(), axis=0) == pytest.approx(1)
+    assert outputs["way"].array(native=False).shape == (3, 40, 80)

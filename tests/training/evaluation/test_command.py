@@ -26,6 +26,7 @@ def call(monkeypatch, *words):
         (("x.onnx", "--limit", "-1"), "--limit -1"),
         (("x.onnx", "--batch", "0"), "--batch 0"),
         (("x.onnx", "--protocol-batch", "0"), "--protocol-batch 0"),
+        (("x.onnx", "--store"), "--store x.onnx: only a checkpoint"),
         (("x.onnx", "--bootstrap", "60"), "--bootstrap 60: must be at least 200, or 0"),
     ],
 )
@@ -91,6 +92,28 @@ def test_a_split_without_labels_can_be_submitted_but_not_scored(folder, oracle, 
 def test_rendered_roads_are_scored_without_data(oracle):
     arguments = parse_arguments(["m.onnx", "--limit", "2"])
     assert len(open_data(arguments.data, oracle(), unlabelled=False)) == 2
+
+
+def test_scores_and_thresholds_are_stored_in_the_checkpoint(folder, oracle, tmp_path):
+    import torch
+
+    from perception import checkpoint
+    from perception.runtime.description import Description
+
+    path, weights = tmp_path / "m.safetensors", {"a": torch.ones(2)}
+    old = {"det": {"mAP50": 1.0}, "depth": {"abs": 2.0}}
+    meta = checkpoint.Meta("m", ["det", "lane", "depth"], (192, 320), scores=old)
+    checkpoint.save(path, weights, meta)
+    score(parse_arguments([str(path), "--data", str(folder), "--store"]), oracle())
+    kept, meta = checkpoint.read(path)
+    assert torch.equal(kept["a"], weights["a"])
+    assert meta.scores["det"]["mAP50"] == pytest.approx(100.0)
+    assert meta.scores["depth"] == {"abs": 2.0}
+    assert "scene" not in meta.scores
+    description = Description("m", (192, 320), oracle().views, scores=meta.scores)
+    shown = dict(zip(oracle().views["det"].classes, description.shown_scores("det"), strict=True))
+    assert 0.3 < shown["car"] < 1
+    assert shown["rider"] == description.box_score  # without objects there is no threshold
 
 
 @pytest.mark.slow

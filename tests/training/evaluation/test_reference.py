@@ -44,6 +44,7 @@ def test_labels_that_official_files_cannot_hold_are_left_out(folder, oracle, sco
         with ToolkitCheck(oracle().views) as check:
             score(folder, oracle(), sinks=[check])
             assert check.counts["lane"] == 4
+            assert check.notes() == []
         (target / "f4.png").unlink()
 
 
