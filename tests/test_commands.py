@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_of_each_command_run_as_a_module(name: str) -> None:
     module = SCRIPTS[name].partition(":")[0]

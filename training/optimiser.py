@@ -1,4 +1,4 @@
-"""AdamW with layer-wise rates, a schedule that is a function of progress, clipping."""
+"""AdamW with a learning rate per trunk stage, the schedule, gradient clipping."""
 
 import math
 import re
@@ -12,10 +12,8 @@ from torch import Tensor, nn
 def make_optimizer(
     model: nn.Module, balancer: nn.Module, lr: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over what is to be trained. Norms, biases and vectors do not decay.
-
-    The balancer's own parameters are in it too, without decay: they are balances, not weights.
-    """
+    """AdamW over all trained parameters. No weight decay on norms, biases and other vectors, nor on
+    the balancer's own parameters."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     depth = 1 + max((stage_of(name) for name, _ in model.named_parameters()), default=0)
     for name, parameter in model.named_parameters():
@@ -39,13 +37,13 @@ def is_trunk(name: str) -> bool:
 
 
 def stage_of(name: str) -> int:
-    """The trunk stage of a parameter by its name: 0 for the stem, else 1 + the stage's number."""
+    """The trunk stage of a parameter, from its name: 0 for the stem, else 1 + the stage's index."""
     match = re.search(r"(?:stages|layers|layer|s)[._]?(\d+)\.", name) if is_trunk(name) else None
     return 1 + int(match[1]) if match else 0
 
 
 def rate_at(progress: float, warmup: float, last: float = 0.01) -> float:
-    """Learning rate relative to its peak at `progress` in [0, 1]: linear rise, cosine fall."""
+    """Learning rate relative to its peak at `progress` in [0, 1]: linear warm-up, cosine decay."""
     if progress < warmup:
         return max(progress / warmup, 1e-3)
     fall = min((progress - warmup) / max(1 - warmup, 1e-9), 1.0)
@@ -53,7 +51,7 @@ def rate_at(progress: float, warmup: float, last: float = 0.01) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Every group's learning rate becomes `rate` times its peak."""
+    """Sets every group's learning rate to `rate` times its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate
 
@@ -80,7 +78,7 @@ def restore_optimizer(
     names: Sequence[tuple[str, nn.Parameter]],
     tensors: dict[str, Tensor],
 ) -> None:
-    """Puts back what `optimizer_tensors` gave."""
+    """The inverse of `optimizer_tensors`."""
     by_name = dict(names)
     for key, value in tensors.items():
         name, _, slot = key.rpartition(":")

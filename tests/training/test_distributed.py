@@ -21,6 +21,7 @@ from training.loop import Learner, train_step
 from training.optimiser import make_optimizer
 from training.run import Run
 
+pytestmark = pytest.mark.slow
 TASKS = ("drivable", "scene", "lane", "det")
 
 

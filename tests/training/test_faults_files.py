@@ -123,6 +123,7 @@ def small_disk() -> list[str]:
     pytest.skip("no file system may be mounted here; test_train_bdd.py injects the error instead")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_whole_states(tmp_path: Path) -> None:
     """150 MB hold two states of 57 MB and not the third beside them."""
     disk, kept = tmp_path / "disk", tmp_path / "kept"

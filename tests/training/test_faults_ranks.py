@@ -19,6 +19,7 @@ from training.data.sampling import Order
 from training.distributed import World
 from training.run import Run
 
+pytestmark = pytest.mark.slow
 SMALL = ["--size", "64x64", "--batch", "2", "--workers", "1", "--val-limit", "3"]
 COMMAND = "from training.train import main; main()"
 # Labels of one training frame whose sum overflows: the loss of whoever reads it is infinite.

@@ -18,6 +18,7 @@ from training.command_line import read_command_line
 from training.resume import state_files
 from training.run import Run
 
+pytestmark = pytest.mark.slow
 SMALL = "--size 64x96 --limit 4 --val-limit 2 --batch 2 --workers 0 --tasks scene --trackers none"
 
 

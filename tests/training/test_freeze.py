@@ -14,6 +14,7 @@ from training.command_line import parse_command_line
 from training.features import FeatureFrames
 from training.run import Run
 
+pytestmark = pytest.mark.slow
 SMALL = ["--size", "64x96", "--limit", "4", "--val-limit", "2", "--batch", "2", "--workers", "0"]
 
 

@@ -28,6 +28,7 @@ from training.resume import (
     state_to_resume,
 )
 
+pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("KILLS", "1"))
 METHODS = ["equal", "uncertainty", "pcgrad"]
 STEPS = 12  # two epochs of six

@@ -131,6 +131,7 @@ def train(stop: bool) -> Callable[[Config], None]:
     return one
 
 
+@pytest.mark.slow
 def test_stopped_between_its_stages_it_ends_the_same_to_the_bit(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

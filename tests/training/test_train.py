@@ -45,6 +45,7 @@ def make_run(out: Path, *words: str) -> Run:
     return Run(config, Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_files(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = command(*SMALL, "--workers", "1", "--out", str(out))
