@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from perception.runtime.description import (
-    LANE_BACKGROUND_BIT,
-    LANE_CATEGORY_BITS,
-    LANE_DIRECTION_BIT,
-)
+from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS, LANE_DIRECTION_BIT
 from perception.runtime.scene import Mask, Scene
 
 ROWS = 40

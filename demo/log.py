@@ -9,13 +9,13 @@ import numpy as np
 
 from demo.pipeline import Packet
 from demo.sinks import FileSink
-from perception.runtime.colours import BACKGROUND
-from perception.runtime.description import (
+from perception.classes import (
     LANE_BACKGROUND_BIT,
     LANE_CATEGORY_BITS,
     LANE_DIRECTION_BIT,
     LANE_STYLE_BIT,
 )
+from perception.runtime.colours import BACKGROUND
 from perception.runtime.scene import Boxes, Labels, Mask
 
 MAX_AREAS = 100

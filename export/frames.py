@@ -1,16 +1,13 @@
 """Frames to check and calibrate with: real ones from a folder, or synthetic ones."""
 
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from perception.errors import UserError
 from perception.files import read_bounded
-from perception.images import MAX_BYTES, decode
+from perception.images import IMAGE_SUFFIXES, MAX_BYTES, decode
 from perception.runtime.letterbox import Letterbox, as_bgr
-
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def synthetic_frames(size_hw: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
@@ -33,9 +30,9 @@ def read_frames(folder: Path, size_hw: tuple[int, int], count: int) -> np.ndarra
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one with images")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise UserError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it")
+        raise UserError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in it")
     chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
     if len(paths) <= count:
         chosen = paths

@@ -71,6 +71,12 @@ ADE20K: Final = (
 )  # fmt: skip
 
 # The lane byte: category in bits 0-2, background bit 3, style bit 4, direction bit 5.
+LANE_CATEGORY_BITS: Final = 7
+LANE_BACKGROUND_BIT: Final = 8
+LANE_STYLE_SHIFT: Final = 4
+LANE_DIRECTION_SHIFT: Final = 5
+LANE_STYLE_BIT: Final = 1 << LANE_STYLE_SHIFT
+LANE_DIRECTION_BIT: Final = 1 << LANE_DIRECTION_SHIFT
 LANE_BACKGROUND: Final = 255
 # Only in training labels; no official file contains them.
 LANE_IGNORE: Final = 254

@@ -11,23 +11,26 @@ import cv2
 import numpy as np
 
 from perception.classes import (
+    LANE_BACKGROUND_BIT,
     LANE_CATEGORIES,
+    LANE_CATEGORY_BITS,
     LANE_CATEGORY_UNKNOWN,
+    LANE_DIRECTION_SHIFT,
     LANE_DIRECTIONS,
     LANE_IGNORE,
+    LANE_STYLE_SHIFT,
     LANE_STYLES,
     LANE_TYPE_UNKNOWN,
 )
 from perception.metrics.base import Metric, chosen, percent
 
 RADII: Final = (1, 2, 5)
-BACKGROUND_BIT: Final = 8
 # part: (shift, bit mask, classes, the flag of a pixel where the part is unknown).
 # The toolkit's order, which its averages' last digit depends on.
 PARTS: Final[Mapping[str, tuple[int, int, tuple[str, ...], int]]] = {
-    "direction": (5, 1, LANE_DIRECTIONS, LANE_TYPE_UNKNOWN),
-    "style": (4, 1, LANE_STYLES, LANE_TYPE_UNKNOWN),
-    "category": (0, 7, LANE_CATEGORIES, LANE_CATEGORY_UNKNOWN),
+    "direction": (LANE_DIRECTION_SHIFT, 1, LANE_DIRECTIONS, LANE_TYPE_UNKNOWN),
+    "style": (LANE_STYLE_SHIFT, 1, LANE_STYLES, LANE_TYPE_UNKNOWN),
+    "category": (0, LANE_CATEGORY_BITS, LANE_CATEGORIES, LANE_CATEGORY_UNKNOWN),
 }
 
 
@@ -53,7 +56,7 @@ class LaneMetric(Metric):
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         """One frame: decoded official lane byte (H, W) and lane (H, W), with training flags."""
         truth, known = target["lane"], target["lane"] != LANE_IGNORE
-        found, real = (decoded & BACKGROUND_BIT) == 0, (truth & BACKGROUND_BIT) == 0
+        found, real = (decoded & LANE_BACKGROUND_BIT) == 0, (truth & LANE_BACKGROUND_BIT) == 0
         blank = None if known.all() else ~known
         self._binary.append(f1(real, found, blank) if known.any() else np.full(len(RADII), np.nan))
         seen = found if blank is None else found & known

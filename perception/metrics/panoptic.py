@@ -11,9 +11,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from perception.classes import IGNORE, LANE_IGNORE
+from perception.classes import IGNORE, LANE_BACKGROUND_BIT, LANE_IGNORE
 from perception.metrics.base import Metric, chosen
-from perception.metrics.lane import BACKGROUND_BIT
 from perception.runtime.description import BOXES, LANE_BYTE, MASK, View
 
 VEHICLES: Final = ("car", "bus", "truck", "train")
@@ -196,10 +195,10 @@ class LineMetric(_Batched):
 
     def update(self, decoded: np.ndarray, target: Mapping[str, np.ndarray]) -> None:
         """One frame: decoded lane byte at the model's size without padding, lane at the frame's."""
-        lane, ignore = (target["lane"] & BACKGROUND_BIT) == 0, target["lane"] == LANE_IGNORE
+        lane, ignore = (target["lane"] & LANE_BACKGROUND_BIT) == 0, target["lane"] == LANE_IGNORE
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * WIDER_BY + 1,) * 2)
         wide = cv2.dilate(lane.view(np.uint8), disc).astype(bool)
-        found = (decoded & BACKGROUND_BIT) == 0
+        found = (decoded & LANE_BACKGROUND_BIT) == 0
         self._tables.append(_table(found, *shrink(lane, ignore)))
         self._dilated.append(_table(found, *shrink(wide, ignore)))
 

@@ -7,12 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from perception.runtime.description import (
-    LANE_BACKGROUND_BIT,
-    LANE_CATEGORY_BITS,
-    LANE_STYLE_BIT,
-    View,
-)
+from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS, LANE_STYLE_BIT
+from perception.runtime.description import View
 
 BGR = tuple[int, int, int]
 BACKGROUND = "background"

@@ -18,11 +18,6 @@ KINDS: Final = ("boxes", "mask", "label", "map", "normals")
 BOXES, MASK, LABEL, MAP, NORMALS = KINDS
 # A mask with this encoding holds the official lane byte instead of a class index.
 LANE_BYTE: Final = "bdd100k-lane-byte"
-# Its fields: category in bits 0 to 2, then one bit each for background, style and direction.
-LANE_CATEGORY_BITS: Final = 7
-LANE_BACKGROUND_BIT: Final = 8
-LANE_STYLE_BIT: Final = 16
-LANE_DIRECTION_BIT: Final = 32
 # Limits on what is read; ImageNet has 1000 classes.
 MAX_TEXT: Final = 4 << 20
 MAX_TASKS: Final = 64

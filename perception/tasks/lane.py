@@ -9,9 +9,14 @@ from torch.nn import functional as F
 from perception.classes import (
     LANE_BACKGROUND,
     LANE_CATEGORIES,
+    LANE_CATEGORY_BITS,
     LANE_CATEGORY_UNKNOWN,
+    LANE_DIRECTION_BIT,
+    LANE_DIRECTION_SHIFT,
     LANE_DIRECTIONS,
     LANE_IGNORE,
+    LANE_STYLE_BIT,
+    LANE_STYLE_SHIFT,
     LANE_STYLES,
     LANE_TYPE_UNKNOWN,
 )
@@ -83,7 +88,9 @@ class Lane(Task):
         category, style, direction = (
             raw[name].argmax(1, keepdim=True) for name in ("category", "style", "direction")
         )
-        byte = (category + style * 16 + direction * 32).to(torch.float32)  # (B, 1, H/4, W/4)
+        byte = (category + style * LANE_STYLE_BIT + direction * LANE_DIRECTION_BIT).to(
+            torch.float32
+        )  # (B, 1, H/4, W/4)
         byte = F.interpolate(byte, scale_factor=float(self.strides[0]), mode="nearest")
         lane = torch.where(raw["foreground"] > 0, byte, float(LANE_BACKGROUND))
         return lane.squeeze(1).to(torch.uint8)  # (B, H, W)
@@ -106,7 +113,7 @@ def focal(
 def _parts(byte: Tensor) -> list[tuple[str, int, Tensor]]:
     """(output, bit that marks it unknown, class index) for the three parts of a lane byte."""
     return [
-        ("category", LANE_CATEGORY_UNKNOWN, byte & 7),
-        ("style", LANE_TYPE_UNKNOWN, (byte >> 4) & 1),
-        ("direction", LANE_TYPE_UNKNOWN, (byte >> 5) & 1),
+        ("category", LANE_CATEGORY_UNKNOWN, byte & LANE_CATEGORY_BITS),
+        ("style", LANE_TYPE_UNKNOWN, (byte >> LANE_STYLE_SHIFT) & 1),
+        ("direction", LANE_TYPE_UNKNOWN, (byte >> LANE_DIRECTION_SHIFT) & 1),
     ]

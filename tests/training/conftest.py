@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from perception.classes import DETECTION, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
-from training.data.bdd import raster
-from training.data.bdd.polygons import outline, stroke, toolkit_lanes
+from training.data.bdd.polygons import outline, paint, stroke
 
 SIZE_HW = (180, 320)
 # What the 2018 release calls them.
 OLD_NAMES = {"pedestrian": "person", "bicycle": "bike", "motorcycle": "motor"}
+
+
+def curved(types: str) -> np.ndarray:
+    return np.array([letter == "C" for letter in types])
 
 
 @dataclass
@@ -34,12 +37,11 @@ class Frame:
         return cv2.resize(small, SIZE_HW[::-1], interpolation=cv2.INTER_CUBIC)
 
     def drivable(self) -> np.ndarray:
-        mask = np.full(SIZE_HW, 2, np.uint8)
-        for name, vertices, types in self.areas:
-            curve = np.array([letter == "C" for letter in types])
-            points = outline(raster.snapped(np.array(vertices)), curve)
-            raster.fill(mask, points, ("direct", "alternative").index(name))
-        return mask
+        shapes = [
+            (("direct", "alternative").index(name), np.array(vertices, float), curved(types))
+            for name, vertices, types in self.areas
+        ]
+        return paint(shapes, SIZE_HW, 2, filled=True)
 
     def lane(self, width: int | None) -> np.ndarray:
         """Lane bytes `width` pixels wide; None: as the toolkit draws them."""
@@ -51,11 +53,11 @@ class Frame:
                 | LANE_STYLES.index(style) << 4
                 | LANE_DIRECTIONS.index(direction) << 5
             )
-            curve = np.array([letter == "C" for letter in types])
+            curve = curved(types)
             lines.append((byte, np.array(vertices, float), curve))
             if width is not None:
                 stroke(mask, outline(np.array(vertices), curve), width, byte)
-        return toolkit_lanes(lines, SIZE_HW) if width is None else mask
+        return paint(lines, SIZE_HW, 255, filled=False) if width is None else mask
 
 
 def frames() -> list[Frame]:

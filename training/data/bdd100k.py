@@ -20,7 +20,7 @@ from training.data.bdd.cache import fingerprint, open_index
 from training.data.bdd.images import read_image
 from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spellings
 from training.data.bdd.masks import read_mask
-from training.data.bdd.raster import repeat
+from training.data.bdd.polygons import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
 from training.data.dataset import Dataset
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask

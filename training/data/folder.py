@@ -12,7 +12,7 @@ import numpy as np
 
 from perception.errors import NoFramesError, UserError
 from perception.files import read_bounded
-from perception.images import MAX_BYTES, decode
+from perception.images import IMAGE_SUFFIXES, MAX_BYTES, decode
 from training.data.dataset import Dataset
 from training.data.sample import Sample
 
@@ -29,7 +29,6 @@ UNREADABLE_ARRAY: Final = (
     tokenize.TokenError,
     zipfile.BadZipFile,
 )
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 
 class FolderDataset(Dataset):

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.bdd import raster
-from training.data.bdd.polygons import outline, stroke, toolkit_lanes
+from training.data.bdd.polygons import outline, paint, stroke
 from training.data.bdd100k import BDD100K
 
 GENUINE = Path(__file__).parents[4] / "shared/data/bdd100k-2018"
@@ -38,10 +37,8 @@ def by_toolkit(frames, folder, task: str = "drivable") -> list[np.ndarray]:
 
 
 def fill(vertices, types: str) -> np.ndarray:
-    mask = np.full(SIZE_HW, 2, np.uint8)
     curve = np.array([letter == "C" for letter in types])
-    raster.fill(mask, outline(raster.snapped(np.array(vertices, float)), curve), 0)
-    return mask
+    return paint([(0, np.array(vertices, float), curve)], SIZE_HW, 2, filled=True)
 
 
 def test_random_outlines_equal_the_toolkits(tmp_path):
@@ -99,7 +96,7 @@ def test_random_lanes_equal_the_toolkits(tmp_path):
         lines.append(ours)
     drawn = by_toolkit(frames, tmp_path, "lane_mark")
     for ours, expected in zip(lines, drawn, strict=True):
-        assert np.array_equal(toolkit_lanes(ours, SIZE_HW), expected)
+        assert np.array_equal(paint(ours, SIZE_HW, 255, filled=False), expected)
 
 
 def test_genuine_2018_lanes_are_scored_at_the_toolkits_width(tmp_path):

@@ -22,7 +22,7 @@ from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
 from training.data.folder import UNREADABLE_ARRAY
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 def open_index(layout: Layout, folder: Path | None = None) -> Index:

@@ -11,7 +11,9 @@ from perception.classes import (
     DRIVABLE,
     LANE_CATEGORIES,
     LANE_CATEGORY_UNKNOWN,
+    LANE_DIRECTION_SHIFT,
     LANE_DIRECTIONS,
+    LANE_STYLE_SHIFT,
     LANE_STYLES,
     LANE_TYPE_UNKNOWN,
 )
@@ -78,5 +80,6 @@ def lane_byte(category: str, attributes: Mapping[str, Any]) -> int | None:
     known = name in _LANE
     byte = _LANE[name] if known else LANE_CATEGORY_UNKNOWN
     if style in LANE_STYLES and direction in LANE_DIRECTIONS:
-        return byte | LANE_STYLES.index(style) << 4 | LANE_DIRECTIONS.index(direction) << 5
+        byte |= LANE_STYLES.index(style) << LANE_STYLE_SHIFT
+        return byte | LANE_DIRECTIONS.index(direction) << LANE_DIRECTION_SHIFT
     return byte | LANE_TYPE_UNKNOWN

@@ -16,8 +16,9 @@ import numpy as np
 
 from perception.classes import ATTRIBUTES
 from perception.errors import UserError
+from perception.images import IMAGE_SUFFIXES
 from training.data.bdd import stream, yolo
-from training.data.bdd.layouts import IMAGE_SUFFIXES, LabelSource, Layout, MaskSource
+from training.data.bdd.layouts import LabelSource, Layout, MaskSource
 from training.data.bdd.table import Table, frame_attributes
 
 NO_SOURCE: Final = -1

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from perception.errors import NoFramesError, UserError
+from perception.images import IMAGE_SUFFIXES
 
 SPLITS: Final = ("train", "val", "test")
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
 IMAGE_FOLDERS: Final = (
     "images/100k/{split}",

@@ -11,7 +11,14 @@ from typing import Final
 import cv2
 import numpy as np
 
-from perception.classes import DRIVABLE, IGNORE, LANE_BACKGROUND, SEMANTIC
+from perception.classes import (
+    DRIVABLE,
+    IGNORE,
+    LANE_BACKGROUND,
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_UNKNOWN,
+    SEMANTIC,
+)
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import MAX_BYTES, decode
@@ -99,12 +106,12 @@ def lane(pixels: np.ndarray) -> np.ndarray:
     """The official lane byte; any value with bit 3 set is background."""
     pixels = _single_channel(pixels)
     seen = _values(pixels)
-    unknown = seen[((seen & 8) == 0) & (seen >= 64)]
+    unknown = seen[((seen & LANE_BACKGROUND_BIT) == 0) & (seen >= LANE_CATEGORY_UNKNOWN)]
     if len(unknown):
         raise ValueError(f"mask holds {unknown[0]}, no lane byte (category, style, direction)")
-    if all(value == LANE_BACKGROUND or not value & 8 for value in seen):
+    if all(value == LANE_BACKGROUND or not value & LANE_BACKGROUND_BIT for value in seen):
         return pixels
-    return np.where(pixels & 8, np.uint8(LANE_BACKGROUND), pixels)
+    return np.where(pixels & LANE_BACKGROUND_BIT, np.uint8(LANE_BACKGROUND), pixels)
 
 
 def lane_binary(pixels: np.ndarray) -> np.ndarray:

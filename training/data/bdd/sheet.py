@@ -5,7 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.classes import DETECTION, LANE_BACKGROUND
+from perception.classes import (
+    DETECTION,
+    LANE_BACKGROUND,
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_BITS,
+    LANE_CATEGORY_UNKNOWN,
+)
 from perception.errors import UserError
 from training.data.bdd100k import BDD100K
 from training.data.labels import Boxes, LaneMask, Mask
@@ -68,8 +74,12 @@ def _areas(canvas: np.ndarray, label: Mask) -> None:
 
 def _lanes(canvas: np.ndarray, label: LaneMask) -> None:
     lane = label.window((0, 0, 1, 1), TILE_HW).lane
-    line = (lane & 8 == 0) & (lane != LANE_BACKGROUND)
-    canvas[line] = np.where((lane[line] & 64 > 0)[:, None], UNTYPED_BGR, LANE_BGR[lane[line] & 7])
+    line = (lane & LANE_BACKGROUND_BIT == 0) & (lane != LANE_BACKGROUND)
+    canvas[line] = np.where(
+        (lane[line] & LANE_CATEGORY_UNKNOWN > 0)[:, None],
+        UNTYPED_BGR,
+        LANE_BGR[lane[line] & LANE_CATEGORY_BITS],
+    )
 
 
 def _boxes(canvas: np.ndarray, boxes: Boxes) -> None:

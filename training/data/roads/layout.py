@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from perception.classes import LANE_CATEGORIES
+from perception.classes import LANE_CATEGORIES, LANE_DIRECTION_BIT, LANE_STYLE_BIT
 
 CATEGORY = {name: index for index, name in enumerate(LANE_CATEGORIES)}
 WHITE = (0.86, 0.86, 0.86)
@@ -14,7 +14,7 @@ CURB_HEIGHT = 0.14
 
 def lane_byte(category: str, dashed: bool = False, vertical: bool = False) -> int:
     """The BDD100K lane byte of a marking."""
-    return CATEGORY[category] | (16 if dashed else 0) | (32 if vertical else 0)
+    return CATEGORY[category] | dashed * LANE_STYLE_BIT | vertical * LANE_DIRECTION_BIT
 
 
 @dataclass(frozen=True)
