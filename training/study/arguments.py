@@ -80,7 +80,7 @@ class StudyArgs:
     score_size: Size = (384, 640)
     """For `benchmark`: model input at which networks are exported, scored and timed."""
     bootstrap: int = 200
-    """For `benchmark`: resamplings of the validation frames for 95 % intervals."""
+    """For `benchmark`: resamples of the validation frames for 95 % intervals; 0: none."""
     threads: int = 2
     """For `benchmark`: threads of every network when it is timed."""
     minutes: float = 0.0
@@ -113,6 +113,8 @@ class StudyArgs:
             raise UserError("--freeze trunk: give --init CHECKPOINT --init-part shared as well")
         if self.freeze and self.preset == "ablation":
             raise UserError("--freeze: ablation changes augmentation, which frozen features lack")
+        if 0 < self.bootstrap < 200:
+            raise UserError(f"--bootstrap {self.bootstrap}: 0 for no intervals, or at least 200")
         if not self.rates or min(self.rates) <= 0:
             raise UserError("--rates: give learning rates above 0, e.g. 5e-4 1e-3 2e-3")
 

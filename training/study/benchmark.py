@@ -26,7 +26,7 @@ from perception.model import Deployed
 from perception.sizes import format_size
 from perception.tasks import TASKS
 from training.config import Config
-from training.data.sources import kind_and_root, open_sources
+from training.data.sources import open_sources
 from training.study.arguments import StudyArgs
 from training.study.benchmark_report import Entry, write_benchmark
 from training.study.cost import count_macs, network
@@ -81,7 +81,7 @@ def quick_args(args: StudyArgs) -> StudyArgs:
         seen=min(args.seen, 96),
         batch=8,
         rates=args.rates[:2],
-        bootstrap=min(args.bootstrap, 5),
+        bootstrap=0,
     )
 
 
@@ -170,9 +170,8 @@ def scored(trial: Trial, args: StudyArgs, log: Log) -> Record:
 
 
 def evaluation_options(args: StudyArgs) -> list[str]:
-    """The options of eval-bdd: the first --data, whose validation frames are the common ones."""
-    first = args.data[0] if args.data else "rendered"
-    data = [] if kind_and_root(first)[0] == "rendered" else ["--data", first]
+    """The options of eval-bdd; its frames are the validation frames of the first --data."""
+    data = ["--data", args.data[0]] if args.data else []
     limit = ["--limit", str(args.val_frames)] if args.val_frames else []
     return [*data, *limit, "--protocol", "both", "--bootstrap", str(args.bootstrap)]
 

@@ -103,9 +103,9 @@ def score_keys(entries: Sequence[Entry]) -> list[Key]:
     """The headline scores of every protocol and task, as eval-bdd names them."""
     found: dict[Key, None] = {}
     for entry in entries:
-        for protocol, tasks in entry.record["evaluation"]["headlines"].items():
-            for task, names in tasks.items():
-                found |= dict.fromkeys((protocol, task, name) for name in names)
+        for protocol, tasks in entry.record["evaluation"]["tasks"].items():
+            for task, about in tasks.items():
+                found |= dict.fromkeys((protocol, task, name) for name in about["headlines"])
     return [key for key in found if any(entry.score(key) is not None for entry in entries)]
 
 

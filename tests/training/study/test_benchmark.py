@@ -52,7 +52,9 @@ def tools(monkeypatch) -> list[tuple]:
             scores = {"det": {"mAP50": det}, "scene": {"accuracy": 60.0}}
             result = {
                 "frames": 12, "bdd": scores, "panoptic": {},
-                "headlines": {"bdd": {"det": ["mAP50"], "scene": ["accuracy"]}},
+                "tasks": {
+                    "bdd": {"det": {"headlines": ["mAP50"]}, "scene": {"headlines": ["accuracy"]}}
+                },
                 "intervals": {"bdd": {"det": {"mAP50": [det - 3, det + 3]}}},
             }  # fmt: skip
             Path(words[2]).write_text(json.dumps(result))

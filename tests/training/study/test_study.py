@@ -261,6 +261,7 @@ def test_names_are_checked_before_training(tmp_path: Path):
         ({"frames": 0}, "--data DIR"),
         ({"rates": ()}, "--rates"),
         ({"minutes": -1.0}, "--minutes"),
+        ({"bootstrap": 5}, "--bootstrap 5"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(wrong: dict, message: str):
