@@ -23,6 +23,7 @@ from demo.status import KEYS, Controls, Statistics
 from demo.temporal import BoxTracker, Smoother, tracking_available
 from demo.video import open_source
 from perception.errors import UserError, cli, require_extra
+from perception.hub import ONNX, local_file
 from perception.runtime.runner import Runner, default_model
 
 VIEWER = "viewer"
@@ -44,13 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def perceive(args: argparse.Namespace) -> int:
     """Opens source, model and sinks, runs the loop and prints the summary."""
     check(args)
+    model = local_file(args.model, ONNX) if args.model else default_model()
     if args.web:
         from demo.web_site import serve
 
-        serve(args.model or default_model(), args.web)
+        serve(model, args.web)
         return 0
     source = open_source(args.video, args.loop)
-    runner = Runner(args.model or default_model(), args.provider, args.threads)
+    runner = Runner(model, args.provider, args.threads)
     if args.score is None:
         args.score = runner.description.box_score
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
@@ -259,7 +261,11 @@ def parser() -> argparse.ArgumentParser:
         "--rerun", nargs="?", const=VIEWER, metavar="FILE.rrd", help="the Rerun viewer, or a file"
     )
     group = made.add_argument_group("model")
-    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx made by export-onnx")
+    group.add_argument(
+        "--model",
+        metavar="FILE",
+        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
+    )
     group.add_argument(
         "--provider",
         default="auto",

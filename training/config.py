@@ -141,8 +141,8 @@ class ModelArgs:
     sharing: str = ""
     """How tasks share the trunk: cross-stitch, mtan or sparse; default: one trunk for all."""
     init: str = ""
-    """Weights to start from: `default` (the pretrained model), a checkpoint of train-bdd, or a
-    trunk in timm's format (safetensors)."""
+    """Weights to start from: `default` (the pretrained model), a checkpoint of train-bdd,
+    hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""
     init_part: str = "all"
     """What to copy from --init: `all` that fits, `shared` (trunk and neck) or `trunk`."""
     pretrained: bool = False

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import perception
 from perception.errors import UserError
+from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet
 from perception.trunk import Trunk, load_trunk_weights
 
@@ -45,9 +46,9 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
 
 
 def init_file(name: str) -> Path:
-    """The file that `--init` means: a path, or `default` for the pretrained model."""
+    """The file that `--init` means: a path, hf://… or `default` for the pretrained model."""
     if name != "default":
-        return Path(name)
+        return local_file(name, CHECKPOINT)
     return Path(perception.__path__[0]) / "models" / "pvt-hydranet-b0.safetensors"
 
 

@@ -1,0 +1,227 @@
+"""Models by name from a model hub: hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
+
+Files are downloaded once into the hub library's cache and compared with the hash that the hub
+states. HF_HUB_OFFLINE=1 uses the cache only; HF_ENDPOINT names another server. Needs the extra hub.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from perception.errors import UserError, require_extra
+from perception.runtime.description import Description
+
+SCHEME: Final = "hf://"
+ONNX: Final = "model.onnx"
+CHECKPOINT: Final = "model.safetensors"
+CARD: Final = "README.md"
+# Kinds of output by the hub's names of tasks; it has none for surface normals.
+HUB_TASKS: Final = {
+    "boxes": "object-detection",
+    "mask": "image-segmentation",
+    "label": "image-classification",
+    "map": "depth-estimation",
+}
+NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def local_file(name: str | Path, filename: str) -> Path:
+    """The path itself, or for hf://… the downloaded `filename` of that model.
+
+    Raises UserError for a malformed or unknown name, a gated model, a file that the model lacks or
+    whose hash differs, and where it is neither in the cache nor to be had.
+    """
+    text = str(name)
+    if not text.startswith(SCHEME):
+        return Path(name)
+    repo, revision = parse(text)
+    require_extra("hub", "huggingface_hub")
+    path = _download(text, repo, revision, filename)
+    _check_hash(text, path)
+    return path
+
+
+def parse(name: str) -> tuple[str, str | None]:
+    """("OWNER/NAME", revision or None) of hf://OWNER/NAME[@REVISION]."""
+    match = NAME.fullmatch(name.removeprefix(SCHEME))
+    if match is None:
+        raise UserError(f"{name:.200}: write {SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@REVISION")
+    return match["repo"], match["revision"]
+
+
+def _download(name: str, repo: str, revision: str | None, filename: str) -> Path:
+    from huggingface_hub import constants, errors, hf_hub_download, logging
+
+    logging.set_verbosity_error()  # its warnings are followed by an exception, which is enough
+    try:
+        return Path(hf_hub_download(repo, filename, revision=revision))
+    except errors.GatedRepoError:
+        raise UserError(
+            f"{name}: gated; accept its terms on its page, then log in with 'hf auth login'"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise UserError(
+            f"{name}: no such model at {constants.ENDPOINT}, or it is private; check the name, or "
+            "log in with 'hf auth login'"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise UserError(f"{name}: the model has no revision {revision!r}") from None
+    except errors.LocalEntryNotFoundError:
+        why = (
+            "HF_HUB_OFFLINE is set"
+            if constants.HF_HUB_OFFLINE
+            else f"{constants.ENDPOINT} cannot be reached"
+        )
+        raise UserError(f"{name}: {filename} is not in the cache and {why}") from None
+    except errors.EntryNotFoundError:
+        raise UserError(f"{name}: has no {filename}; a model made by push-model has one") from None
+    except (errors.HFValidationError, errors.HTTPError, OSError) as error:
+        raise UserError(f"{name}: {filename} cannot be downloaded ({_line(error)})") from None
+
+
+def _line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+
+
+def _check_hash(name: str, path: Path) -> None:
+    """Removes the file and raises UserError where its bytes are not those the hub named.
+
+    In the cache a file is a link to a blob that is named by its hash: SHA-256 for large files,
+    git's SHA-1 for small ones.
+    """
+    blob = path.resolve()
+    expected = blob.name
+    if blob == path.absolute() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", expected):
+        raise UserError(
+            f"{name}: the cache does not say which hash {path.name} should have; set HF_HOME to a "
+            "folder whose file system supports links"
+        )
+    digest = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(usedforsecurity=False)
+    if len(expected) == 40:
+        digest.update(f"blob {blob.stat().st_size}\0".encode())
+    with open(blob, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != expected:
+        path.unlink()
+        blob.unlink()
+        raise UserError(
+            f"{name}: {path.name} has hash {digest.hexdigest()[:16]}…, the hub names "
+            f"{expected[:16]}…; the download was removed, run the command again"
+        )
+
+
+def push(onnx: Path, description: Description, checkpoint: Path | None, name: str) -> str:
+    """Uploads the model file, its checkpoint and a card written from `description`.
+
+    Returns the address of the commit. Raises UserError where the hub refuses.
+    """
+    repo, revision = parse(name)
+    require_extra("hub", "huggingface_hub")
+    from huggingface_hub import CommitOperationAdd, HfApi, errors
+
+    files: dict[str, Path | bytes] = {ONNX: onnx, CARD: card(description, repo).encode()}
+    if checkpoint is not None:
+        files[CHECKPOINT] = checkpoint
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+    api = HfApi()
+    try:
+        api.create_repo(repo, exist_ok=True)
+        done = api.create_commit(
+            repo, operations, commit_message=f"Upload {description.name}", revision=revision
+        )
+    except (errors.HTTPError, ValueError, OSError) as error:
+        raise UserError(
+            f"{name}: the hub refused the upload ({_line(error)}); is this your model, and are you "
+            "logged in ('hf auth login')?"
+        ) from None
+    return str(done.commit_url)
+
+
+def card(description: Description, repo: str) -> str:
+    """The model card: front matter that the hub reads, and text, from the model's own record."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type=HUB_TASKS.get(view.kind, "image-feature-extraction"),
+            task_name=task,
+            dataset_type="validation-frames-of-the-run",
+            dataset_name="Validation frames of the training run, protocol of eval-bdd",
+            metric_type=metric,
+            metric_name=f"{task} {metric}",
+            metric_value=round(value, 2),
+        )
+        for task, view in description.views.items()
+        for metric, value in _headline(description.scores.get(task))
+    ]
+    views = description.views.values()
+    data = ModelCardData(
+        license="other",
+        license_name="see-model-card",
+        library_name="onnx",
+        pipeline_tag=next(iter(HUB_TASKS[v.kind] for v in views if v.kind in HUB_TASKS), None),
+        tags=["driving-perception", "multi-task-learning", "pvt-hydranet", *description.views],
+        datasets=_datasets(description) or None,
+        model_name=description.name,
+        eval_results=results or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{_text(description, repo)}"
+
+
+def _headline(scores: Any) -> list[tuple[str, float]]:
+    """Scores of a task as a whole; those of single classes have a slash in their name."""
+    items = scores.items() if isinstance(scores, dict) else ()
+    return [(k, float(v)) for k, v in items if isinstance(v, int | float) and "/" not in k]
+
+
+def _datasets(description: Description) -> list[str]:
+    """Names of the data that the training record lists, without counts and paths."""
+    data = description.training.get("data", {})
+    listed = data.get("data", []) if isinstance(data, dict) else []
+    names = [re.match(r"[a-z0-9_-]+", str(entry)) for entry in listed]
+    return sorted({match[0] for match in names if match})
+
+
+def _text(description: Description, repo: str) -> str:
+    height, width = description.size_hw
+    outputs = "".join(
+        f"| `{name}` | {view.kind} | "
+        f"{', '.join(view.classes or view.categories or [g.name for g in view.groups]) or '-'} |\n"
+        for name, view in description.views.items()
+    )
+    scores = "".join(
+        f"| {task} | {metric} | {value:.1f} |\n"
+        for task in description.views
+        for metric, value in _headline(description.scores.get(task))
+    )
+    return f"""# {description.name}
+
+A driving-perception network as one self-describing ONNX file for {width}x{height} frames.
+
+```bash
+pip install 'pvt-hydranet[cpu,demo,hub]'
+perceive video.mp4 --model {SCHEME}{repo} --show
+train-bdd --init {SCHEME}{repo} --data BDD100K --out runs/mine
+```
+
+For looking at and for fine-tuning, not for driving.
+
+## Licence of the weights
+
+{description.licence or "Not stated in the model file: ask its author."}
+
+## Outputs
+
+| output | kind | classes |
+|---|---|---|
+{outputs}
+## Scores
+
+On the validation frames of its own training run, by the protocol of `eval-bdd`; compare them only
+with scores on the same frames.
+
+| output | metric | value |
+|---|---|---|
+{scores}"""
