@@ -83,3 +83,6 @@ LANE_IGNORE: Final = 254
 LANE_CATEGORY_UNKNOWN: Final = 64
 LANE_TYPE_UNKNOWN: Final = 128
 IGNORE: Final = 255
+
+# The tasks whose labels the outputs of other published networks are scored with.
+PEER_OUTPUTS: Final = {"boxes": "det", "area": "drivable", "line": "lane"}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from perception.errors import UserError, require_extra, unknown_name
+from perception.runtime.adapters import find_adapter
 from perception.runtime.description import KEY, Description
 from perception.runtime.onnx_file import check
 
@@ -194,8 +195,8 @@ def load(path: Path, provider: str, threads: int, memory: int = 0) -> Engine:
 
 
 def read_description(path: str | Path) -> Description:
-    """The description inside an .onnx file. Raises UserError where there is none, or where it does
-    not fit the graph's inputs and outputs."""
+    """The description inside an .onnx file, or an `Adapter` for a known network's. Raises UserError
+    where there is none, or where it does not fit the graph's inputs and outputs."""
     path = Path(path)
     # Without optimising the graph, which is the slow part of loading.
     session = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
@@ -203,11 +204,15 @@ def read_description(path: str | Path) -> Description:
         text = session.get_modelmeta().custom_metadata_map.get(KEY)
         inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
         outputs = tuple(output.name for output in session.get_outputs())
+        shapes = [output.shape for output in session.get_outputs()]
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: names in it are not UTF-8 ({error.reason}); make a file with export-onnx"
         ) from None
     if text is None:
+        adapter = find_adapter([(kind, shape) for _, kind, shape in inputs], shapes)
+        if adapter:
+            return adapter
         raise UserError(
             f"{path}: an ONNX file, but without our metadata field {KEY!r}; "
             "make one with export-onnx CHECKPOINT -o model.onnx"

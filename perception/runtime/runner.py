@@ -7,10 +7,12 @@ import numpy as np
 
 import perception
 from perception.errors import UserError
+from perception.runtime.adapters import AdaptedEngine, Adapter
 from perception.runtime.choose import choose
 from perception.runtime.description import BOXES, LABEL, MAP, MASK, NORMALS, View
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.providers import (
+    Engine,
     check_outputs,
     load,
     memory_limit,
@@ -33,11 +35,15 @@ class Runner:
         self.path = Path(path)
         self.description = read_description(self.path)
         self.chosen_because = "requested"
+        adapter = self.description if isinstance(self.description, Adapter) else None
+        if adapter and provider == "auto":
+            provider = "cpu"  # `auto` measures with the input of our own models
         if provider == "auto":
             provider, self.chosen_because = choose(self.path, threads)
         self.provider = provider
         memory = memory_limit(self.description.size_hw)
-        self.engine = load(self.path, provider, threads, memory)
+        engine = load(self.path, provider, threads, memory)
+        self.engine: Engine = AdaptedEngine(engine, adapter) if adapter else engine
         check_outputs(self.path, self.description, self.engine.names)
 
     def __call__(self, frame: np.ndarray) -> Scene:
