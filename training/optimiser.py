@@ -28,7 +28,9 @@ def make_optimizer(
         {"params": parameters, "lr": lr * rate, "peak": lr * rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()
     ]
-    return torch.optim.AdamW(settings, betas=(0.9, 0.999))
+    # One pass over all tensors; devices without the kernel keep the default.
+    devices = {parameter.device.type for group in groups.values() for parameter in group}
+    return torch.optim.AdamW(settings, betas=(0.9, 0.999), fused=devices <= {"cpu", "cuda"})
 
 
 def is_trunk(name: str) -> bool:
@@ -84,5 +86,7 @@ def restore_optimizer(
         name, _, slot = key.rpartition(":")
         parameter = by_name[name]
         state: dict[str, Any] = optimizer.state[parameter]
-        # The step count stays on the CPU, as torch keeps it; moments are laid out like the weights.
-        state[slot] = value if slot == "step" else torch.empty_like(parameter).copy_(value)
+        # Moments are laid out like the weights; fused AdamW keeps the step count on their device.
+        step_device = parameter.device if optimizer.defaults.get("fused") else "cpu"
+        step = slot == "step"
+        state[slot] = value.to(step_device) if step else torch.empty_like(parameter).copy_(value)

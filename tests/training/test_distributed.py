@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,29 @@ def batch(rows: slice) -> Batch:
     return found
 
 
+@contextmanager
+def counted_messages(sizes: list[int]) -> Iterator[None]:
+    """Appends the bytes of every message handed to torch.distributed; those of an all-gather as a
+    negative number."""
+    names = ("all_reduce", "all_gather")
+    original = {name: getattr(torch.distributed, name) for name in names}
+
+    def all_reduce(tensor: torch.Tensor, *more: object) -> object:
+        sizes.append(tensor.numel() * tensor.element_size())
+        return original["all_reduce"](tensor, *more)
+
+    def all_gather(tensors: list[torch.Tensor], tensor: torch.Tensor) -> object:
+        sizes.append(-tensor.numel() * tensor.element_size())
+        return original["all_gather"](tensors, tensor)
+
+    torch.distributed.all_reduce, torch.distributed.all_gather = all_reduce, all_gather
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(torch.distributed, name, original[name])
+
+
 def gradients(world: World, method: str, rows: slice) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = build("pvt-hydranet-b0", TASKS)
@@ -84,7 +109,10 @@ def work(folder: str) -> None:
     world = join_world("cpu")
     rows = (slice(0, 1), slice(1, 4))[world.rank]
     for method in ("equal", "uncertainty", "pcgrad"):
-        found = gradients(world, method, rows)
+        sizes: list[int] = []
+        with counted_messages(sizes):
+            found = gradients(world, method, rows)
+        Path(f"{folder}/{method}{world.rank}.json").write_text(json.dumps(sizes))
         save_file({k: v.contiguous() for k, v in found.items()}, f"{folder}/{method}{world.rank}")
     gathered = world.gather({"rank": pack({}).numpy()[:3] * 0 + world.rank})
     assert [int(part["rank"][0]) for part in gathered] == ([0, 1] if world.leads else [])
@@ -136,6 +164,17 @@ def test_two_ranks_have_the_gradients_of_the_joint_batch(method: str, two_ranks:
         assert torch.equal(first[name], second[name]), name
         difference = float((first[name] - value).abs().max())
         assert difference <= 1e-5 * max(scale, 1.0), (name, difference, scale)
+
+
+@pytest.mark.parametrize(("method", "more"), [("equal", 1), ("uncertainty", 1), ("pcgrad", 2)])
+def test_a_step_sends_counts_and_gradients_and_nothing_else(
+    method: str, more: int, two_ranks: Path
+) -> None:
+    for rank in range(2):
+        counts, *rest = json.loads((two_ranks / f"{method}{rank}.json").read_text())
+        assert 0 < counts < 1000  # bytes
+        assert len(rest) == more  # heads and shared parameters apart where methods compare
+        assert all(size > 0 for size in rest)
 
 
 def losses(log: Path) -> list[float]:

@@ -1,33 +1,38 @@
-"""How tasks share one trunk. A new method: one file here and one line in BALANCERS."""
+"""Balancing methods: how tasks share one trunk. A new method is one file and one line in BALANCERS.
+
+Methods that torchjd implements are in torchjd_methods.py.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from perception.errors import UserError, unknown_name
-from training.balance.aligned_mtl import AlignedMTL
 from training.balance.base import Aggregated, Balancer
 from training.balance.border import Border
-from training.balance.cagrad import CAGrad
-from training.balance.config_method import ConFIG
 from training.balance.dwa import DWA
-from training.balance.equal import Equal
-from training.balance.fairgrad import FairGrad
 from training.balance.famo import FAMO
-from training.balance.fixed import Fixed
-from training.balance.geometric import Geometric
-from training.balance.graddrop import GradDrop
 from training.balance.gradnorm import GradNorm
 from training.balance.gradvac import GradVac
 from training.balance.imtl import IMTL
-from training.balance.imtl_g import IMTLG
-from training.balance.imtl_l import IMTLLosses
-from training.balance.mgda import MGDA
 from training.balance.nash_mtl import NashMTLMethod
-from training.balance.pcgrad import PCGrad
-from training.balance.rlw import RLW
 from training.balance.stch import STCH
-from training.balance.uncertainty import Uncertainty
-from training.balance.upgrad import UPGrad
+from training.balance.torchjd_methods import (
+    IMTLG,
+    MGDA,
+    RLW,
+    AlignedMTL,
+    CAGrad,
+    ConFIG,
+    Equal,
+    FairGrad,
+    Fixed,
+    Geometric,
+    GradDrop,
+    IMTLLosses,
+    PCGrad,
+    Uncertainty,
+    UPGrad,
+)
 
 __all__ = ["AT_FEATURES", "BALANCERS", "Balancer", "Border", "check_method", "make_balancer"]
 
@@ -62,8 +67,8 @@ AT_FEATURES: Final = "@features"
 
 
 def make_balancer(name: str, tasks: Sequence[str], seed: int = 0, **options: Any) -> Balancer:
-    """The balancer of a name of BALANCERS; with `@features` behind it, one that compares the
-    tasks' gradients at the neck's outputs. Raises UserError for a name that does not exist."""
+    """The balancer of a name in BALANCERS. With the suffix `@features` it compares the tasks'
+    gradients at the neck's outputs. Raises UserError for an unknown name."""
     check_method(name)
     balancer = BALANCERS[name.removesuffix(AT_FEATURES)](tasks, seed, **options)
     if isinstance(balancer, Aggregated):
@@ -72,9 +77,9 @@ def make_balancer(name: str, tasks: Sequence[str], seed: int = 0, **options: Any
 
 
 def check_method(name: str) -> None:
-    """Raises UserError where `make_balancer` could not make it."""
+    """Raises UserError for a name that `make_balancer` does not know."""
     method = name.removesuffix(AT_FEATURES)
     if method not in BALANCERS:
         raise unknown_name("balancing method", method, BALANCERS)
     if method != name and not issubclass(BALANCERS[method], Aggregated):
-        raise UserError(f"--balance {name}: {method} compares no gradients; say {method} alone")
+        raise UserError(f"--balance {name}: {method} compares no gradients; use --balance {method}")

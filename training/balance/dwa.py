@@ -11,8 +11,8 @@ from training.balance.base import Scalarised
 class DWA(Scalarised):
     """w_k = K exp(r_k / T) / sum_i exp(r_i / T), r_k = L_k(t-1) / L_k(t-2) over epochs t.
 
-    torchjd's keeps one history for all tasks together; here each task has its own, because a task
-    may be labelled in some batches, or epochs, only. Without two epochs of it a task weighs one.
+    Unlike torchjd's, it keeps a history per task, because a task may be labelled in some batches or
+    epochs only. The weight of a task with fewer than two epochs is 1.
     """
 
     total: Tensor

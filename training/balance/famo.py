@@ -14,9 +14,9 @@ SMALLEST: Final = 1e-8
 class FAMO(Scalarised):
     """L = c sum_k z_k log L_k with z = softmax(w), c = 1 / sum_k (z_k / L_k).
 
-    After each step w follows what the step did: gradient of z at w times log L_k before - after,
-    by Adam. torchjd's moves all tasks together; here the tasks absent from a batch keep their
-    logit and their moments, and the softmax is over the present ones.
+    After each step w is updated by Adam with the gradient of z at w times log L_k before - after.
+    Unlike torchjd's, tasks absent from a batch keep their logit and moments, and the softmax is
+    over the present ones.
     """
 
     logits: Tensor

@@ -12,10 +12,10 @@ from training.balance.base import Aggregated
 
 
 class GradVac(Aggregated):
-    """Gradients less aligned than usual are turned until their cosine is the usual one.
+    """Gradients with a cosine below its running average are rotated to that average.
 
-    The usual cosines, an average over steps, are kept for all pairs of tasks; torchjd would forget
-    them whenever the number of tasks in a batch changes.
+    The averages are kept for all pairs of tasks; torchjd resets them whenever the number of tasks
+    in a batch changes.
     """
 
     cosines: Tensor
@@ -25,7 +25,7 @@ class GradVac(Aggregated):
         self.register_buffer("cosines", torch.zeros(len(tasks), len(tasks)))
 
     def make(self) -> Aggregator:
-        # Without its state in the state_dict: what is resumed is `cosines`.
+        # Its own state is not in the state_dict; `cosines` is what is resumed.
         return Vaccine()
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:

@@ -13,7 +13,7 @@ from training.balance.base import Aggregated
 class NashMTLMethod(Aggregated):
     """The weights a with G G^T a = 1 / a: the Nash bargaining solution.
 
-    The solver starts from each task's last weight; one solver for each number of present tasks.
+    The solver starts from each task's last weight; one solver per number of present tasks.
     """
 
     last: Tensor
@@ -27,7 +27,7 @@ class NashMTLMethod(Aggregated):
         return NashMTL(n_tasks=len(self.tasks))
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
-        if len(present) == 1:  # the solver wants two; one task's bargain is its unit gradient
+        if len(present) == 1:  # the solver needs two; the solution for one is its unit gradient
             return matrix[0] / matrix[0].norm().clamp(min=1e-12)
         index = self.index(present)
         solver = self.solvers.setdefault(len(present), NashMTL(n_tasks=len(present)))

@@ -13,10 +13,10 @@ SMALLEST: Final = 1e-8
 
 
 class STCH(Scalarised):
-    """L = K mu log sum_k exp(log(L_k / n_k) / mu): the task that has come least far counts most.
+    """L = K mu log sum_k exp(log(L_k / n_k) / mu): the task with the least progress counts most.
 
-    n_k, the size of a loss to measure progress by, is its mean over the first epoch, which trains
-    on the plain sum. A task first seen later starts with the loss it is first seen with.
+    Progress is relative to n_k, the mean loss over the first epoch, which trains on the plain sum.
+    For a task first seen later n_k is its first loss.
     """
 
     total: Tensor

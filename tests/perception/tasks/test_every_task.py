@@ -1,4 +1,4 @@
-"""Every registered task keeps the contract: a new task is tested by being registered."""
+"""The task interface, tested over the registry: registering a task tests it."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZE = (64, 96)
 
 
 def target_of(view, seed=0):
-    """(numpy target of one frame, the decoded output that says exactly the same) by kind."""
+    """(numpy target of one frame, the decoded output equal to it) by kind."""
     rng = np.random.default_rng(seed)
     height, width = SIZE
     if view.kind == "boxes":
@@ -104,7 +104,30 @@ def test_learns_one_sample(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_survives_the_empty_frame(name):
+def test_loss_parts_of_frames_add_up(name):
+    """Sums and counts of two frames are those of each alone: ranks need not exchange outputs."""
+    model, view = model_of(name).eval(), TASKS[name].view
+    task = model.tasks[name]
+    targets = [batched(target, view) for target in (target_of(view)[0], empty_of(view))]
+    if view.kind == "boxes":  # rows are padded to the longest
+        targets[1] = {
+            key: value.expand(1, 2, *value.shape[2:]) for key, value in targets[1].items()
+        }
+    with torch.no_grad():
+        raw = model(torch.cat([frame(0), frame(1)]))[name]
+    one, other = (
+        task.loss({key: value[row : row + 1] for key, value in raw.items()}, targets[row])
+        for row in range(2)
+    )
+    both = task.loss(raw, {key: torch.cat([t[key] for t in targets]) for key in targets[0]})
+    assert tuple(both) == tuple(one) == task.loss_parts
+    for part in both:
+        torch.testing.assert_close(both[part].sum, one[part].sum + other[part].sum)
+        torch.testing.assert_close(both[part].count, one[part].count + other[part].count)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_loss_of_an_empty_frame_is_finite(name):
     model, view = model_of(name), TASKS[name].view
     loss = loss_of(model, name, batched(empty_of(view), view))
     loss.backward()
@@ -150,7 +173,7 @@ def test_decode_has_the_shape_of_its_kind(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_bf16_loss_is_near_fp32(name):
+def test_bf16_loss_is_close_to_fp32(name):
     target = batched(target_of(TASKS[name].view)[0], TASKS[name].view)
     model = model_of(name).eval()
     with torch.no_grad():
