@@ -96,14 +96,15 @@ class Assigner:
         slots = batch * candidates.points
         first = torch.arange(batch, device=fit.device)[:, None, None] * candidates.points
         slot = candidates.point + first
-        taken = fit.new_zeros(slots, dtype=torch.bool)
+        # Whether a point is taken: by scatter, which unlike a boolean index needs no host sync.
+        taken = slot.new_zeros(slots)
         for _ in range(self.rounds):
             waiting = ~chosen.any(2, keepdim=True)
-            wanted = fit.masked_fill(~(candidates.allowed & waiting & ~taken[slot]), -1.0)
+            wanted = fit.masked_fill(~(candidates.allowed & waiting & (taken[slot] == 0)), -1.0)
             value, order = wanted.topk(min(self.topk, count), dim=2)
             won = (value >= 0) & _wins(value, slot.gather(2, order), slots)
             chosen = chosen | torch.zeros_like(chosen).scatter(2, order, won)
-            taken = taken.index_fill(0, slot[chosen], True)
+            taken = taken.scatter_reduce(0, slot.flatten(), chosen.flatten().long(), "amax")
         return chosen
 
 
