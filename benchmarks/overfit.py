@@ -66,7 +66,8 @@ def lane_iou(path: Path, folder: Path) -> float:
     frames = open_dataset(str(folder), "train", TASKS)
     batch = collate([frames[index].letterbox(SIZE_HW) for index in range(len(frames))])
     with torch.no_grad():
-        logits = model(batch.frames)["lane"]["foreground"].squeeze(1)  # (B, H, W)
+        raw = model(batch.frames)["lane"]
+        logits = model.tasks["lane"].full_size(raw["foreground"])  # (B, H, W)
     lane = batch.targets["lane"]["lane"]
     found, truth, known = logits > 0, lane < LANE_IGNORE, lane != LANE_IGNORE
     return 100.0 * float(((found & truth) & known).sum() / ((found | truth) & known).sum())

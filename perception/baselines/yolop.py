@@ -185,6 +185,7 @@ class NearestLane(Lane):
     def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
         super().__init__(channels, strides, view)
         self.tower = Decoder(channels)
+        self.factor = 1
         self.subpixels = nn.Conv2d(16, 1, 3, padding=1)
         self.types = nn.Conv2d(channels // 2, sum(self.kinds), 1)
         nn.init.constant_(self.subpixels.bias, -4.0)  # type: ignore[arg-type]

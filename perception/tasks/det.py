@@ -117,20 +117,19 @@ class Det(Task):
         Duplicates are suppressed by one comparison of all pairs inside the graph, so that no
         consumer needs NMS.
         """
-        logits = self._flat(raw, "many").float()
-        deltas = self._flat(raw, "box").float()
+        logits = self._channels_first(raw, "many").float()
+        deltas = self._channels_first(raw, "box")
         points = self._grid(raw).points(logits.device)
-        count = min(CANDIDATES, logits.shape[1])
+        count = min(CANDIDATES, logits.shape[2])
         # The best (point, class) pairs lie on as many points with the best classes: two small sorts
         # instead of one over all pairs.
-        _, point = logits.amax(2).topk(count)  # (B, 300)
-        logits = logits.gather(1, point[..., None].expand(-1, -1, logits.shape[2]))
+        _, point = logits.amax(1).topk(count)  # (B, 300)
+        logits = _at(logits, point)
         best, pair = logits.flatten(1).topk(count)
         row = torch.div(pair, logits.shape[2], rounding_mode="trunc")
         label = (pair - row * logits.shape[2]).to(best.dtype)
         point = point.gather(1, row)
-        deltas = deltas.gather(1, point[..., None].expand(-1, -1, deltas.shape[2]))
-        boxes = _to_xyxy(_expected(deltas), points[point])
+        boxes = _to_xyxy(_expected(_at(deltas, point).float()), points[point])
         edge = (points[:, :2] + points[:, 2:] / 2).amax(0)  # width, height, also in a traced graph
         boxes = boxes.clamp(min=0).minimum(edge.repeat(2))
         scores = best.sigmoid() * cluster_nms(boxes, label)
@@ -150,7 +149,11 @@ class Det(Task):
 
     def _flat(self, raw: Raw, head: str) -> Tensor:
         """(B, A, outputs) of all levels."""
-        return torch.cat([raw[f"{head}{s}"].flatten(2).transpose(1, 2) for s in self.strides], 1)
+        return self._channels_first(raw, head).transpose(1, 2)
+
+    def _channels_first(self, raw: Raw, head: str) -> Tensor:
+        """(B, outputs, A) of all levels."""
+        return torch.cat([raw[f"{head}{s}"].flatten(2) for s in self.strides], 2)
 
 
 class DetCOCO(Det):
@@ -165,6 +168,11 @@ class DetVOC(Det):
     view = View(kind="boxes", classes=VOC_OBJECTS)
 
 
+def _at(maps: Tensor, point: Tensor) -> Tensor:
+    """(B, outputs, A) at points (B, N) -> (B, N, outputs)."""
+    return maps.gather(2, point[:, None].expand(-1, maps.shape[1], -1)).transpose(1, 2)
+
+
 def cluster_nms(boxes: Tensor, label: Tensor) -> Tensor:
     """Cluster NMS (arXiv 2005.03572) of (B, N, 4) boxes, best first: fixed shapes, no loop.
 
@@ -172,10 +180,12 @@ def cluster_nms(boxes: Tensor, label: Tensor) -> Tensor:
     order stays defined). Equals NMS for chains of up to SUPPRESSION_ROUNDS overlapping boxes: a
     box that only a duplicate overlaps is kept.
     """
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(2)  # (B, N)
-    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(3)  # (B, N, N)
+    # Coordinate by coordinate: ONNX Runtime is slow at broadcasting along a last axis of two.
+    x1, y1, x2, y2 = boxes.unbind(2)  # each (B, N)
+    area = (x2 - x1) * (y2 - y1)
+    width = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
+    height = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
+    shared = width.clamp(min=0) * height.clamp(min=0)  # (B, N, N)
     union = area[:, :, None] + area[:, None] - shared
     rank = torch.arange(boxes.shape[1], device=boxes.device)
     better = rank[:, None] > rank[None]  # column j is better than row i

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from perception.classes import DRIVABLE
@@ -10,7 +9,7 @@ from perception.metrics.base import Metric
 from perception.metrics.confusion import ConfusionMetric
 from perception.runtime.description import View
 from perception.tasks.base import LossPart, Raw, Target, Task
-from perception.tasks.dense import Tower, enlarge, mask_loss
+from perception.tasks.dense import Tower, enlarge, enlarged_argmax, mask_loss
 
 BACKGROUND = "background"
 
@@ -36,7 +35,7 @@ class Drivable(Task):
         return mask_loss(enlarge(raw["logits"].float(), self.factor), target["mask"])
 
     def decode(self, raw: Raw) -> Tensor:
-        return enlarge(raw["logits"], self.factor).argmax(1).to(torch.uint8)  # (B, H, W)
+        return enlarged_argmax(raw["logits"], self.factor)  # (B, H, W)
 
     @classmethod
     def metric(cls, view: View) -> Metric:

@@ -20,6 +20,7 @@ from perception.classes import (
     LANE_STYLES,
     LANE_TYPE_UNKNOWN,
 )
+from perception.layers import upsample
 from perception.metrics.base import Metric
 from perception.metrics.lane import LaneMetric
 from perception.runtime.description import View
@@ -50,6 +51,7 @@ class Lane(Task):
         names = (self.view.categories, self.view.styles, self.view.directions)
         self.kinds = tuple(map(len, names))
         self.tower: nn.Module = Tower(channels)
+        self.factor = strides[0]  # from the foreground's cells to the frame
         self.subpixels = nn.Conv2d(channels, strides[0] ** 2, 3, padding=1)
         self.types = nn.Conv2d(channels, sum(self.kinds), 1)
         # About 2 % of pixels are lane: initialise there (arXiv 1708.02002, section 4.1).
@@ -58,9 +60,8 @@ class Lane(Task):
     def forward(self, features: Sequence[Tensor]) -> Raw:
         feature = self.tower(features[0])
         category, style, direction = self.types(feature).split(self.kinds, 1)
-        foreground = F.pixel_shuffle(self.subpixels(feature), self.strides[0])
         return {
-            "foreground": foreground,  # (B, 1, H, W)
+            "foreground": self.subpixels(feature),  # (B, 16, H/4, W/4), sub-pixels of each cell
             "category": category,  # (B, categories, H/4, W/4)
             "style": style,  # (B, styles, H/4, W/4)
             "direction": direction,  # (B, directions, H/4, W/4)
@@ -68,7 +69,7 @@ class Lane(Task):
 
     def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
         lane = target["lane"]  # (B, H, W)
-        logits = raw["foreground"].float().squeeze(1)
+        logits = self.full_size(raw["foreground"].float())
         known, truth = lane != LANE_IGNORE, (lane < LANE_IGNORE).float()
         found = logits.sigmoid()
         losses = {
@@ -91,9 +92,16 @@ class Lane(Task):
         byte = (category + style * LANE_STYLE_BIT + direction * LANE_DIRECTION_BIT).to(
             torch.float32
         )  # (B, 1, H/4, W/4)
-        byte = F.interpolate(byte, scale_factor=float(self.strides[0]), mode="nearest")
+        if self.factor == 1:
+            byte = upsample(byte, self.strides[0])
         lane = torch.where(raw["foreground"] > 0, byte, float(LANE_BACKGROUND))
-        return lane.squeeze(1).to(torch.uint8)  # (B, H, W)
+        return self.full_size(lane).to(torch.uint8)
+
+    def full_size(self, subpixels: Tensor) -> Tensor:
+        """(B, factor^2, H/factor, W/factor) -> (B, H, W)."""
+        if self.factor > 1:
+            subpixels = F.pixel_shuffle(subpixels, self.factor)
+        return subpixels.squeeze(1)
 
     @classmethod
     def metric(cls, view: View) -> Metric:

@@ -6,7 +6,6 @@ label space.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from perception.classes import ADE20K, NYUV2, SEMANTIC, VOC
@@ -14,7 +13,7 @@ from perception.metrics.base import Metric
 from perception.metrics.confusion import ConfusionMetric
 from perception.runtime.description import View
 from perception.tasks.base import LossPart, Raw, Target, Task
-from perception.tasks.dense import Tower, enlarge, mask_loss
+from perception.tasks.dense import Tower, enlarge, enlarged_argmax, mask_loss
 
 
 class Semantic(Task):
@@ -36,7 +35,7 @@ class Semantic(Task):
         return mask_loss(enlarge(raw["logits"].float(), self.strides[0]), target["mask"])
 
     def decode(self, raw: Raw) -> Tensor:
-        return enlarge(raw["logits"], self.strides[0]).argmax(1).to(torch.uint8)  # (B, H, W)
+        return enlarged_argmax(raw["logits"], self.strides[0])  # (B, H, W)
 
     @classmethod
     def metric(cls, view: View) -> Metric:
