@@ -14,6 +14,9 @@ from torch import Tensor
 from perception.errors import UserError
 from perception.files import replacing
 from perception.model import Heads, HydraNet
+from perception.runtime.description import View
+from perception.tasks import TASKS
+from perception.tasks.class_names import names_of, with_classes
 from perception.zoo import build
 
 KEY: Final = "perception"
@@ -34,6 +37,8 @@ class Meta:
     scores: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
+    # Class names of tasks that have other than the default ones (perception/tasks/class_names.py).
+    classes: dict[str, Any] = field(default_factory=dict)
 
 
 def save(path: Path, weights: Mapping[str, Tensor], meta: Meta, half: bool = False) -> None:
@@ -41,7 +46,10 @@ def save(path: Path, weights: Mapping[str, Tensor], meta: Meta, half: bool = Fal
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     if half:
         tensors = {key: to_half(value) for key, value in tensors.items()}
-    text = json.dumps({"format": FORMAT} | asdict(meta))
+    description = asdict(meta)
+    if not meta.classes:  # then earlier versions can read the file too
+        del description["classes"]
+    text = json.dumps({"format": FORMAT} | description)
     with replacing(path) as beside:
         save_file(tensors, beside, metadata={KEY: text})
 
@@ -87,6 +95,7 @@ def _check(path: Path, meta: Meta) -> None:
         "scores": isinstance(meta.scores, dict),
         "training": isinstance(meta.training, dict),
         "licence": isinstance(meta.licence, str),
+        "classes": isinstance(meta.classes, dict) and set(meta.classes) <= set(tasks),
     }
     for name, fit in fits.items():
         if not fit:
@@ -122,6 +131,27 @@ def _check_sizes(path: Path) -> None:
         )
 
 
+def views_of(meta: Meta, path: Path) -> dict[str, View]:
+    """The views of tasks with their own class names. Raises UserError where a list is malformed."""
+    views = {}
+    for task, names in meta.classes.items():
+        if task in TASKS:
+            try:
+                views[task] = with_classes(task, TASKS[task].view, names)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from None
+    return views
+
+
+def own_classes(model: HydraNet) -> dict[str, Any]:
+    """`Meta.classes` of a model: the names of tasks whose view is not the default."""
+    return {
+        name: names_of(task.view)
+        for name, task in model.tasks.items()
+        if task.view != type(task).view
+    }
+
+
 def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
     """The model in evaluation mode, with all its heads or only those of `tasks`.
 
@@ -133,7 +163,7 @@ def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
         if task not in meta.tasks:
             raise UserError(f"{path}: has no task {task!r}; it has {', '.join(meta.tasks)}")
     # All heads are built first: where the trunk is not shared whole, it has a part for each.
-    model = build(meta.model, meta.tasks)
+    model = build(meta.model, meta.tasks, views=views_of(meta, path))
     model.tasks = Heads({task: model.tasks[task] for task in wanted})
     own = model.state_dict()
     missing = [key for key in own if key not in weights]

@@ -239,6 +239,7 @@ class Run:
             size_hw=self.config.data.size,
             scores=finite(scores),
             training=self.config.to_json() | {"step": self.position.step},
+            classes=checkpoint.own_classes(self.learner.model),
         )
         weights = self.learner.judged.state_dict()
         path = self.folder / f"{name}.safetensors"

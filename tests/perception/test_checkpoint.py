@@ -6,6 +6,8 @@ from safetensors.torch import save_file
 
 from perception import checkpoint
 from perception.errors import UserError
+from perception.tasks import TASKS
+from perception.tasks.class_names import with_classes
 from perception.trunk import load_trunk_weights
 from perception.zoo import build
 
@@ -80,3 +82,47 @@ def test_nothing_is_left_half_written(tmp_path):
     with pytest.raises(AttributeError):
         checkpoint.save(path, {"bad": "not a tensor"}, checkpoint.Meta("m", [], (32, 32)))  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_own_classes_are_stored_and_rebuilt(tmp_path):
+    names = {
+        "det": ["cone", "forklift"],
+        "drivable": ["path", "background"],
+        "scene": {"light": ["day", "night"], "road": ["gravel", "mud", "snow"]},
+        "lane": {"categories": ["white", "yellow"], "directions": ["along"]},
+    }
+    views = {task: with_classes(task, TASKS[task].view, given) for task, given in names.items()}
+    model = build("pvt-hydranet-b0", list(names), views=views)
+    meta = checkpoint.Meta("pvt-hydranet-b0", list(names), (64, 96))
+    meta.classes = checkpoint.own_classes(model)
+    checkpoint.save(tmp_path / "own.safetensors", model.state_dict(), meta)
+    again, read = checkpoint.load(tmp_path / "own.safetensors")
+    assert {task: head.view for task, head in again.tasks.items()} == views
+    assert read.classes["det"] == ["cone", "forklift"]
+    with torch.no_grad():
+        raws = again(torch.zeros(1, 64, 96, 3, dtype=torch.uint8))
+    assert raws["det"]["one4"].shape[1] == 2
+    assert raws["drivable"]["logits"].shape[1] == 2
+    assert raws["scene"]["logits"].shape[1] == 5
+    assert [raws["lane"][part].shape[1] for part in ("category", "style", "direction")] == [2, 2, 1]
+    scores = TASKS["det"].metric(views["det"]).compute()
+    assert "AP50/forklift" in scores
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "message"),
+    [
+        ("det", [], r"classes of det: \[\] is not a list"),
+        ("det", "cone", "classes of det: 'cone' is not a list"),
+        ("det", ["cone", "cone"], "classes of det: 'cone' occurs twice"),
+        ("det", ["cone", " "], "classes of det: name 1 is ' '"),
+        ("scene", ["day"], "classes of scene: give a list of names for each"),
+        ("scene", {"light": [3]}, "classes of scene/light: name 0 is 3"),
+        ("lane", {"styles": ["a", "b", "c"]}, "classes of lane/styles: 3 names, at most 2"),
+        ("lane", {"colours": ["a"]}, "classes of lane: no 'colours'"),
+        ("depth", ["near"], "classes of depth: this task has none"),
+    ],
+)
+def test_malformed_class_lists_are_one_line(task, names, message):
+    with pytest.raises(UserError, match=message):
+        with_classes(task, TASKS[task].view, names)
