@@ -1,7 +1,10 @@
-"""average-checkpoints A B C -o OUT [--half] [--update-bn DATA --frames N]
+"""Write the mean of the weights of several checkpoints of one network.
 
-Writes the mean of the weights of several checkpoints of one network (stochastic weight averaging,
-Izmailov et al., UAI 2018). With one checkpoint and --half it only changes the precision.
+This is stochastic weight averaging (Izmailov et al., UAI 2018). With one checkpoint and --half it
+only changes the precision.
+
+example:
+  average-checkpoints runs/a/last.safetensors runs/b/last.safetensors -o mean.safetensors
 """
 
 import sys

@@ -1,7 +1,7 @@
 """From the settings of a run to its learner (network, balancer, optimiser) and its loaders."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,13 @@ from training.loop import Learner, train_mode
 from training.optimiser import make_optimizer
 
 
-def make_learner(config: Config, world: World) -> Learner:
-    """Network, balancer, optimiser and averaged network, untrained, on the world's device."""
+def make_learner(
+    config: Config, world: World, say: Callable[[str], None] = lambda line: None
+) -> Learner:
+    """Network, balancer, optimiser and averaged network, untrained, on the world's device.
+
+    `say` receives a line on what --init copied.
+    """
     torch.manual_seed(config.run.seed)
     args, optim = config.model, config.optim
     check_method(optim.balance)
@@ -42,7 +47,7 @@ def make_learner(config: Config, world: World) -> Learner:
         names = [*given, *(name for name in names if name not in given)]
     model: HydraNet = build(args.model, names, args.pretrained, args.drop_path)
     if args.init:
-        initialise(model, init_file(args.init), args.init_part)
+        say(initialise(model, init_file(args.init), args.init_part))
     if args.freeze:
         model.requires_grad_(False)
         for name in args.tasks:

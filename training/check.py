@@ -1,7 +1,9 @@
-"""check-bdd DIR [--json FILE] [--sheet FILE] [--jobs N]
+"""List what is wrong with a BDD100K folder, and draw its labels on a contact sheet.
 
-Lists what is wrong with a BDD100K folder and draws its labels on a contact sheet.
 Exit code 0: clean; 1: findings, listed by file; 2: the folder holds no frames.
+
+example:
+  check-bdd BDD100K --json report.json --sheet sheet.jpg
 """
 
 import json

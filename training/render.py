@@ -1,6 +1,8 @@
-"""render-roads drive out.mp4 [--frames N] | render-roads folder DIR [--train N] [--val N]
+"""Write rendered roads as a video, or as a folder in BDD100K's layout to train on.
 
-Writes rendered roads as a video, or as a folder in BDD100K's layout to train on.
+example:
+  render-roads drive out.mp4 --frames 100
+  render-roads folder DIR --train 200 --val 50
 """
 
 import sys

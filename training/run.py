@@ -59,7 +59,7 @@ class Run:
         self.folder = Path(config.run.out)
         self.stop = Stop()
         check_trackers(config.run.trackers)
-        self.learner = make_learner(config, self.world)
+        self.learner = make_learner(config, self.world, self.console.print)
         self.loaders = Loaders(config, self.learner, self.folder, self.console)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         self.order = Order(

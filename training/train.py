@@ -1,7 +1,7 @@
-"""train-bdd [--data DIR] --tasks det,lane,drivable,scene [--recipe NAME] [--out DIR] [--resume]
+"""The command train-bdd: the runs of one command line, one after the other.
 
-Trains one network with a head per task; without --data, on rendered roads. A recipe may have
-several stages; OUT/stages.json says which are done, so that --resume continues in the right one.
+A recipe may have several stages, each a run; OUT/stages.json says which are done, so that --resume
+continues in the right one.
 """
 
 import dataclasses

@@ -17,7 +17,9 @@ from perception import checkpoint
 from perception.errors import UserError
 from perception.files import WriteError
 from training import run as run_module
+from training.build import make_learner
 from training.command_line import parse_command_line
+from training.distributed import World
 from training.resume import read_state, state_files
 from training.run import Run
 
@@ -135,6 +137,14 @@ def test_a_full_disk_ends_the_run_with_the_last_state_whole(
     monkeypatch.undo()
     again = make_run(tmp_path / "run", "--tasks", "scene", "--checkpoint-every", "1", "--resume")
     assert again.go()
+
+
+def test_the_command_says_what_init_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = parse_command_line([*SMALL, "--tasks", "scene", "--init", "default", "--out", "x"])
+    make_learner(config, World(0, 1, torch.device("cpu")), print)
+    assert "trunk, neck and heads scene" in capsys.readouterr().out
 
 
 def test_init_takes_trunk_neck_and_the_heads_both_have(tmp_path: Path) -> None:
