@@ -112,6 +112,17 @@ def stored_id(path: Path, step: int) -> str | None:
     return path.read_text().strip() if step and path.exists() else None
 
 
+def open_tracker(name: str, folder: Path, settings: Mapping[str, Any], step: int) -> Tracker:
+    """Raises UserError where the tracker cannot start: no login, no server, a wrong address."""
+    try:
+        return TRACKERS[name](folder, settings, step)
+    except UserError:
+        raise
+    except Exception as error:  # each package has exceptions of its own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--trackers {name}: does not start ({reason})") from None
+
+
 class Trackers:
     """The trackers of a run as one; NaN and infinities are left out."""
 
@@ -120,7 +131,7 @@ class Trackers:
     ) -> None:
         check_trackers(names)
         wanted = [name for name in names if name != NONE]
-        self.trackers = [TRACKERS[name](folder, settings, step) for name in wanted]
+        self.trackers = [open_tracker(name, folder, settings, step) for name in wanted]
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -88,6 +88,20 @@ def test_a_tracker_that_is_not_installed_names_its_extra(
             Trackers([name], tmp_path, SETTINGS, 0)
 
 
+def test_a_tracker_that_does_not_start_is_one_line(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**options: Any) -> None:
+        raise RuntimeError("api_key not configured\nlog in first")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", refused)
+    with pytest.raises(
+        UserError, match=r"--trackers wandb: does not start \(api_key not"
+    ) as caught:
+        Trackers(["wandb"], tmp_path, SETTINGS, 0)
+    assert "\n" not in str(caught.value)
+
+
 def test_names_are_checked() -> None:
     check_trackers([*TRACKERS])
     check_trackers(["none"])
