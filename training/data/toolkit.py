@@ -1,9 +1,8 @@
-"""The official BDD100K toolkit (bdd100k 1.0.1, scalabel 0.3.1) behind one door.
+"""Adapter of the official BDD100K toolkit (bdd100k 1.0.1, scalabel 0.3.1).
 
-Both packages are unmaintained and expect pydantic 1 and an older matplotlib. They are imported
-with pydantic's own v1 copy in its place, which is put back afterwards, and with what they miss of
-newer matplotlib and scikit-image. Only their Python functions are used: their command lines are
-broken.
+Both packages are unmaintained and expect pydantic 1 and an older matplotlib. During their import,
+pydantic is replaced by its own v1 copy; functions that newer matplotlib and scikit-image removed
+are added. Only their Python functions are used: their command lines are broken.
 """
 
 import importlib
@@ -95,7 +94,7 @@ def evaluate_tagging(
     truth: Sequence[Mapping[str, str]],
     found: Sequence[Mapping[str, str]],
 ) -> dict[str, list[dict[str, float]]]:
-    """Tagging scores of frame attributes (one dictionary a frame, every group in each)."""
+    """Tagging scores of frame attributes (one dictionary per frame, with every group)."""
     kinds = load()["typing"]
     categories = [
         kinds.Category(name=group, subcategories=[kinds.Category(name=name) for name in classes])

@@ -41,6 +41,7 @@ def fill(vertices, types: str) -> np.ndarray:
     return paint([(0, np.array(vertices, float), curve)], SIZE_HW, 2, filled=True)
 
 
+@pytest.mark.slow
 def test_random_outlines_equal_the_toolkits(tmp_path):
     """Self-crossing, beyond every border, thin and curved ones."""
     rng = np.random.default_rng(5)
@@ -99,6 +100,7 @@ def test_random_lanes_equal_the_toolkits(tmp_path):
         assert np.array_equal(paint(ours, SIZE_HW, 255, filled=False), expected)
 
 
+@pytest.mark.slow
 def test_genuine_2018_lanes_are_scored_at_the_toolkits_width(tmp_path):
     path = GENUINE / "labels/bdd100k_labels_images_train.json"
     if not path.is_file():

@@ -171,6 +171,7 @@ def test_semantic_equals_the_toolkit(rng, tmp_path):
     compare_masks("sem_seg", ConfusionMetric(SEMANTIC), truth, found, tmp_path)
 
 
+@pytest.mark.slow
 def test_drivable_equals_the_toolkit_on_real_frames(rng, tmp_path):
     truth = [cv2.imread(str(f), 0) for f in real_masks("drivable/masks/val", 30)]
     found = [spoil(rng, np.roll(mask, 12, 1), [0, 1, 2], 0.05) for mask in truth]
@@ -201,6 +202,7 @@ def compare_lanes(truth, found, tmp_path):
     return ours
 
 
+@pytest.mark.slow
 def test_lane_f1_is_exactly_the_toolkits(rng, tmp_path):
     truth = [lines(rng, n % 7) for n in range(FRAMES)]
     found = [np.roll(mask, rng.integers(-4, 5, 2), (0, 1)) for mask in truth]
@@ -210,6 +212,7 @@ def test_lane_f1_is_exactly_the_toolkits(rng, tmp_path):
     assert 5 < ours["average_F1@1"] < ours["average_F1@5"] < 95
 
 
+@pytest.mark.slow
 def test_lane_f1_is_exactly_the_toolkits_on_real_frames(rng, tmp_path):
     files = real_masks("lane/marking/val", 30)
     truth, found = [], []

@@ -13,6 +13,7 @@ from training.evaluation.submission import Submission
 NATIVE = (180, 320)
 
 
+@pytest.mark.slow
 def test_the_toolkit_scores_the_same_predictions(folder, oracle, score):
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
     from training.evaluation.reference import ToolkitCheck
@@ -48,6 +49,7 @@ def test_labels_that_official_files_cannot_hold_are_left_out(folder, oracle, sco
         (target / "f4.png").unlink()
 
 
+@pytest.mark.slow
 def test_a_submission_scored_by_the_toolkit_gives_our_scores(folder, oracle, score, tmp_path):
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
     from training.data import toolkit
