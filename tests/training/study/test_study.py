@@ -148,6 +148,7 @@ def tiny() -> Config:
     return Config(data, optim=OptimArgs(epochs=2, ema=0.0))
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_and_a_finished_one_is_kept(
     tmp_path: Path, tiny: Config, monkeypatch
 ):
@@ -186,6 +187,7 @@ def test_a_run_without_labels_is_stored_as_failed_with_its_reason(tmp_path: Path
     assert "no labels" in record["failed"]
 
 
+@pytest.mark.slow
 def test_tasks_are_probed_with_equal_weights_only(tmp_path: Path, tiny: Config):
     row = Row(("depth", "normals"), balance="rlw")
     assert trials.train_trial(Trial(row, 0, tiny), tmp_path)["probes"] == []
@@ -211,6 +213,7 @@ def fake(trial: Trial, folder: Path, device: str = "auto") -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_has_its_tables_and_figures(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(trials, "train_trial", fake)
     args = StudyArgs("pairs", tasks=("drivable", "depth", "normals"), seeds=2, quick=True,
@@ -227,6 +230,7 @@ def test_the_report_has_its_tables_and_figures(tmp_path: Path, monkeypatch):
     assert text.count("train-bdd ") == 7
 
 
+@pytest.mark.slow
 def test_the_proposed_groups_are_trained_too(tmp_path: Path, monkeypatch):
     def opposed(trial: Trial, folder: Path, device: str = "auto") -> dict:
         record = fake(trial, folder, device)
