@@ -126,10 +126,11 @@ def with_new_statistics(
     """The weights with batch-norm statistics of training frames (letterboxed, not augmented)."""
     import torch
 
+    from perception.checkpoint import views_of
     from perception.zoo import build
     from training.data.sources import open_dataset
 
-    model = build(meta.model, meta.tasks)
+    model = build(meta.model, meta.tasks, views=views_of(meta, args.checkpoints[-1]))
     model.load_state_dict(weights)
     norms = [m for m in model.eval().modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
