@@ -83,33 +83,54 @@ def deb_headers(package: bytes) -> list[tuple[str, bytes]]:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory) -> Path:
-    """The example, built: with CMake where there is one, else by the compiler alone."""
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler here")
+    """The example built with CMake against the layout of a published release."""
+    for tool in ("cmake", "c++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
     root = tmp_path_factory.mktemp("cpp")
+    release(root, "include")
+    done = configure(root, f"-DONNXRUNTIME_ROOT={root}", "-DCMAKE_CXX_FLAGS=-Werror")
+    if "nlohmann-json not found" in done.stderr:
+        pytest.skip("nlohmann-json is not installed: apt install nlohmann-json3-dev")
+    assert done.returncode == 0, done.stderr
+    command = ["cmake", "--build", str(root / "build")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / "build" / "perceive_frame"
+
+
+def release(root: Path, include: str) -> None:
+    """The folders of an ONNX Runtime release, the headers in `include`."""
     (root / "lib").mkdir()
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (root / "lib" / name).symlink_to(library())
-    (root / "include").symlink_to(headers())
-    built = root / "build" / "perceive_frame"
-    if shutil.which("cmake"):
-        flags = [f"-DONNXRUNTIME_ROOT={root}", "-DCMAKE_CXX_FLAGS=-Werror"]
-        commands = [
-            ["cmake", "-S", str(SOURCE), "-B", str(built.parent), *flags],
-            ["cmake", "--build", str(built.parent)],
-        ]
-    else:
-        built.parent.mkdir()
-        places = [f"-I{root}/include", f"-L{root}/lib", f"-Wl,-rpath,{root}/lib"]
-        main = str(SOURCE / "main.cpp")
-        commands = [
-            [compiler, "-std=c++17", "-O2", main, *places, "-lonnxruntime", "-o", str(built)]
-        ]
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return built
+    (root / include).parent.mkdir(exist_ok=True)
+    (root / include).symlink_to(headers())
+
+
+def configure(root: Path, *flags: str) -> subprocess.CompletedProcess:
+    command = ["cmake", "-S", str(SOURCE), "-B", str(root / "build"), *flags]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_cmake_finds_headers_in_a_subfolder(program, tmp_path):
+    release(tmp_path, "include/onnxruntime")
+    done = configure(tmp_path, f"-DONNXRUNTIME_ROOT={tmp_path}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_cmake_takes_headers_and_library_apart(program, tmp_path):
+    flags = [f"-DONNXRUNTIME_INCLUDE={headers()}", f"-DONNXRUNTIME_LIBRARY={library()}"]
+    done = configure(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cmake_names_the_variables_where_onnx_runtime_is_missing(program, tmp_path):
+    flags = ["-DCMAKE_FIND_ROOT_PATH=/nowhere", "-DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY"]
+    done = configure(tmp_path, f"-DONNXRUNTIME_ROOT={tmp_path}", *flags)
+    assert done.returncode != 0
+    assert "-DONNXRUNTIME_ROOT" in done.stderr
+    assert "-DONNXRUNTIME_INCLUDE" in done.stderr
 
 
 def run(program, model, frame, out, *more) -> subprocess.CompletedProcess:
@@ -118,7 +139,7 @@ def run(program, model, frame, out, *more) -> subprocess.CompletedProcess:
 
 
 def compare(said: str, scene: Scene, score: float = 0.3) -> None:
-    """That what the program printed and wrote is what the Runner saw, up to rounding."""
+    """What the program printed and wrote equals the outputs of Runner, up to rounding."""
     rows = [line.split("\t") for line in said.splitlines()]
     boxes = [row[1:] for row in rows if row[0] == "box"]
     expected = [(name, b, i) for name, b in scene.of(Boxes) for i in range(len(b.above(score)))]
@@ -140,7 +161,7 @@ def compare(said: str, scene: Scene, score: float = 0.3) -> None:
         assert (written == mask.full).mean() > 0.998, name
 
 
-def test_a_rendered_frame_through_the_model_in_the_box(program, tmp_path):
+def test_pretrained_model_on_a_rendered_frame(program, tmp_path):
     rendered = pytest.importorskip("training.data.rendered")
     frame = rendered.render_frame(3, 1, (720, 1280), ())[0].image
     cv2.imwrite(str(tmp_path / "frame.ppm"), frame)

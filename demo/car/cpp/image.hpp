@@ -1,4 +1,4 @@
-// Pictures in and out without a library: PPM, PGM and raw BGR are read, PGM and PFM written.
+// Image files without a library: PPM, PGM and raw BGR are read, PGM and PFM written.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ inline void read_exactly(std::istream& file, Image& image, const std::string& pa
     throw std::runtime_error(path + ": ends before the frame does");
 }
 
-// A number of a PPM header; comments between the numbers are passed over.
+// A number of a PPM header; comments between the numbers are skipped.
 inline long header_number(std::istream& file, const std::string& path) {
   while ((file >> std::ws) && file.peek() == '#') file.ignore(1 << 16, '\n');
   long number = 0;
@@ -54,7 +54,7 @@ inline Image read_pnm(const std::string& path) {
   if (!colour && std::memcmp(magic, "P5", 2) != 0)
     throw std::runtime_error(path + ": not a binary PPM (P6) or PGM (P5); give --bgr WxH for raw");
   const long width = header_number(file, path), height = header_number(file, path);
-  if (header_number(file, path) != 255) throw std::runtime_error(path + ": not 8 bits a channel");
+  if (header_number(file, path) != 255) throw std::runtime_error(path + ": not 8 bits per channel");
   file.get();
   Image read = make_frame(height, width, colour ? 3 : 1);
   read_exactly(file, read, path);
@@ -77,7 +77,7 @@ inline void finish(std::ofstream& file, const std::string& path) {
   if (!file) throw std::runtime_error(path + ": cannot be written");
 }
 
-// One byte a pixel: the values themselves, not greys to look at.
+// One byte per pixel: class indices or lane bytes, so the picture looks dark.
 inline void write_pgm(const std::string& path, const Image& mask) {
   std::ofstream file(path, std::ios::binary);
   file << "P5\n" << mask.width << ' ' << mask.height << "\n255\n";

@@ -1,7 +1,7 @@
-// perceive_frame MODEL.onnx FRAME.ppm OUT_DIR: what the model sees in one frame, in C++.
+// perceive_frame MODEL.onnx FRAME.ppm OUT_DIR: run the model on one frame, in C++.
 //
-// The whole contract of a consumer: letterbox, one ONNX Runtime call, and the JSON in the model
-// file that says how to read each output. No task is named here; see README.md beside this file.
+// All a consumer needs: letterbox, one ONNX Runtime call, and the JSON in the model file that
+// describes each output. No task is named here; see README.md in this folder.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -22,11 +22,11 @@ struct Options {
   std::string model, frame, out;
   long raw_height = 0, raw_width = 0;  // of a raw BGR file; 0: PPM or PGM
   double score = 0.3;
-  int threads = 0;  // 0: as the runtime likes
+  int threads = 0;  // 0: the runtime's default
   int repeat = 1;
 };
 
-// The whole of a word as a number.
+// A complete argument as a number.
 double number(const std::string& option, const std::string& word) {
   char* end = nullptr;
   const double value = std::strtod(word.c_str(), &end);
@@ -76,7 +76,7 @@ class Model {
     input_name = session.GetInputNameAllocated(0, allocator).get();
   }
 
-  // One output a view, in the description's order. `image` is the letterboxed frame.
+  // One output per view, in the description's order. `image` is the letterboxed frame.
   std::vector<Ort::Value> run(Image& image) {
     const int64_t shape[] = {1, image.height, image.width, 3};
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeCPU);
@@ -96,7 +96,7 @@ class Model {
     return made;
   }
 
-  // A car's accelerator is appended here: options.AppendExecutionProvider_CUDA(...), for instance.
+  // Append an accelerator here: options.AppendExecutionProvider_CUDA(...), for instance.
   static Ort::SessionOptions options(int threads) {
     Ort::SessionOptions made;
     made.SetIntraOpNumThreads(threads);
@@ -105,7 +105,7 @@ class Model {
 };
 
 // The output's numbers, once their type and shape are what the kind says; `sides` are the last
-// dimensions, -1 for any. A model file is not trusted to be right.
+// dimensions, -1 for any. Model files are not trusted.
 template <typename Number>
 const Number* checked(const Ort::Value& value, const View& view, std::vector<int64_t> sides) {
   const auto info = value.GetTensorTypeAndShapeInfo();
@@ -116,7 +116,7 @@ const Number* checked(const Ort::Value& value, const View& view, std::vector<int
   bool fits = info.GetElementType() == type && shape.size() == sides.size();
   for (size_t i = 0; fits && i < sides.size(); ++i)
     fits = sides[i] < 0 || sides[i] == shape[i];
-  if (!fits) throw std::runtime_error("output " + view.name + " is not what its kind says");
+  if (!fits) throw std::runtime_error("output " + view.name + " does not fit its kind");
   return value.GetTensorData<Number>();
 }
 
@@ -126,7 +126,7 @@ int64_t rows_of(const Ort::Value& value, size_t from_end) {
 }
 
 // Rows of x1 y1 x2 y2 score class, best first: printed in frame pixels.
-void say_boxes(const Ort::Value& value, const View& view, const Letterbox& box, double score) {
+void print_boxes(const Ort::Value& value, const View& view, const Letterbox& box, double score) {
   const float* row = checked<float>(value, view, {-1, 6});
   for (const float* end = row + 6 * rows_of(value, 2); row < end; row += 6) {
     const bool numbers = std::all_of(row, row + 6, [](float v) { return std::isfinite(v); });
@@ -139,8 +139,8 @@ void say_boxes(const Ort::Value& value, const View& view, const Letterbox& box, 
   }
 }
 
-// A row of probabilities a group, padded with zeros: the likeliest class is printed.
-void say_labels(const Ort::Value& value, const View& view) {
+// One row of probabilities per group, padded with zeros: the most likely class is printed.
+void print_labels(const Ort::Value& value, const View& view) {
   const float* row = checked<float>(value, view, {int64_t(view.groups.size()), -1});
   const auto columns = size_t(rows_of(value, 1));
   for (const Group& group : view.groups) {
@@ -180,12 +180,12 @@ void save_map(const Ort::Value& value, const View& view, const Letterbox& box,
   std::printf("map\t%s\t%s\t%s\n", view.name.c_str(), view.unit.c_str(), path.c_str());
 }
 
-void tell(const std::vector<Ort::Value>& outputs, const Description& description,
+void print_outputs(const std::vector<Ort::Value>& outputs, const Description& description,
           const Letterbox& box, const Options& options) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     const View& view = description.views[i];
-    if (view.kind == "boxes") say_boxes(outputs[i], view, box, options.score);
-    else if (view.kind == "label") say_labels(outputs[i], view);
+    if (view.kind == "boxes") print_boxes(outputs[i], view, box, options.score);
+    else if (view.kind == "label") print_labels(outputs[i], view);
     else if (view.kind == "mask") save_mask(outputs[i], view, box, options.out);
     else if (view.kind == "map" || view.kind == "normals")
       save_map(outputs[i], view, box, options.out);
@@ -194,7 +194,7 @@ void tell(const std::vector<Ort::Value>& outputs, const Description& description
 }
 
 // Median and slowest of the repeated runs, letterbox and model apart, on stderr.
-void say_times(std::vector<double>& prepare, std::vector<double>& model) {
+void print_times(std::vector<double>& prepare, std::vector<double>& model) {
   std::sort(prepare.begin(), prepare.end());
   std::sort(model.begin(), model.end());
   const size_t middle = model.size() / 2;
@@ -222,8 +222,8 @@ int perceive(const Options& options) {
     run.push_back(ms(Clock::now() - ready));
     prepare.push_back(ms(ready - start));
   }
-  tell(outputs, description, box, options);
-  say_times(prepare, run);
+  print_outputs(outputs, description, box, options);
+  print_times(prepare, run);
   return 0;
 }
 
