@@ -1,4 +1,4 @@
-"""A checkpoint is one safetensors file: weights, and the JSON that rebuilds the model from it."""
+"""Checkpoints: one safetensors file with the weights and the JSON that rebuilds the model."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ MAX_SIDE: Final = 8192
 
 @dataclass
 class Meta:
-    """What a checkpoint says about itself."""
+    """The description stored in a checkpoint."""
 
     model: str
     tasks: list[str]
@@ -63,7 +63,7 @@ def to_half(tensor: Tensor) -> Tensor:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Meta]:
-    """(weights, description). Raises UserError where the file is missing, torn or not ours."""
+    """(weights, description). Raises UserError if the file is missing, damaged or foreign."""
     weights, text = _read_file(path)
     try:
         data = json.loads(text)
@@ -86,7 +86,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Meta]:
 
 
 def _check(path: Path, meta: Meta) -> None:
-    """Raises UserError where a field of the description is not of its kind."""
+    """Raises UserError if a field of the description has a wrong type."""
     tasks = meta.tasks if isinstance(meta.tasks, list) else []
     fits = {
         "model": isinstance(meta.model, str),
@@ -100,7 +100,9 @@ def _check(path: Path, meta: Meta) -> None:
     for name, fit in fits.items():
         if not fit:
             value = repr(getattr(meta, name))[:100]
-            raise UserError(f"{path}: its description has {name} = {value}; train or fetch it anew")
+            raise UserError(
+                f"{path}: its description has {name} = {value}; train it again or download it again"
+            )
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -113,11 +115,13 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], str]:
             return {key: file.get_tensor(key) for key in file.keys()}, text  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         why = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a readable safetensors file ({why}); fetch it anew") from None
+        raise UserError(
+            f"{path}: not a readable safetensors file ({why}); download it again"
+        ) from None
 
 
 def _check_sizes(path: Path) -> None:
-    """Bounds before anything is allocated; offsets within the file are the library's to check."""
+    """Bounds on sizes before anything is allocated; the library checks offsets within the file."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -155,14 +159,14 @@ def own_classes(model: HydraNet) -> dict[str, Any]:
 def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
     """The model in evaluation mode, with all its heads or only those of `tasks`.
 
-    Raises UserError where the file has no head for a wanted task, or its tensors do not fit.
+    Raises UserError if the file has no head for a task in `tasks`, or its tensors do not fit.
     """
     weights, meta = read(path)
     wanted = meta.tasks if tasks is None else tasks
     for task in wanted:
         if task not in meta.tasks:
             raise UserError(f"{path}: has no task {task!r}; it has {', '.join(meta.tasks)}")
-    # All heads are built first: where the trunk is not shared whole, it has a part for each.
+    # All heads are built first: with soft sharing the trunk has a part for each.
     model = build(meta.model, meta.tasks, views=views_of(meta, path))
     model.tasks = Heads({task: model.tasks[task] for task in wanted})
     own = model.state_dict()
@@ -174,12 +178,14 @@ def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
         raise UserError(f"{path}: {wrong[0]!r} has shape {tuple(weights[wrong[0]].shape)}")
     wrong = [key for key in own if _kind(own[key]) != _kind(weights[key])]
     if wrong:
-        raise UserError(f"{path}: {wrong[0]!r} has type {weights[wrong[0]].dtype}; fetch it anew")
+        raise UserError(
+            f"{path}: {wrong[0]!r} has type {weights[wrong[0]].dtype}; download it again"
+        )
     with torch.no_grad():
         model.load_state_dict({key: weights[key] for key in own})
     return model.eval(), meta
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool]:
-    """Half and single precision may stand for each other, numbers of another kind may not."""
+    """Float types are interchangeable (half for single precision); other types are not."""
     return tensor.is_floating_point(), tensor.is_complex()

@@ -1,10 +1,10 @@
-"""The few blocks that neck and heads are made of."""
+"""Blocks used by the neck and the heads."""
 
 from torch import Tensor, nn
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm, ReLU. `kernel` is odd; the size is kept up to the stride."""
+    """Convolution, batch norm, ReLU. `kernel` is odd; the size is divided by the stride only."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, active: bool = True
@@ -30,5 +30,5 @@ class SeparableBlock(nn.Sequential):
 
 
 def upsample(feature: Tensor, factor: int = 2) -> Tensor:
-    """Nearest-neighbour enlargement by a whole factor."""
+    """Nearest-neighbour upsampling by an integer factor."""
     return nn.functional.interpolate(feature, scale_factor=float(factor), mode="nearest")

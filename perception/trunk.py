@@ -1,4 +1,4 @@
-"""Any timm backbone as a pyramid at strides 4, 8, 16 and 32 that publishes its channels."""
+"""Any timm backbone as a feature pyramid at strides 4, 8, 16 and 32."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,8 +15,8 @@ STRIDES: Final = (4, 8, 16, 32)
 class Trunk(nn.Module):
     """Pyramid features of a timm model, always (B, C, H/stride, W/stride).
 
-    `channels` and `strides` are read from timm's feature_info, so no head writes them itself.
-    Raises UserError where timm has no such model or it lacks one of the strides.
+    `channels` and `strides` are read from timm's feature_info. Raises UserError if timm has no such
+    model or the model lacks one of the strides.
     """
 
     def __init__(self, name: str, pretrained: bool = False, drop_path: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class Trunk(nn.Module):
         self.strides: tuple[int, ...] = tuple(info.reduction())
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """image (B, 3, H, W) normalised RGB -> one feature map a stride."""
+        """image (B, 3, H, W) normalised RGB -> one feature map per stride."""
         features = self.body(image)
         return [
             feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)
@@ -43,7 +43,7 @@ def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
     if drop_path:
         options["drop_path_rate"] = drop_path
     if name.startswith("swin"):
-        # Window attention is built for one image size unless told otherwise.
+        # By default window attention is built for one image size.
         options |= {"strict_img_size": False}
     try:
         info: Any = timm.create_model(name, features_only=True).feature_info
@@ -54,7 +54,7 @@ def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
         raise UserError(f"{name!r} has no features at strides {STRIDES}") from None
     except OSError as error:
         raise UserError(
-            f"the pretrained weights of {name!r} could not be fetched ({type(error).__name__}); "
+            f"the pretrained weights of {name!r} could not be downloaded ({type(error).__name__}); "
             "train without --pretrained, or give a local file with --init"
         ) from None
 
@@ -62,7 +62,7 @@ def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
 def load_trunk_weights(trunk: Trunk, weights: dict[str, Tensor], source: str) -> tuple[int, int]:
     """Copies matching weights (timm's names, or ours with a `trunk.body.` prefix) into the trunk.
 
-    Returns (copied, total). Raises UserError where less than half of the trunk is found.
+    Returns (copied, total). Raises UserError if less than half of the trunk is found.
     """
     own = trunk.body.state_dict()
     found: dict[str, Tensor] = {}

@@ -1,7 +1,7 @@
-"""How tasks share a trunk: one file each, one line here. Hard sharing is the plain network.
+"""Ways of sharing a trunk other than hard sharing: one file each, one line here.
 
-A shared trunk gives four maps a task, in one list; each head is handed its own four. So training,
-balancing, evaluation and export see a network like any other.
+Such a trunk returns four maps per task, in one list, and each head takes its own four. Training,
+balancing, evaluation and export need no change.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ SHARINGS: Final[dict[str, Callable[[Callable[[], Trunk], int], nn.Module]]] = {
 
 
 class EachTask(nn.Module):
-    """One neck over every task's maps in turn."""
+    """One neck applied to the maps of each task."""
 
     def __init__(self, neck: nn.Module) -> None:
         super().__init__()
@@ -39,9 +39,9 @@ class EachTask(nn.Module):
 def share(
     name: str, make_trunk: Callable[[], Trunk], neck: nn.Module, heads: Sequence[nn.Module]
 ) -> tuple[Any, Any]:
-    """(trunk, neck) that give each of the heads maps of its own; the heads are told to take them.
+    """(trunk, neck) with maps for each head; heads get a hook that selects theirs.
 
-    Raises UserError for an unknown name, or for a trunk that the method cannot open.
+    Raises UserError for an unknown name, or for a trunk that the method does not support.
     """
     if name not in SHARINGS:
         raise unknown_name("way of sharing", name, SHARINGS)
@@ -51,6 +51,6 @@ def share(
 
 
 def own_maps(index: int, head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The maps of one task out of all."""
+    """Forward pre-hook: selects the maps of one task."""
     levels = len(STRIDES)
     return (list(inputs[0])[index * levels : (index + 1) * levels],)

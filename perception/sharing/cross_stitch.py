@@ -1,4 +1,4 @@
-"""Cross-stitch networks (Misra et al., CVPR 2016): a trunk a task, mixed after every stage."""
+"""Cross-stitch networks (Misra et al., CVPR 2016): one trunk per task, mixed after every stage."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -13,8 +13,8 @@ from perception.trunk import Trunk
 class CrossStitch(nn.Module):
     """After each stage every task's map becomes a learned mixture of all tasks' maps.
 
-    Mixing weights start at 0.9 for the own map and share 0.1 among the others, as in the paper.
-    Raises UserError for a trunk that timm does not give as a list of stages.
+    Mixing weights are initialised to 0.9 for the task's own map and 0.1 in total for the others,
+    as in the paper. Raises UserError for a trunk that timm does not build as a list of stages.
     """
 
     def __init__(self, make_trunk: Callable[[], Trunk], tasks: int) -> None:
@@ -24,7 +24,7 @@ class CrossStitch(nn.Module):
         self.channels, self.strides = first.channels, first.strides
         body: Any = first.body
         if not isinstance(body, nn.ModuleDict) or not hasattr(body, "return_layers"):
-            raise UserError(f"cross-stitch cannot see between the stages of {first.name!r}")
+            raise UserError(f"cross-stitch does not support the trunk {first.name!r}")
         returned = cast(Mapping[str, object], body.return_layers)
         others = 0.1 / max(tasks - 1, 1)
         start = torch.full((tasks, tasks), others)
@@ -49,10 +49,10 @@ class CrossStitch(nn.Module):
         ]
 
     def kept(self, levels: list[list[Tensor]], task: int) -> list[Tensor]:
-        """One task's maps at the strides that the neck wants: the last of the levels."""
+        """One task's maps at the strides of the neck: the last of the levels."""
         return [level[task] for level in levels[-len(self.channels) :]]
 
 
 def mixed(maps: list[Tensor], mix: Tensor) -> list[Tensor]:
-    """Row t of `mix` weighs the maps that make up the new map of task t."""
+    """Row t of `mix` holds the weights of the maps in the new map of task t."""
     return [torch.stack([w * x for w, x in zip(row, maps, strict=True)]).sum(0) for row in mix]

@@ -12,14 +12,14 @@ from perception.trunk import Trunk
 
 
 class Attention(nn.Module):
-    """A mask in 0..1 over one map, from that map and what the task kept of the level before."""
+    """A mask in 0..1 over one map, from that map and the attended map of the level before."""
 
     def __init__(self, before: int, channels: int) -> None:
         super().__init__()
         hidden = max(channels // 4, 16)
         self.squeeze = ConvBlock(before + channels, hidden)
         self.mask = nn.Conv2d(hidden, channels, 1)
-        # Open at the start (sigmoid of 3 is 0.95): the network begins as hard sharing.
+        # Masks of about 1 at the start (sigmoid of 3 is 0.95): training begins as hard sharing.
         nn.init.zeros_(self.mask.weight)
         bias = self.mask.bias
         assert bias is not None

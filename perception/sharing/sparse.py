@@ -1,8 +1,8 @@
 """Sparse sharing (Sun et al., AAAI 2020): every task uses its own part of one trunk's weights.
 
-The paper finds each task's part by pruning a single-task run. Here the parts are found while all
-tasks are trained: every weight has a score for each task, the highest scores are in, and scores are
-learned through the hard choice as if it were soft (straight-through, Bengio et al., 2013).
+The paper finds each task's part by pruning a single-task run. Here the parts are found during joint
+training: every weight has a score per task, the highest scores are selected, and scores are trained
+with the straight-through estimator (Bengio et al., 2013).
 """
 
 import copy
@@ -17,10 +17,10 @@ from perception.trunk import Trunk
 
 
 class Sparse(nn.Module):
-    """One pass of the trunk a task, with `density` of each of its matrices and kernels.
+    """One pass of the trunk per task, with the fraction `density` of each matrix and kernel.
 
-    Scores start at the size of the weights plus a little noise, so parts begin nearly alike and
-    drift apart where tasks want different things.
+    Scores are initialised to the weights' magnitude plus noise, so the parts are nearly equal at
+    first.
     """
 
     def __init__(self, make_trunk: Callable[[], Trunk], tasks: int, density: float = 0.7) -> None:
@@ -33,7 +33,7 @@ class Sparse(nn.Module):
             nn.ParameterList(w.abs() + 0.1 * w.std() * torch.rand_like(w) for w in weights)
             for _ in range(tasks)
         )
-        # The smallest score that is in, kept so that evaluation and export need not sort.
+        # The smallest selected score, stored so that evaluation and export need not sort.
         self.limits: Tensor
         self.register_buffer("limits", torch.zeros(tasks, len(self.names)))
 
@@ -44,7 +44,7 @@ class Sparse(nn.Module):
         return found
 
     def parts(self, task: int) -> dict[str, Tensor]:
-        """The trunk's weights as one task sees them."""
+        """The trunk's weights with those of other tasks set to zero."""
         chosen = {}
         scores = cast(nn.ParameterList, self.scores[task])
         for index, (name, score) in enumerate(zip(self.names, scores, strict=True)):
@@ -60,7 +60,7 @@ class Sparse(nn.Module):
 
     @torch.no_grad()
     def unfolded(self) -> "Unfolded":
-        """The same in evaluation, with a trunk of finished weights for each task: for export."""
+        """The same network with a separate trunk of final weights per task, for export."""
         trunks = []
         for task in range(len(self.scores)):
             trunk = copy.deepcopy(self.trunk)
@@ -71,8 +71,7 @@ class Sparse(nn.Module):
 
     @torch.no_grad()
     def overlap(self) -> Tensor:
-        """(tasks, tasks): of the weights that the row's task uses, the share that the column's
-        uses too."""
+        """(tasks, tasks): the share of the row task's weights that the column task also uses."""
         masks = []
         for scores, limits in zip(self.scores, self.limits, strict=True):
             pairs = zip(cast(nn.ParameterList, scores), limits, strict=True)
@@ -81,7 +80,7 @@ class Sparse(nn.Module):
 
 
 class Unfolded(nn.Module):
-    """One trunk after the other."""
+    """One trunk per task."""
 
     def __init__(self, trunks: Sequence[Trunk]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The CPU stand-ins give the gradients of what they replace."""
+"""The CPU replacements have the gradients of the operators they replace."""
 
 import pytest
 import torch

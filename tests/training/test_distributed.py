@@ -1,4 +1,4 @@
-"""Two processes over gloo against one with the joint batch."""
+"""Two processes over gloo, compared with one process and the joint batch."""
 
 import json
 import os

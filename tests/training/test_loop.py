@@ -143,7 +143,7 @@ def test_a_task_without_labels_stays_as_it_is(method: str) -> None:
         assert torch.equal(parameter, before[name])
 
 
-def test_a_batch_without_any_label_moves_nothing() -> None:
+def test_a_batch_without_any_label_changes_nothing() -> None:
     student = learner()
     before = [parameter.detach().clone() for parameter in student.model.parameters()]
     report = train_step(student, batch(one=(), two=()), half())
@@ -151,7 +151,7 @@ def test_a_batch_without_any_label_moves_nothing() -> None:
     assert all(map(torch.equal, before, student.model.parameters()))
 
 
-def test_a_nan_step_is_left_out_whole() -> None:
+def test_a_nan_step_changes_nothing() -> None:
     student = learner()
     train_step(student, batch(), half())
     before = {key: value.clone() for key, value in student.model.state_dict().items()}
@@ -177,7 +177,7 @@ def solvable(method: str) -> bool:
 
 
 @pytest.mark.parametrize("method", [name for name in BALANCERS if solvable(name)])
-def test_an_infinite_gradient_is_left_out(method: str) -> None:
+def test_a_step_with_an_infinite_gradient_is_skipped(method: str) -> None:
     student = learner(method)
     with torch.no_grad():  # finite losses whose gradients overflow
         for task in student.model.tasks.values():
