@@ -95,7 +95,7 @@ def _check(path: Path, meta: Meta) -> None:
         "scores": isinstance(meta.scores, dict),
         "training": isinstance(meta.training, dict),
         "licence": isinstance(meta.licence, str),
-        "classes": isinstance(meta.classes, dict) and set(meta.classes) <= set(tasks),
+        "classes": isinstance(meta.classes, dict) and all(task in tasks for task in meta.classes),
     }
     for name, fit in fits.items():
         if not fit:
