@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import pytest
@@ -11,8 +10,8 @@ from training.data.bdd100k import BDD100K
 
 
 def run(*words):
-    command = Path(sys.executable).with_name("render-roads")
-    return subprocess.run([command, *map(str, words)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "training.render", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_drive_is_a_video_of_that_many_frames(tmp_path):
