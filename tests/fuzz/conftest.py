@@ -1,9 +1,13 @@
-"""What the tests of hostile files share."""
+"""Fixtures of the tests of hostile files."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# fuzz_readers and fuzz_examples are scripts here, no package.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

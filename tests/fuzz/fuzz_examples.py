@@ -11,7 +11,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 STEM: Final = "0b00bbbb-00000002"
 SIZE_HW: Final = (32, 48)
 
@@ -141,7 +141,7 @@ def arrays() -> list[bytes]:
 # --- checkpoints and models -----------------------------------------------------------------------
 
 
-def small_model(name: str, tasks: list[str]) -> Any:
+def small_model(name: str, tasks: list[str], views: Any = None) -> Any:
     """In place of the network: the same refusals, a thousandth of the work."""
     import torch
 

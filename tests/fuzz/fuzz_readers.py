@@ -4,7 +4,8 @@ READERS[reader][variant] = Variant(seeds(), read(folder, data)). `read` puts the
 reader looks for them and reads them as a command would; it may raise UserError and nothing else.
 """
 
-import os
+import random
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -302,7 +303,44 @@ def memory() -> tuple[int, int]:
     return int(found["VmRSS"]) * 1024, int(found["VmHWM"]) * 1024
 
 
-def scratch() -> Path:
-    """A folder in memory where there is one: inputs are written and read thousands of times."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=base))
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """A copy with a few bytes changed, an end cut off, a run of zeros, or a part repeated."""
+    at, length = rng.randrange(len(data)), rng.randint(1, 64)
+    kind = rng.choice(("bytes", "cut", "zeros", "repeat"))
+    if kind == "cut":
+        return data[:at]
+    if kind == "zeros":
+        return data[:at] + bytes(length) + data[at + length :]
+    if kind == "repeat":
+        return data[:at] + data[at : at + length] * 3 + data[at + length :]
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 8)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def main() -> None:
+    """fuzz_readers.py READER COUNT: reads COUNT damaged files of each variant, the same each time.
+
+    Prints "READ REFUSED MEGABYTES"; any exception but UserError ends it.
+    """
+    reader, count = sys.argv[1], int(sys.argv[2])
+    read = refused = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for variant, kind in READERS[reader].items():
+            for seed in (seeds := kind.seeds()):  # first reads import libraries: not counted
+                attempt(reader, variant, Path(folder), seed)
+            before = memory()[0]
+            for number in range(count if seeds else 0):
+                rng = random.Random(f"{reader} {variant} {number}")
+                print(f"{reader} {variant} {number}", file=sys.stderr)
+                data = damage(seeds[number % len(seeds)], rng)
+                if attempt(reader, variant, Path(folder), data):
+                    refused += 1
+                else:
+                    read += 1
+    print(read, refused, (memory()[1] - before) >> 20)
+
+
+if __name__ == "__main__":
+    main()

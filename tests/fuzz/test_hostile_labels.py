@@ -13,13 +13,12 @@ import pytest
 
 from perception.errors import UserError
 
-ROOT = Path(__file__).parents[2]
 STEM = "0b00bbbb-00000002"
 
 
 CHILD = """
 import sys, pathlib
-sys.path.insert(0, {benchmarks!r})
+sys.path.insert(0, {fuzz!r})
 import fuzz_readers as f
 from training.data.bdd100k import BDD100K
 from training.data.coco import COCO
@@ -40,7 +39,7 @@ def in_child(*roots: Path, kind: str = "BDD100K") -> list[tuple[int, str]]:
     """(MB taken at most, what was said) of opening and reading each dataset."""
     for root in roots:
         (root / "file").touch()
-    code = CHILD.format(benchmarks=str(ROOT / "benchmarks"), kind=kind)
+    code = CHILD.format(fuzz=str(Path(__file__).parent), kind=kind)
     command = [sys.executable, "-c", code, *map(str, roots)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-1500:]
