@@ -24,7 +24,10 @@ VIDEOS = r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|mjpeg|wmv|flv|3gp)$"
 SUMMARY = "summary.json"
 SAVE_EVERY_S = 5.0
 FAILED = 1
-EPILOG = """\
+DESCRIPTION = """\
+Runs the perception model on every video of an archive and writes one Scalabel file per video.
+Run it again to continue.
+
 examples:
   perceive-archive /archive/2024 --out /labels/2024
   perceive-archive /archive/2024 --out /labels/2024 --every 10 --workers 8 --threads 2
@@ -220,9 +223,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
         "perceive-archive",
-        description="Runs the perception model on every video of an archive and writes one "
-        "Scalabel file per video; run it again to continue.",
-        epilog=EPILOG,
+        usage="perceive-archive FOLDER... --out DIR [options]",
+        description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("videos", nargs="+", type=Path, help="folders of videos, or videos")

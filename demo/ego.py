@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS, LANE_DIRECTION_BIT
+from perception.runtime.lanes import marks_along
 from perception.runtime.scene import Mask, Scene
 
 ROWS = 40
@@ -12,7 +12,6 @@ BOTTOMS = (0.97, 0.86, 0.76)
 MAX_OUTWARD = 0.03  # of the width, in the lower half: a border runs towards the vanishing point
 MAX_JUMP = 0.06  # of the width, between two rows
 MIN_POINTS = 6
-ACROSS = "crosswalk"
 
 
 def ego_lane(scene: Scene) -> dict[str, np.ndarray]:
@@ -29,7 +28,7 @@ def ego_borders(mask: Mask) -> dict[str, np.ndarray]:
 
     Each side is a parabola x(y), fitted by least squares and once more without its outliers.
     """
-    marks = along_marks(mask)
+    marks = marks_along(mask)
     height, width = marks.shape
     scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
     sides = {}
@@ -49,16 +48,6 @@ def runs_ahead(path: np.ndarray, sign: int, width: int) -> bool:
     """Whether a border, given from the bottom up, stays with the lane in its lower half."""
     near = path[: len(path) // 2, 0]
     return bool((sign * (near - near[0])).max() <= MAX_OUTWARD * width)
-
-
-def along_marks(mask: Mask) -> np.ndarray:
-    """bool (h, w): markings parallel to the road, without crosswalks and stop lines."""
-    byte = mask.small
-    along = (byte & (LANE_BACKGROUND_BIT | LANE_DIRECTION_BIT)) == 0
-    for value, name in enumerate(mask.view.categories):
-        if name == ACROSS:
-            along &= (byte & LANE_CATEGORY_BITS) != value
-    return along
 
 
 def follow(marks: np.ndarray, sign: int, bottom: float = BOTTOMS[0]) -> np.ndarray:

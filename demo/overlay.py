@@ -1,4 +1,4 @@
-"""The displayed frame: the scene drawn by kind, the ego lane, and a line of timings."""
+"""The displayed frame: the scene drawn by kind, the ego lane, and a colour legend."""
 
 from collections import deque
 
@@ -7,26 +7,61 @@ import numpy as np
 
 from demo.pipeline import Packet
 from demo.status import Controls
-from perception.runtime.drawing import chip, draw, text_height, text_size
+from perception.runtime.drawing import (
+    chip,
+    draw,
+    draw_legend,
+    shown_classes,
+    text_height,
+    text_size,
+)
+from perception.runtime.scene import Mask, Scene
 
 EGO_COLOUR = (120, 255, 120)
+LEGEND_FRAMES = 50  # a class stays in the legend for so long after it was last seen
 
 
 class Overlay:
-    """Draws packets. `controls.hidden` is read per frame, so switches act at once."""
+    """Draws packets. `controls` are read per frame, so switches act at once.
 
-    def __init__(self, controls: Controls, provider: str, score: float) -> None:
-        self.controls, self.provider, self.score = controls, provider, score
+    `figures`: also draws frame rate and model time; `side_by_side`: the input on the left.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        provider: str,
+        figures: bool = False,
+        side_by_side: bool = False,
+    ) -> None:
+        self.controls, self.provider = controls, provider
+        self.figures, self.side_by_side = figures, side_by_side
         self.times: deque[float] = deque(maxlen=30)
+        self.frames, self.seen = 0, dict[str, int]()
 
     def draw(self, packet: Packet, now: float) -> None:
         """Sets packet.canvas; `now` is a monotonic clock in seconds."""
         assert packet.scene is not None
         self.times.append(now)
-        packet.canvas = draw(packet.frame.image, packet.scene, self.controls.hidden, self.score)
+        controls = self.controls
+        canvas = draw(packet.frame.image, packet.scene, controls.hidden, controls.score)
         for points in packet.ego.values():
-            draw_ego(packet.canvas, points)
-        self._figures(packet)
+            draw_ego(canvas, points)
+        draw_legend(canvas, self.legend(packet.scene))
+        if self.figures:
+            self._figures(canvas, packet)
+        packet.canvas = np.hstack([packet.frame.image, canvas]) if self.side_by_side else canvas
+
+    def legend(self, scene: Scene) -> list[str]:
+        """Class names of the visible masks, seen in this frame or a moment ago."""
+        self.frames += 1
+        names: list[str] = []
+        for name, mask in scene.of(Mask):
+            if name not in self.controls.hidden:
+                self.seen |= dict.fromkeys(shown_classes(mask), self.frames)
+                names += mask.view.categories if mask.is_lane_byte else mask.view.classes
+        oldest = self.frames - LEGEND_FRAMES
+        return [name for name in names if self.seen.get(name, oldest) > oldest]
 
     def fps(self) -> float:
         """Frames per second over the last 30 frames; 0 at the first frame."""
@@ -34,21 +69,20 @@ class Overlay:
             return 0.0
         return (len(self.times) - 1) / (self.times[-1] - self.times[0])
 
-    def _figures(self, packet: Packet) -> None:
-        assert packet.canvas is not None
+    def _figures(self, canvas: np.ndarray, packet: Packet) -> None:
         model_ms = packet.timings_ms.get("model", 0.0)
         parts = [f"{self.fps():.1f} fps", f"model {model_ms:.1f} ms", self.provider]
         if packet.dropped:
             parts.append(f"dropped {packet.dropped}")
-        text, height = "   ".join(parts), max(8, text_height(packet.canvas.shape[:2]) * 4 // 5)
-        tall = text_size(text, height)[1]
-        at = (height, packet.canvas.shape[0] - tall - height)
-        chip(packet.canvas, text, at, height, opacity=0.6)
+        text, height = "   ".join(parts), max(8, text_height(canvas.shape[:2]) * 4 // 5)
+        wide, tall = text_size(text, height)
+        at = (canvas.shape[1] - wide - height, canvas.shape[0] - tall - height)
+        chip(canvas, text, at, height, opacity=0.6)
 
 
 def draw_ego(canvas: np.ndarray, points: np.ndarray) -> None:
     """An anti-aliased line with a dark rim; `points` (N, 2) xy."""
-    line = max(2, round(min(canvas.shape[:2]) / 180))
+    line = max(2, round(min(canvas.shape[:2]) / 240))
     path = [np.round(points * 16).astype(np.int32)]  # 4 fractional bits
     cv2.polylines(canvas, path, False, (40, 60, 40), line + 2, cv2.LINE_AA, shift=4)
     cv2.polylines(canvas, path, False, EGO_COLOUR, line, cv2.LINE_AA, shift=4)

@@ -8,32 +8,26 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from demo.ego import ego_lane
 from demo.log import ScalabelSink
+from demo.options import VIEWER, check, parser
 from demo.overlay import Overlay
 from demo.pipeline import Packet, Pipeline, Stage
-from demo.save import VIDEO_SUFFIXES, VideoSink
+from demo.save import default_target, open_sink, same_place
 from demo.sinks import Sink
 from demo.source import Source
 from demo.status import KEYS, Controls, Statistics
 from demo.temporal import BoxTracker, Smoother, tracking_available
 from demo.video import open_source
-from perception.errors import UserError, cli, require_extra
+from perception.errors import UserError, cli
 from perception.hub import ONNX, local_file
+from perception.runtime.providers import faster_extra
 from perception.runtime.runner import Runner, default_model
-
-VIEWER = "viewer"
-EPILOG = """\
-examples:
-  perceive drive.mp4 --show                   watch it in a window
-  perceive drive.mp4 --save overlay.mp4       write the overlay
-  perceive 0 --serve                          the first camera, on a page in the browser
-  perceive rtsp://host/front --json log.jsonl log a stream
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,12 +46,16 @@ def perceive(args: argparse.Namespace) -> int:
         serve(model, args.web)
         return 0
     source = open_source(args.video, args.loop)
+    choose_output(args, source)
     runner = Runner(model, args.provider, args.threads)
     if args.score is None:
         args.score = runner.description.box_score
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
     say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
-    controls = Controls(list(runner.description.views))
+    if args.provider == "auto" and (extra := faster_extra()):
+        say(f"hint: faster on this CPU with bfloat16: pip install 'pvt-hydranet[{extra}]'")
+    titles = {name: view.title(name) for name, view in runner.description.views.items()}
+    controls = Controls(titles, args.score, args.ego, args.smooth)
     statistics = Statistics(source.count)
     cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
     with ExitStack() as stack:
@@ -69,6 +67,8 @@ def perceive(args: argparse.Namespace) -> int:
         pipeline = stack.enter_context(Pipeline(source, work, ended))
         run(pipeline, sinks, controls, statistics, args, ended)
     print(("\n" if sys.stderr.isatty() else "") + statistics.summary())
+    for path in outputs(args):
+        print(f"wrote {path}")
     if source.reconnects:
         print(f"reconnected {source.reconnects} times")
     for problem in source.problems:
@@ -121,10 +121,11 @@ def stages(
     args: argparse.Namespace, runner: Runner, source: Source, controls: Controls
 ) -> list[tuple[str, Stage]]:
     """The stages, one thread each: inference, then everything that is cheap."""
-    tracker = BoxTracker(source.fps, args.score) if args.track and tracking_available() else None
-    smoother = Smoother() if args.smooth else None
+    track = not source.still if args.track is None else args.track
+    tracker = BoxTracker(source.fps, args.score) if track and tracking_available() else None
+    smoother = Smoother()
+    overlay = Overlay(controls, runner.provider, args.fps, args.side_by_side)
     drawn = any((args.show, args.save, args.serve))
-    overlay = Overlay(controls, runner.provider, args.score) if drawn else None
 
     def infer(packet: Packet) -> None:
         packet.scene = runner(packet.frame.image)
@@ -134,14 +135,32 @@ def stages(
         assert packet.scene is not None
         if tracker is not None:
             tracker.update(packet.scene)
-        if smoother is not None:
+        if controls.smooth:
             smoother.update(packet.scene)
-        if args.ego:
+        if controls.ego:
             packet.ego = ego_lane(packet.scene)
-        if overlay is not None:
+        if drawn:
             overlay.draw(packet, time.monotonic())
 
     return [("infer", infer), ("finish", finish)]
+
+
+def choose_output(args: argparse.Namespace, source: Source) -> None:
+    """Without any output option, saves the overlay next to a file. Raises UserError for a camera
+    or stream, and where the pictures would replace the input."""
+    given = (args.show, args.save, args.json, args.mcap, args.rerun, args.serve)
+    if not any(given):
+        if source.live:
+            raise UserError("a camera or stream needs an output: --show, --serve or --save FILE")
+        args.save = default_target(source, args.video)
+    if args.save and source.still and same_place(args.save, args.video):
+        raise UserError(f"--save {args.save}: would replace the input; choose another folder")
+
+
+def outputs(args: argparse.Namespace) -> list[str]:
+    """What the run has written, as the user named it."""
+    rerun = None if args.rerun == VIEWER else args.rerun
+    return [str(path) for path in (args.save, args.json, args.mcap, rerun) if path]
 
 
 def open_sinks(
@@ -154,7 +173,8 @@ def open_sinks(
     """Opens the requested outputs; libraries of optional ones are imported only here."""
     sinks: list[Sink] = []
     if args.save:
-        sinks.append(stack.enter_context(VideoSink(args.save, source.fps)))
+        saved: Any = open_sink(args.save, source)
+        sinks.append(stack.enter_context(saved))
     if args.json:
         sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score)))
     if args.mcap:
@@ -181,32 +201,6 @@ def open_sinks(
     return sinks
 
 
-def check(args: argparse.Namespace) -> None:
-    """Raises UserError for invalid arguments, before anything is opened."""
-    if not args.video and not args.web:
-        raise UserError("give a video, a folder of images, a camera number or a stream address")
-    if args.score is not None and not 0 <= args.score <= 1:
-        raise UserError(f"--score {args.score}: give a number from 0 to 1")
-    if args.save and args.save.suffix.lower() not in VIDEO_SUFFIXES:
-        raise UserError(f"--save {args.save}: end the name in {' or '.join(VIDEO_SUFFIXES)}")
-    rerun = Path(args.rerun) if args.rerun and args.rerun != VIEWER else None
-    if rerun and rerun.suffix.lower() != ".rrd":
-        raise UserError(f"--rerun {rerun}: end the name in .rrd, or give none for the viewer")
-    given = [path for path in (args.save, args.json, args.mcap, rerun) if path]
-    plain = [path for path in given if not path.exists() or path.is_file()]  # /dev/null may repeat
-    if len(set(plain)) < len(plain) or Path(args.video) in plain:
-        raise UserError("two of VIDEO, --save, --json, --mcap and --rerun name the same file")
-    for path in given:
-        if path.is_dir():
-            raise UserError(f"{path}: a folder; give a file name")
-    if args.mcap:
-        require_extra("car", "foxglove")
-    if args.rerun:
-        require_extra("viz", "rerun")
-    if args.serve:
-        require_extra("demo", "fastapi", "uvicorn")
-
-
 def stop(controls: Controls) -> None:
     """First Ctrl-C: end after this frame and complete the files. Second: at once."""
     if controls.interrupted:
@@ -223,70 +217,6 @@ def save_still(packet: Packet, number: int) -> None:
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        "perceive",
-        description="Runs the perception model on a video, a folder of images, a camera or a "
-        "network stream, and shows, saves or logs the result.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "video",
-        nargs="?",
-        default="",
-        help="video file, folder of images, camera number or stream address",
-    )
-    group = made.add_argument_group("output")
-    group.add_argument("--show", action="store_true", help=f"in a window ({KEYS})")
-    group.add_argument("--save", type=Path, metavar="FILE", help="overlay video (.mp4, .mov, .mkv)")
-    group.add_argument(
-        "--json", type=Path, metavar="FILE", help="Scalabel frames, one per line (.jsonl)"
-    )
-    group.add_argument("--mcap", type=Path, metavar="FILE", help="log for Foxglove (.mcap)")
-    group.add_argument(
-        "--serve", nargs="?", const="127.0.0.1:8000", metavar="HOST:PORT", help="on a web page"
-    )
-    group.add_argument(
-        "--web",
-        nargs="?",
-        const="127.0.0.1:8000",
-        metavar="HOST:PORT",
-        help="serve a page that runs the model inside the browser, on your photos and clips",
-    )
-    group.add_argument(
-        "--rerun", nargs="?", const=VIEWER, metavar="FILE.rrd", help="the Rerun viewer, or a file"
-    )
-    group = made.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
-    )
-    group.add_argument(
-        "--provider",
-        default="auto",
-        help="auto, cpu, cuda, tensorrt, openvino or openvino-bf16 (default: %(default)s)",
-    )
-    group.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all")
-    group.add_argument(
-        "--score", type=float, help="lowest score of a box (default: from the model file)"
-    )
-    group = made.add_argument_group("processing")
-    group.add_argument(
-        "--track",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="track ids for boxes (extra demo)",
-    )
-    group.add_argument("--smooth", action="store_true", help="filter masks and labels over time")
-    group.add_argument("--ego", action="store_true", help="borders of the ego lane")
-    group.add_argument("--loop", action="store_true", help="repeat a file without end")
-    group.add_argument("--seconds", type=float, default=0, help="stop after this time")
-    return made
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
-"""perceive --save: the overlay as a video."""
+"""perceive --save: the overlay as a video, an animation, or one picture per frame."""
 
+import os
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +13,10 @@ import numpy as np
 
 from demo.pipeline import Packet
 from demo.sinks import FileSink
+from demo.source import Source, SourceFrame
 from perception.errors import UserError
+from perception.files import write_atomic
+from perception.images import IMAGE_SUFFIXES
 from perception.runtime.letterbox import Letterbox
 
 TIME_BASE = Fraction(1, 90000)
@@ -23,30 +29,94 @@ CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
     ".mov": ("mov", MP4_OPTIONS),
     ".mkv": ("matroska", {}),
 }
-VIDEO_SUFFIXES = tuple(CONTAINERS)
+ANIMATION_SUFFIXES = (".gif", ".webp")
+MAX_ANIMATION_WIDTH = 640
+MIN_ANIMATION_STEP_S = 0.08
+JPEG_QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 92)
 
 
-class VideoSink(FileSink):
-    """H.264 with the source's timing. Frames of another size than the first are letterboxed."""
+def default_target(source: Source, text: str) -> str:
+    """Where the overlay of a file or folder goes: next to it, as NAME-overlay."""
+    path = Path(text)
+    if source.still:
+        return f"{path}-overlay/" if path.is_dir() else str(path.with_stem(f"{path.stem}-overlay"))
+    return str(path.with_name(f"{path.stem}-overlay.mp4"))
 
-    def __init__(self, path: Path, fps: float) -> None:
-        super().__init__(path)
-        self.fps = fps
-        self.encoder: H264Encoder | None = None
+
+def is_folder(text: str) -> bool:
+    """Whether the user named a folder for pictures."""
+    return text.endswith(("/", os.sep)) or Path(text).is_dir()
+
+
+def same_place(text: str, source: str) -> bool:
+    """Whether the pictures of a folder or photo would be written over it."""
+    path, given = Path(text).resolve(), Path(source).resolve()
+    return path == given or (is_folder(text) and given.is_file() and path == given.parent)
+
+
+def open_sink(text: str, source: Source) -> "EncodedSink | PictureSink":
+    """The sink for a file or folder name. Raises UserError for a name that fits nothing."""
+    path, suffix = Path(text), Path(text).suffix.lower()
+    if is_folder(text) or (source.still and suffix in IMAGE_SUFFIXES):
+        return PictureSink(path, is_folder(text), source.count or 0)
+    if suffix in ANIMATION_SUFFIXES:
+        return AnimationSink(path)
+    if suffix in CONTAINERS:
+        return VideoSink(path, source.fps)
+    known = ", ".join((*CONTAINERS, *ANIMATION_SUFFIXES))
+    raise UserError(f"--save {text}: end the name in {known}, or in / for one picture per frame")
+
+
+class PictureSink(AbstractContextManager["PictureSink"]):
+    """One picture per frame: in a folder under the frame's name, or, for photos and a file name
+    `x.jpg`, as `x.jpg` for a single one and `x-NAME.jpg` for several."""
+
+    def __init__(self, path: Path, folder: bool, count: int) -> None:
+        self.path, self.folder, self.count = path, folder, count
+        self.written: set[Path] = set()
+
+    def write(self, packet: Packet) -> None:
+        """Writes the packet's canvas."""
+        assert packet.canvas is not None
+        path = self._name(packet.frame)
+        _, data = cv2.imencode(path.suffix, packet.canvas, JPEG_QUALITY)
+        write_atomic(path, data.tobytes())
+        self.written.add(path)
+
+    def _name(self, frame: SourceFrame) -> Path:
+        own = Path(frame.name)
+        if self.folder:
+            suffix = own.suffix.lower()
+            return self.path / (own.name if suffix in IMAGE_SUFFIXES else f"{own.name}.jpg")
+        if self.count == 1:
+            return self.path
+        path = self.path.with_stem(f"{self.path.stem}-{own.stem}")
+        return path.with_stem(f"{path.stem}-{frame.index + 1}") if path in self.written else path
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+class EncodedSink(FileSink):
+    """A file with one encoder, made for the first frame's size. Other sizes are letterboxed."""
+
+    encoder: "Encoder | None" = None
 
     def open(self) -> None:
         """Nothing yet: the first frame gives the size."""
 
-    def append(self, packet: Packet) -> None:
-        """Encodes the packet's canvas."""
-        assert packet.canvas is not None
+    @abstractmethod
+    def make(self, size_hw: tuple[int, int]) -> "Encoder":
+        """The encoder for frames of this even size."""
+
+    def encode(self, canvas: np.ndarray, seconds: float) -> None:
+        """Appends a picture."""
         if self.encoder is None:
-            height, width = packet.canvas.shape[:2]
+            height, width = canvas.shape[:2]
             self.size_hw = (max(16, height + height % 2), max(16, width + width % 2))
-            container = CONTAINERS[self.path.suffix.lower()]
-            self.encoder = H264Encoder(self.part, container, self.size_hw, self.fps)
+            self.encoder = self.make(self.size_hw)
             self.on_close(self.encoder.close)
-        self.encoder.write(_fit(packet.canvas, self.size_hw), packet.frame.seconds)
+        self.encoder.write(_fit(canvas, self.size_hw), seconds)
 
     def __exit__(
         self,
@@ -61,8 +131,99 @@ class VideoSink(FileSink):
         super().__exit__(kind, error, trace)
 
 
-class H264Encoder:
-    """H.264 with presentation times, through PyAV."""
+class VideoSink(EncodedSink):
+    """H.264 with the source's timing."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        super().__init__(path)
+        self.fps = fps
+
+    def make(self, size_hw: tuple[int, int]) -> "Encoder":
+        """The encoder for the file's container."""
+        return H264Encoder(self.part, CONTAINERS[self.path.suffix.lower()], size_hw, self.fps)
+
+    def append(self, packet: Packet) -> None:
+        """Encodes the packet's canvas."""
+        assert packet.canvas is not None
+        self.encode(packet.canvas, packet.frame.seconds)
+
+
+class AnimationSink(EncodedSink):
+    """GIF or WebP for web pages: at most 640 pixels wide and 12.5 frames per second."""
+
+    last = -1.0
+
+    def make(self, size_hw: tuple[int, int]) -> "Encoder":
+        """The encoder for the file's format."""
+        is_gif = self.path.suffix.lower() == ".gif"
+        return GifEncoder(self.part, size_hw) if is_gif else WebpEncoder(self.part, size_hw)
+
+    def append(self, packet: Packet) -> None:
+        """Encodes the packet's canvas, unless the last one is too recent."""
+        assert packet.canvas is not None
+        if self.last >= 0 and packet.frame.seconds - self.last < MIN_ANIMATION_STEP_S - 1e-3:
+            return
+        self.last, canvas = packet.frame.seconds, packet.canvas
+        scale = MAX_ANIMATION_WIDTH / canvas.shape[1]
+        if scale < 1:
+            size = (MAX_ANIMATION_WIDTH, max(1, round(canvas.shape[0] * scale)))
+            canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
+        self.encode(canvas, self.last)
+
+
+class Encoder:
+    """Frames with presentation times in one container, through PyAV."""
+
+    pix_fmt = "yuv420p"
+
+    def __init__(
+        self,
+        path: Path,
+        container: tuple[str, dict[str, str]],
+        codec: tuple[str, dict[str, str]],
+        size_hw: tuple[int, int],
+        time_base: Fraction,
+        rate: Fraction | None = None,
+    ) -> None:
+        import av
+
+        self.make: Any = av.VideoFrame.from_ndarray
+        # Any: the library's stubs do not tell kinds of streams apart.
+        opened: Any = av.open
+        self.container = opened(str(path), "w", container[0], options=container[1])
+        self.stream = self.container.add_stream(codec[0], rate=rate, options=codec[1])
+        self.stream.height, self.stream.width = size_hw
+        self.stream.pix_fmt = self.pix_fmt
+        self.stream.time_base = self.stream.codec_context.time_base = time_base
+        self.time_base, self.last = time_base, -1
+        self.step = max(1, round(1 / rate / time_base)) if rate else 0
+
+    def frame(self, image: np.ndarray) -> Any:
+        """The library's frame of a uint8 (H, W, 3) BGR picture."""
+        # OpenCV converts colours several times faster than the encoder's own scaler.
+        return self.make(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
+
+    def write(self, image: np.ndarray, seconds: float) -> None:
+        """Appends a frame shown at `seconds`; times that do not increase are moved on."""
+        frame = self.frame(image)
+        self.last = max(round(seconds / self.time_base), self.last + 1)
+        frame.pts, frame.time_base, frame.duration = self.last, self.time_base, self.step
+        self.encode(frame)
+
+    def encode(self, frame: Any) -> None:
+        """Encodes a frame, or with None what the encoder holds back."""
+        self.container.mux(self.stream.encode(frame))
+
+    def close(self) -> None:
+        """Flushes the encoder and completes the file."""
+        try:
+            self.encode(None)
+        finally:
+            self.container.close()
+
+
+class H264Encoder(Encoder):
+    """H.264 in MP4, MOV or Matroska."""
 
     def __init__(
         self,
@@ -71,34 +232,64 @@ class H264Encoder:
         size_hw: tuple[int, int],
         fps: float,
     ) -> None:
-        import av
-
-        self.make: Any = av.VideoFrame.from_ndarray
-        self.container = av.open(str(path), "w", container[0], options=container[1])
-        rate = Fraction(fps).limit_denominator(1001)
         # No B-frames: with them and uneven times the container states too short a duration. A key
         # frame every two seconds bounds what a killed run loses.
         options = {"preset": "veryfast", "crf": "21", "bf": "0", "g": str(max(1, round(2 * fps)))}
-        self.stream: Any = self.container.add_stream("libx264", rate=rate, options=options)
-        self.stream.height, self.stream.width = size_hw
-        self.stream.pix_fmt = "yuv420p"
-        self.stream.time_base = self.stream.codec_context.time_base = TIME_BASE
-        self.last, self.step = -1, max(1, round(1 / rate / TIME_BASE))
+        rate = Fraction(fps).limit_denominator(1001)
+        super().__init__(path, container, ("libx264", options), size_hw, TIME_BASE, rate)
 
-    def write(self, image: np.ndarray, seconds: float) -> None:
-        """Appends a frame shown at `seconds`; times that do not increase are moved on."""
-        # OpenCV converts colours several times faster than the encoder's own scaler.
-        frame = self.make(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
-        self.last = max(round(seconds / TIME_BASE), self.last + 1)
-        frame.pts, frame.time_base, frame.duration = self.last, TIME_BASE, self.step
-        self.container.mux(self.stream.encode(frame))
 
-    def close(self) -> None:
-        """Flushes the encoder and completes the file."""
-        try:
-            self.container.mux(self.stream.encode(None))
-        finally:
-            self.container.close()
+class WebpEncoder(Encoder):
+    """Animated WebP."""
+
+    def __init__(self, path: Path, size_hw: tuple[int, int]) -> None:
+        codec = ("libwebp_anim", {"quality": "70", "compression_level": "4"})
+        super().__init__(path, ("webp", {"loop": "0"}), codec, size_hw, Fraction(1, 1000))
+
+
+class GifEncoder(Encoder):
+    """GIF with a palette per frame."""
+
+    pix_fmt = "pal8"
+
+    def __init__(self, path: Path, size_hw: tuple[int, int]) -> None:
+        super().__init__(path, ("gif", {"loop": "0"}), ("gif", {}), size_hw, Fraction(1, 100))
+        import av.filter
+
+        graph: Any = av.filter.Graph()
+        height, width = size_hw
+        self.input: Any = graph.add_buffer(
+            width=width, height=height, format="bgr24", time_base=self.time_base
+        )
+        split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+        use = graph.add("paletteuse", "new=1:dither=bayer")
+        self.output: Any = graph.add("buffersink")
+        self.input.link_to(split)
+        split.link_to(use, 0, 0)
+        split.link_to(palette, 1, 0)
+        palette.link_to(use, 0, 1)
+        use.link_to(self.output)
+        graph.configure()
+        self.graph = graph
+
+    def frame(self, image: np.ndarray) -> Any:
+        """Colours stay as they are; the filters reduce them."""
+        return self.make(image, format="bgr24")
+
+    def encode(self, frame: Any) -> None:
+        """Through the filters, which may hold frames back."""
+        from av import FFmpegError
+
+        self.input.push(frame)
+        while True:
+            try:
+                reduced = self.output.pull()
+            except (FFmpegError, BlockingIOError, EOFError):  # none ready
+                break
+            reduced.pict_type = 0
+            super().encode(reduced)
+        if frame is None:
+            super().encode(None)
 
 
 def _fit(canvas: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -31,6 +31,7 @@ class Source(ABC):
     """Frames in order. `problems` holds one line for each part that could not be read."""
 
     live = False  # a live source does not wait: a slow consumer gets the newest frame
+    still = False  # unrelated pictures: nothing is tracked from one to the next
     reconnects = 0  # times a live source was opened again
 
     def __init__(self, name: str, fps: float, count: int | None) -> None:
@@ -52,6 +53,8 @@ class Source(ABC):
 
 class ImageFolder(Source):
     """The images of a folder in natural order (frame2 before frame10), or a single image."""
+
+    still = True
 
     def __init__(self, path: Path) -> None:
         self.paths = [path] if path.is_file() else _images(path)
@@ -75,7 +78,7 @@ class Looped(Source):
 
     def __init__(self, source: Source) -> None:
         super().__init__(source.name, source.fps, None)
-        self.source, self.problems = source, source.problems
+        self.source, self.problems, self.still = source, source.problems, source.still
 
     def __iter__(self) -> Iterator[SourceFrame]:
         index, offset = 0, 0.0

@@ -3,10 +3,11 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from demo.pipeline import Packet
+from perception.runtime.description import BOX_SCORE
 
 KEYS = "space pause, n step, 1-9 hide or show an output, s save the frame, q quit"
 KEPT = 2000  # timings per stage, so that long runs need no more memory
@@ -15,10 +16,20 @@ EVERY_S, EVERY_S_IN_A_FILE = 0.5, 15.0
 
 class Controls:
     """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
-    thread may read while another writes."""
+    thread may read while another writes.
 
-    def __init__(self, outputs: Sequence[str]) -> None:
-        self.outputs = tuple(outputs)
+    `titles`: {output: name on the page}; `score`: lowest score of a drawn box.
+    """
+
+    def __init__(
+        self,
+        titles: Mapping[str, str],
+        score: float = BOX_SCORE,
+        ego: bool = False,
+        smooth: bool = False,
+    ) -> None:
+        self.titles, self.outputs = dict(titles), tuple(titles)
+        self.score, self.ego, self.smooth = score, ego, smooth
         self.hidden: frozenset[str] = frozenset()
         self.paused = self.step = self.save = self.quit = self.interrupted = False
 

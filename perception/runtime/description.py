@@ -47,6 +47,12 @@ class View:
     unit: str = ""
     range: tuple[float, ...] = ()
 
+    def title(self, name: str) -> str:
+        """The output's name on a page or a picture."""
+        if self.encoding == LANE_BYTE:
+            return "Lanes"
+        return {BOXES: "Objects", LABEL: "Scene"}.get(self.kind, name.capitalize())
+
     def to_json(self, name: str) -> dict[str, Any]:
         """The task's entry of the description; empty fields are left out."""
         return {"name": name} | {key: value for key, value in asdict(self).items() if value}

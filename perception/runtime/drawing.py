@@ -1,11 +1,13 @@
-"""Draws a Scene by kind of output: areas, lane marks, boxes, labels, maps. Knows no task."""
+"""Draws a Scene by kind of output: areas, lane lines, boxes, labels, maps."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
 
+from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
+from perception.runtime.lanes import lane_lines, marks_along, outline
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 
 AREA_OPACITY = 0.36
@@ -18,10 +20,10 @@ PAPER: BGR = (30, 26, 24)
 def draw(
     frame: np.ndarray, scene: Scene, hidden: Collection[str] = (), score: float = 0.3
 ) -> np.ndarray:
-    """A copy of the uint8 (H, W, 3) BGR frame with everything on it but the `hidden` outputs.
+    """A copy of the uint8 (H, W, 3) BGR frame with all outputs drawn on it but the `hidden` ones.
 
-    Boxes under `score` are left out. Masks that cover the whole frame, and maps, are shown as
-    small pictures in the corner where something else is already drawn on the frame.
+    Boxes below `score` are left out. Maps, and all but the first of masks without a background
+    class, are drawn as small pictures in the corner.
     """
     canvas = frame.copy()
     shown = {name: output for name, output in scene.outputs.items() if name not in hidden}
@@ -32,7 +34,7 @@ def draw(
     for mask in sorted(
         (masks[n] for n in masks if n not in covering), key=lambda m: m.is_lane_byte
     ):
-        (draw_lane_marks if mask.is_lane_byte else draw_areas)(canvas, mask)
+        (draw_lanes if mask.is_lane_byte else draw_areas)(canvas, mask)
     for output in shown.values():
         if isinstance(output, Boxes):
             draw_boxes(canvas, output.above(score))
@@ -51,12 +53,12 @@ def covers_frame(mask: Mask) -> bool:
 
 
 def draw_areas(canvas: np.ndarray, mask: Mask) -> None:
-    """Translucent areas with a brighter rim, edges smoothed to the frame's resolution."""
+    """Translucent areas with a stronger rim, edges smoothed to the frame's resolution."""
     colours, opacity = lookup(mask.view)
     body = cv2.LUT(mask.small, opacity)
     inside = (body > 0).astype(np.uint8)
     rim = cv2.subtract(inside, cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1))
-    alpha = np.clip(255 * (body * AREA_OPACITY + 0.45 * rim), 0, 255).astype(np.uint8)
+    alpha = np.clip(255 * (body * AREA_OPACITY + 0.3 * rim), 0, 255).astype(np.uint8)
     _blend(
         canvas,
         _spread(cv2.applyColorMap(mask.small, colours), inside == 0),
@@ -64,33 +66,46 @@ def draw_areas(canvas: np.ndarray, mask: Mask) -> None:
     )
 
 
-def draw_lane_marks(canvas: np.ndarray, mask: Mask) -> None:
-    """Crisp lines in the colour of their category over a thin dark halo; dashed ones lighter."""
-    colours, opacity = lookup(mask.view)
-    alpha = (255 * cv2.LUT(mask.small, opacity)).astype(np.uint8)
-    if not alpha.any():
+def draw_lanes(canvas: np.ndarray, mask: Mask) -> None:
+    """Lines along the road as wide as the marking, over a dark rim, dashed ones lighter;
+    crosswalks and other markings across the road as areas."""
+    across = np.where(marks_along(mask), np.uint8(255), mask.small)
+    draw_areas(canvas, Mask(across, mask.frame_hw, mask.view))
+    lines = lane_lines(mask)
+    rim = max(1.0, min(canvas.shape[:2]) / 600)
+    _fill(canvas, [(outline(line, rim), (30, 30, 30)) for line in lines], 0.35)
+    for dashed, opacity in ((True, 0.6), (False, 0.95)):
+        marks = [(outline(line), colour(line.category)) for line in lines if line.dashed == dashed]
+        _fill(canvas, marks, opacity)
+
+
+def _fill(canvas: np.ndarray, shapes: list[tuple[np.ndarray, BGR]], opacity: float) -> None:
+    """Fills polygons (4 fractional bits) with anti-aliased edges, in place."""
+    if not shapes:
         return
-    halo = cv2.GaussianBlur(cv2.dilate(alpha, np.ones((3, 3), np.uint8)), (3, 3), 0) // 3
-    _blend(canvas, np.zeros((*alpha.shape, 3), np.uint8), halo)
-    # Blurred before it is enlarged, so that pixel stairs become slopes; the steep ramp then
-    # gives the line its edge back.
-    ramp = np.clip((np.arange(256.0) - 45) * 2.8, 0, 240).astype(np.uint8)
-    ink = _spread(_spread(cv2.applyColorMap(mask.small, colours), alpha == 0), alpha == 0)
-    _blend(canvas, ink, cv2.GaussianBlur(alpha, (5, 5), 0.9), ramp)
+    points = np.concatenate([shape for shape, _ in shapes]).reshape(-1, 2) / 16
+    height, width = canvas.shape[:2]
+    x1, y1 = np.clip(points.min(0).astype(int) - 2, 0, (width, height))
+    x2, y2 = np.clip(points.max(0).astype(int) + 3, 0, (width, height))
+    part = canvas[y1:y2, x1:x2]
+    if part.size:
+        painted = part.copy()
+        for shape, ink in shapes:
+            corner = np.array([[[16 * x1, 16 * y1]]], np.int32)
+            cv2.fillPoly(painted, [shape - corner], ink, cv2.LINE_AA, shift=4)
+        part[:] = cv2.addWeighted(part, 1 - opacity, painted, opacity, 0)
 
 
 def _spread(colours: np.ndarray, clear: np.ndarray) -> np.ndarray:
-    """Colour flows one pixel into the clear: a soft edge must not mix with another colour."""
+    """Extends colours by one pixel, so that soft edges do not mix with black."""
     outwards = cv2.dilate(colours, np.ones((3, 3), np.uint8))
     return cv2.copyTo(outwards, clear.astype(np.uint8), colours)
 
 
-def _blend(
-    canvas: np.ndarray, colours: np.ndarray, alpha: np.ndarray, ramp: np.ndarray | None = None
-) -> None:
-    """Lays model-size colours (h, w, 3) with alpha uint8 (h, w) over the canvas, enlarged.
+def _blend(canvas: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
+    """Blends model-size colours (h, w, 3) with alpha uint8 (h, w) into the canvas, enlarged.
 
-    `ramp` (256,) reshapes the enlarged alpha. Only the window where alpha is not zero is touched.
+    Only the window where alpha is not zero is touched.
     """
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
@@ -106,8 +121,6 @@ def _blend(
     colours, alpha = colours[top:bottom, left:right], alpha[top:bottom, left:right]
     size = part.shape[1::-1]
     big = cv2.resize(np.ascontiguousarray(alpha), size, interpolation=cv2.INTER_LINEAR)
-    if ramp is not None:
-        big = cv2.LUT(big, ramp)
     over = cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
     ink = cv2.resize(colours, size, interpolation=cv2.INTER_LINEAR)
     below = cv2.multiply(part, 255 - over, scale=1 / 255)
@@ -116,7 +129,7 @@ def _blend(
 
 
 def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
-    """Thin frames with strong corners, far ones first, each with a chip "class score #track"."""
+    """Rectangles with thicker corners, far ones first, each with a chip "class score #track"."""
     height = text_height(canvas.shape[:2])
     line = max(1, round(height / 9))
     order = np.argsort(boxes.xyxy[:, 3])[-MAX_BOXES:]
@@ -127,12 +140,12 @@ def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
         cv2.rectangle(canvas, (x1, y1), (x2, y2), ink, line, cv2.LINE_AA)
         _corners(canvas, (x1, y1, x2, y2), ink, 2 * line)
     taken = np.zeros(canvas.shape[:2], bool)
-    for i in order[::-1]:  # chips after all frames, so that no line crosses a name; near ones first
+    for i in order[::-1]:  # names after all rectangles, near ones first
         _box_chip(canvas, boxes, int(i), height, taken)
 
 
 def _box_chip(canvas: np.ndarray, boxes: Boxes, i: int, height: int, taken: np.ndarray) -> None:
-    """The name above the box, where no nearer box's name has `taken` the place."""
+    """The name above the box, unless a nearer box's name covers the place."""
     x1, y1, x2, _ = (int(value) for value in boxes.xyxy[i].round())
     small = max(8, round(height * 0.8)) if x2 - x1 < 4 * height else height
     text = boxes.text(i)
@@ -160,12 +173,43 @@ def _dark(ink: BGR) -> BGR:
 
 
 def draw_labels(canvas: np.ndarray, labels: Labels) -> None:
-    """One line at the top left: each group's likeliest class and its probability."""
+    """One line at the top left: each group's most probable class and its probability."""
     best = labels.best().values()
     text = "   ".join(f"{name} {100 * share:.0f}%" for name, share in best)
     height = text_height(canvas.shape[:2])
     if text:
         chip(canvas, text, (height, height), height, opacity=0.65)
+
+
+def shown_classes(mask: Mask) -> list[str]:
+    """Classes of a mask that cover a visible part of the frame, in the order of the classes."""
+    counts = np.bincount(mask.small.ravel(), minlength=256)
+    if mask.is_lane_byte:
+        marked = np.where(np.arange(256) & LANE_BACKGROUND_BIT, 0, counts)
+        counts = np.bincount(np.arange(256) & LANE_CATEGORY_BITS, marked)
+        least, names = 0.05 * counts.sum(), mask.view.categories
+    else:
+        least, names = 0.002 * mask.small.size, mask.view.classes
+    return [
+        name
+        for name, count in zip(names, counts, strict=False)
+        if count > least and name != BACKGROUND
+    ]
+
+
+def draw_legend(canvas: np.ndarray, names: Sequence[str]) -> None:
+    """A row at the lower left: for each class a square of its colour, and its name."""
+    height = max(8, text_height(canvas.shape[:2]) * 4 // 5)
+    x, y = height, canvas.shape[0] - text_size("", height)[1] - height
+    for name in names:
+        wide, tall = text_size(name, height)
+        if x + wide + tall > canvas.shape[1]:
+            return
+        chip(canvas, name, (x + tall - height // 2, y), height, opacity=0.6)
+        blend_rectangle(canvas, (x, y, x + tall - height // 2, y + tall), PAPER, 0.6)
+        square = (x + tall // 4, y + tall // 4, x + 3 * tall // 4, y + 3 * tall // 4)
+        blend_rectangle(canvas, square, colour(name), 1.0)
+        x += wide + tall
 
 
 def picture(output: Mask | Map) -> np.ndarray:
@@ -178,9 +222,9 @@ def picture(output: Mask | Map) -> np.ndarray:
 
 
 def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:
-    """float (h, w) by the turbo scale, near warm; logarithmic, as distance matters near.
+    """float (h, w) in the turbo colour map, logarithmic, small values warm.
 
-    Without a stated range the 2nd and 98th percentile are its ends; NaN is black.
+    Without a range in the description, from the 2nd to the 98th percentile; NaN is black.
     """
     finite = np.isfinite(values)
     if not finite.any():
@@ -200,7 +244,7 @@ def vector_picture(vectors: np.ndarray) -> np.ndarray:
 
 
 def draw_insets(canvas: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
-    """Small pictures with their names, side by side in the upper right corner: sky, mostly."""
+    """Small pictures with their names, in a row at the upper right corner."""
     frame_h, frame_w = canvas.shape[:2]
     margin = text_height((frame_h, frame_w))
     wide = min(frame_w // 5, (frame_w - margin) // max(len(pictures), 1) - margin)
@@ -209,7 +253,7 @@ def draw_insets(canvas: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
         tall = round(wide * frame_h / frame_w)
         x, y = x - wide, margin
         if wide < 16 or tall < 9 or y + tall > frame_h:
-            return  # no room on a frame this small
+            return  # no space on a frame this small
         blend_rectangle(canvas, (x - 2, y - 2, x + wide + 2, y + tall + 2), (240, 240, 240), 0.9)
         canvas[y : y + tall, x : x + wide] = cv2.resize(
             small, (wide, tall), interpolation=cv2.INTER_AREA
@@ -219,7 +263,7 @@ def draw_insets(canvas: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
 
 
 def text_height(frame_hw: tuple[int, int]) -> int:
-    """A letter height in pixels that reads well on a frame of this size."""
+    """Letter height in pixels for a frame of this size."""
     return int(np.clip(min(frame_hw) / 52, 8, 40))
 
 
@@ -237,9 +281,9 @@ def chip(
     paper: BGR = PAPER,
     opacity: float = 0.8,
 ) -> None:
-    """Draws text at (x, y) on a translucent backing, moved inside the image where it can be.
+    """Draws text at (x, y) on a translucent background, moved inside the image where it fits.
 
-    The ink is dark on light paper and light on dark.
+    Dark letters on a light background and light ones on a dark background.
     """
     width, tall = text_size(text, height)
     x = max(0, min(top_left[0], image.shape[1] - width))

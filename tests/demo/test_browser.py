@@ -67,7 +67,7 @@ def test_the_page_shows_the_picture_and_a_switch_acts(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    controls, figures = Controls(["things", "area"]), Statistics(None)
+    controls, figures = Controls({"things": "Objects", "area": "Area"}), Statistics(None)
     canvas = np.full((300, 400, 3), PINK, np.uint8)
     packet = Packet(SourceFrame(canvas, 0, 0.0, ""), canvas=canvas, timings_ms={"model": 5.0})
     env = {key: value for key, value in os.environ.items() if not key.startswith("QT_")}

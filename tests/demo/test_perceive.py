@@ -131,6 +131,67 @@ def test_folders_of_odd_pictures(shape, tiny_onnx, tmp_path):
     assert frames_in(tmp_path / "o.mp4") == 3
 
 
+def photos(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for index in range(count):
+        cv2.imwrite(str(folder / f"p{index}.png"), np.full((60, 90, 3), 99, np.uint8))
+    return folder
+
+
+def test_without_an_output_the_overlay_is_written_next_to_the_input(
+    video, tiny_onnx, tmp_path, capsys
+):
+    clip = tmp_path / "drive.mp4"
+    clip.write_bytes(video.read_bytes())
+    assert run(clip, tiny_onnx) == 0
+    assert f"wrote {tmp_path / 'drive-overlay.mp4'}" in capsys.readouterr().out
+    assert frames_in(tmp_path / "drive-overlay.mp4") == 30
+    folder = photos(tmp_path / "holiday", 2)
+    assert run(folder, tiny_onnx) == 0
+    written = tmp_path / "holiday-overlay"
+    assert f"wrote {written}/" in capsys.readouterr().out
+    assert sorted(path.name for path in written.iterdir()) == ["p0.png", "p1.png"]
+    assert run(folder / "p0.png", tiny_onnx) == 0
+    assert cv2.imread(str(folder / "p0-overlay.png")).shape == (60, 90, 3)
+
+
+@pytest.mark.parametrize(
+    ("save", "names"),
+    [
+        ("out/", ["p0.png", "p1.png"]),
+        ("x.jpg", ["x-p0.jpg", "x-p1.jpg"]),
+        ("x.webp", ["x-p0.webp", "x-p1.webp"]),
+    ],
+)
+def test_one_picture_per_photo_without_track_ids(save, names, tiny_onnx, tmp_path):
+    folder, out, log = photos(tmp_path / "in", 2), tmp_path / "out", tmp_path / "o.jsonl"
+    target = f"{out}/" if save.endswith("/") else str(out / save)
+    assert run(folder, tiny_onnx, "--save", target, "--json", str(log)) == 0
+    assert sorted(path.name for path in out.iterdir()) == names
+    for line in log.read_text().splitlines():
+        boxes = [label for label in json.loads(line)["labels"] if "box2d" in label]
+        assert not any(label.get("id", "").isdigit() for label in boxes)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations_are_small(suffix, video, tiny_onnx, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    path = tmp_path / f"o{suffix}"
+    assert run(video, tiny_onnx, "--save", str(path), "--side-by-side") == 0
+    with image.open(path) as animation:
+        assert animation.size == (320, 120)
+        assert animation.n_frames == 15  # of 30 at 25 per second
+
+
+def test_photos_are_not_overwritten(tiny_onnx, tmp_path, capsys):
+    folder = photos(tmp_path / "in", 1)
+    before = (folder / "p0.png").read_bytes()
+    assert run(folder, tiny_onnx, "--save", f"{folder}/") == 2
+    assert run(folder / "p0.png", tiny_onnx, "--save", f"{folder}/") == 2
+    assert capsys.readouterr().err.count("would replace the input") == 2
+    assert (folder / "p0.png").read_bytes() == before
+
+
 def test_ctrl_c_ends_with_whole_files(video, tiny_onnx, tmp_path, monkeypatch):
     save, before = tmp_path / "o.mp4", signal.getsignal(signal.SIGINT)
     add = command.Statistics.add

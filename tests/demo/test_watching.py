@@ -27,7 +27,7 @@ def packet(index: int = 0, **more) -> Packet:
 
 @pytest.fixture
 def controls():
-    return Controls(["things", "area"])
+    return Controls({"things": "Objects", "area": "Area"})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_keys(keys, state, controls):
 def test_the_overlay_hides_what_is_switched_off_at_once(controls, tiny_onnx):
     scene = Runner(tiny_onnx, "cpu", 1)(IMAGE)
     controls.outputs = tuple(scene.outputs)
-    overlay = Overlay(controls, "cpu", 0.3)
+    overlay = Overlay(controls, "cpu", figures=True)
     first, second = packet(scene=scene), packet(1, scene=scene, dropped=3)
     overlay.draw(first, 1.0)
     controls.hidden = frozenset(scene.outputs)

@@ -62,15 +62,26 @@ def test_an_area_is_tinted_where_it_is_and_only_there():
     assert 100 < green < colour("direct")[1]  # through which the road is seen
 
 
-@pytest.mark.parametrize("category", range(8))
-def test_a_lane_mark_has_the_colour_of_its_category(category):
+@pytest.mark.parametrize("category", range(1, 8))
+def test_a_line_has_the_colour_of_its_category(category):
+    assert LANE_CATEGORIES[0] == "crosswalk"
     small = mask_of(LANES, 255)
     small[:, 40:44] = category
     drawn = draw(GREY, scene_of(a=Mask(small, (120, 200), LANES)))
     ink = np.array(colour(LANE_CATEGORIES[category]), int)
-    assert np.abs(drawn[60, 83].astype(int) - ink).max() < 25
+    assert np.abs(drawn[100, 83].astype(int) - ink).max() < 25
     assert (drawn[:, :70] == 100).all()
     assert (drawn[:, 100:] == 100).all()
+
+
+def test_a_crosswalk_and_a_stop_line_are_areas():
+    small = mask_of(LANES, 255)
+    small[40:50, 20:60] = 0
+    small[52:56, 20:60] = LANE_CATEGORIES.index("single white") | 32
+    drawn = draw(GREY, scene_of(a=Mask(small, (120, 200), LANES)))
+    assert (drawn[82:98, 44:116] != 100).all()
+    assert (drawn[106:110, 44:116] > 100).all()
+    assert (drawn[:70] == 100).all()
 
 
 def test_a_mark_one_pixel_wide_is_still_seen():
