@@ -118,7 +118,7 @@ def add_outputs(group: argparse._ArgumentGroup) -> None:
 def add_drawing(group: argparse._ArgumentGroup) -> None:
     """What the overlay shows."""
     group.add_argument(
-        "--score", type=float, help="lowest score of a box (default: from the model file)"
+        "--score", type=float, help="lowest score of a box (default: per class, from the model)"
     )
     group.add_argument("--ego", action="store_true", help="borders of the ego lane")
     group.add_argument("--fps", action="store_true", help="frame rate and model time")

@@ -1,6 +1,7 @@
 """The displayed frame: the scene drawn by kind, the ego lane, and a colour legend."""
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ LEGEND_FRAMES = 50  # a class stays in the legend for so long after it was last 
 class Overlay:
     """Draws packets. `controls` are read per frame, so switches act at once.
 
+    `scores`: {output: lowest score of a drawn box per class}, unless `controls` has one;
     `figures`: also draws frame rate and model time; `side_by_side`: the input on the left.
     """
 
@@ -31,10 +33,11 @@ class Overlay:
         self,
         controls: Controls,
         provider: str,
+        scores: Mapping[str, Sequence[float]],
         figures: bool = False,
         side_by_side: bool = False,
     ) -> None:
-        self.controls, self.provider = controls, provider
+        self.controls, self.provider, self.scores = controls, provider, scores
         self.figures, self.side_by_side = figures, side_by_side
         self.times: deque[float] = deque(maxlen=30)
         self.frames, self.seen = 0, dict[str, int]()
@@ -44,7 +47,8 @@ class Overlay:
         assert packet.scene is not None
         self.times.append(now)
         controls = self.controls
-        canvas = draw(packet.frame.image, packet.scene, controls.hidden, controls.score)
+        score = self.scores if controls.score is None else controls.score
+        canvas = draw(packet.frame.image, packet.scene, controls.hidden, score)
         for points in packet.ego.values():
             draw_ego(canvas, points)
         draw_legend(canvas, self.legend(packet.scene))

@@ -26,6 +26,7 @@ from demo.temporal import BoxTracker, Smoother, tracking_available
 from demo.video import open_source
 from perception.errors import UserError, cli
 from perception.hub import ONNX, local_file
+from perception.runtime.description import BOXES
 from perception.runtime.providers import faster_extra
 from perception.runtime.runner import Runner, default_model
 
@@ -48,14 +49,14 @@ def perceive(args: argparse.Namespace) -> int:
     source = open_source(args.video, args.loop)
     choose_output(args, source)
     runner = Runner(model, args.provider, args.threads)
-    if args.score is None:
-        args.score = runner.description.box_score
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
     say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
     if args.provider == "auto" and (extra := faster_extra()):
         say(f"hint: faster on this CPU with bfloat16: pip install 'pvt-hydranet[{extra}]'")
     titles = {name: view.title(name) for name, view in runner.description.views.items()}
     controls = Controls(titles, args.score, args.ego, args.smooth)
+    if args.score is None:
+        args.score = runner.description.box_score  # of logs and tracks
     statistics = Statistics(source.count)
     cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
     with ExitStack() as stack:
@@ -124,7 +125,9 @@ def stages(
     track = not source.still if args.track is None else args.track
     tracker = BoxTracker(source.fps, args.score) if track and tracking_available() else None
     smoother = Smoother()
-    overlay = Overlay(controls, runner.provider, args.fps, args.side_by_side)
+    boxes = [name for name, view in runner.description.views.items() if view.kind == BOXES]
+    scores = {name: runner.description.shown_scores(name) for name in boxes}
+    overlay = Overlay(controls, runner.provider, scores, args.fps, args.side_by_side)
     drawn = any((args.show, args.save, args.serve))
 
     def infer(packet: Packet) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from demo.pipeline import Packet
-from perception.runtime.description import BOX_SCORE
 
 KEYS = "space pause, n step, 1-9 hide or show an output, s save the frame, q quit"
 KEPT = 2000  # timings per stage, so that long runs need no more memory
@@ -18,13 +17,14 @@ class Controls:
     """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
     thread may read while another writes.
 
-    `titles`: {output: name on the page}; `score`: lowest score of a drawn box.
+    `titles`: {output: name on the page}; `score`: lowest score of a drawn box, None for those
+    the model file gives per class.
     """
 
     def __init__(
         self,
         titles: Mapping[str, str],
-        score: float = BOX_SCORE,
+        score: float | None = None,
         ego: bool = False,
         smooth: bool = False,
     ) -> None:

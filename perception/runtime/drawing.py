@@ -1,12 +1,13 @@
 """Draws a Scene by kind of output: areas, lane lines, boxes, labels, maps."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
+from perception.runtime.description import BOX_SCORE
 from perception.runtime.lanes import lane_lines, marks_along, outline
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 
@@ -18,11 +19,14 @@ PAPER: BGR = (30, 26, 24)
 
 
 def draw(
-    frame: np.ndarray, scene: Scene, hidden: Collection[str] = (), score: float = 0.3
+    frame: np.ndarray,
+    scene: Scene,
+    hidden: Collection[str] = (),
+    score: float | Mapping[str, Sequence[float]] = BOX_SCORE,
 ) -> np.ndarray:
     """A copy of the uint8 (H, W, 3) BGR frame with all outputs drawn on it but the `hidden` ones.
 
-    Boxes below `score` are left out. Maps, and all but the first of masks without a background
+    Boxes below `score` are left out; it may be {output: score per class}. Maps, and all but the first of masks without a background
     class, are drawn as small pictures in the corner.
     """
     canvas = frame.copy()
@@ -35,9 +39,10 @@ def draw(
         (masks[n] for n in masks if n not in covering), key=lambda m: m.is_lane_byte
     ):
         (draw_lanes if mask.is_lane_byte else draw_areas)(canvas, mask)
-    for output in shown.values():
+    for name, output in shown.items():
         if isinstance(output, Boxes):
-            draw_boxes(canvas, output.above(score))
+            least = score[name] if isinstance(score, Mapping) else score
+            draw_boxes(canvas, output.above(least))
     pictures = {name: picture(masks[name]) for name in covering}
     pictures |= {name: picture(value) for name, value in shown.items() if isinstance(value, Map)}
     draw_insets(canvas, pictures)

@@ -56,7 +56,7 @@ def test_keys(keys, state, controls):
 def test_the_overlay_hides_what_is_switched_off_at_once(controls, tiny_onnx):
     scene = Runner(tiny_onnx, "cpu", 1)(IMAGE)
     controls.outputs = tuple(scene.outputs)
-    overlay = Overlay(controls, "cpu", figures=True)
+    overlay = Overlay(controls, "cpu", {"things": (0.3, 0.3)}, figures=True)
     first, second = packet(scene=scene), packet(1, scene=scene, dropped=3)
     overlay.draw(first, 1.0)
     controls.hidden = frozenset(scene.outputs)

@@ -107,3 +107,10 @@ def test_outputs_are_arrays_at_the_size_of_the_frame_or_the_model():
     assert outputs["label"].array() == pytest.approx(np.array([[0.2, 0.8], [1, 0]]))
     assert np.linalg.norm(outputs["way"].array(), axis=0) == pytest.approx(1)
     assert outputs["way"].array(native=False).shape == (3, 40, 80)
+
+
+def test_a_lowest_score_per_class():
+    boxes = Boxes(np.zeros((3, 4)), np.array([0.5, 0.5, 0.2]), np.array([0, 1, 1]), ("a", "b"))
+    assert len(boxes.above(0.3)) == 2
+    assert boxes.above((0.6, 0.1)).classes.tolist() == [1, 1]
+    assert len(Boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ("a",)).above((0.5,))) == 0
