@@ -26,8 +26,8 @@ def draw(
 ) -> np.ndarray:
     """A copy of the uint8 (H, W, 3) BGR frame with all outputs drawn on it but the `hidden` ones.
 
-    Boxes below `score` are left out; it may be {output: score per class}. Maps, and all but the first of masks without a background
-    class, are drawn as small pictures in the corner.
+    Boxes below `score`, which may be {output: score per class}, are left out. Maps, and all but
+    the first of masks without a background class, are drawn as small pictures in the corner.
     """
     canvas = frame.copy()
     shown = {name: output for name, output in scene.outputs.items() if name not in hidden}
