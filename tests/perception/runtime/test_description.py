@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perception.errors import UserError
@@ -28,7 +28,7 @@ GOOD = {
 }
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=6), VIEWS, max_size=3))
 def test_what_is_written_is_read_back(views):
     description = Description("tiny", (48, 80), views, scores={"x": 1.5}, licence="MIT")
