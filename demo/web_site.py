@@ -13,7 +13,7 @@ from demo.web_runtime import runtime_files
 from perception.errors import UserError
 from perception.files import replacing
 from perception.runtime.colours import COLOURS
-from perception.runtime.runner import read_description
+from perception.runtime.providers import read_description
 
 PAGE: Final = Path(__file__).parent / "web"
 LOCAL: Final = ("127.0.0.1", "localhost", "::1")

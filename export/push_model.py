@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Checks the files, then uploads or prints."""
     from perception.hub import card, parse, push
-    from perception.runtime.runner import read_description
+    from perception.runtime.providers import read_description
 
     require_extra("hub", "huggingface_hub")
     description = read_description(args.model)

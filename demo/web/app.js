@@ -1,7 +1,7 @@
 // The page: sources in, worker in the middle, canvas and figures out.
 
 import { UserError } from "./description.js";
-import { draw, isLane, present } from "./draw.js";
+import { draw, isLane, present, shownBoxes } from "./draw.js";
 import { colour, css } from "./colours.js";
 import { Film, open } from "./source.js";
 
@@ -9,7 +9,7 @@ const $ = id => document.getElementById(id);
 const WINDOW_MS = 3000; // frames per second are those of the last three seconds
 
 export const state = {
-  description: null, engine: "", hidden: new Set(), score: 0, outputs: null, bitmap: null,
+  description: null, engine: "", hidden: new Set(), score: null, outputs: null, bitmap: null,
   source: null, busy: false, paused: false, ends: [], frames: 0, timings: {},
 };
 const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
@@ -49,7 +49,8 @@ function ready({ description, engine, threads, note }) {
   $("model").textContent = `${description.name} · ${description.sizeHw[1]}×${description.sizeHw[0]} · ${where}`;
   $("note").textContent = note;
   $("licence").textContent = description.licence;
-  scored(description.boxScore);
+  $("score").value = description.boxScore;
+  scored(null);
   $("scoring").hidden = !description.tasks.some(task => task.kind === "boxes");
   switches();
   say("ready: drop a photo or a clip");
@@ -98,7 +99,7 @@ function paint() {
 function legendNames(task, output) {
   if (task.kind === "mask") return present(output, task);
   if (task.kind !== "boxes") return [];
-  return [...new Set(output.boxes.filter(box => box.score >= state.score).map(box => box.name))];
+  return [...new Set(shownBoxes(output, task, state.score).map(box => box.name))];
 }
 
 function chip(text, ink) {
@@ -164,10 +165,10 @@ function switches() {
   $("switches").replaceChildren(...made);
 }
 
+/** Draws boxes from this score on; null: from the score that the file states for each class. */
 function scored(score) {
   state.score = score;
-  $("score").value = score;
-  $("from").textContent = score.toFixed(2);
+  $("from").textContent = score === null ? "the file" : score.toFixed(2);
   paint();
 }
 

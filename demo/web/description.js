@@ -90,14 +90,25 @@ function parse(text, source) {
   for (const task of data.tasks)
     if (typeof task?.name !== "string" || !KINDS.includes(task.kind))
       throw malformed(`task ${task?.name} of kind ${task?.kind}`);
+  const scores = data.scores ?? {}, boxScore = f1Score(scores);
+  for (const task of data.tasks) task.shown = shownScores(task, scores[task.name], boxScore);
   return {
-    name: String(data.name), sizeHw: [height, width], padValue: pad, tasks: data.tasks,
-    boxScore: boxScore(data.scores ?? {}), licence: String(data.licence ?? ""),
+    name: String(data.name), sizeHw: [height, width], padValue: pad, tasks: data.tasks, boxScore,
+    licence: String(data.licence ?? ""),
   };
 }
 
-/** Boxes from this score on are drawn at first: the lowest threshold that the file states. */
-function boxScore(scores) {
+/** {class: score from which its boxes are drawn}: what the file states, else `boxScore`. */
+function shownScores(task, stored, boxScore) {
+  const score = name => {
+    const value = stored?.[`shown_threshold/${name}`];
+    return typeof value === "number" && value >= 0 && value <= 100 ? value / 100 : boxScore;
+  };
+  return Object.fromEntries((task.classes ?? []).map(name => [name, score(name)]));
+}
+
+/** The score where F1 was best on validation frames: the lowest threshold that the file states. */
+function f1Score(scores) {
   const known = Object.values(scores).map(s => s?.threshold).filter(t => typeof t === "number");
   return known.length ? Math.min(1, Math.max(0, Math.min(...known) / 100)) : BOX_SCORE;
 }

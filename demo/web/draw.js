@@ -9,7 +9,8 @@ const CATEGORY = 7, OUTSIDE = 8, STYLE = 16;
 const AREA_OPACITY = 0.38, AREA_RIM = 0.75, DASHED_OPACITY = 0.75;
 const small = document.createElement("canvas"); // masks at the model's resolution
 
-/** Draws frame and scene. `hidden` holds names of outputs; boxes below `score` are left out. */
+/** Draws frame and scene. `hidden` holds names of outputs; boxes below `score` (null: below the
+ *  score that the file states for their class) are left out. */
 export function draw(canvas, bitmap, outputs, description, hidden, score) {
   if (canvas.width !== bitmap.width || canvas.height !== bitmap.height)
     [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
@@ -22,10 +23,14 @@ export function draw(canvas, bitmap, outputs, description, hidden, score) {
   const onFrame = masks.filter(task => !covering.includes(task));
   for (const task of onFrame.sort((a, b) => isLane(a) - isLane(b)))
     overlay(context, outputs[task.name], task);
-  for (const task of shown) if (task.kind === "boxes") boxes(context, outputs[task.name], score);
+  for (const task of shown) if (task.kind === "boxes")
+    boxes(context, shownBoxes(outputs[task.name], task, score));
   const pictures = [...covering, ...shown.filter(t => t.kind === "map" || t.kind === "normals")];
   insets(context, pictures, outputs);
 }
+
+export const shownBoxes = (output, task, score) =>
+  output.boxes.filter(box => box.score >= (score ?? task.shown[box.name]));
 
 export const isLane = task => task.encoding === LANE_BYTE;
 const coversFrame = task => !isLane(task) && !task.classes.includes(BACKGROUND);
@@ -74,6 +79,8 @@ function overlay(context, output, task) {
   small.getContext("2d").putImageData(image, 0, 0);
   context.save();
   context.imageSmoothingQuality = "high";
+  const enlarged = context.canvas.width / width;
+  if (enlarged > 1) context.filter = `blur(${0.4 * enlarged}px)`; // pixel stairs become slopes
   if (lane) { // a dark halo keeps white lines visible on bright asphalt
     context.shadowColor = "rgb(0 0 0 / 0.75)";
     context.shadowBlur = context.canvas.width / 400;
@@ -82,12 +89,11 @@ function overlay(context, output, task) {
   context.restore();
 }
 
-function boxes(context, output, score) {
+function boxes(context, kept) {
   const { width, height } = context.canvas;
   const text = Math.min(40, Math.max(11, Math.round(Math.min(width, height) / 42)));
   const line = Math.max(1.5, text / 9);
-  const kept = output.boxes.filter(box => box.score >= score)
-    .sort((a, b) => a.xyxy[3] - b.xyxy[3]); // far ones first
+  kept.sort((a, b) => a.xyxy[3] - b.xyxy[3]); // far ones first
   context.save();
   for (const { xyxy: [x1, y1, x2, y2], name } of kept) {
     for (const [ink, wide] of [["rgb(0 0 0 / 0.55)", line + 2], [css(colour(name)), line]]) {

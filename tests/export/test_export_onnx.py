@@ -13,7 +13,7 @@ import torch
 
 from export import export_onnx, to_onnx
 from perception.checkpoint import Meta, save
-from perception.runtime.runner import read_description
+from perception.runtime.providers import read_description
 
 
 @pytest.fixture

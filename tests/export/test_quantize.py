@@ -13,8 +13,7 @@ from export.frames import synthetic_frames
 from export.quantize import sensitive, to_int8
 from export.to_onnx import save, to_onnx
 from perception.runtime.description import BOXES
-from perception.runtime.providers import load
-from perception.runtime.runner import read_description
+from perception.runtime.providers import load, read_description
 
 
 @pytest.fixture(scope="module")

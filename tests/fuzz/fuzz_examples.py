@@ -189,7 +189,7 @@ def models() -> list[bytes]:
 
 
 def descriptions() -> list[bytes]:
-    from perception.runtime.runner import read_description
+    from perception.runtime.providers import read_description
 
     with tempfile.TemporaryDirectory() as folder:
         shipped = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"

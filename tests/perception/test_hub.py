@@ -156,7 +156,8 @@ def test_card_is_written_from_the_model_file():
     from huggingface_hub import ModelCard
 
     from perception.hub import card
-    from perception.runtime.runner import default_model, read_description
+    from perception.runtime.providers import read_description
+    from perception.runtime.runner import default_model
 
     text = card(read_description(default_model()), "owner/name")
     data = ModelCard(text).data

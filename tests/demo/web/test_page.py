@@ -5,6 +5,7 @@ import http.server
 import struct
 import threading
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 
 from demo.web_site import build
 from perception.runtime.colours import colour
+from perception.runtime.providers import read_description
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Labels, Mask
 
@@ -104,6 +106,26 @@ def test_every_kind_of_output_is_read_and_switched(browser, serve, tiny_onnx, tm
     assert "car" in browser.evaluate("document.getElementById('legend').textContent")
     browser.evaluate("document.querySelector('#switches button').click()")
     assert "car" not in browser.evaluate("document.getElementById('legend').textContent")
+
+
+def test_boxes_are_drawn_from_the_score_of_their_class(browser, serve, make_tiny_onnx, tmp_path):
+    scores = {"threshold": 30, "shown_threshold/car": 95}
+    description = replace(
+        read_description(make_tiny_onnx(tmp_path / "a.onnx")), scores={"things": scores}
+    )
+    model = make_tiny_onnx(tmp_path / "b.onnx", metadata=description.to_json())
+    picture = tmp_path / "grey.png"
+    cv2.imwrite(str(picture), np.full((96, 160, 3), 90, np.uint8))
+    visit(browser, address(serve(model)))
+    seen(browser, picture)
+    legend = "document.getElementById('legend').textContent"
+    assert "pedestrian" in browser.evaluate(legend)
+    assert "car" not in browser.evaluate(legend)
+    browser.evaluate(
+        "(s => { s.value = 0.5; s.oninput({target: s}); })(document.getElementById('score'))"
+    )
+    assert "car" in browser.evaluate(legend)
+    assert "pedestrian" not in browser.evaluate(legend)
 
 
 def test_a_class_without_a_colour_of_its_own_gets_that_of_python(browser, serve, tiny_onnx):
