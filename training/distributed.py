@@ -155,7 +155,9 @@ def join_world(device: str = "auto") -> World:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if use_cuda:
-        chosen = torch.device(f"cuda:{local}" if size > 1 or device == "auto" else device)
+        # set_device refuses a device without an index.
+        own = size > 1 or device in ("auto", "cuda")
+        chosen = torch.device(f"cuda:{local}" if own else device)
         torch.cuda.set_device(chosen)
     else:
         chosen = torch.device("cpu" if device == "auto" else device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from training.config import parse_command_line
+from training.command_line import parse_command_line
 from training.run import Run
 
 WORDS = ["--tasks", "det,lane,drivable,scene", "--size", "64x96", "--limit", "4"]
