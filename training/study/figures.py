@@ -191,4 +191,6 @@ def heat_map(axes: Axes, title: str, tasks: Sequence[str], matrix: Matrix) -> No
     axes.set_yticks(range(len(tasks)), tasks, fontsize=7)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            axes.text(column, row, f"{value:+.2g}", ha="center", va="center", fontsize=6)
+            colour = "white" if abs(value) > 0.6 * largest else "black"
+            text = axes.text(column, row, f"{value:+.2g}", ha="center", va="center", fontsize=6)
+            text.set_color(colour)

@@ -129,35 +129,43 @@ def relative(task: str, value: float | None, single: float | None) -> float | No
     return 100.0 * (value - single) / abs(single) * (1 if upward else -1)
 
 
-def task_gains(result: RowResult, task: str, results: Sequence[RowResult]) -> list[float]:
-    """One gain per seed. Each seed is compared with the twin of the same seed where there is one:
-    both saw the same frames in the same order, so that part of the noise cancels."""
+def gains_by_seed(result: RowResult, task: str, results: Sequence[RowResult]) -> dict[int, float]:
+    """Seed -> gain of one task, for the seeds that can be compared. Each seed is compared with the
+    twin of the same seed where there is one: both saw the same frames in the same order, so that
+    part of the noise cancels."""
     twin = twin_of(result, task, results)
     if twin is None or twin is result:
-        return []
+        return {}
     by_seed = {record["seed"]: record for record in twin.records}
-    found = [
-        relative(
+    found = {
+        record["seed"]: relative(
             task,
             score_of(record, task),
             score_of(by_seed.get(record["seed"], twin.records[0]), task),
         )
         for record in result.records
-    ]
-    return [value for value in found if value is not None]
+    }
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def task_gains(result: RowResult, task: str, results: Sequence[RowResult]) -> list[float]:
+    """The gains of one task, one per seed that can be compared."""
+    return list(gains_by_seed(result, task, results).values())
 
 
 def gain(result: RowResult, results: Sequence[RowResult]) -> Estimate | None:
     """The multi-task gain over the seeds; None for a twin, or where no task can be compared."""
     if result.row.single and not same_tasks(results):
         return None
-    by_task = [task_gains(result, task, results) for task in result.row.tasks]
-    return mean_over_tasks([gains for gains in by_task if gains])
+    return mean_over_tasks([gains_by_seed(result, task, results) for task in result.row.tasks])
 
 
-def mean_over_tasks(by_task: Sequence[Sequence[float]]) -> Estimate | None:
-    """Per seed the mean over tasks, then the estimate over seeds."""
-    return estimate([statistics.fmean(gains) for gains in zip(*by_task, strict=False)])
+def mean_over_tasks(by_task: Sequence[Mapping[int, float]]) -> Estimate | None:
+    """Per seed the mean over tasks, then the estimate over seeds. Tasks without any gain are left
+    out, and seeds that lack one of the others."""
+    known = [gains for gains in by_task if gains]
+    seeds = [seed for seed in (known[0] if known else ()) if all(seed in g for g in known)]
+    return estimate([statistics.fmean(gains[seed] for gains in known) for seed in seeds])
 
 
 def against_equal(result: RowResult, results: Sequence[RowResult]) -> Estimate | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.errors import UserError
-from training.study.gain import Estimate, RowResult, mean_over_tasks, task_gains
+from training.study.gain import Estimate, RowResult, gains_by_seed, mean_over_tasks
 
 Ahead = Mapping[str, Mapping[str, float]]
 """Source tasks joined by + -> target task -> Z (see affinity.py)."""
@@ -116,7 +116,7 @@ class Outcome:
 
 def outcome(groups: Groups, results: Sequence[RowResult]) -> Outcome:
     """Each task has the gain of its group's network; a group of one is its own twin: zero."""
-    by_task: list[list[float]] = []
+    by_task: list[dict[int, float]] = []
     parameters = 0
     for group in groups:
         result = next(
@@ -127,6 +127,6 @@ def outcome(groups: Groups, results: Sequence[RowResult]) -> Outcome:
             return Outcome(groups, None, parameters)
         parameters += result.parameters
         for task in group:
-            zeros = [0.0] * len(result.records)
-            by_task.append(zeros if result.row.single else task_gains(result, task, results))
-    return Outcome(groups, mean_over_tasks([gains for gains in by_task if gains]), parameters)
+            zeros = {record["seed"]: 0.0 for record in result.records}
+            by_task.append(zeros if result.row.single else gains_by_seed(result, task, results))
+    return Outcome(groups, mean_over_tasks(by_task), parameters)

@@ -99,6 +99,16 @@ def test_a_task_whose_twin_scored_zero_is_named_and_left_out():
     assert gain(found[2], found).mean == pytest.approx(50)
 
 
+def test_only_gains_of_the_same_seed_are_averaged():
+    # Seed 0 has no depth score: its semantic gain must not be averaged with seed 1's depth gain.
+    found = by_row(
+        [*TWINS, joint(0, {"abs": None}, {"mIoU": 100.0}), joint(1, {"abs": 1.0}, {"mIoU": 51.0})],
+        ROWS,
+    )
+    assert gain(found[2], found).mean == pytest.approx((50 + 0) / 2)
+    assert gain(found[2], found).count == 1
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
 def test_a_score_that_is_not_finite_is_left_out(value: float | None):
     found = by_row([*TWINS, joint(0, {"abs": value}, {"mIoU": 55.0})], ROWS)
