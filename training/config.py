@@ -69,6 +69,11 @@ class DataArgs:
 
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Dataset folder; repeat for further datasets. Without any: rendered roads."""
+    labels: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Folder or file with the labels of a --data that holds images only; one per --data."""
+    classes: str = ""
+    """YAML or JSON file with the class list of each task (docs/own-data.md), or a YOLO data.yaml.
+    Default: the classes of --data; BDD100K's where it uses no others."""
     size: Size = (384, 640)
     """Model input; frames are letterboxed to it."""
     batch: int = 16
@@ -117,6 +122,10 @@ class DataArgs:
         _check(max(height, width) <= 4096, f"--size {height}x{width}: at most 4096 per side")
         _check(self.batch >= 1, f"--batch {self.batch}: at least 1")
         _check(self.workers >= -1, f"--workers {self.workers}: 0 or more, or -1 for automatic")
+        _check(
+            len(self.labels) in (0, len(self.data)),
+            f"--labels: {len(self.labels)} for {len(self.data)} --data; give one for each",
+        )
         _check(0 <= self.skip_bad < 1, f"--skip-bad {self.skip_bad}: a share, 0 or more, below 1")
         low, high = self.zoom
         _check(0.1 <= low <= high <= 10, f"--zoom {low} {high}: two scales in 0.1..10, low first")

@@ -7,6 +7,12 @@ from training.data.bdd100k import BDD100K
 from training.data.cityscapes import Cityscapes
 from training.data.coco import COCO
 from training.data.dataset import Dataset
+from training.data.formats.cvat import CVAT
+from training.data.formats.fiftyone import FiftyOne
+from training.data.formats.labelme import LabelMe
+from training.data.formats.palette_masks import PaletteMasks
+from training.data.formats.scalabel import Scalabel
+from training.data.formats.yolo import YOLO
 from training.data.imagenet import ImageNet
 from training.data.nyuv2 import NYUv2
 from training.data.rendered import RenderedRoads
@@ -19,9 +25,15 @@ DATASETS: Final[dict[str, type[Dataset]]] = {
     "bdd100k": BDD100K,  # 100K and 10K
     "nyuv2": NYUv2,
     "cityscapes": Cityscapes,
-    "coco": COCO,
+    "fiftyone": FiftyOne,
+    "yolo": YOLO,
+    "masks": PaletteMasks,
+    "cvat": CVAT,
+    "coco": COCO,  # COCO itself, and JSON files of its format
     "ade20k": ADE20K,
     "imagenet": ImageNet,
-    "voc": VOC,
+    "voc": VOC,  # VOC itself, and XML files of its format
+    "labelme": LabelMe,
+    "scalabel": Scalabel,
     "rendered": RenderedRoads,
 }

@@ -4,7 +4,9 @@
 Cite: Lin et al., ECCV 2014.
 """
 
+import json
 import math
+import mmap
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,10 @@ from perception.classes import DETECTION
 from perception.errors import UserError
 from training.data.bdd import stream
 from training.data.bdd.images import read_image
+from training.data.classes import ClassLists
+from training.data.dataset import Dataset
 from training.data.folder import FolderDataset, is_inside
+from training.data.formats.coco_json import CocoJSON
 from training.data.labels import Boxes, Label
 from training.data.sample import Sample
 
@@ -34,6 +39,7 @@ AS_BDD100K: Final = {
     "traffic light": "traffic light",
     "stop sign": "traffic sign",
 }
+MAX_CATEGORIES: Final = 4 << 20  # characters of the list of categories
 REACH: Final = 100_000  # pixels; no frame is larger
 
 
@@ -44,7 +50,27 @@ class COCO(FolderDataset):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return any((root / "annotations").glob("instances_*.json"))
+        return CocoJSON.recognises(root)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] | None = None,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        exact: bool = False,
+        strict: bool = True,
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
+    ) -> Dataset:
+        """COCO itself, or any folder in its format with its own categories."""
+        own = labels is not None or not _is_coco(Path(root))
+        if own or (classes is not None and "det" in classes and "det_coco" not in (tasks or ())):
+            return CocoJSON.open(root, split, tasks, size_hw, exact=exact, strict=strict,
+                                 labels=labels, classes=classes)  # fmt: skip
+        return super().open(root, split, tasks, size_hw, exact=exact, strict=strict)
 
     def find(self) -> Sequence[tuple[str, tuple[int, int], int, int]]:
         found = sorted((self.root / "annotations").glob(f"instances_{self.split}*.json"))
@@ -136,3 +162,30 @@ def _as_bdd100k() -> np.ndarray:
     return np.array(
         [DETECTION.index(AS_BDD100K[name]) if name in AS_BDD100K else -1 for name in CLASSES]
     )
+
+
+def _is_coco(root: Path) -> bool:
+    """Whether the categories are COCO's own: all 80, or some of them in COCO's own layout."""
+    path = next(iter(sorted((root / "annotations").glob("instances_*.json"))), None)
+    if path is None:
+        return not CocoJSON.recognises(root)  # a wrong folder: COCO's error says what it expects
+    names = category_names(path)
+    layout = any((root / f"{split}2017").is_dir() for split in ("train", "val"))
+    return names is None or (names <= set(CLASSES) and (layout or len(names) == len(CLASSES)))
+
+
+def category_names(path: Path) -> set[str] | None:
+    """The names of a file's categories, found without reading the rest; None: unreadable."""
+    with open(path, "rb") as file:
+        try:
+            text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # empty
+            return None
+        with text:
+            start = text.rfind(b'"categories"')
+            part = text[start : start + MAX_CATEGORIES].decode(errors="replace")
+    try:
+        entries, _ = json.JSONDecoder().raw_decode(part, part.index("["))
+        return {str(entry["name"]) for entry in entries}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None

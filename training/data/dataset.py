@@ -4,14 +4,21 @@ Loaders, unions, the evaluation and the checks use these members only, so a new 
 `open` (or a constructor with the same arguments), `__len__` and `__getitem__`.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from perception.errors import UserError
 from training.data.sample import Sample
+
+if TYPE_CHECKING:
+    from training.data.classes import ClassLists
 
 
 class Dataset(ABC):
@@ -21,6 +28,8 @@ class Dataset(ABC):
     """Tasks that datasets of this class can label."""
     tasks: tuple[str, ...]
     """Tasks that this dataset labels, on at least some of its frames."""
+    classes: Mapping[str, dict[str, tuple[str, ...]]] = MappingProxyType({})
+    """Class lists of tasks whose classes are not the official ones; see classes.py."""
     root: Path | None = None
     """Folder it was read from; None for generated data."""
 
@@ -47,13 +56,19 @@ class Dataset(ABC):
         *,
         exact: bool = False,
         strict: bool = True,
-    ) -> Self:
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
+    ) -> Dataset:
         """One split, with the labels of those of `tasks` that it has (None: all of them).
 
         `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced
         size that still covers it, except with `exact`. Without `strict`, a frame with wrong labels
-        raises when it is read, not here. Raises UserError naming the folder and what to do.
+        raises when it is read, not here. `labels` is the folder of the labels where that is not
+        `root`. `classes` are the lists of the run, for formats that have none of their own. Raises
+        UserError naming the folder and what to do.
         """
+        if labels is not None:
+            raise UserError(f"--labels {labels}: {cls.__name__} expects labels and images together")
         return cls(  # type: ignore[call-arg]
             root, split, tasks, None if exact else size_hw, strict=strict
         )
@@ -85,6 +100,10 @@ class Dataset(ABC):
         """Where the frame's label of a task is from, e.g. "masks", "teacher"; "" if unknown."""
         return ""
 
+    def annotated_classes(self, task: str) -> tuple[str, ...] | None:
+        """Those classes of a task's list that are annotated here; None: all of them."""
+        return None
+
     def notes(self) -> list[str]:
         """Sentences that must stand next to any score on this data."""
         return []
@@ -103,7 +122,7 @@ class Wrapper(Dataset):
     def __init__(self, dataset: Dataset, rows: np.ndarray | None = None) -> None:
         self.dataset = dataset
         self.rows = None if rows is None else np.asarray(rows, np.int64)
-        self.tasks, self.root = dataset.tasks, dataset.root
+        self.tasks, self.root, self.classes = dataset.tasks, dataset.root, dataset.classes
 
     def row(self, index: int) -> int:
         """The frame's index in the wrapped dataset."""
@@ -133,6 +152,9 @@ class Wrapper(Dataset):
 
     def source(self, task: str, index: int) -> str:
         return self.dataset.source(task, self.row(index))
+
+    def annotated_classes(self, task: str) -> tuple[str, ...] | None:
+        return self.dataset.annotated_classes(task)
 
     def notes(self) -> list[str]:
         return self.dataset.notes()

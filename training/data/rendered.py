@@ -17,6 +17,7 @@ import numpy as np
 from perception.classes import DETECTION
 from perception.errors import UserError, unknown_name
 from perception.files import replacing, write_atomic
+from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.labels import LaneMask, Mask
 from training.data.roads.frame import RenderedFrame, render
@@ -71,6 +72,8 @@ class RenderedRoads(Dataset):
         *,
         exact: bool = False,
         strict: bool = True,
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
     ) -> Self:
         """`root` is [TRAIN[/VAL]][@SEED], e.g. 2000/100@7: the number of frames of each split."""
         text = "" if root == Path() else str(root)

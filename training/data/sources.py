@@ -8,6 +8,8 @@ from perception.errors import NoFramesError, UserError, unknown_name
 from training.config import DataArgs
 from training.data import DATASETS
 from training.data.cached import Cached
+from training.data.classes import ClassLists, read_classes
+from training.data.conform import conform
 from training.data.dataset import Dataset
 from training.data.rendered import COUNTS
 from training.data.union import Union, first, select
@@ -43,11 +45,15 @@ def open_dataset(
     *,
     exact: bool = False,
     strict: bool = True,
+    labels: Path | None = None,
+    classes: ClassLists | None = None,
 ) -> Dataset:
     """One split of a `--data` word; the arguments are those of `Dataset.open`."""
     kind, root = kind_and_root(word)
     try:
-        return DATASETS[kind].open(root, split, tasks, size_hw, exact=exact, strict=strict)
+        return DATASETS[kind].open(
+            root, split, tasks, size_hw, exact=exact, strict=strict, labels=labels, classes=classes
+        )
     except PermissionError as error:
         raise UserError(f"{root}: cannot be read ({error.strerror})") from None
 
@@ -57,15 +63,20 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
     words = args.data or (
         f"rendered:{args.limit or COUNTS['train']}/{args.val_limit or COUNTS['val']}@{seed}",
     )
-    train: list[Dataset] = [open_part(word, "train", args, tasks) for word in words]
+    classes = read_classes(Path(args.classes)) if args.classes else None
+    train: list[Dataset] = [
+        open_part(word, "train", args, tasks, place, classes) for place, word in enumerate(words)
+    ]
     names = [source_names(place, word) for place, word in enumerate(words, 1)]
     train = first(select(train, args.trait_weights, args.share, seed, names), args.limit)
     weights = list(args.data_weights)
     if args.data and args.rendered:
         train.append(open_part(f"rendered:{args.rendered}", "train", args, tasks))
         weights = [*(weights or [1.0] * len(args.data)), args.rendered_weight]
-    val = open_validation(words, args, tasks)
-    joined = Union(train, tasks, weights), Union(first(val, args.val_limit), tasks)
+    val = open_validation(words, args, tasks, classes)
+    # The lists of all parts together: validation has the classes of training.
+    parts = conform([*train, *first(val, args.val_limit)], classes)
+    joined = Union(parts[: len(train)], tasks, weights), Union(parts[len(train) :], tasks)
     place = ", ".join(args.data) or "rendered roads"
     missing = [task for task in tasks if task not in joined[0].tasks]
     if missing:
@@ -78,13 +89,15 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
     return joined
 
 
-def open_validation(words: Sequence[str], args: DataArgs, tasks: Sequence[str]) -> list[Dataset]:
+def open_validation(
+    words: Sequence[str], args: DataArgs, tasks: Sequence[str], classes: ClassLists | None
+) -> list[Dataset]:
     """The split `val` of every word that has one. Raises NoFramesError where none has."""
     found: list[Dataset] = []
     missing: list[NoFramesError] = []
-    for word in words:
+    for place, word in enumerate(words):
         try:
-            found.append(open_part(word, "val", args, tasks))
+            found.append(open_part(word, "val", args, tasks, place, classes))
         except NoFramesError as error:
             missing.append(error)
     if not found:
@@ -98,15 +111,29 @@ def source_names(place: int, word: str) -> list[str]:
     return [f"source/{place}", f"source/{root.name or kind}"]
 
 
-def open_part(word: str, split: str, args: DataArgs, tasks: Sequence[str]) -> Dataset:
-    """One split of a `--data` word as a run reads it: cached with --cache."""
+def open_part(
+    word: str,
+    split: str,
+    args: DataArgs,
+    tasks: Sequence[str],
+    place: int = 0,
+    classes: ClassLists | None = None,
+) -> Dataset:
+    """One split of the `--data` word at a `place` as a run reads it: cached with --cache."""
     training = split == "train"
     # A frame decoded at a reduced size may be enlarged a little; more would train on blur.
     sharp = max(1.0, args.zoom[1] / 1.6) if training else 1.0
     size_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
     # Validation scores what the deployed model gets: frames decoded whole.
     dataset = open_dataset(
-        word, split, tasks, size_hw, exact=not training, strict=not args.skip_bad
+        word,
+        split,
+        tasks,
+        size_hw,
+        exact=not training,
+        strict=not args.skip_bad,
+        labels=Path(args.labels[place]) if args.labels else None,
+        classes=classes,
     )
     return Cached(dataset, Path(args.cache), size_hw) if args.cache else dataset
 

@@ -46,6 +46,10 @@ class Union(Dataset):
             raise UserError(f"dataset weights {self.weights}: give numbers from 0 up, not all 0")
         found = dict.fromkeys(task for part in self.datasets for task in part.tasks)
         self.tasks = tuple(task for task in (found if tasks is None else tasks) if task in found)
+        # Of parts with one list per task; `conform` brings them to it.
+        self.classes = {
+            task: lists for part in reversed(self.datasets) for task, lists in part.classes.items()
+        }
         self.ends = np.cumsum([len(part) for part in self.datasets], dtype=np.int64)
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@
 (http://host.robots.ox.ac.uk/pascal/VOC). Cite: Everingham et al., IJCV 2010.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,10 @@ from perception.classes import IGNORE, VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.bdd.images import read_image
+from training.data.classes import ClassLists
+from training.data.dataset import Dataset
 from training.data.folder import FolderDataset, deeper, is_inside, read_pixels
+from training.data.formats.voc_xml import PascalXML
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.sample import Sample
 
@@ -24,6 +28,7 @@ MASKS: Final = "semantic_voc"
 CLASSES: Final = "classes_voc"
 MAX_LIST: Final = 16 << 20
 MAX_XML: Final = 1 << 20
+LOOKED_AT: Final = 200  # annotations
 PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 
 
@@ -38,7 +43,27 @@ class VOC(FolderDataset):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return (cls.place(root) / "JPEGImages").is_dir()
+        return (cls.place(root) / "JPEGImages").is_dir() or PascalXML.recognises(root)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] | None = None,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        exact: bool = False,
+        strict: bool = True,
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
+    ) -> Dataset:
+        """VOC itself, or any folder of its XML files with other classes."""
+        own = labels is not None or not _is_voc(cls.place(Path(root)))
+        if own or (classes is not None and "det" in classes and "det_voc" not in (tasks or ())):
+            return PascalXML.open(root, split, tasks, size_hw, exact=exact, strict=strict,
+                                  labels=labels, classes=classes)  # fmt: skip
+        return super().open(root, split, tasks, size_hw, exact=exact, strict=strict)
 
     def find(self) -> Sequence[str]:
         lists = ("Main", "Segmentation") if MASKS in self.tasks else ("Main",)
@@ -119,3 +144,14 @@ def palette() -> np.ndarray:
             for channel in range(3):
                 rgb[number, channel] |= ((number >> (3 * bit + channel)) & 1) << (7 - bit)
     return rgb[:, ::-1]
+
+
+def _is_voc(root: Path) -> bool:
+    """Whether the layout is VOC's and the first annotations name only its 20 classes."""
+    if not (root / "JPEGImages").is_dir() or not (root / "ImageSets").is_dir():
+        return not PascalXML.recognises(root)
+    named: set[str] = set()
+    for path in sorted((root / "Annotations").glob("*.xml"))[:LOOKED_AT]:
+        text = read_bounded(path, MAX_XML).decode(errors="replace")
+        named |= set(re.findall(r"<object>\s*<name>([^<]*)</name>", text))
+    return named <= set(VOC_OBJECTS)

@@ -1,0 +1,355 @@
+"""One small set of labels written in every annotation format, read back alike."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.classes import DETECTION
+from perception.errors import NoFramesError, UserError
+from training.data.classes import read_classes
+from training.data.conform import conform
+from training.data.labels import Boxes, LaneMask, Mask
+from training.data.sources import kind_and_root, open_dataset
+
+HW = (48, 80)
+NAMES = ("cone", "forklift")
+BOXES = [("cone", 8.0, 10.0, 24.0, 30.0), ("forklift", 40.0, 4.0, 72.0, 44.0)]
+AREA = [[0.0, 47.0], [30.0, 20.0], [50.0, 20.0], [79.0, 47.0]]
+LINE = [[10.0, 47.0], [38.0, 20.0]]
+FRAMES = [f"f{number:02}" for number in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PVT_HYDRANET_CACHE", str(tmp_path / "cache"))
+
+
+def images(folder: Path, names=FRAMES) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        image = np.full((*HW, 3), 20 * number + 10, np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def write_yolo(root: Path) -> None:
+    images(root / "images/train", FRAMES[:9])
+    images(root / "images/val", FRAMES[9:])
+    put(
+        root / "data.yaml", "train: images/train\nval: images/val\nnc: 2\nnames: [cone, forklift]\n"
+    )
+    for split, names in (("train", FRAMES[:9]), ("val", FRAMES[9:])):
+        for name in names:
+            lines = [
+                f"{NAMES.index(kind)} {(x1 + x2) / 2 / HW[1]} {(y1 + y2) / 2 / HW[0]} "
+                f"{(x2 - x1) / HW[1]} {(y2 - y1) / HW[0]}"
+                for kind, x1, y1, x2, y2 in BOXES
+            ]
+            put(root / f"labels/{split}/{name}.txt", "\n".join(lines))
+
+
+def write_coco(root: Path) -> None:
+    images(root / "images/train", FRAMES[:9])
+    images(root / "images/val", FRAMES[9:])
+    for split, names in (("train", FRAMES[:9]), ("val", FRAMES[9:])):
+        data = {
+            "info": {},
+            "images": [
+                {"id": n, "file_name": f"{name}.png", "height": HW[0], "width": HW[1]}
+                for n, name in enumerate(names)
+            ],
+            "annotations": [
+                {"id": 10 * n + k, "image_id": n, "category_id": NAMES.index(kind) + 1,
+                 "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0}
+                for n, _ in enumerate(names) for k, (kind, x1, y1, x2, y2) in enumerate(BOXES)
+            ],
+            "categories": [{"id": n + 1, "name": name} for n, name in enumerate(NAMES)],
+        }  # fmt: skip
+        put(root / f"annotations/{split}.json", json.dumps(data))
+
+
+def write_voc(root: Path) -> None:
+    images(root / "images")
+    for name in FRAMES:
+        objects = "".join(
+            f"<object><name>{kind}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin>"
+            f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+            for kind, x1, y1, x2, y2 in BOXES
+        )
+        size = f"<size><width>{HW[1]}</width><height>{HW[0]}</height></size>"
+        put(
+            root / f"Annotations/{name}.xml",
+            f"<annotation><filename>{name}.png</filename>{size}{objects}</annotation>",
+        )
+
+
+def write_cvat(root: Path, version: str = "1.1") -> None:
+    images(root / "images")
+
+    def points(given):
+        return ";".join(f"{x},{y}" for x, y in given)
+
+    entries = "".join(
+        f'<image id="{n}" name="{name}.png" width="{HW[1]}" height="{HW[0]}">'
+        + "".join(
+            f'<box label="{kind}" xtl="{x1}" ytl="{y1}" xbr="{x2}" ybr="{y2}" occluded="0"/>'
+            for kind, x1, y1, x2, y2 in BOXES
+        )
+        + f'<polygon label="road" points="{points(AREA)}"/>'
+        + f'<polyline label="edge" points="{points(LINE)}"/></image>'
+        for n, name in enumerate(FRAMES)
+    )
+    labels = "".join(f"<label><name>{name}</name></label>" for name in (*NAMES, "road", "edge"))
+    meta = f"<meta><job><labels>{labels}</labels></job></meta>"
+    put(
+        root / "annotations.xml",
+        f"<?xml version='1.0'?><annotations><version>{version}</version>{meta}{entries}</annotations>",
+    )
+
+
+def write_labelme(root: Path) -> None:
+    images(root)
+    for name in FRAMES:
+        shapes = [
+            {"label": kind, "shape_type": "rectangle", "points": [[x2, y1], [x1, y2]]}
+            for kind, x1, y1, x2, y2 in BOXES
+        ]
+        shapes.append({"label": "road", "shape_type": "polygon", "points": AREA})
+        shapes.append({"label": "edge", "shape_type": "linestrip", "points": LINE})
+        data = {"version": "5", "shapes": shapes, "imagePath": f"{name}.png",
+                "imageHeight": HW[0], "imageWidth": HW[1]}  # fmt: skip
+        put(root / f"{name}.json", json.dumps(data))
+
+
+def scalabel_frame(name: str) -> dict:
+    labels = [
+        {
+            "id": str(n),
+            "category": kind,
+            "box2d": dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),
+        }
+        for n, (kind, *box) in enumerate(BOXES)
+    ]
+    for name_, vertices, closed in (("road", AREA, True), ("edge", LINE, False)):
+        polygon = {"vertices": vertices, "types": "L" * len(vertices), "closed": closed}
+        labels.append({"id": name_, "category": name_, "poly2d": [polygon]})
+    return {"name": f"{name}.png", "labels": labels}
+
+
+def write_scalabel(root: Path) -> None:
+    images(root / "images")
+    put(root / "labels/all.json", json.dumps([scalabel_frame(name) for name in FRAMES]))
+
+
+def write_fiftyone(root: Path) -> None:
+    images(root / "data")
+    scale = np.array(HW[::-1])
+    samples = [
+        {
+            "filepath": f"data/{name}.png",
+            "tags": ["validation" if name == FRAMES[9] else "train"],
+            "detections": {"detections": [
+                {"label": kind, "bounding_box": [x1 / HW[1], y1 / HW[0], (x2 - x1) / HW[1],
+                                                 (y2 - y1) / HW[0]]}
+                for kind, x1, y1, x2, y2 in BOXES]},
+            "polylines": {"polylines": [
+                {"label": "road", "points": [(np.array(AREA) / scale).tolist()], "closed": True},
+                {"label": "edge", "points": [(np.array(LINE) / scale).tolist()]}]},
+        }
+        for name in FRAMES
+    ]  # fmt: skip
+    put(root / "samples.json", json.dumps({"samples": samples}))
+
+
+WRITERS = {
+    "yolo": write_yolo,
+    "coco": write_coco,
+    "voc": write_voc,
+    "cvat": write_cvat,
+    "labelme": write_labelme,
+    "scalabel": write_scalabel,
+    "fiftyone": write_fiftyone,
+}
+WITH_SHAPES = ("cvat", "labelme", "scalabel", "fiftyone")
+
+
+@pytest.fixture(params=WRITERS)
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    WRITERS[request.param](tmp_path / "set")
+    return request.param, tmp_path / "set"
+
+
+def test_every_format_gives_the_same_boxes(written: tuple[str, Path]):
+    kind, root = written
+    if kind != "scalabel":
+        assert kind_and_root(str(root))[0] == kind
+    for _ in range(2):  # built, then from the cache
+        train = open_dataset(f"{kind}:{root}", "train", ["det"])
+        val = open_dataset(f"{kind}:{root}", "val", ["det"])
+        assert (len(train), len(val)) == (9, 1)
+        assert train.classes["det"][""] == NAMES
+        assert [train.name(index) for index in range(9)] == FRAMES[:9]
+        for sample in (train[0], train[8], val[0]):
+            boxes = sample.labels["det"]
+            assert isinstance(boxes, Boxes)
+            np.testing.assert_allclose(boxes.xyxy, [box[1:] for box in BOXES], atol=1e-4)
+            assert boxes.classes.tolist() == [0, 1]
+    assert train.presence()["det/forklift"].all()
+
+
+@pytest.mark.parametrize("kind", WITH_SHAPES)
+def test_every_format_gives_the_same_areas_and_lines(tmp_path: Path, kind: str):
+    WRITERS[kind](tmp_path)
+    dataset = open_dataset(f"{kind}:{tmp_path}", "val")
+    assert set(dataset.tasks) == {"det", "drivable", "lane"}
+    assert dataset.classes["drivable"][""] == ("road", "background")
+    assert dataset.classes["lane"]["categories"] == ("edge",)
+    labels = dataset[0].labels
+    area, lane = labels["drivable"], labels["lane"]
+    assert isinstance(area, Mask)
+    assert isinstance(lane, LaneMask)
+    assert (area.mask[40, 40], area.mask[5, 40], area.mask[30, 2]) == (0, 1, 1)
+    assert lane.lane[44, 13] == 128  # category 0, style and direction not annotated
+    assert set(np.unique(lane.lane)) == {128, 255}
+
+
+def test_a_class_file_maps_and_ignores(tmp_path: Path):
+    write_cvat(tmp_path / "set")
+    path = put(
+        tmp_path / "classes.yaml",
+        "det: {vehicle: [forklift], person: []}\ndrivable: [road]\nignore: [cone, edge]\n",
+    )
+    dataset = open_dataset(f"cvat:{tmp_path}/set", "train", classes=read_classes(path))
+    boxes = dataset[0].labels["det"]
+    assert isinstance(boxes, Boxes)
+    assert boxes.classes.tolist() == [-1, 0]
+    assert boxes.ignore.tolist() == [True, False]
+    # `person` is not annotated here: a region of its class as large as the frame is ignored.
+    (whole,) = conform([dataset], read_classes(path))
+    boxes = whole[0].labels["det"]
+    assert boxes.classes.tolist() == [-1, 0, 1]
+    assert boxes.xyxy[2].tolist() == [0, 0, HW[1], HW[0]]
+    assert boxes.ignore.tolist() == [True, False, True]
+
+
+def test_an_unknown_class_is_named_with_place_count_and_remedy(tmp_path: Path):
+    write_yolo(tmp_path / "set")
+    path = put(tmp_path / "classes.json", json.dumps({"det": ["cone"]}))
+    with pytest.raises(UserError) as caught:
+        open_dataset(f"yolo:{tmp_path}/set", "train", ["det"], classes=read_classes(path))
+    said = str(caught.value)
+    assert "unknown class 'forklift' in" in said
+    assert "labels/train/f00.txt line 2 (10 labels)" in said
+    assert "ignore: [forklift]" in said
+
+
+def test_bdd100k_and_own_classes_join(tmp_path: Path, bdd_frames, bdd_write):
+    write_yolo(tmp_path / "own")
+    bdd_write(tmp_path / "bdd", "masks", bdd_frames)
+    parts = [
+        open_dataset(f"bdd100k:{tmp_path}/bdd", "train", ["det"]),
+        open_dataset(f"yolo:{tmp_path}/own", "train", ["det"]),
+    ]
+    bdd, own = conform(parts)
+    assert bdd.classes["det"][""] == own.classes["det"][""] == (*DETECTION, *NAMES)
+    boxes = own[0].labels["det"]
+    assert boxes.classes[:2].tolist() == [10, 11]
+    assert sorted(boxes.classes[boxes.ignore].tolist()) == list(range(10))
+    boxes = bdd[1].labels["det"]
+    assert sorted(boxes.classes[boxes.ignore].tolist())[-2:] == [10, 11]
+
+
+def test_masks_with_a_palette(tmp_path: Path):
+    images(tmp_path / "images")
+    for task, palette in {
+        "drivable": "road: [128, 64, 128]\nbackground: [0, 0, 0]\n",
+        "lane": "solid: 1\ndashed: 2\nbackground: 0\n",
+    }.items():
+        put(tmp_path / f"masks/{task}/palette.yaml", palette)
+        for name in FRAMES:
+            mask = np.zeros((*HW, 3) if task == "drivable" else HW, np.uint8)
+            mask[30:, 10:70] = (128, 64, 128) if task == "drivable" else 2
+            if task == "drivable":
+                mask[0, 0] = (1, 2, 3)  # another colour: not annotated
+            cv2.imwrite(str(tmp_path / f"masks/{task}/{name}.png"), mask)
+    assert kind_and_root(str(tmp_path))[0] == "masks"
+    dataset = open_dataset(str(tmp_path), "train")
+    assert dataset.classes["drivable"][""] == ("road", "background")
+    labels = dataset[0].labels
+    area, lane = labels["drivable"].mask, labels["lane"].lane
+    assert (area[40, 20], area[10, 20], area[0, 0]) == (0, 1, 255)
+    assert (lane[40, 20], lane[10, 20]) == (1 | 128, 255)
+
+
+def test_attributes_come_from_a_csv(tmp_path: Path):
+    write_voc(tmp_path)
+    rows = ["name,weather,road"] + [
+        f"{name}.png,{'rain' if n % 2 else 'dry'},wet" for n, name in enumerate(FRAMES)
+    ]
+    path = put(tmp_path / "attributes.csv", "\n".join(rows))
+    dataset = open_dataset(f"voc:{tmp_path}", "train")
+    assert dataset.classes["scene"] == {"weather": ("dry", "rain"), "road": ("wet",)}
+    assert dataset[1].labels["scene"].labels.tolist() == [1, 0]
+    path.write_text("name,weather\nf77.png,rain\n")
+    with pytest.raises(UserError, match=r"attributes\.csv line 2: no frame 'f77\.png'"):
+        open_dataset(f"voc:{tmp_path}", "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("det: [cone, cone]", "'cone' stands there twice"),
+        ("det: [cone, '']", "entry 2 is no name"),
+        ("det: []", "write a list of class names"),
+        ("dets: [cone]", "did you mean 'det'"),
+        ("names: [a, b]\nnc: 3", "nc is 3, but names lists 2 classes"),
+        ("names: {0: a, 2: b}", "number the classes from 0"),
+        ("det: {a: [x], b: [x]}", "'x' is mapped to a and b"),
+        ("scene: [clear]", "write a list per group"),
+        ("lane: [a, b, c, d, e, f, g, h, i]", "9 classes; at most 8"),
+        ("- cone", "no fields"),
+        ("{", "not valid YAML"),
+    ],
+)
+def test_wrong_class_files(tmp_path: Path, text: str, said: str):
+    with pytest.raises(UserError, match=said) as caught:
+        read_classes(put(tmp_path / "classes.yaml", text))
+    assert "classes.yaml" in str(caught.value)
+
+
+def test_wrong_labels_are_named(tmp_path: Path):
+    write_yolo(tmp_path / "a")
+    put(tmp_path / "a/labels/train/f03.txt", "0 0.5 0.5 1.4 0.2")
+    with pytest.raises(UserError, match=r"f03\.txt line 1: box is outside the frame"):
+        open_dataset(f"yolo:{tmp_path}/a", "train", ["det"])
+    assert len(open_dataset(f"yolo:{tmp_path}/a", "train", ["det"], strict=False)) == 9
+    put(tmp_path / "a/labels/train/f03.txt", "2 0.5 0.5 0.2 0.2")
+    with pytest.raises(UserError, match=r"line 1: class 2 is not among the 2 names"):
+        open_dataset(f"yolo:{tmp_path}/a", "train", ["det"])
+    write_cvat(tmp_path / "b", version="2.0")
+    with pytest.raises(UserError, match=r"annotations\.xml: CVAT version 2\.0; export as"):
+        open_dataset(f"cvat:{tmp_path}/b", "train")
+    write_voc(tmp_path / "c")
+    images(tmp_path / "c/more", FRAMES[:1])
+    with pytest.raises(UserError, match="two frames of one name in two folders"):
+        open_dataset(f"voc:{tmp_path}/c", "train")
+    write_coco(tmp_path / "d")
+    with pytest.raises(NoFramesError, match="it has train, val"):
+        open_dataset(f"coco:{tmp_path}/d", "test")
+
+
+def test_labels_and_images_in_two_folders(tmp_path: Path):
+    write_yolo(tmp_path / "set")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "set/labels").rename(tmp_path / "labels/labels")
+    (tmp_path / "set/data.yaml").rename(tmp_path / "labels/data.yaml")
+    dataset = open_dataset(f"yolo:{tmp_path}/set", "val", ["det"], labels=tmp_path / "labels")
+    assert dataset[0].labels["det"].classes.tolist() == [0, 1]

@@ -1,0 +1,243 @@
+"""Class lists: from a file, from a dataset, and from the names in labels to the lists of a run.
+
+A file (`--classes`, YAML or JSON) has a list per task; a list may name what labels call a class:
+
+    det: [cone, forklift]
+    det: {car: [car, van, suv], person: [pedestrian]}    # the same, with names in labels
+    scene: {weather: [clear, rain], road: [wet, dry]}    # frame attributes: a list per group
+    lane: {categories: [solid line, curb]}               # or only the list
+    ignore: [dontcare]                                   # names in labels, of any task
+
+A YOLO data.yaml is such a file too: its `names` are the classes of `det`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from perception.classes import (
+    ATTRIBUTES,
+    DETECTION,
+    DRIVABLE,
+    LANE_CATEGORIES,
+    LANE_DIRECTIONS,
+    LANE_STYLES,
+    SEMANTIC,
+)
+from perception.errors import UserError, unknown_name
+from perception.files import read_bounded
+from perception.runtime.description import LABEL, LANE_BYTE, Group, View
+from training.data.bdd.categories import DRIVABLE_NAMES, IGNORED, RENAMED
+
+MAX_BYTES: Final = 1 << 20
+MOST_CLASSES: Final = 250  # values of an 8-bit mask, without 255 and a few spare ones
+UNKNOWN, IGNORE = -1, -2
+BACKGROUND: Final = "background"
+ONLY: Final = ""  # the group of a task with one list
+LANE_PARTS: Final = {
+    "categories": LANE_CATEGORIES,
+    "styles": LANE_STYLES,
+    "directions": LANE_DIRECTIONS,
+}
+# Lane bytes have three bits for the category, one for the style and one for the direction.
+MOST_OF_LANES: Final = {"categories": 8, "styles": 2, "directions": 2}
+
+Names = tuple[str, ...]
+Groups = dict[str, Names]  # {ONLY: names}, or names per attribute group or part of a lane
+
+OFFICIAL: Final[dict[str, Groups]] = {
+    "det": {ONLY: DETECTION},
+    "drivable": {ONLY: DRIVABLE},
+    "lane": dict(LANE_PARTS),
+    "semantic": {ONLY: SEMANTIC},
+    "scene": dict(ATTRIBUTES),
+}
+# Names of BDD100K's releases that stand for a class of its official lists.
+OFFICIAL_ALIASES: Final[dict[str, dict[str, str]]] = {
+    "det": {**RENAMED, **IGNORED},
+    "drivable": {name: DRIVABLE[value] for name, value in DRIVABLE_NAMES.items()}
+    | {"drivable area": "direct"},
+}
+
+
+@dataclass(frozen=True)
+class ClassLists:
+    """The classes of some tasks, and how names in labels map to them."""
+
+    groups: Mapping[str, Groups]
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ignore: frozenset[str] = frozenset()
+    uncertain: frozenset[str] = frozenset()  # names that have a class, but only as ignored boxes
+    file: str = ""
+    strict: bool = True  # a name in labels without a class is an error, else its labels are dropped
+
+    def __contains__(self, task: str) -> bool:
+        return task in self.groups
+
+    def names(self, task: str, group: str = ONLY) -> Names:
+        """The classes of a task, or of one of its groups."""
+        return self.groups[task][group]
+
+    def index(self, task: str, name: str, group: str = ONLY) -> int:
+        """Class of a name in labels; IGNORE or UNKNOWN where it has none."""
+        names = self.groups[task].get(group, ())
+        name = self.aliases.get(task, {}).get(name, name) if group == ONLY else name
+        if name in names:
+            return names.index(name)
+        return IGNORE if name in self.ignore else UNKNOWN
+
+    def table(self, task: str, names: Sequence[str], group: str = ONLY) -> np.ndarray:
+        """(len(names),) int64: the class of each name, IGNORE or UNKNOWN."""
+        return np.array([self.index(task, name, group) for name in names], np.int64)
+
+    def knows(self, name: str) -> bool:
+        """Whether any task has a class for a name in labels, or it is ignored."""
+        return any(self.index(task, name, group) != UNKNOWN
+                   for task, groups in self.groups.items() for group in groups)  # fmt: skip
+
+    def unknown(self, name: str, where: str, count: int) -> UserError:
+        """The error for a name in labels that has no class."""
+        given = self.file or "the class list"
+        labels = f"{count} label{'s' * (count != 1)}"
+        return UserError(
+            f"unknown class {name!r:.60} in {where} ({labels}): add it to {given}, or there map it "
+            f"(det: {{CLASS: [CLASS, {name:.60}]}}) or ignore it (ignore: [{name:.60}])"
+        )
+
+    @staticmethod
+    def official(tasks: Iterable[str]) -> "ClassLists":
+        """BDD100K's lists of the tasks, with the names of its releases."""
+        groups = {task: OFFICIAL[task] for task in tasks if task in OFFICIAL}
+        uncertain = frozenset(IGNORED) if "det" in groups else frozenset()
+        return ClassLists(groups, OFFICIAL_ALIASES, uncertain=uncertain, file="BDD100K's list")
+
+    def view(self, task: str, default: View) -> View:
+        """The description of a task's output with these classes in place of the default ones."""
+        if task not in self:
+            return default
+        groups = self.groups[task]
+        if default.kind == LABEL:
+            return replace(default, groups=tuple(Group(*item) for item in groups.items()))
+        if default.encoding == LANE_BYTE:
+            parts = [groups.get(part, names) for part, names in LANE_PARTS.items()]
+            return replace(default, categories=parts[0], styles=parts[1], directions=parts[2])
+        return replace(default, classes=groups[ONLY])
+
+
+def read_classes(path: Path) -> ClassLists:
+    """The lists of a file. Raises UserError naming the file, the field and what to do."""
+    data = read_yaml(path)
+    if "names" in data:
+        return ClassLists({"det": {ONLY: yolo_names(data, path)}}, file=str(path))
+    from perception.tasks import TASKS
+
+    ignore = data.pop("ignore", [])
+    if not isinstance(ignore, list):
+        raise UserError(f"{path}: ignore: write a list of names")
+    groups: dict[str, Groups] = {}
+    aliases: dict[str, dict[str, str]] = {}
+    for task, given in data.items():
+        if task not in TASKS:
+            raise unknown_name(f"task in {path}:", str(task), TASKS)
+        groups[task], aliases[task] = _of_task(given, f"{path}: {task}", TASKS[task].view)
+    if not groups:
+        raise UserError(f"{path}: no class lists; write e.g. det: [cone, forklift]")
+    return ClassLists(groups, aliases, frozenset(str(name) for name in ignore), file=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file that holds fields. Raises UserError for anything else."""
+    text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
+    try:
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not valid YAML or JSON ({said}); fix it") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: no fields; write e.g. det: [cone, forklift]")
+    return data
+
+
+def yolo_names(data: Mapping[str, Any], path: Path) -> Names:
+    """The `names` of a YOLO data file, a list or numbered. Raises UserError where they are wrong
+    or `nc` disagrees."""
+    names = data.get("names")
+    if isinstance(names, dict):
+        numbers = sorted(names, key=lambda key: int(key) if str(key).isdigit() else -1)
+        if [str(number) for number in numbers] != [str(n) for n in range(len(names))]:
+            raise UserError(f"{path}: names: number the classes from 0 on without a gap")
+        names = [names[number] for number in numbers]
+    checked = check_names(names, f"{path}: names")
+    if data.get("nc", len(checked)) != len(checked):
+        raise UserError(
+            f"{path}: nc is {data['nc']}, but names lists {len(checked)} classes; fix one"
+        )
+    return checked
+
+
+def check_names(names: Any, place: str, most: int = MOST_CLASSES) -> Names:
+    """Names of classes. Raises UserError for an empty list, and empty, duplicate or too many names.
+
+    Numbers count as names: YAML reads `[1, 2]` so.
+    """
+    if not isinstance(names, list | tuple) or not names:
+        raise UserError(f"{place}: write a list of class names")
+    if len(names) > most:
+        raise UserError(f"{place}: {len(names)} classes; at most {most} are possible")
+    found: list[str] = []
+    for number, name in enumerate(names, 1):
+        text = "" if name is None or isinstance(name, list | dict) else str(name).strip()
+        if not text or not text.isprintable() or len(text) > 100:
+            raise UserError(f"{place}: entry {number} is no name; write 1 to 100 characters")
+        if text in found:
+            raise UserError(f"{place}: {text!r} stands there twice; remove one")
+        found.append(text)
+    return tuple(found)
+
+
+def _of_task(given: Any, place: str, view: View) -> tuple[Groups, dict[str, str]]:
+    """(lists, names in labels to classes) of a task's entry."""
+    if view.kind == LABEL:
+        if not isinstance(given, dict) or not given:
+            raise UserError(f"{place}: write a list per group, e.g. weather: [clear, rain]")
+        lists = {str(g): check_names(names, f"{place}: {g}") for g, names in given.items()}
+        return lists, {}
+    if view.encoding == LANE_BYTE:
+        return _of_lanes(given, place), {}
+    if isinstance(given, dict):
+        names = check_names(list(given), place)
+        aliases: dict[str, str] = {}
+        for name, others in zip(names, given.values(), strict=True):
+            for other in check_names(others, f"{place}: {name}") if others else ():
+                if aliases.setdefault(other, name) != name:
+                    raise UserError(f"{place}: {other!r} is mapped to {aliases[other]} and {name}")
+        return {ONLY: names}, aliases
+    return {ONLY: check_names(given, place)}, {}
+
+
+def _of_lanes(given: Any, place: str) -> Groups:
+    parts = given if isinstance(given, dict) else {"categories": given}
+    for part in parts:
+        if part not in LANE_PARTS:
+            raise unknown_name(f"part of lanes in {place}:", str(part), LANE_PARTS)
+    lists = {
+        part: check_names(names, f"{place}: {part}", MOST_OF_LANES[part])
+        for part, names in parts.items()
+    }
+    return dict(LANE_PARTS) | lists
+
+
+def merged(lists: Sequence[Mapping[str, Groups]]) -> dict[str, Groups]:
+    """The classes of several datasets as one list per task and group, in the order of first use."""
+    found: dict[str, Groups] = {}
+    for groups in lists:
+        for task, parts in groups.items():
+            into = found.setdefault(task, {})
+            for group, names in parts.items():
+                into[group] = tuple(dict.fromkeys((*into.get(group, ()), *names)))
+    return found

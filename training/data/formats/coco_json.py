@@ -1,0 +1,130 @@
+"""COCO JSON with any categories: boxes, and segmentation polygons as areas.
+
+Found as `annotations/*{split}*.json`, `{split}/_annotations.coco.json`, or one JSON file for all
+frames (`annotations.json`, `instances_default.json`). Images lie anywhere below the folder.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from perception.errors import NoFramesError, UserError
+from training.data.bdd import stream
+from training.data.formats.annotated import Annotated, Images
+from training.data.formats.table import IGNORE_FLAG, Builder
+
+FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
+MOST: Final = 50  # JSON files per folder that are looked at
+SPLITS: Final = ("train", "valid", "val", "test")
+
+
+class CocoJSON(Annotated):
+    """Boxes and areas; crowds are ignored regions."""
+
+    format = "COCO JSON"
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return bool(cls.sources(root))
+
+    @classmethod
+    def sources(cls, root: Path) -> list[Path]:
+        if root.is_file():
+            return [root]
+        found = [
+            path for folder in FOLDERS for path in sorted((root / folder).glob("*.json"))[:MOST]
+        ]
+        return [path for path in dict.fromkeys(found) if looks_like_coco(path)]
+
+    def read(self, builder: Builder, images: Images) -> None:
+        files = self.sources(self.label_root)
+        if not files:
+            raise NoFramesError(f"{self.label_root}: no COCO file in annotations/ or the folder")
+        for path in files:
+            try:
+                _read(path, builder, images, split_of(path, len(files)))
+            except (ValueError, LookupError, TypeError, OverflowError) as error:
+                raise UserError(f"{path}: not a COCO file ({error!r:.200}); restore it") from None
+
+
+def looks_like_coco(path: Path) -> bool:
+    """Whether a JSON file begins like one of COCO's."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        head = file.read(4096).lstrip()
+        if not head.startswith("{"):
+            return False
+        keys = ('"images"', '"annotations"', '"categories"')
+        if any(key in head for key in keys):
+            return True
+        # An `info` or `licenses` section may come first and be long.
+        return '"licenses"' in head or '"info"' in head
+
+
+def split_of(path: Path, files: int) -> str:
+    """The split that a file's name or folder says; "" for one file of all frames."""
+    for text in (path.stem, path.parent.name):
+        for split in SPLITS:
+            if split in text:
+                return split
+    return "" if files == 1 else "train"
+
+
+def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
+    frames: dict[int, int] = {}
+    missing: set[int] = set()
+    names: dict[int, str] = {}
+    waiting: list[Any] = []
+    near = path.parent.name if path.parent.name in SPLITS else split
+
+    def add(item: Any) -> None:
+        frame = frames.get(item["image_id"])
+        if frame is None:
+            if item["image_id"] not in missing:
+                raise ValueError(f"annotation {item.get('id')} belongs to no image")
+            return
+        where = f"{path} annotation {item.get('id', '?')}"
+        _annotate(builder, frame, names[item["category_id"]], item, where)
+
+    for key, item in stream.members(path):
+        if key == "images":
+            name = str(item["file_name"])
+            found = images.find(name, str(path), _near(images, near))
+            if found is None:
+                missing.add(item["id"])
+                continue
+            size_hw = (int(item.get("height") or 0), int(item.get("width") or 0))
+            frames[item["id"]] = builder.frame(found, split, size_hw)
+            builder.annotated(frames[item["id"]], boxes=True)
+        elif key == "categories":
+            names[item["id"]] = str(item["name"])
+            builder.name(str(item["name"]))
+        elif key == "annotations":
+            # Sections come in any order.
+            (waiting.append(item) if not (frames and names) else add(item))
+    for item in waiting:
+        add(item)
+    if missing:
+        builder.problem(
+            -1 if not frames else next(iter(frames.values())),
+            f"{path}: {len(missing)} of {len(missing) + len(frames)} images are not below "
+            f"{images.root}; add them or remove their entries",
+        )
+
+
+def _near(images: Images, split: str) -> str:
+    """The folder of a split's images, where there is one."""
+    for folder in (f"{split}/", f"images/{split}/", f"images/{split}2017/", f"{split}2017/"):
+        if split and images.any_below(folder):
+            return folder
+    return ""
+
+
+def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str) -> None:
+    if item.get("bbox"):
+        x, y, width, height = item["bbox"]
+        flags = IGNORE_FLAG if item.get("iscrowd") else 0
+        if width > 0 and height > 0:
+            builder.box(frame, name, (x, y, x + width, y + height), where, flags)
+    segments = item.get("segmentation")
+    for flat in segments if isinstance(segments, list) else ():
+        points = list(zip(flat[0::2], flat[1::2], strict=True))
+        builder.shape(frame, name, points, where, closed=True)

@@ -1,0 +1,97 @@
+"""FiftyOne's export (`samples.json` and `data/`), as the hub copies of BDD100K have it.
+
+Every list of detections labels boxes, every list of polylines areas (closed or filled) or lines,
+and every classification is a frame attribute. Coordinates are fractions of the frame.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from perception.errors import NoFramesError, UserError
+from training.data.bdd import stream
+from training.data.formats.annotated import Annotated, Images
+from training.data.formats.table import (
+    IGNORE_FLAG,
+    OCCLUDED_FLAG,
+    TRUNCATED_FLAG,
+    Builder,
+)
+
+FILE: Final = "samples.json"
+SPLITS: Final = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+ATTRIBUTES: Final = ("weather", "scene", "timeofday")
+
+
+class FiftyOne(Annotated):
+    """Boxes, areas, lines and attributes of a FiftyOne dataset."""
+
+    format = "FiftyOne"
+    relative = True
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return (root / FILE).is_file()
+
+    @classmethod
+    def sources(cls, root: Path) -> list[Path]:
+        return [root / FILE]
+
+    def read(self, builder: Builder, images: Images) -> None:
+        path = self.label_root / FILE
+        if not path.is_file():
+            raise NoFramesError(f"{self.label_root}: no {FILE}; export with FiftyOneDataset")
+        number = 0
+        for key, sample in stream.members(path):
+            if key == "samples":
+                try:
+                    _annotate(builder, sample, f"{path} sample {number}", images)
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    raise UserError(
+                        f"{path} sample {number}: unreadable ({error!r:.100})"
+                    ) from None
+                number += 1
+
+
+def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Images) -> None:
+    image = images.find(str(sample["filepath"]), where)
+    if image is None:
+        return  # hub copies are often partial downloads
+    tags = [SPLITS[tag] for tag in sample.get("tags") or () if tag in SPLITS]
+    frame = builder.frame(image, tags[0] if tags else "")
+    for field, value in sample.items():
+        if not isinstance(value, dict):
+            continue
+        if "detections" in value:
+            builder.annotated(frame, boxes=True)
+            for item in value["detections"]:
+                x, y, width, height = item["bounding_box"]
+                flags = OCCLUDED_FLAG * _true(item, "occluded")
+                flags |= TRUNCATED_FLAG * _true(item, "truncated")
+                flags |= IGNORE_FLAG * _true(item, "iscrowd")
+                builder.box(frame, item["label"], (x, y, x + width, y + height), where, flags)
+        elif "polylines" in value:
+            builder.annotated(frame, shapes=True)
+            for item in value["polylines"]:
+                _outlines(builder, frame, item, where)
+        elif "label" in value and value["label"] not in (None, "undefined"):
+            builder.attribute(frame, field, value["label"])
+
+
+def _outlines(builder: Builder, frame: int, item: dict[str, Any], where: str) -> None:
+    attributes = {
+        key: inner.get("value") if isinstance(inner, dict) else inner
+        for key, inner in {**item, **(item.get("attributes") or {})}.items()
+    }
+    name = str(item["label"])
+    if name == "drivable area":
+        name = str(attributes.get("areaType", "direct"))
+    elif name == "lane":
+        name = str(attributes.get("laneType", attributes.get("laneTypes", "lane")))
+    closed = bool(item.get("closed") or item.get("filled"))
+    for points in item["points"]:
+        builder.shape(frame, name, points, where, closed=closed, attributes=attributes)
+
+
+def _true(item: dict[str, Any], name: str) -> bool:
+    value = item.get(name, (item.get("attributes") or {}).get(name))
+    return bool(value.get("value") if isinstance(value, dict) else value)

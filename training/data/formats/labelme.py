@@ -1,0 +1,81 @@
+"""LabelMe JSON: a file per image with rectangles, polygons (areas) and linestrips (lines)."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from perception.errors import UserError
+from perception.files import read_bounded
+from training.data.formats.annotated import Annotated, Images, as_object
+from training.data.formats.table import Builder
+from training.data.formats.yolo import SPLITS
+
+MAX_BYTES: Final = 256 << 20  # LabelMe may store the image in the file
+CLOSED: Final = {"polygon": True, "linestrip": False, "line": False}
+
+
+class LabelMe(Annotated):
+    """Boxes, areas and lines drawn in LabelMe."""
+
+    format = "LabelMe JSON"
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        path = next(iter(_files(root, most=1)), None)
+        if path is None:
+            return False
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return '"shapes"' in file.read(4096)
+
+    @classmethod
+    def sources(cls, root: Path) -> list[Path]:
+        return [Path(folder) for folder, _, _ in os.walk(root)]
+
+    def read(self, builder: Builder, images: Images) -> None:
+        for path in _files(self.label_root):
+            try:
+                data = json.loads(read_bounded(path, MAX_BYTES))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}: not valid JSON ({error!s:.100}); restore it") from None
+            if isinstance(data, dict) and "shapes" in data:
+                try:
+                    self._read(builder, path, data, images)
+                except (ValueError, TypeError, KeyError) as error:
+                    raise UserError(f"{path}: not a LabelMe file ({error!r:.100})") from None
+
+    def _read(self, builder: Builder, path: Path, data: dict[str, Any], images: Images) -> None:
+        named = str(data.get("imagePath") or path.stem).replace("\\", "/").rpartition("/")[2]
+        folder = path.relative_to(self.label_root).as_posix().rpartition("/")[0]
+        image = images.find(named, str(path), folder) or images.find(path.stem, str(path), folder)
+        if image is None:
+            raise UserError(f"{path}: no image {named!r:.100} below {images.root}; add it")
+        split = next((part for part in image.split("/")[:-1] if part in SPLITS), "")
+        size_hw = (int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0))
+        frame = builder.frame(image, split, size_hw)
+        builder.annotated(frame, boxes=True, shapes=True)
+        for number, item in enumerate(data["shapes"], 1):
+            shape = as_object(item, f"{path} shape {number}")
+            name, kind = str(shape.get("label", "")), str(shape.get("shape_type", "polygon"))
+            points, where = shape["points"], f"{path} shape {number}"
+            if kind == "rectangle":
+                (x1, y1), (x2, y2) = points
+                xyxy = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+                builder.box(frame, name, xyxy, where)
+            elif kind in CLOSED:
+                flags = shape.get("flags") or {}
+                builder.shape(frame, name, points, where, closed=CLOSED[kind], attributes=flags)
+            else:
+                builder.problem(frame, f"{where}: a {kind:.30} is not read; draw a polygon instead")
+
+
+def _files(root: Path, most: int = 0) -> list[Path]:
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".json"):
+                found.append(Path(folder) / name)
+                if most and len(found) >= most:
+                    return found
+    return found

@@ -1,0 +1,77 @@
+"""Scalabel JSON with any categories: box2d, and poly2d as areas (closed) or lines.
+
+A list of frames, or {"frames": [...]}; files whose names hold train, val or test are these splits.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from perception.classes import LANE_CATEGORIES
+from perception.errors import NoFramesError, UserError
+from training.data.bdd import stream
+from training.data.bdd.layouts import looks_like_frames
+from training.data.formats.annotated import Annotated, Images, as_object
+from training.data.formats.coco_json import SPLITS, split_of
+from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
+
+
+class Scalabel(Annotated):
+    """Boxes, areas, lines and frame attributes."""
+
+    format = "Scalabel JSON"
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return False  # BDD100K is Scalabel too: this one is opened as scalabel:DIR
+
+    @classmethod
+    def sources(cls, root: Path) -> list[Path]:
+        if root.is_file():
+            return [root]
+        folders = (root, root / "labels", root / "annotations")
+        found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+        return [path for path in found if looks_like_frames(path)]
+
+    def read(self, builder: Builder, images: Images) -> None:
+        files = self.sources(self.label_root)
+        if not files:
+            raise NoFramesError(f"{self.label_root}: no Scalabel JSON in it or in labels/")
+        for path in files:
+            split = split_of(path, len(files))
+            near = next((f"images/{s}/" for s in SPLITS if s == split), "")
+            for number, entry in enumerate(stream.frames(path)):
+                try:
+                    _annotate(builder, entry, path, number, images, split, near)
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    raise UserError(
+                        f"{path} frame {number}: not Scalabel ({error!r:.100})"
+                    ) from None
+
+
+def _annotate(
+    builder: Builder, entry: dict[str, Any], path: Path, number: int, images: Images,
+    split: str, near: str,
+) -> None:  # fmt: skip
+    name = str(entry["name"])
+    image = images.find(name, f"{path} frame {number}", near)
+    if image is None:
+        raise UserError(f"{path} frame {number}: no image {name!r:.100} below {images.root}")
+    frame = builder.frame(image, split)
+    builder.annotated(frame, boxes=True, shapes=True)
+    for group, value in (entry.get("attributes") or {}).items():
+        if isinstance(value, str) and value != "undefined":
+            builder.attribute(frame, group, value)
+    for label in entry.get("labels") or ():
+        where = f"{path} frame {number} ({name:.60}) label {label.get('id', '?')!s:.30}"
+        attributes = as_object(label.get("attributes") or {}, where)
+        category = str(label.get("category", ""))
+        if box := label.get("box2d"):
+            flags = OCCLUDED_FLAG * bool(attributes.get("occluded"))
+            flags |= TRUNCATED_FLAG * bool(attributes.get("truncated"))
+            flags |= IGNORE_FLAG * bool(attributes.get("crowd") or attributes.get("ignored"))
+            builder.box(frame, category, [box[k] for k in ("x1", "y1", "x2", "y2")], where, flags)
+        for polygon in label.get("poly2d") or ():
+            line = category.removeprefix("lane/") in LANE_CATEGORIES or category == "lane"
+            closed = bool(polygon.get("closed", True)) and not line
+            builder.shape(frame, category, polygon["vertices"], where, closed=closed,
+                          attributes=attributes)  # fmt: skip

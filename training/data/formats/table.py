@@ -1,0 +1,255 @@
+"""Annotations of any format as flat columns: frames, boxes, outlines, masks, attributes.
+
+A format's reader fills a `Builder`; the finished `Table` is kept in the cache folder, keyed by the
+path, size and time of every label file, so that it is read again only when one changes.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from perception.classes import LANE_DIRECTION_SHIFT as DIRECTION
+from perception.classes import LANE_DIRECTIONS, LANE_STYLES
+from perception.classes import LANE_STYLE_SHIFT as STYLE
+from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
+from perception.files import cache_folder, replacing
+from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
+
+__all__ = ["IGNORE_FLAG", "OCCLUDED_FLAG", "TRUNCATED_FLAG", "Builder", "Table", "cached_table"]
+
+FORMAT: Final = 1
+MOST_PROBLEMS: Final = 10_000
+MOST_VERTICES: Final = 2000  # of one outline
+REACH: Final = 100_000  # pixels; no frame is larger
+TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
+OUTSIDE: Final = "is outside the frame"
+
+
+@dataclass
+class Table:
+    """Columns over N frames, B boxes, P outlines and V vertices; class numbers index `names`."""
+
+    texts: dict[str, Any]
+    """images, splits, names, first (place of a name's first label), groups, problems, masks."""
+    size_hw: np.ndarray  # (N, 2) int32, 0 = not known before the image is read
+    split: np.ndarray  # (N,) int8: number in `splits`
+    boxes: np.ndarray  # (N,) bool: annotated with boxes, possibly none
+    shapes: np.ndarray  # (N,) bool: annotated with outlines, possibly none
+    box_start: np.ndarray  # (N + 1,) int64
+    box_xyxy: np.ndarray  # (B, 4) float32, pixels, or fractions of the frame
+    box_class: np.ndarray  # (B,) int16
+    box_flags: np.ndarray  # (B,) uint8
+    shape_start: np.ndarray  # (N + 1,) int64
+    shape_class: np.ndarray  # (P,) int16
+    shape_closed: np.ndarray  # (P,) bool: area, else line
+    shape_lane: np.ndarray  # (P,) uint8: style and direction bits of a lane, or not annotated
+    vertex_start: np.ndarray  # (P + 1,) int64
+    vertex_xy: np.ndarray  # (V, 2) float32
+    attributes: np.ndarray  # (N, groups) int16: value of each group, -1 = unknown
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The arrays by name."""
+        return {name: value for name, value in vars(self).items() if name != "texts"}
+
+
+class Builder:
+    """Collects annotations frame by frame. A frame's number is what `frame` returned for it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.images: list[str] = []
+        self.splits: dict[str, int] = {}
+        self.names: dict[str, int] = {}
+        self.first: dict[str, str] = {}
+        self.problems: list[tuple[int, str]] = []
+        self.groups: dict[str, dict[str, int]] = {}
+        self.masks: dict[str, Any] = {}
+        self._values: dict[str, dict[int, int]] = {}
+        self._size, self._split = array("i"), array("b")
+        self._boxes, self._shapes = array("B"), array("B")
+        self._box, self._box_class = array("f"), array("h")
+        self._box_frame, self._box_flags = array("q"), array("B")
+        self._shape_frame, self._shape_class = array("q"), array("h")
+        self._closed, self._lane = array("B"), array("B")
+        self._vertex, self._vertices = array("f"), array("q", [0])
+
+    def frame(self, image: str, split: str = "", size_hw: tuple[int, int] = (0, 0)) -> int:
+        """Adds a frame; `image` is relative to the root. Without a split, see `Annotated`."""
+        self.images.append(image)
+        self._size.extend(size_hw)
+        self._split.append(self.splits.setdefault(split, len(self.splits)))
+        self._boxes.append(0)
+        self._shapes.append(0)
+        return len(self.images) - 1
+
+    def annotated(self, frame: int, boxes: bool = False, shapes: bool = False) -> None:
+        """States that every box, or every outline, of the frame is annotated, even if none is."""
+        self._boxes[frame] |= boxes
+        self._shapes[frame] |= shapes
+
+    def problem(self, frame: int, text: str) -> None:
+        """Something wrong; -1 is no single frame."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append((frame, text[:400]))
+
+    def name(self, name: str, where: str = "") -> int:
+        """The number of a class name; `where` is the place of its first label."""
+        number = self.names.setdefault(name, len(self.names))
+        if where and name not in self.first:
+            self.first[name] = where
+        return number
+
+    def box(self, frame: int, name: str, xyxy: Iterable[float], where: str, flags: int = 0) -> None:
+        """Adds a box, or the problem it has."""
+        x1, y1, x2, y2 = xyxy
+        height, width = self._size[2 * frame], self._size[2 * frame + 1]
+        if not (x1 < x2 and y1 < y2 and abs(x1) + abs(y1) + abs(x2) + abs(y2) < REACH):
+            self.problem(frame, f"{where}: box is empty or not finite; fix it")
+        elif width and not (
+            x1 >= -TOLERANCE and y1 >= -TOLERANCE
+            and x2 <= width + TOLERANCE and y2 <= height + TOLERANCE
+        ):  # fmt: skip
+            corners = ", ".join(f"{value:.1f}" for value in (x1, y1, x2, y2))
+            self.problem(frame, f"{where}: box ({corners}) {OUTSIDE} of {width}x{height}; fix it")
+        else:
+            self._box.extend((x1, y1, x2, y2))
+            self._box_frame.append(frame)
+            self._box_class.append(self.name(name, where))
+            self._box_flags.append(flags)
+            self._boxes[frame] = 1
+
+    def shape(
+        self,
+        frame: int,
+        name: str,
+        points: Iterable[Iterable[float]],
+        where: str,
+        *,
+        closed: bool,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Adds an area (`closed`) or a line through (x, y) points, or the problem it has."""
+        flat = [float(value) for point in points for value in point]
+        least = 6 if closed else 4
+        if not least <= len(flat) <= 2 * MOST_VERTICES or not all(abs(v) < REACH for v in flat):
+            self.problem(frame, f"{where}: outline has too few, too many or infinite points")
+            return
+        self._vertex.extend(flat)
+        self._vertices.append(len(self._vertex) // 2)
+        self._shape_frame.append(frame)
+        self._shape_class.append(self.name(name, where))
+        self._closed.append(closed)
+        self._lane.append(lane_bits(attributes or {}))
+        self._shapes[frame] = 1
+
+    def attribute(self, frame: int, group: str, value: str) -> None:
+        """Sets one attribute of a frame."""
+        values = self.groups.setdefault(group, {})
+        self._values.setdefault(group, {})[frame] = values.setdefault(value, len(values))
+
+    def table(self) -> Table:
+        """Everything added, ordered by frame."""
+        count = len(self.images)
+        box_frame = np.array(self._box_frame, np.int64)
+        boxes = np.argsort(box_frame, kind="stable")
+        shape_frame = np.array(self._shape_frame, np.int64)
+        shapes = np.argsort(shape_frame, kind="stable")
+        ends = np.array(self._vertices, np.int64)
+        vertices = np.array(self._vertex, np.float32).reshape(-1, 2)
+        lengths = np.diff(ends)[shapes]
+        pieces = [vertices[ends[shape] : ends[shape + 1]] for shape in shapes.tolist()]
+        attributes = np.full((count, len(self.groups)), -1, np.int16)
+        for column, group in enumerate(self.groups):
+            for frame, value in self._values[group].items():
+                attributes[frame, column] = value
+        return Table(
+            texts={
+                "images": self.images,
+                "splits": list(self.splits),
+                "names": list(self.names),
+                "first": self.first,
+                "groups": {group: list(values) for group, values in self.groups.items()},
+                "problems": self.problems,
+                "masks": self.masks,
+            },
+            size_hw=np.array(self._size, np.int32).reshape(-1, 2),
+            split=np.array(self._split, np.int8),
+            boxes=np.array(self._boxes, bool),
+            shapes=np.array(self._shapes, bool),
+            box_start=np.searchsorted(box_frame[boxes], np.arange(count + 1)),
+            box_xyxy=np.array(self._box, np.float32).reshape(-1, 4)[boxes],
+            box_class=np.array(self._box_class, np.int16)[boxes],
+            box_flags=np.array(self._box_flags, np.uint8)[boxes],
+            shape_start=np.searchsorted(shape_frame[shapes], np.arange(count + 1)),
+            shape_class=np.array(self._shape_class, np.int16)[shapes],
+            shape_closed=np.array(self._closed, bool)[shapes],
+            shape_lane=np.array(self._lane, np.uint8)[shapes],
+            vertex_start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            vertex_xy=np.concatenate(pieces) if pieces else np.zeros((0, 2), np.float32),
+            attributes=attributes,
+        )
+
+
+def lane_bits(attributes: Mapping[str, Any]) -> int:
+    """Style and direction of a lane's attributes; the unknown bit where they lack one."""
+    style = str(attributes.get("laneStyle", attributes.get("style", "")))
+    direction = str(attributes.get("laneDirection", attributes.get("direction", "")))
+    if style in LANE_STYLES and direction in LANE_DIRECTIONS:
+        return LANE_STYLES.index(style) << STYLE | LANE_DIRECTIONS.index(direction) << DIRECTION
+    return UNTYPED
+
+
+def cached_table(
+    reader: str, root: Path, sources: Iterable[Path], build: Callable[[], Table]
+) -> tuple[Table, str]:
+    """(the table, a digest of what it was read from): from the cache, else built and cached.
+
+    `sources` are the label files and folders; of a folder, every entry counts.
+    """
+    digest = hashlib.sha256(f"{FORMAT} {reader} {root.resolve()}".encode())
+    for source in sources:
+        for path, size, changed in _stamps(source):
+            digest.update(f"{path}|{size}|{changed}\n".encode())
+    key = digest.hexdigest()[:20]
+    target = cache_folder() / "annotations" / f"{key}.npz"
+    found = _load(target)
+    if found is not None:
+        return found, key
+    table = build()
+    texts = np.frombuffer(json.dumps(table.texts).encode(), np.uint8)
+    with contextlib.suppress(OSError), replacing(target) as beside:
+        np.savez(beside, texts=texts, **table.columns())  # type: ignore[arg-type]
+    return table, key
+
+
+def _stamps(source: Path) -> Iterable[tuple[str, int, int]]:
+    if not source.is_dir():
+        if source.is_file():
+            status = source.stat()
+            yield str(source), status.st_size, status.st_mtime_ns
+        return
+    yield str(source), 0, source.stat().st_mtime_ns
+    with os.scandir(source) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            status = entry.stat()
+            yield entry.path, status.st_size, status.st_mtime_ns
+
+
+def _load(target: Path) -> Table | None:
+    """The cached table; None where it is absent or damaged."""
+    try:
+        with np.load(target, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        texts = json.loads(arrays.pop("texts").tobytes())
+        texts["problems"] = [tuple(item) for item in texts["problems"]]
+        return Table(texts=texts, **arrays)
+    except Exception:  # whatever a damaged file makes of it: it is built again
+        return None
