@@ -1,7 +1,7 @@
 """From the settings of a run to its learner (network, balancer, optimiser) and its loaders."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from timm.utils import ModelEmaV3
 from perception import checkpoint
 from perception.errors import UserError
 from perception.model import HydraNet
+from perception.runtime.description import View
 from perception.zoo import build
 from training.balance import AT_FEATURES, check_method, make_balancer
 from training.config import Config
@@ -30,11 +31,14 @@ from training.optimiser import make_optimizer
 
 
 def make_learner(
-    config: Config, world: World, say: Callable[[str], None] = lambda line: None
+    config: Config,
+    world: World,
+    say: Callable[[str], None] = lambda line: None,
+    views: Mapping[str, View] | None = None,
 ) -> Learner:
     """Network, balancer, optimiser and averaged network, untrained, on the world's device.
 
-    `say` receives a line on what --init copied.
+    `say` receives a line on what --init copied. `views` describe tasks with classes of their own.
     """
     torch.manual_seed(config.run.seed)
     args, optim = config.model, config.optim
@@ -45,7 +49,7 @@ def make_learner(
     if args.freeze:  # the file's other heads stay in the model, unchanged
         given = checkpoint.read(init_file(args.init))[1].tasks
         names = [*given, *(name for name in names if name not in given)]
-    model: HydraNet = build(args.model, names, args.pretrained, args.drop_path)
+    model: HydraNet = build(args.model, names, args.pretrained, args.drop_path, views)
     if args.init:
         say(initialise(model, init_file(args.init), args.init_part))
     if args.freeze:

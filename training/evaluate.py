@@ -31,6 +31,10 @@ class DataOptions:
 
     data: str = ""
     """Dataset folder, or KIND:DIR as for train-bdd, e.g. coco:DIR; default: rendered roads."""
+    labels: Path | None = None
+    """Folder or file with the labels, where --data holds images only."""
+    classes: Path | None = None
+    """The file of class lists that the model was trained with, where it maps or ignores names."""
     split: Literal["train", "val", "test"] = "val"
     """Split of the dataset."""
     limit: int = 0
@@ -119,18 +123,34 @@ def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
 
 def open_data(options: DataOptions, predictor: "Predictor", unlabelled: bool) -> "Dataset":
     """The frames to score, decoded at full size; `unlabelled`: frames without labels will do."""
+    from training.data.classes import ClassLists, read_classes
+    from training.data.conform import conform
     from training.data.sources import open_dataset
+
+    given = read_classes(options.classes) if options.classes else None
+    classes = ClassLists.of_views(predictor.views, given)
+
+    def opened(tasks: Sequence[str]) -> "Dataset":
+        dataset = open_dataset(
+            word,
+            options.split,
+            tasks,
+            predictor.size_hw,
+            exact=True,
+            strict=not options.skip_bad,
+            labels=options.labels,
+            classes=classes,
+        )
+        return conform([dataset], classes)[0]
 
     # Rendered roads are made: only as many as are scored.
     word = options.data or (f"rendered:1/{options.limit}" if options.limit else "rendered")
-    size_hw, strict = predictor.size_hw, not options.skip_bad
     try:
-        tasks = tuple(predictor.views)
-        return open_dataset(word, options.split, tasks, size_hw, exact=True, strict=strict)
+        return opened(tuple(predictor.views))
     except UserError:
         if not unlabelled:
             raise
-        return open_dataset(word, options.split, (), size_hw, exact=True, strict=strict)
+        return opened(())
 
 
 def score(arguments: Arguments, predictor: "Predictor") -> None:

@@ -17,6 +17,7 @@ from perception import checkpoint
 from perception.errors import UserError
 from training.build import Loaders, make_learner
 from training.config import Config
+from training.data.classes import views_of
 from training.data.sampling import Judged, Order
 from training.data.sources import open_sources
 from training.distributed import World, join_world
@@ -59,9 +60,10 @@ class Run:
         self.folder = Path(config.run.out)
         self.stop = Stop()
         check_trackers(config.run.trackers)
-        self.learner = make_learner(config, self.world, self.console.print)
-        self.loaders = Loaders(config, self.learner, self.folder, self.console)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
+        views = views_of(self.train.classes)
+        self.learner = make_learner(config, self.world, self.console.print, views)
+        self.loaders = Loaders(config, self.learner, self.folder, self.console)
         self.order = Order(
             len(self.train),
             config.data.batch,

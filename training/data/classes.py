@@ -13,7 +13,7 @@ A YOLO data.yaml is such a file too: its `names` are the classes of `det`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,8 @@ from perception.classes import (
 )
 from perception.errors import UserError, unknown_name
 from perception.files import read_bounded
-from perception.runtime.description import LABEL, LANE_BYTE, Group, View
+from perception.runtime.description import LABEL, LANE_BYTE, View
+from perception.tasks.class_names import names_of, with_classes
 from training.data.bdd.categories import DRIVABLE_NAMES, IGNORED, RENAMED
 
 MAX_BYTES: Final = 1 << 20
@@ -79,6 +80,10 @@ class ClassLists:
     def __contains__(self, task: str) -> bool:
         return task in self.groups
 
+    def is_own(self, task: str) -> bool:
+        """Whether there is a list of the task that is not BDD100K's."""
+        return task in self and self.groups[task] != OFFICIAL.get(task)
+
     def names(self, task: str, group: str = ONLY) -> Names:
         """The classes of a task, or of one of its groups."""
         return self.groups[task][group]
@@ -116,17 +121,22 @@ class ClassLists:
         uncertain = frozenset(IGNORED) if "det" in groups else frozenset()
         return ClassLists(groups, OFFICIAL_ALIASES, uncertain=uncertain, file="BDD100K's list")
 
-    def view(self, task: str, default: View) -> View:
-        """The description of a task's output with these classes in place of the default ones."""
-        if task not in self:
-            return default
-        groups = self.groups[task]
-        if default.kind == LABEL:
-            return replace(default, groups=tuple(Group(*item) for item in groups.items()))
-        if default.encoding == LANE_BYTE:
-            parts = [groups.get(part, names) for part, names in LANE_PARTS.items()]
-            return replace(default, categories=parts[0], styles=parts[1], directions=parts[2])
-        return replace(default, classes=groups[ONLY])
+    @staticmethod
+    def of_views(views: Mapping[str, View], given: "ClassLists | None" = None) -> "ClassLists":
+        """The lists of a trained model; names in labels map as in `given` or as in BDD100K's.
+
+        Labels of other classes are dropped: the model does not claim to know them.
+        """
+        groups: dict[str, Groups] = {}
+        for task, view in views.items():
+            names = names_of(view)
+            if isinstance(names, dict):
+                groups[task] = {group: tuple(listed) for group, listed in names.items()}
+            elif names:
+                groups[task] = {ONLY: tuple(names)}
+        aliases = given.aliases if given else OFFICIAL_ALIASES
+        ignore = given.ignore if given else frozenset()
+        return ClassLists(groups, aliases, ignore, strict=False)
 
 
 def read_classes(path: Path) -> ClassLists:
@@ -230,6 +240,19 @@ def _of_lanes(given: Any, place: str) -> Groups:
         for part, names in parts.items()
     }
     return dict(LANE_PARTS) | lists
+
+
+def views_of(classes: Mapping[str, Groups]) -> dict[str, View]:
+    """The views of tasks with these classes, where they are not the task's default ones."""
+    from perception.tasks import TASKS
+
+    views: dict[str, View] = {}
+    for task, groups in classes.items():
+        names = groups.get(ONLY, groups)
+        view = with_classes(task, TASKS[task].view, names)
+        if view != TASKS[task].view:
+            views[task] = view
+    return views
 
 
 def merged(lists: Sequence[Mapping[str, Groups]]) -> dict[str, Groups]:

@@ -67,7 +67,7 @@ class COCO(FolderDataset):
     ) -> Dataset:
         """COCO itself, or any folder in its format with its own categories."""
         own = labels is not None or not _is_coco(Path(root))
-        if own or (classes is not None and "det" in classes and "det_coco" not in (tasks or ())):
+        if own or (classes is not None and classes.is_own("det")):
             return CocoJSON.open(root, split, tasks, size_hw, exact=exact, strict=strict,
                                  labels=labels, classes=classes)  # fmt: skip
         return super().open(root, split, tasks, size_hw, exact=exact, strict=strict)

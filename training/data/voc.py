@@ -60,7 +60,7 @@ class VOC(FolderDataset):
     ) -> Dataset:
         """VOC itself, or any folder of its XML files with other classes."""
         own = labels is not None or not _is_voc(cls.place(Path(root)))
-        if own or (classes is not None and "det" in classes and "det_voc" not in (tasks or ())):
+        if own or (classes is not None and classes.is_own("det")):
             return PascalXML.open(root, split, tasks, size_hw, exact=exact, strict=strict,
                                   labels=labels, classes=classes)  # fmt: skip
         return super().open(root, split, tasks, size_hw, exact=exact, strict=strict)

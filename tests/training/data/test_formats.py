@@ -6,13 +6,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from perception.classes import DETECTION
 from perception.errors import NoFramesError, UserError
+from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.classes import read_classes
 from training.data.conform import conform
 from training.data.labels import Boxes, LaneMask, Mask
 from training.data.sources import kind_and_root, open_dataset
+from training.evaluate import DataOptions, open_data
+from training.evaluation.predictor import open_predictor
+from training.evaluation.scores import evaluate
+from training.run import Run
 
 HW = (48, 80)
 NAMES = ("cone", "forklift")
@@ -111,7 +117,7 @@ def write_cvat(root: Path, version: str = "1.1") -> None:
     meta = f"<meta><job><labels>{labels}</labels></job></meta>"
     put(
         root / "annotations.xml",
-        f"<?xml version='1.0'?><annotations><version>{version}</version>{meta}{entries}</annotations>",
+        f"<annotations><version>{version}</version>{meta}{entries}</annotations>",
     )
 
 
@@ -353,3 +359,26 @@ def test_labels_and_images_in_two_folders(tmp_path: Path):
     (tmp_path / "set/data.yaml").rename(tmp_path / "labels/data.yaml")
     dataset = open_dataset(f"yolo:{tmp_path}/set", "val", ["det"], labels=tmp_path / "labels")
     assert dataset[0].labels["det"].classes.tolist() == [0, 1]
+
+
+@pytest.mark.slow
+def test_own_classes_train_and_score(tmp_path: Path):
+    write_yolo(tmp_path / "yolo")
+    write_cvat(tmp_path / "cvat")
+    config = Config(
+        data=DataArgs(
+            data=(f"{tmp_path}/yolo", f"{tmp_path}/cvat"), size=(64, 96), batch=4, workers=0
+        ),
+        model=ModelArgs(tasks=("det", "drivable", "lane")),
+        optim=OptimArgs(epochs=1),
+        run=RunArgs(out=str(tmp_path / "run"), device="cpu"),
+    )
+    Run(config, Console(quiet=True)).go()
+    predictor = open_predictor(tmp_path / "run/last.safetensors")
+    assert predictor.views["det"].classes == NAMES
+    assert predictor.views["drivable"].classes == ("road", "background")
+    assert predictor.views["lane"].categories == ("edge",)
+    dataset = open_data(DataOptions(data=f"{tmp_path}/cvat"), predictor, False)
+    assert set(dataset.tasks) == {"det", "drivable", "lane"}
+    result = evaluate(predictor, dataset)
+    assert set(result["scores"]["bdd"]) == {"det", "drivable", "lane"}

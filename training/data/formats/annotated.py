@@ -250,7 +250,7 @@ class Annotated(Dataset):
         aliases = {**lists.aliases, **given.aliases}
         uncertain = frozenset() if "det" in given else lists.uncertain
         groups = {**taken, **with_background}
-        return ClassLists(groups, aliases, given.ignore, uncertain, given.file)
+        return ClassLists(groups, aliases, given.ignore, uncertain, given.file, given.strict)
 
     def _class_tables(self) -> dict[str, np.ndarray]:
         names = self.table.texts["names"]
@@ -270,7 +270,7 @@ class Annotated(Dataset):
                 shapes[number] if {"drivable", "lane", "semantic"} & set(wanted) else 0
             )
             known = any(table[number] != UNKNOWN for table in self._tables.values())
-            if counted and not known:
+            if counted and not known and self.lists.strict:
                 where = self.table.texts["first"].get(name, str(self.label_root))
                 raise self.lists.unknown(name, where, int(counted))
 
