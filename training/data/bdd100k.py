@@ -22,6 +22,7 @@ from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spel
 from training.data.bdd.masks import read_mask
 from training.data.bdd.polygons import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
+from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
@@ -59,8 +60,9 @@ class BDD100K(Dataset):
         lane_width: int | None = None,
         strict: bool = True,
         cache_folder: Path | None = None,
+        labels: Path | None = None,
     ) -> None:
-        self.layout = layouts.find(Path(root), split)
+        self.layout = layouts.find(Path(root), split, labels)
         self.root, self.split = self.layout.root, split
         self.decode_size_hw = decode_size_hw
         self.lane_width = lane_width or (LANE_WIDTH_TRAIN if split == "train" else None)
@@ -78,6 +80,22 @@ class BDD100K(Dataset):
         wanted = [labelled[task] for task in self.tasks]
         having = np.any(wanted, axis=0) if wanted else np.ones(len(self.index.stems), bool)
         self.frames = np.flatnonzero(having).astype(np.int32)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] | None = None,
+        size_hw: tuple[int, int] | None = None,
+        *,
+        exact: bool = False,
+        strict: bool = True,
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
+    ) -> "BDD100K":
+        decode = None if exact else size_hw
+        return cls(root, split, tasks, decode, strict=strict, labels=labels)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker maps the index from its cache instead of receiving a copy.

@@ -1,4 +1,4 @@
-"""What a folder holds, found by looking: where frames, label files and masks are, per split.
+"""Where a folder holds frames, label files and masks, per split.
 
 Each release of BDD100K (and its repackagings) is a few rows of the tables below; a folder may hold
 several at once, and of two sources of one label the earlier row wins, frame by frame.
@@ -6,8 +6,10 @@ several at once, and of two sources of one label the earlier row wins, frame by 
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,13 @@ from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
 
 SPLITS: Final = ("train", "val", "test")
+DEEPEST: Final = 3
+# Folders that a release consists of; a folder that holds one may be the top of a release.
+MARKERS: Final = (
+    "images", "labels", "seg", "100k", "10k", "drivable_maps",
+    "da_seg_annotations", "ll_seg_annotations", "det_annotations",
+)  # fmt: skip
+KNOWN: Final = frozenset((*MARKERS, *SPLITS))
 
 IMAGE_FOLDERS: Final = (
     "images/100k/{split}",
@@ -30,7 +39,7 @@ IMAGE_FOLDERS: Final = (
 
 @dataclass(frozen=True)
 class MaskSource:
-    """A folder with one mask a frame, named after the frame plus `suffix`."""
+    """A folder with one mask per frame, named after the frame plus `suffix`."""
 
     task: str
     name: str
@@ -41,7 +50,7 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class LabelSource:
-    """A JSON file of many frames, or a folder with one file a frame.
+    """A JSON file of many frames, or a folder with one file per frame.
 
     `kinds`: the labels that every frame of it has ("boxes", "drivable", "lane"); empty = those
     that occur in it at all (a file without a single lane does not say that there are none).
@@ -93,8 +102,12 @@ YOLO_FOLDERS: Final = (
 )
 
 
-def find(root: Path, split: str) -> Layout:
-    """The layout of one split. Raises UserError where the folder holds no frames for it."""
+def find(root: Path, split: str, labels: Path | None = None) -> Layout:
+    """The layout of one split; `labels` is searched for labels where they lie elsewhere.
+
+    Raises NoFramesError where the folder holds no frames for it. Where one part is found in several
+    folders, the first in order of depth and name is taken, and stderr says so.
+    """
     _check_folder(root)
     images = tuple(_image_folders(root, split))
     if not images:
@@ -107,13 +120,15 @@ def find(root: Path, split: str) -> Layout:
             f"{root}: no frames found; expected one of "
             + ", ".join(pattern.format(split=split) for pattern in IMAGE_FOLDERS)
         )
+    if labels is not None:
+        _check_folder(labels)
+    places = bases(labels or root)
     masks = tuple(
         MaskSource(task, name, folder, suffix, encoding)
         for task, name, pattern, suffix, encoding in MASKS
-        for folder in _places(root, pattern, split)
-        if folder.is_dir()
+        for folder in _found(places, pattern, split, Path.is_dir)
     )
-    return Layout(root, split, images, tuple(_label_sources(root, split)), masks)
+    return Layout(root, split, images, tuple(_label_sources(places, split)), masks)
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -127,16 +142,47 @@ def _check_folder(root: Path) -> None:
         raise UserError(f"{root}: no such folder; give the folder that holds images/ and labels/")
 
 
-def _places(root: Path, pattern: str, split: str) -> tuple[Path, ...]:
-    """In the folder itself, and in the `bdd100k` that most official archives unpack to."""
-    return tuple(base / pattern.format(split=split) for base in (root, root / "bdd100k"))
+def bases(root: Path) -> list[Path]:
+    """Folders that may hold a release: the root, its `bdd100k`, and up to DEEPEST levels below it
+    those that have a folder of a known name. Mirrors nest, e.g. bdd100k/bdd100k/images/100k."""
+    found = [root, root / "bdd100k"]
+    level = [root]
+    for _ in range(DEEPEST):
+        level = [
+            Path(entry.path)
+            for folder in level
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+            if entry.name not in KNOWN and entry.is_dir() and not entry.name.startswith(".")
+        ]
+        found += [folder for folder in level if any((folder / name).is_dir() for name in MARKERS)]
+    return list(dict.fromkeys(found))
+
+
+def _found(
+    places: Sequence[Path], pattern: str, split: str, exists: Callable[[Path], bool]
+) -> list[Path]:
+    """The first base's path of a pattern that exists; none or one."""
+    paths = [base / pattern.format(split=split) for base in places]
+    found = [path for path in dict.fromkeys(paths) if exists(path)]
+    if len(found) > 1 and not pattern.startswith("{split}"):
+        others = ", ".join(str(path) for path in found[1:])
+        print(f"{found[0]}: taken, not {others}", file=sys.stderr, flush=True)
+    return found[:1]
 
 
 def _image_folders(root: Path, split: str) -> Iterator[Path]:
+    """Folders of images; below the split's folder mirrors may have one more level."""
+    places = bases(root)
     for pattern in IMAGE_FOLDERS:
-        for folder in _places(root, pattern, split):
+        for folder in _found(places, pattern, split, Path.is_dir):
             if _holds(folder, IMAGE_SUFFIXES):
                 yield folder
+            elif pattern != "{split}":
+                yield from (
+                    inner
+                    for inner in sorted(folder.iterdir())
+                    if inner.is_dir() and _holds(inner, IMAGE_SUFFIXES)
+                )
 
 
 def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
@@ -147,27 +193,26 @@ def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
         return any(entry.name.lower().endswith(suffixes) for entry in entries)
 
 
-def _label_sources(root: Path, split: str) -> Iterator[LabelSource]:
+def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
     for pattern, kind_of_file, kinds in LABELS:
-        for path in _places(root, pattern, split):
-            folder = kind_of_file.endswith("folder")
-            if _holds(path, (".json",)) if folder else path.is_file():
-                yield LabelSource(path, kind_of_file, frozenset(kinds))
-    yield from _yolo(root, split)
-    yield from _exports(root, split)
+        folder = kind_of_file.endswith("folder")
+        exists = partial(_holds, suffixes=(".json",)) if folder else Path.is_file
+        for path in _found(places, pattern, split, exists):
+            yield LabelSource(path, kind_of_file, frozenset(kinds))
+    yield from _yolo(places, split)
+    yield from _exports(places, split)
 
 
-def _yolo(root: Path, split: str) -> Iterator[LabelSource]:
+def _yolo(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
     for pattern in YOLO_FOLDERS:
-        for folder in _places(root, pattern, split):
-            if _holds(folder, (".txt",)):
-                yield LabelSource(folder, "yolo", frozenset({"boxes"}))
+        for folder in _found(places, pattern, split, partial(_holds, suffixes=(".txt",))):
+            yield LabelSource(folder, "yolo", frozenset({"boxes"}))
 
 
-def _exports(root: Path, split: str) -> Iterator[LabelSource]:
+def _exports(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
     """A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames."""
-    known = {path for pattern, _, _ in LABELS for path in _places(root, pattern, split)}
-    for folder in (*_places(root, ".", split), *_places(root, "labels", split)):
+    known = {base / pattern.format(split=split) for pattern, _, _ in LABELS for base in places}
+    for folder in (*places, *(base / "labels" for base in places)):
         if not folder.is_dir():
             continue
         for path in sorted(folder.glob(f"*{split}*.json")):
