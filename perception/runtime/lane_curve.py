@@ -1,0 +1,121 @@
+"""The image of a lane marking on a flat road of constant curvature, and where such lines meet.
+
+With v = y - horizon, a marking at offset o, heading t and curvature k is at
+x = a v + c + b / v with a = o / h, c = centre + f t and b = f^2 h k / 2, for a camera of focal
+length f at height h (a hyperbola; Chen and Wang, IEEE Intelligent Vehicles 2006). All markings of
+one road share c and b, which gives the horizon (`find_vanishing`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PIXEL_SIGMA = 0.0015  # of a marking's centre, share of the frame's width
+CENTRE_SIGMA = 0.05  # of c around the vanishing point, share of the width: a car within its lane
+BEND_SIGMA = 1e-3  # of b, share of the width squared: curvature 1/500 m at a height of 1.4 m
+ROUNDS = 4
+HORIZONS = np.linspace(0.25, 0.68, 44)  # searched, share of the frame's height
+POINTS_PER_LINE = 24
+MAX_HORIZON_SIGMA = 0.02  # share of the frame's height
+
+
+@dataclass(frozen=True)
+class LaneCurve:
+    """One fitted marking in frame pixels."""
+
+    coefficients: np.ndarray  # (3,) a, b, c of x = a v + c + b / v, in the order a, c, b
+    covariance: np.ndarray  # (3, 3)
+    horizon: float
+
+    def x(self, y: np.ndarray | float) -> np.ndarray:
+        """Columns at rows below the horizon."""
+        return _terms(np.asarray(y, np.float64) - self.horizon) @ self.coefficients
+
+    def sigma(self, y: np.ndarray | float) -> np.ndarray:
+        """Standard deviation of x(y) in pixels."""
+        terms = _terms(np.asarray(y, np.float64) - self.horizon)
+        return np.sqrt(np.maximum((terms @ self.covariance * terms).sum(-1), 0))
+
+    @property
+    def offset(self) -> float:
+        """Lateral offset from the camera in camera heights, positive to the right."""
+        return float(self.coefficients[0])
+
+
+def _terms(v: np.ndarray) -> np.ndarray:
+    """(..., 3) factors of a, c and b."""
+    v = np.maximum(v, 1.0)
+    return np.stack([v, np.ones_like(v), 1 / v], axis=-1)
+
+
+def fit_curve(points: np.ndarray, vanishing_xy: tuple[float, float], width: int) -> LaneCurve:
+    """The curve through (N, 2) xy points of one marking: iteratively reweighted least squares
+    (Cauchy weights), with a prior on c and b so that a short marking stays straight."""
+    terms = _terms(points[:, 1] - vanishing_xy[1])
+    sigma = PIXEL_SIGMA * width
+    prior = np.diag([1e-9, 1 / (CENTRE_SIGMA * width) ** 2, 1 / (BEND_SIGMA * width**2) ** 2])
+    towards = prior @ np.array([0.0, vanishing_xy[0], 0.0])
+    weights = np.ones(len(points))
+    for _ in range(ROUNDS):
+        scaled = terms * (weights / sigma**2)[:, None]
+        covariance = np.linalg.inv(terms.T @ scaled + prior)
+        coefficients = covariance @ (scaled.T @ points[:, 0] + towards)
+        off = np.abs(terms @ coefficients - points[:, 0])
+        weights = 1 / (1 + (off / max(2 * sigma, 1.5 * float(np.median(off)))) ** 2)
+    return LaneCurve(coefficients, covariance, vanishing_xy[1])
+
+
+def find_vanishing(
+    lines: Sequence[np.ndarray], size_hw: tuple[int, int]
+) -> tuple[float, float] | None:
+    """Pixel in which the markings (each (N, 2) xy) meet, from a search over the horizon's row.
+
+    None where fewer than two markings differ enough, where the best row is at the end of the
+    searched range, and where the minimum is flatter than MAX_HORIZON_SIGMA.
+    """
+    height, width = size_hw
+    lines = [line[:: max(1, len(line) // POINTS_PER_LINE)] for line in lines if len(line) >= 8]
+    if len(lines) < 2:
+        return None
+    x, y = np.concatenate(lines).T
+    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    rows = HORIZONS[HORIZONS * height < y.min() - 0.02 * height] * height
+    if len(rows) < 5:
+        return None
+    fits = [_shared(x, y, owner, row, width) for row in rows]
+    best = int(np.argmin([cost for cost, _ in fits]))
+    if best in (0, len(rows) - 1):
+        return None
+    slopes = fits[best][1][2:]
+    if slopes.max() - slopes.min() < 1.0:  # in camera heights: less than one lane apart
+        return None
+    low, middle, high = (fits[best + i][0] for i in (-1, 0, 1))
+    second = max(low - 2 * middle + high, 1e-9)
+    vertex = 0.5 * (low - high) / second  # of a parabola through the three
+    step = rows[1] - rows[0]
+    # The cost is a quarter of chi squared; the points of one line count as a quarter as many.
+    if step * (2 / second) ** 0.5 > MAX_HORIZON_SIGMA * height:
+        return None
+    return float(fits[best][1][0]), float(rows[best] + np.clip(vertex, -1, 1) * step)
+
+
+def _shared(
+    x: np.ndarray, y: np.ndarray, owner: np.ndarray, horizon: float, width: int
+) -> tuple[float, np.ndarray]:
+    """(cost, [c, b, a of every line]) of the fit with common c and b at one horizon."""
+    v = y - horizon
+    terms = np.zeros((len(x), owner[-1] + 3))
+    terms[:, 0], terms[:, 1] = 1, 1 / v
+    terms[np.arange(len(x)), owner + 2] = v
+    prior = np.zeros(terms.shape[1])
+    prior[1] = 1 / (BEND_SIGMA * width**2) ** 2
+    sigma = PIXEL_SIGMA * width
+    weights = np.ones(len(x))
+    for _ in range(ROUNDS):
+        scaled = terms * (weights / sigma**2)[:, None]
+        normal = terms.T @ scaled + np.diag(prior + 1e-9)
+        found = np.linalg.solve(normal, scaled.T @ x)
+        off = ((terms @ found - x) / (2 * sigma)) ** 2
+        weights = 1 / (1 + off)
+    return float(np.log1p(off).sum() + prior[1] * found[1] ** 2), found

@@ -1,0 +1,253 @@
+"""Lane instances from a lane byte mask: one curve per marking, with type, side and score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from perception.classes import (
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_BITS,
+    LANE_DIRECTION_BIT,
+    LANE_DIRECTION_SHIFT,
+    LANE_STYLE_SHIFT,
+)
+from perception.runtime.camera import Camera
+from perception.runtime.description import View
+from perception.runtime.lane_curve import LaneCurve, fit_curve
+from perception.runtime.lane_rows import follow_rows
+from perception.runtime.scene import Mask, Scene
+
+CROSSWALK, KERB = "crosswalk", "road curb"
+EGO_LEFT, EGO_RIGHT, NEXT_LEFT, NEXT_RIGHT = "ego left", "ego right", "next left", "next right"
+KERB_LEFT, KERB_RIGHT, ACROSS = "kerb left", "kerb right", "across"
+# In camera heights (of about 1.4 m).
+MAX_LANE_WIDTH = 3.0
+MIN_LANE_WIDTH = 1.2
+KERB_REACH = 1.7  # a kerb further away has a parking lane or a shoulder before it
+SAME_MARKING = 0.25
+MAX_OFFSET_SIGMA = 0.35
+MIN_ROW_SHARE = 0.06  # of the frame's height that a marking covers at least
+MIN_SUPPORT = 0.35  # share of the rows between its ends in which a marking is seen
+POINTS = 24
+MIN_ACROSS_AREA = 0.0006  # of the mask
+MAX_GROUND_SIGMA = 0.5  # relative: points with a less certain distance have no metres
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One marking. `points` runs from near to far, or from left to right for markings across."""
+
+    points: np.ndarray  # float (N, 2) xy, frame pixels
+    category: str
+    style: str
+    direction: str
+    score: float  # 0 to 1: share of the rows in which the mask supports the curve
+    side: str = ""
+    curve: LaneCurve | None = None  # None for markings across the road
+    id: int = -1
+    ground: np.ndarray | None = None  # float (N, 2) right and forward in metres, with a camera
+
+
+def lane_mask(scene: Scene) -> Mask | None:
+    """The scene's lane byte mask."""
+    return next((mask for _, mask in scene.of(Mask) if mask.is_lane_byte), None)
+
+
+def find_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
+    """The markings of one frame, those along the road from left to right, then those across."""
+    return [*along_lanes(mask, vanishing_xy), *across_lanes(mask)]
+
+
+def lines_along(mask: Mask, vanishing_xy: tuple[float, float]) -> list[np.ndarray]:
+    """Per marking along the road its points, (N, 3): x and y in frame pixels, and the byte."""
+    byte = mask.small
+    crosswalk = _index(mask.view.categories, CROSSWALK)
+    along = (byte & (LANE_BACKGROUND_BIT | LANE_DIRECTION_BIT)) == 0
+    along &= (byte & LANE_CATEGORY_BITS) != crosswalk
+    scale = frame_scale(mask)
+    x, y = np.asarray(vanishing_xy) / scale - 0.5
+    lines = follow_rows(along, byte, (float(x), float(y)))
+    for line in lines:
+        line[:, :2] = (line[:, :2] + 0.5) * scale
+    return lines
+
+
+def frame_scale(mask: Mask) -> np.ndarray:
+    """(2,) frame pixels per pixel of the mask, x and y."""
+    return np.array(mask.frame_hw[::-1]) / mask.small.shape[::-1]
+
+
+def along_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
+    """The markings along the road, from left to right, with their sides."""
+    height, width = mask.frame_hw
+    step = 2 * height / mask.small.shape[0]  # of the rows that are followed
+    lines = _merged(lines_along(mask, vanishing_xy), vanishing_xy, width)
+    lanes = []
+    for line in lines:
+        curve = fit_curve(line[:, :2], vanishing_xy, width)
+        off = np.abs(curve.x(line[:, 1]) - line[:, 0])
+        good = off <= max(2.5, 0.006 * width)
+        if good.sum() < 5:
+            continue
+        rows = line[good, 1]
+        span = float(np.ptp(rows))
+        score = min(1.0, len(np.unique(rows)) / (span / step + 1))
+        certain = curve.covariance[0, 0] ** 0.5 < MAX_OFFSET_SIGMA
+        if span < MIN_ROW_SHARE * height or score < MIN_SUPPORT or not certain:
+            continue
+        lanes.append(_lane(mask.view, curve, rows, line[good, 2], score))
+    return assign_sides(_without_doubles(lanes))
+
+
+def _lane(
+    view: View, curve: LaneCurve, rows: np.ndarray, values: np.ndarray, score: float
+) -> Lane:
+    category, style, direction = _named(view, values)
+    points = curve_points(curve, float(rows.max()), float(rows.min()))
+    return Lane(points, category, style, direction, score, curve=curve)
+
+
+def curve_points(curve: LaneCurve, near: float, far: float) -> np.ndarray:
+    """(POINTS, 2) xy between two rows, evenly spaced in the image."""
+    rows = np.linspace(near, far, POINTS)
+    return np.column_stack([curve.x(rows), rows])
+
+
+def _merged(
+    lines: list[np.ndarray], vanishing_xy: tuple[float, float], width: int
+) -> list[np.ndarray]:
+    """Fragments on the curve of a longer marking, in other rows, are added to it."""
+    left = sorted(lines, key=len, reverse=True)
+    out: list[np.ndarray] = []
+    while left:
+        line = left.pop(0)
+        curve = fit_curve(line[:, :2], vanishing_xy, width)
+        rest = []
+        for other in left:
+            off = np.abs(curve.x(other[:, 1]) - other[:, 0])
+            least = np.maximum(0.006 * width, 2 * curve.sigma(other[:, 1]))
+            overlap = np.isin(other[:, 1], line[:, 1]).mean()
+            if overlap < 0.3 and (off < least).mean() > 0.7:
+                line = np.concatenate([line, other])
+            else:
+                rest.append(other)
+        out.append(line)
+        left = rest
+    return out
+
+
+def _without_doubles(lanes: list[Lane]) -> list[Lane]:
+    """From left to right; of two parallel stripes of one marking the better supported one."""
+    kept: list[Lane] = []
+    for lane in sorted(lanes, key=lambda lane: -len_score(lane)):
+        if all(abs(_offset(lane) - _offset(other)) >= SAME_MARKING for other in kept):
+            kept.append(lane)
+    return sorted(kept, key=_offset)
+
+
+def len_score(lane: Lane) -> float:
+    """Rows of support in pixels."""
+    return lane.score * float(np.ptp(lane.points[:, 1]))
+
+
+def _offset(lane: Lane) -> float:
+    assert lane.curve is not None
+    return lane.curve.offset
+
+
+def assign_sides(lanes: Sequence[Lane]) -> list[Lane]:
+    """Sets the side of markings along the road, which come from left to right.
+
+    Of the painted lines on each side, the nearest one within a lane's width is the ego line and the
+    one after it the next line; the nearest kerb is that side's kerb.
+    """
+    out = list(lanes)
+    for sign, names in ((-1, (EGO_LEFT, NEXT_LEFT, KERB_LEFT)),
+                        (1, (EGO_RIGHT, NEXT_RIGHT, KERB_RIGHT))):  # fmt: skip
+        order = sorted(range(len(out)), key=lambda i: sign * _offset(out[i]))
+        reach, lines, kerb = 0.0, 0, False
+        for i in order:
+            offset = sign * _offset(out[i])
+            if offset <= 0:
+                continue
+            if out[i].category == KERB:
+                if not kerb:
+                    out[i], kerb = replace(out[i], side=names[2]), True
+            elif lines < 2 and offset - reach <= MAX_LANE_WIDTH and not kerb:
+                if lines and offset - reach < MIN_LANE_WIDTH:
+                    continue
+                out[i] = replace(out[i], side=names[lines])
+                reach, lines = offset, lines + 1
+    return out
+
+
+def ego_lane(lanes: Sequence[Lane]) -> dict[str, Lane]:
+    """The borders of the own lane by "left" and "right": its lines, or else a kerb within reach."""
+    sides = {lane.side: lane for lane in lanes}
+    out = {}
+    for name, line, kerb in (("left", EGO_LEFT, KERB_LEFT), ("right", EGO_RIGHT, KERB_RIGHT)):
+        if line in sides:
+            out[name] = sides[line]
+        elif kerb in sides and abs(_offset(sides[kerb])) <= KERB_REACH:
+            out[name] = sides[kerb]
+    return out
+
+
+def across_lanes(mask: Mask) -> list[Lane]:
+    """Crosswalk edges and stop lines: per connected area a line from its left to its right end."""
+    byte = mask.small
+    crosswalk = _index(mask.view.categories, CROSSWALK)
+    line = (byte & LANE_BACKGROUND_BIT) == 0
+    is_crosswalk = line & ((byte & LANE_CATEGORY_BITS) == crosswalk)
+    across = line & ((byte & LANE_DIRECTION_BIT) > 0) & ~is_crosswalk
+    out = []
+    for area, side in ((is_crosswalk, CROSSWALK), (across, ACROSS)):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(area.astype(np.uint8))
+        for i in range(1, count):
+            x, y, w, h, pixels = stats[i]
+            if pixels < MIN_ACROSS_AREA * byte.size or w < 1.5 * h:
+                continue
+            inside = labels[y : y + h, x : x + w] == i
+            out.append(_across(mask, side, inside, x, y))
+    return out
+
+
+def _across(mask: Mask, side: str, inside: np.ndarray, x: int, y: int) -> Lane:
+    rows, columns = np.nonzero(inside)
+    fit = np.polyfit(columns, rows, 1)
+    ends = np.array([0, inside.shape[1] // 2, inside.shape[1] - 1])
+    points = np.column_stack([ends + x, np.polyval(fit, ends) + y])
+    values = mask.small[rows + y, columns + x]
+    off = np.abs(np.polyval(fit, columns) - rows)
+    score = float((off <= 0.01 * mask.small.shape[0]).mean())
+    return Lane((points + 0.5) * frame_scale(mask), *_named(mask.view, values), score, side)
+
+
+def _named(view: View, values: np.ndarray) -> tuple[str, str, str]:
+    """The most frequent category, style and direction of lane bytes."""
+    byte = values.astype(np.int64)
+    parts = (
+        (view.categories, byte & LANE_CATEGORY_BITS),
+        (view.styles, (byte >> LANE_STYLE_SHIFT) & 1),
+        (view.directions, (byte >> LANE_DIRECTION_SHIFT) & 1),
+    )
+    category, style, direction = (_most(names, index) for names, index in parts)
+    return category, style, direction
+
+
+def _most(names: Sequence[str], index: np.ndarray) -> str:
+    value = int(np.bincount(index).argmax())
+    return names[value] if value < len(names) else ""
+
+
+def _index(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else -1
+
+
+def in_metres(lane: Lane, camera: Camera) -> Lane:
+    """The lane with its points on the ground, those with a certain enough distance."""
+    ground = camera.ground(lane.points)
+    sigma = camera.relative_sigma(ground[:, 1], lane.points[:, 0], 1.0)
+    return replace(lane, ground=ground[sigma <= MAX_GROUND_SIGMA])

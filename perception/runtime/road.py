@@ -1,0 +1,168 @@
+"""Per frame: lanes, camera, distances, the vehicle ahead, and the own place in the lane."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from perception.errors import UserError
+from perception.runtime.camera import Camera
+from perception.runtime.camera_file import CameraFile
+from perception.runtime.distance import (
+    VEHICLE_WIDTH_M,
+    WARN_TTC_S,
+    Approach,
+    Ranges,
+    foot_points,
+    foot_sigma,
+    lead_vehicle,
+    measure,
+    usable,
+)
+from perception.runtime.lane_tracker import CameraEstimator, LaneTracker
+from perception.runtime.lane_instances import Lane, ego_lane, in_metres, lane_mask
+from perception.runtime.scene import Boxes, Scene
+
+VIEW_DEG: Final = 60.0  # the horizontal field of view of a usual dash camera
+MIN_HEADWAY_SPEED = 1.0  # m/s
+MAX_CURVATURE_SIGMA = 2e-3  # 1/m
+LANE_WIDTHS_M = (2.2, 5.0)  # anything else is not one lane
+
+
+@dataclass
+class Road:
+    """What the geometry says about one frame. Numbers are None where it does not support them."""
+
+    lanes: list[Lane] = field(default_factory=list)
+    camera: Camera | None = None
+    ranges: dict[str, Ranges] = field(default_factory=dict)  # by boxes output
+    ego_offset_m: float | None = None  # of the camera from the lane's middle, positive to the right
+    ego_offset_sigma_m: float | None = None
+    lane_width_m: float | None = None
+    curvature: float | None = None  # 1/m, positive to the right
+    curvature_sigma: float | None = None
+    headway_s: float | None = None  # to the vehicle ahead, where the own speed is given
+    departure: str | None = None  # "left" or "right": the vehicle's side is over that line
+    collision: bool = False  # the vehicle ahead is closer than WARN_TTC_S seconds
+
+    @property
+    def borders(self) -> dict[str, Lane]:
+        """The own lane's borders, by "left" and "right"."""
+        return ego_lane(self.lanes)
+
+
+class RoadGeometry:
+    """Call it once per frame, in order, with the scene's boxes already tracked.
+
+    The camera is that of a file, or estimated from the lanes for a stated height; with neither,
+    lanes stay in pixels and nothing has metres. Raises UserError for frames of another size than
+    the file's, and once for a vanishing point so high or low that the horizon is outside them.
+    """
+
+    def __init__(
+        self,
+        file: CameraFile | None = None,
+        height_m: float | None = None,
+        view_deg: float = VIEW_DEG,
+    ) -> None:
+        self.file = file
+        self.fixed = file.camera if file is not None and file.has_pitch else None
+        height = file.camera.height if file is not None else height_m
+        self.metric = height is not None
+        self.estimator = CameraEstimator(height or 1.4, view_deg)
+        self.lane_tracker, self.approach = LaneTracker(), Approach()
+        self.lead_id = -1
+
+    def update(self, scene: Scene, seconds: float, speed_m_s: float | None = None) -> Road:
+        """The geometry of the next frame; `speed_m_s` is the own speed, for the headway only."""
+        if self.file is not None:
+            self.file.check_size(scene.frame_hw)
+        mask = lane_mask(scene)
+        if mask is not None and self.fixed is None:
+            self.estimator.update(mask, self.estimator.vanishing_xy(scene.frame_hw))
+        camera = self._camera(scene.frame_hw)
+        vanishing = camera.vanishing_xy if camera else self.estimator.vanishing_xy(scene.frame_hw)
+        road = Road(camera=camera)
+        if mask is not None:
+            road.lanes = self.lane_tracker.update(mask, vanishing)
+        if camera is not None:
+            road.lanes = [in_metres(lane, camera) for lane in road.lanes]
+            own_place(road, camera)
+        for name, boxes in scene.of(Boxes):
+            road.ranges[name] = self._ranges(boxes, road, vanishing, seconds)
+            self._warn(road, road.ranges[name], speed_m_s)
+        return road
+
+    def _camera(self, size_hw: tuple[int, int]) -> Camera | None:
+        if self.fixed is not None:
+            return self.fixed
+        if not self.metric:
+            return None
+        camera = self.estimator.camera(size_hw, self.file.camera if self.file else None)
+        if camera is not None and not 0 <= camera.horizon < size_hw[0]:
+            raise UserError(
+                f"the lanes' vanishing point puts the horizon at row {camera.horizon:.0f}, outside "
+                f"frames of {size_hw[0]} rows: give the camera's pitch_deg in --camera FILE"
+            )
+        return camera
+
+    def _ranges(
+        self, boxes: Boxes, road: Road, vanishing: tuple[float, float], seconds: float
+    ) -> Ranges:
+        feet = foot_points(boxes)
+        if road.camera is None:
+            ranges = Ranges.empty(len(boxes))
+        else:
+            size_hw = road.camera.size_hw
+            sigma = foot_sigma(boxes, size_hw[0])
+            ranges = measure(boxes, road.camera, feet, sigma)
+            whole = usable(boxes, size_hw)
+            self.approach.update(boxes, seconds, vanishing[1], whole, sigma, ranges)
+        borders = road.borders
+        ranges.lead = lead_vehicle(
+            boxes, feet, ranges, borders, vanishing, road.camera, self.lead_id
+        )
+        if boxes.track_ids is not None:
+            self.lead_id = int(boxes.track_ids[ranges.lead]) if ranges.lead >= 0 else -1
+        return ranges
+
+    def _warn(self, road: Road, ranges: Ranges, speed_m_s: float | None) -> None:
+        if ranges.lead < 0:
+            return
+        ttc, sigma = ranges.ttc_s[ranges.lead], ranges.ttc_sigma_s[ranges.lead]
+        # Certain enough: the threshold holds also one standard deviation later.
+        road.collision |= bool(ttc + sigma < WARN_TTC_S)
+        distance = ranges.distance_m[ranges.lead]
+        if speed_m_s is not None and speed_m_s >= MIN_HEADWAY_SPEED and np.isfinite(distance):
+            road.headway_s = float(distance) / speed_m_s
+
+
+def own_place(road: Road, camera: Camera) -> None:
+    """Sets offset, lane width, departure and curvature from the borders of the own lane."""
+    borders = {side: lane.curve for side, lane in road.borders.items() if lane.curve}
+    # x = a v + c + b / v with a = offset / height (lane_curve.py), turned by the camera's roll.
+    lateral = {side: (one.offset + np.tan(camera.roll)) * camera.height
+               for side, one in borders.items()}  # fmt: skip
+    scatter = [one.covariance[0, 0] ** 0.5 * camera.height for one in borders.values()]
+    if len(lateral) == 2:
+        width = lateral["right"] - lateral["left"]
+        if LANE_WIDTHS_M[0] <= width <= LANE_WIDTHS_M[1]:
+            middle = (lateral["right"] + lateral["left"]) / 2
+            road.lane_width_m, road.ego_offset_m = float(width), float(-middle)
+            tilt = camera.sigma_roll * camera.height
+            road.ego_offset_sigma_m = float(
+                np.hypot(np.hypot(*scatter) / 2 + camera.sigma_height * abs(middle), tilt)
+            )
+    for side, at in lateral.items():
+        over = at + VEHICLE_WIDTH_M / 2 > 0 if side == "left" else at - VEHICLE_WIDTH_M / 2 < 0
+        if over and road.lane_width_m is not None:
+            road.departure = side
+    if borders:
+        scale = 2 / (camera.focal_xy[0] * camera.focal_xy[1] * camera.height)
+        values = [one.coefficients[2] * scale for one in borders.values()]
+        sigmas = [one.covariance[2, 2] ** 0.5 * scale for one in borders.values()]
+        weights = 1 / np.square(sigmas)
+        sigma = float(weights.sum() ** -0.5)
+        if sigma <= MAX_CURVATURE_SIGMA:
+            road.curvature = float(np.average(values, weights=weights))
+            road.curvature_sigma = sigma
