@@ -9,7 +9,7 @@ view of 60 degrees. Prints Markdown tables.
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,9 +82,7 @@ def frames(seed: int, count: int, fps: float, size_hw: tuple[int, int]) -> Itera
     """Consecutive frames of one drive."""
     drive = build(seed, DRIVE, size_hw, 600.0 * math.ceil(count / fps * 30.0 / 600.0))
     own, at = drive.camera, 0.0
-    camera = Camera(
-        size_hw, (own.focal, own.focal), own.centre_xy, own.height, own.pitch, own.roll
-    )
+    camera = Camera(size_hw, (own.focal, own.focal), own.centre_xy, own.height, own.pitch, own.roll)
     for number in range(count):
         moment = drive.moment(at)
         rendered = render(moment, ("lane",), np.random.default_rng((seed, DRIVE, number)))
@@ -105,9 +103,7 @@ def footprint(thing: Thing, view: Viewpoint) -> np.ndarray:
     return np.array([place[[0, 2]] + a * along + b * across for a, b in corners])
 
 
-def true_geometry(
-    drive: Drive, view: Viewpoint, rendered: RenderedFrame, camera: Camera
-) -> Truth:
+def true_geometry(drive: Drive, view: Viewpoint, rendered: RenderedFrame, camera: Camera) -> Truth:
     """Distances from the footprints, lines from the road, lead from the own lane."""
     by_track = {track: thing for thing in drive.things for track in thing.tracks}
     users = [
@@ -152,9 +148,7 @@ def true_lines(
                                      strict=True) if curb]  # fmt: skip
     ground, pixels = [], []
     for t in offsets:
-        points = np.column_stack(
-            [t - view.t + view.curve.shift(LINE_RANGE_M), LINE_RANGE_M]
-        )
+        points = np.column_stack([t - view.t + view.curve.shift(LINE_RANGE_M), LINE_RANGE_M])
         seen = view.project(LINE_RANGE_M + view.s, np.full(len(LINE_RANGE_M), t))
         column, row = np.floor(seen).astype(int).T
         inside = (column >= 1) & (column < width - 1) & (row >= 0) & (row < height)
@@ -329,7 +323,7 @@ def report(tallies: dict[tuple[str, str, str], Tally]) -> str:
         near = errors[errors[:, 0] < 40, 1]
         cells.append(f"{100 * np.median(near):+.1f}" if len(near) else "-")
         out.append("| " + " | ".join((*key, *cells)) + " |")
-    out += ["", "| input | camera | time | frames | with camera | lead found | no lead but one given "
+    out += ["", "| input | camera | time | frames | with camera | lead found | wrong lead "
             "| false collision per min | false departure per min | ego offset m | curvature 1/m "
             "| given share < 40 m | error within 2 sigma |", "|---" * 13 + "|"]  # fmt: skip
     for key, tally in sorted(tallies.items()):
@@ -344,8 +338,8 @@ def report(tallies: dict[tuple[str, str, str], Tally]) -> str:
             f"{tally.false_departure / tally.minutes:.2f}",
             _median(tally.offsets, 2),
             _median(tally.bends, 5),
-            f"{100 * np.mean(given):.0f} %" if given else "-",
-            f"{100 * np.mean(np.abs(errors[:, 1]) < 2 * errors[:, 2]):.0f} %" if len(errors) else "-",
+            _share(given),
+            _share(np.abs(errors[:, 1]) < 2 * errors[:, 2]),
         ]  # fmt: skip
         out.append("| " + " | ".join((*key, *cells)) + " |")
     out += ["", "| input | camera | time | F1@1.5m | F1@IoU0.5 | point distance m |",
@@ -356,6 +350,10 @@ def report(tallies: dict[tuple[str, str, str], Tally]) -> str:
                  f"{scores['point distance']:.2f}"]  # fmt: skip
         out.append("| " + " | ".join((*key, *cells)) + " |")
     return "\n".join(out)
+
+
+def _share(flags: Sequence[bool] | np.ndarray) -> str:
+    return f"{100 * np.mean(flags):.0f} %" if len(flags) else "-"
 
 
 def _median(values: list[float], digits: int) -> str:

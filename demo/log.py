@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from demo.pipeline import Packet
+from demo.road import box_attributes, frame_attributes, lane_label
 from demo.sinks import FileSink
 from perception.classes import (
     LANE_BACKGROUND_BIT,
@@ -16,6 +17,7 @@ from perception.classes import (
     LANE_STYLE_BIT,
 )
 from perception.runtime.colours import BACKGROUND
+from perception.runtime.distance import Ranges
 from perception.runtime.scene import Boxes, Labels, Mask
 
 MAX_AREAS = 100
@@ -47,14 +49,31 @@ class ScalabelSink(FileSink):
 
 
 def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
-    """One frame: attributes from labels, box2d from boxes, poly2d outlines from masks."""
+    """One frame: attributes from labels, box2d from boxes, poly2d outlines from masks.
+
+    Where the road's geometry is asked for, lane markings are open lines instead of outlines, and
+    boxes and frame carry its numbers as attributes (docs/geometry.md)."""
     scene = packet.scene
     assert scene is not None
-    attributes = {
+    road = packet.road
+    attributes: dict[str, Any] = {
         group: name for _, output in scene.of(Labels) for group, (name, _) in output.best().items()
     }
-    labels = [label for _, boxes in scene.of(Boxes) for label in _box_labels(boxes.above(score))]
-    labels += [label for _, mask in scene.of(Mask) for label in _mask_labels(mask)]
+    ranges = road.ranges if road is not None else {}
+    labels = [
+        label
+        for name, boxes in scene.of(Boxes)
+        for label in _box_labels(boxes, score, ranges.get(name))
+    ]
+    if road is not None:
+        attributes |= frame_attributes(road)
+        labels += [lane_label(lane) for lane in road.lanes]
+    labels += [
+        label
+        for _, mask in scene.of(Mask)
+        if road is None or not mask.is_lane_byte
+        for label in _mask_labels(mask)
+    ]
     for number, label in enumerate(labels):
         label.setdefault("id", f"{packet.frame.index}-{number}")
     height, width = scene.frame_hw
@@ -69,9 +88,9 @@ def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
     }
 
 
-def _box_labels(boxes: Boxes) -> list[dict[str, Any]]:
+def _box_labels(boxes: Boxes, score: float, ranges: Ranges | None) -> list[dict[str, Any]]:
     labels: list[dict[str, Any]] = []
-    for i in range(len(boxes)):
+    for i in np.flatnonzero(boxes.scores >= score).tolist():
         x1, y1, x2, y2 = (round(float(value), 2) for value in boxes.xyxy[i])
         label = {
             "category": boxes.name(i),
@@ -80,6 +99,8 @@ def _box_labels(boxes: Boxes) -> list[dict[str, Any]]:
         }
         if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
             label["id"] = str(boxes.track_ids[i])
+        if ranges is not None and (numbers := box_attributes(ranges, i)):
+            label["attributes"] = numbers
         labels.append(label)
     return labels
 

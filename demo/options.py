@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from demo.road import add_options, check_options
 from demo.status import KEYS
 from perception.errors import UserError, require_extra
 
@@ -28,6 +29,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("give a video, a folder of images, a camera number or a stream address")
     if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
+    check_options(args)
     rerun = Path(args.rerun) if args.rerun and args.rerun != VIEWER else None
     if rerun and rerun.suffix.lower() != ".rrd":
         raise UserError(f"--rerun {rerun}: end the name in .rrd, or give none for the viewer")
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_outputs(made.add_argument_group("output (default: --save next to the input)"))
     add_drawing(made.add_argument_group("drawing"))
+    add_options(made.add_argument_group("distances"))
     group = made.add_argument_group("model")
     group.add_argument(
         "--model",

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from demo.pipeline import Packet
+from demo.road import draw_road
 from demo.status import Controls
 from perception.runtime.drawing import (
     chip,
@@ -26,7 +27,8 @@ class Overlay:
     """Draws packets. `controls` are read per frame, so switches act at once.
 
     `scores`: {output: lowest score of a drawn box per class}, unless `controls` has one;
-    `figures`: also draws frame rate and model time; `side_by_side`: the input on the left.
+    `figures`: also draws frame rate and model time; `side_by_side`: the input on the left;
+    `birds_eye`: the road from above.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class Overlay:
         scores: Mapping[str, Sequence[float]],
         figures: bool = False,
         side_by_side: bool = False,
+        birds_eye: bool = False,
     ) -> None:
         self.controls, self.provider, self.scores = controls, provider, scores
-        self.figures, self.side_by_side = figures, side_by_side
+        self.figures, self.side_by_side, self.birds_eye = figures, side_by_side, birds_eye
         self.times: deque[float] = deque(maxlen=30)
         self.frames, self.seen = 0, dict[str, int]()
 
@@ -51,6 +54,8 @@ class Overlay:
         canvas = draw(packet.frame.image, packet.scene, controls.hidden, score)
         for points in packet.ego.values():
             draw_ego(canvas, points)
+        if packet.road is not None:
+            draw_road(canvas, packet, self.birds_eye)
         draw_legend(canvas, self.legend(packet.scene))
         if self.figures:
             self._figures(canvas, packet)

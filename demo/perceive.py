@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.ego import ego_lane
 from demo.log import ScalabelSink
 from demo.options import VIEWER, check, parser
 from demo.overlay import Overlay
 from demo.pipeline import Packet, Pipeline, Stage
+from demo.road import RoadStage
 from demo.save import default_target, open_sink, same_place
 from demo.sinks import Sink
 from demo.source import Source
@@ -127,7 +127,10 @@ def stages(
     smoother = Smoother()
     boxes = [name for name, view in runner.description.views.items() if view.kind == BOXES]
     scores = {name: runner.description.shown_scores(name) for name in boxes}
-    overlay = Overlay(controls, runner.provider, scores, args.fps, args.side_by_side)
+    overlay = Overlay(
+        controls, runner.provider, scores, args.fps, args.side_by_side, args.birds_eye
+    )
+    road = RoadStage(args, source.still, controls.score or scores)
     drawn = any((args.show, args.save, args.serve))
 
     def infer(packet: Packet) -> None:
@@ -140,8 +143,10 @@ def stages(
             tracker.update(packet.scene)
         if controls.smooth:
             smoother.update(packet.scene)
-        if controls.ego:
-            packet.ego = ego_lane(packet.scene)
+        if controls.ego or road.metric:
+            road(packet)
+        if controls.ego and packet.road is not None:
+            packet.ego = {side: lane.points for side, lane in packet.road.borders.items()}
         if drawn:
             overlay.draw(packet, time.monotonic())
 

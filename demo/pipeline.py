@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from demo.source import Source, SourceFrame
+from perception.runtime.road import Road
 from perception.runtime.scene import Scene
 
 Item = TypeVar("Item")
@@ -92,6 +93,7 @@ class Packet:
     scene: Scene | None = None
     canvas: np.ndarray | None = None  # uint8 (H, W, 3) BGR, where a sink shows it
     ego: dict[str, np.ndarray] = field(default_factory=dict)  # side -> (N, 2) xy in the frame
+    road: Road | None = None  # lanes and distances, where they are asked for
     timings_ms: dict[str, float] = field(default_factory=dict)
     dropped: int = 0  # frames of a live source dropped so far
 

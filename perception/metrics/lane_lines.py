@@ -103,9 +103,7 @@ def match(good: Sequence[Sequence[bool]], columns: int) -> list[tuple[int, int]]
     return sorted((row, column) for column, row in enumerate(owner) if row >= 0)
 
 
-def _augment(
-    good: Sequence[Sequence[bool]], owner: list[int]
-) -> Callable[[int, set[int]], bool]:
+def _augment(good: Sequence[Sequence[bool]], owner: list[int]) -> Callable[[int, set[int]], bool]:
     def attempt(row: int, seen: set[int]) -> bool:
         for column, fits in enumerate(good[row]):
             if fits and column not in seen:

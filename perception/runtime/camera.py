@@ -42,7 +42,8 @@ class Camera:
     @cached_property
     def rotation(self) -> np.ndarray:
         """(3, 3) camera frame (x right, y down, z forward) -> vehicle frame."""
-        (cp, cr, cy), (sp, sr, sy) = (f([self.pitch, self.roll, self.yaw]) for f in (np.cos, np.sin))
+        angles = [self.pitch, self.roll, self.yaw]
+        (cp, cr, cy), (sp, sr, sy) = np.cos(angles), np.sin(angles)
         roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
         pitch = np.array([[1, 0, 0], [0, -cp, -sp], [0, -sp, cp]])
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])

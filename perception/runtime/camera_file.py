@@ -91,6 +91,10 @@ class _Fields:
             raise self.error(name, "missing; give a number")
         return self.checked(name, value, low, high)
 
+    def angle(self, name: str) -> float:
+        """Radians; 0 where it is left out."""
+        return math.radians(self.number(name, -45, 45, 0.0))
+
     def checked(self, name: str, value: Any, low: float, high: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(name, f"{value!r:.40} is not a number")
@@ -126,7 +130,9 @@ def _camera(fields: _Fields, height_m: float | None) -> Camera:
         (fx, fy),
         (cx, cy),
         fields.number("height_m", 0.2, 6.0, height_m),
-        *(math.radians(fields.number(f"{n}_deg", -45, 45, 0.0)) for n in ("pitch", "roll", "yaw")),
+        fields.angle("pitch_deg"),
+        fields.angle("roll_deg"),
+        fields.angle("yaw_deg"),
         fields.several("distortion", MODELS[model], (-100.0, 100.0)),
         model,
     )
@@ -140,7 +146,7 @@ def _from_ros(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """Our own fields from those of camera_info."""
 
     def data(*names: str) -> list[Any]:
-        value = next((found[name] for name in names if name in found), [])
+        value: Any = next((found[name] for name in names if name in found), [])
         value = value.get("data", []) if isinstance(value, dict) else value
         return value if isinstance(value, list) else []
 

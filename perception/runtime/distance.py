@@ -39,17 +39,20 @@ class Ranges:
 
     @classmethod
     def empty(cls, count: int) -> "Ranges":
-        return cls(*(np.full(count, np.nan) for _ in range(6)))
+        a, b, c, d, e, f = np.full((6, count), np.nan)
+        return cls(a, b, c, d, e, f)
 
 
-def measure(boxes: Boxes, camera: Camera, feet: np.ndarray, row_sigma: np.ndarray) -> Ranges:
-    """Distance and offset of every road user whose foot is on the visible ground."""
+def measure(
+    boxes: Boxes, camera: Camera, feet: np.ndarray, row_sigma: np.ndarray, whole: np.ndarray
+) -> Ranges:
+    """Distance and offset of the `whole` boxes (see `usable`) whose foot is on the ground."""
     ranges = Ranges.empty(len(boxes))
     if not len(boxes):
         return ranges
     ground = camera.ground(feet)
     sigma = camera.relative_sigma(ground[:, 1], feet[:, 0], row_sigma)
-    given = usable(boxes, camera.size_hw) & (sigma <= MAX_SIGMA)
+    given = whole & (sigma <= MAX_SIGMA)
     ranges.distance_m[given] = ground[given, 1]
     ranges.distance_sigma_m[given] = (sigma * ground[:, 1])[given]
     ranges.offset_m[given] = ground[given, 0]
@@ -81,8 +84,9 @@ def foot_sigma(boxes: Boxes, frame_height: int) -> np.ndarray:
 
 def lead_vehicle(
     boxes: Boxes,
+    counted: np.ndarray,
     feet: np.ndarray,
-    ranges: Ranges | None,
+    ranges: Ranges,
     borders: Mapping[str, Lane],
     vanishing_xy: tuple[float, float],
     camera: Camera | None,
@@ -94,11 +98,11 @@ def lead_vehicle(
     either needs a camera. `held` is the track id of the last lead: it may be a little outside.
     """
     best, row = -1, -np.inf
-    for i in range(len(boxes)):
+    for i in np.flatnonzero(counted).tolist():
         y = feet[i, 1]
         if boxes.name(i) not in VEHICLES or y <= vanishing_xy[1] + 2:
             continue
-        if ranges is not None and ranges.distance_m[i] > MAX_LEAD_M:
+        if ranges.distance_m[i] > MAX_LEAD_M:
             continue
         path = own_path(float(y), borders, vanishing_xy, camera)
         if path is None:
@@ -194,4 +198,5 @@ def _ttc(history: _History, now: float) -> tuple[float, float]:
     rate, sigma = rate / weight, weight**-0.5
     if rate < 2 * sigma or rate < 1 / MAX_TTC_S:
         return none
-    return 1 / rate, sigma / rate**2
+    # The slope is that of the window's middle; at constant speed the time has since passed.
+    return max(1 / rate - (now - float(samples[:, 0].mean())), 0.0), sigma / rate**2

@@ -17,6 +17,7 @@ from perception.runtime.camera import Camera
 from perception.runtime.description import View
 from perception.runtime.lane_curve import LaneCurve, fit_curve
 from perception.runtime.lane_rows import follow_rows
+from perception.runtime.lanes import marks_along
 from perception.runtime.scene import Mask, Scene
 
 CROSSWALK, KERB = "crosswalk", "road curb"
@@ -30,6 +31,7 @@ SAME_MARKING = 0.25
 MAX_OFFSET_SIGMA = 0.35
 MIN_ROW_SHARE = 0.06  # of the frame's height that a marking covers at least
 MIN_SUPPORT = 0.35  # share of the rows between its ends in which a marking is seen
+MAX_CENTRE_SHARE = 0.1  # of the frame's width, between a line's aim and the vanishing point
 POINTS = 24
 MIN_ACROSS_AREA = 0.0006  # of the mask
 MAX_GROUND_SIGMA = 0.5  # relative: points with a less certain distance have no metres
@@ -63,12 +65,9 @@ def find_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
 def lines_along(mask: Mask, vanishing_xy: tuple[float, float]) -> list[np.ndarray]:
     """Per marking along the road its points, (N, 3): x and y in frame pixels, and the byte."""
     byte = mask.small
-    crosswalk = _index(mask.view.categories, CROSSWALK)
-    along = (byte & (LANE_BACKGROUND_BIT | LANE_DIRECTION_BIT)) == 0
-    along &= (byte & LANE_CATEGORY_BITS) != crosswalk
     scale = frame_scale(mask)
     x, y = np.asarray(vanishing_xy) / scale - 0.5
-    lines = follow_rows(along, byte, (float(x), float(y)))
+    lines = follow_rows(marks_along(mask), byte, (float(x), float(y)))
     for line in lines:
         line[:, :2] = (line[:, :2] + 0.5) * scale
     return lines
@@ -95,15 +94,16 @@ def along_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
         span = float(np.ptp(rows))
         score = min(1.0, len(np.unique(rows)) / (span / step + 1))
         certain = curve.covariance[0, 0] ** 0.5 < MAX_OFFSET_SIGMA
-        if span < MIN_ROW_SHARE * height or score < MIN_SUPPORT or not certain:
+        # What does not run towards the vanishing point is no marking: a reflection, a stop line.
+        ahead = abs(curve.coefficients[1] - vanishing_xy[0]) <= MAX_CENTRE_SHARE * width
+        long = span >= MIN_ROW_SHARE * height
+        if not (long and ahead and certain) or score < MIN_SUPPORT:
             continue
         lanes.append(_lane(mask.view, curve, rows, line[good, 2], score))
     return assign_sides(_without_doubles(lanes))
 
 
-def _lane(
-    view: View, curve: LaneCurve, rows: np.ndarray, values: np.ndarray, score: float
-) -> Lane:
+def _lane(view: View, curve: LaneCurve, rows: np.ndarray, values: np.ndarray, score: float) -> Lane:
     category, style, direction = _named(view, values)
     points = curve_points(curve, float(rows.max()), float(rows.min()))
     return Lane(points, category, style, direction, score, curve=curve)

@@ -98,7 +98,8 @@ def _distance(a: Lane, b: Lane, height: int) -> float:
     assert a.curve is not None
     assert b.curve is not None
     rows = MATCH_ROWS * height
-    return float(np.abs(a.curve.x(rows + a.curve.horizon) - b.curve.x(rows + b.curve.horizon)).mean())
+    columns = [curve.x(rows + curve.horizon) for curve in (a.curve, b.curve)]
+    return float(np.abs(columns[0] - columns[1]).mean())
 
 
 class CameraEstimator:
@@ -136,7 +137,6 @@ class CameraEstimator:
         estimated."""
         if len(self.found) < self.LEAST:
             return None
-        height, width = size_hw
         x, y = self.vanishing_xy(size_hw)
         rows = np.array(self.found)[:, 1]
         spread = 1.4826 * float(np.median(np.abs(rows - y))) / np.sqrt(len(rows) / 3)
@@ -144,7 +144,7 @@ class CameraEstimator:
         fx, fy = base.focal_xy
         pitch = float(np.arctan((base.centre_xy[1] - y) / fy))
         yaw = -float(np.arctan((x - base.centre_xy[0]) / fx))
-        sigma = float(np.hypot(spread, self.FLOOR * height)) / fy
+        sigma = float(np.hypot(spread, self.FLOOR * size_hw[0])) / fy
         return replace(base, pitch=pitch, yaw=yaw, sigma_pitch=sigma)
 
 

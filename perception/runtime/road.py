@@ -1,11 +1,12 @@
 """Per frame: lanes, camera, distances, the vehicle ahead, and the own place in the lane."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from perception.errors import UserError
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
 from perception.runtime.distance import (
@@ -19,8 +20,8 @@ from perception.runtime.distance import (
     measure,
     usable,
 )
-from perception.runtime.lane_tracker import CameraEstimator, LaneTracker
 from perception.runtime.lane_instances import Lane, ego_lane, in_metres, lane_mask
+from perception.runtime.lane_tracker import CameraEstimator, LaneTracker
 from perception.runtime.scene import Boxes, Scene
 
 VIEW_DEG: Final = 60.0  # the horizontal field of view of a usual dash camera
@@ -56,7 +57,7 @@ class RoadGeometry:
 
     The camera is that of a file, or estimated from the lanes for a stated height; with neither,
     lanes stay in pixels and nothing has metres. Raises UserError for frames of another size than
-    the file's, and once for a vanishing point so high or low that the horizon is outside them.
+    the file's. `score`: lowest score of a box that counts, or one per class for every output.
     """
 
     def __init__(
@@ -64,12 +65,15 @@ class RoadGeometry:
         file: CameraFile | None = None,
         height_m: float | None = None,
         view_deg: float = VIEW_DEG,
+        score: float | Mapping[str, Sequence[float]] = 0.3,
     ) -> None:
-        self.file = file
+        self.file, self.score = file, score
         self.fixed = file.camera if file is not None and file.has_pitch else None
         height = file.camera.height if file is not None else height_m
         self.metric = height is not None
-        self.estimator = CameraEstimator(height or 1.4, view_deg)
+        self.new_estimator = partial(CameraEstimator, height or 1.4, view_deg)
+        self.estimator = self.new_estimator()
+        self.size_hw: tuple[int, int] | None = None
         self.lane_tracker, self.approach = LaneTracker(), Approach()
         self.lead_id = -1
 
@@ -77,6 +81,10 @@ class RoadGeometry:
         """The geometry of the next frame; `speed_m_s` is the own speed, for the headway only."""
         if self.file is not None:
             self.file.check_size(scene.frame_hw)
+        if self.size_hw not in (None, scene.frame_hw):  # a stream that changes its size
+            self.estimator, self.lane_tracker = self.new_estimator(), LaneTracker()
+            self.approach = Approach()
+        self.size_hw = scene.frame_hw
         mask = lane_mask(scene)
         if mask is not None and self.fixed is None:
             self.estimator.update(mask, self.estimator.vanishing_xy(scene.frame_hw))
@@ -89,7 +97,9 @@ class RoadGeometry:
             road.lanes = [in_metres(lane, camera) for lane in road.lanes]
             own_place(road, camera)
         for name, boxes in scene.of(Boxes):
-            road.ranges[name] = self._ranges(boxes, road, vanishing, seconds)
+            least = self.score if isinstance(self.score, int | float) else self.score[name]
+            counted = boxes.scores >= np.broadcast_to(least, len(boxes.names))[boxes.classes]
+            road.ranges[name] = self._ranges(boxes, counted, road, vanishing, seconds)
             self._warn(road, road.ranges[name], speed_m_s)
         return road
 
@@ -98,16 +108,15 @@ class RoadGeometry:
             return self.fixed
         if not self.metric:
             return None
-        camera = self.estimator.camera(size_hw, self.file.camera if self.file else None)
-        if camera is not None and not 0 <= camera.horizon < size_hw[0]:
-            raise UserError(
-                f"the lanes' vanishing point puts the horizon at row {camera.horizon:.0f}, outside "
-                f"frames of {size_hw[0]} rows: give the camera's pitch_deg in --camera FILE"
-            )
-        return camera
+        return self.estimator.camera(size_hw, self.file.camera if self.file else None)
 
     def _ranges(
-        self, boxes: Boxes, road: Road, vanishing: tuple[float, float], seconds: float
+        self,
+        boxes: Boxes,
+        counted: np.ndarray,
+        road: Road,
+        vanishing: tuple[float, float],
+        seconds: float,
     ) -> Ranges:
         feet = foot_points(boxes)
         if road.camera is None:
@@ -115,12 +124,12 @@ class RoadGeometry:
         else:
             size_hw = road.camera.size_hw
             sigma = foot_sigma(boxes, size_hw[0])
-            ranges = measure(boxes, road.camera, feet, sigma)
-            whole = usable(boxes, size_hw)
+            whole = usable(boxes, size_hw) & counted
+            ranges = measure(boxes, road.camera, feet, sigma, whole)
             self.approach.update(boxes, seconds, vanishing[1], whole, sigma, ranges)
         borders = road.borders
         ranges.lead = lead_vehicle(
-            boxes, feet, ranges, borders, vanishing, road.camera, self.lead_id
+            boxes, counted, feet, ranges, borders, vanishing, road.camera, self.lead_id
         )
         if boxes.track_ids is not None:
             self.lead_id = int(boxes.track_ids[ranges.lead]) if ranges.lead >= 0 else -1

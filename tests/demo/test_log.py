@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,10 @@ from demo.log import ScalabelSink, scalabel_frame
 from demo.pipeline import Packet
 from demo.source import SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
+from perception.runtime.camera import Camera
+from perception.runtime.camera_file import CameraFile
 from perception.runtime.description import LANE_BYTE, View
+from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
@@ -89,3 +93,27 @@ def test_it_never_grows_without_bound():
     noise = np.random.default_rng(0).integers(0, 3, (384, 640), np.uint8)
     mask = Mask(noise, (720, 1280), View("mask", classes=("a", "b", "c")))
     assert len(scalabel_frame(packet(a=mask), "c", 0.3)["labels"]) <= 100
+
+
+def test_with_the_road_lanes_are_open_lines_and_boxes_have_distances():
+    camera = Camera((100, 200), (170, 170), (100, 50), 1.4)
+    lane = np.full((100, 200), 255, np.uint8)
+    for y in range(56, 100):  # 1.7 m to either side, 3 pixels wide
+        for x in (99.5 - 1.2 * (y - 49.5), 99.5 + 1.2 * (y - 49.5)):
+            lane[y, max(round(x) - 1, 0) : max(round(x) + 2, 0)] = 6
+    seen = boxes([0.9, 0.9])
+    seen.xyxy[:] = (90, 60, 110, 80), (90, 20, 110, 40)
+    outputs = {"b": seen, "p": Mask(lane, (100, 200), LANES)}
+    one = packet(**outputs)
+    geometry = RoadGeometry(CameraFile(camera, True, Path("camera.yaml")))
+    one.road = geometry.update(one.scene, 0.0)
+    frame = json.loads(json.dumps(scalabel_frame(one, "clip.mp4", 0.3), allow_nan=False))
+    near, above, left, right = frame["labels"]
+    assert near["attributes"]["distance_m"] == pytest.approx(170 * 1.4 / 30, abs=0.05)
+    assert near["attributes"]["lead"] is True
+    assert "attributes" not in above
+    assert (left["attributes"]["side"], right["attributes"]["side"]) == ("ego left", "ego right")
+    assert left["poly2d"][0]["closed"] is False
+    assert len(left["poly2d"][0]["types"]) == len(left["poly2d"][0]["vertices"])
+    assert np.mean(right["attributes"]["right_m"]) == pytest.approx(1.68, abs=0.1)
+    assert frame["attributes"]["ego_offset_m"] == pytest.approx(0, abs=0.1)

@@ -1,15 +1,11 @@
-"""Smoothing, tracks, the own lane's borders."""
+"""Smoothing and tracks."""
 
 import numpy as np
 import pytest
 
-from demo.ego import ego_lane, run_centres
 from demo.temporal import BoxTracker, Smoother, tracking_available
-from perception.classes import LANE_CATEGORIES
-from perception.runtime.description import LANE_BYTE, View
+from perception.runtime.description import View
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
-
-LANES = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES)
 
 
 def masks(*values: int) -> list[int]:
@@ -83,80 +79,3 @@ def test_frames_without_boxes_and_weak_boxes_do_no_harm():
         )
         tracks.update(scene)
         assert len(scene.outputs["b"].track_ids) == len(scores)
-
-
-def road(left, right, **more: int) -> Scene:
-    """A lane byte with two borders x(y) drawn 3 px wide on 100 rows of 160."""
-    byte = np.full((100, 160), 255, np.uint8)
-    for y in range(50, 100):
-        for border, value in ((left, 6), (right, 6)):
-            if border is not None:
-                x = round(border(y))
-                byte[y, x - 1 : x + 2] = value
-    for row, value in more.items():
-        byte[int(row[1:]), :] = value
-    return Scene((200, 320), {"p": Mask(byte, (200, 320), LANES)})
-
-
-def straight_left(y):
-    return 70 - (y - 50)
-
-
-def straight_right(y):
-    return 90 + (y - 50)
-
-
-def test_no_lanes_no_borders():
-    assert ego_lane(Scene((9, 9), {})) == {}
-    assert ego_lane(road(None, None)) == {}
-
-
-def test_straight_borders_are_found_where_they_are():
-    sides = ego_lane(road(straight_left, straight_right))
-    assert set(sides) == {"left", "right"}
-    for side, border in (("left", straight_left), ("right", straight_right)):
-        for x, y in sides[side]:
-            assert abs(x / 2 - 0.5 - border(y / 2 - 0.5)) < 1.5
-
-
-def test_a_curve_is_followed():
-    def curve(y):
-        return 30 + (99 - y) ** 2 / 50
-
-    (x, y) = ego_lane(road(curve, None))["left"].T
-    assert np.abs(x / 2 - curve(y / 2)).max() < 3
-
-
-def test_lines_across_the_road_and_crosswalks_mislead_nobody():
-    crosswalk = LANE_CATEGORIES.index("crosswalk")
-    scene = road(straight_left, straight_right, r80=6 | 32, r90=crosswalk, r70=crosswalk | 32)
-    plain = ego_lane(road(straight_left, straight_right))
-    for side, points in ego_lane(scene).items():
-        np.testing.assert_allclose(points, plain[side], atol=4)
-
-
-def test_marks_mirrored_in_the_bonnet_bend_no_border():
-    scene = road(straight_left, straight_right)
-    byte = scene.outputs["p"].small
-    byte[88:] = 255
-    byte[90:98, 100:104] = byte[90:98, 56:60] = 6  # inside the lane, where no mark is
-    sides = ego_lane(scene)
-    assert set(sides) == {"left", "right"}
-    for side, border in (("left", straight_left), ("right", straight_right)):
-        ahead = sides[side][sides[side][:, 1] < 170]
-        assert np.abs(ahead[:, 0] / 2 - border(ahead[:, 1] / 2)).max() < 4
-
-
-def test_one_border_is_enough():
-    assert set(ego_lane(road(None, straight_right))) == {"right"}
-
-
-def test_runs():
-    row = np.array([1, 1, 0, 0, 1, 0, 1, 1, 1], bool)
-    assert run_centres(row).tolist() == [0.5, 4, 7]
-    assert run_centres(np.zeros(5, bool)).tolist() == []
-
-
-def test_a_frame_of_one_row_has_no_border_to_fit():
-    byte = np.full((1, 160), 6, np.uint8)
-    assert ego_lane(Scene((1, 160), {"p": Mask(byte, (1, 160), LANES)})) == {}

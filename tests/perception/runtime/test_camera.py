@@ -1,0 +1,122 @@
+"""Cameras: the ground and back, camera files, and estimates from lanes."""
+
+import numpy as np
+import pytest
+
+from perception.errors import UserError
+from perception.runtime.camera import Camera
+from perception.runtime.camera_file import read_camera
+
+CAMERA = Camera((720, 1280), (1000, 1000), (640, 360), 1.5, pitch=0.03, roll=0.02, yaw=-0.05)
+OWN = """
+width: 1280
+height: 720
+focal: [1000, 1010]
+centre: [640, 360]
+height_m: 1.5
+pitch_deg: 2
+"""
+ROS = """
+image_width: 1280
+image_height: 720
+camera_name: front
+camera_matrix: {rows: 3, cols: 3, data: [1000, 0, 640, 0, 1010, 360, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [-0.2, 0.05, 0.001, 0, 0]}
+rectification_matrix: {rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {rows: 3, cols: 4, data: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]}
+"""
+GROUND = np.array([[0.0, 5.0], [-3.0, 20.0], [4.0, 60.0]])
+
+
+def test_the_ground_straight_ahead_follows_the_pinhole_formula():
+    camera = Camera((720, 1280), (1000, 1000), (640, 360), 1.5)
+    np.testing.assert_allclose(camera.ground(np.array([[640, 460.0]])), [[0, 15]])
+    assert camera.horizon == 360
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        CAMERA,
+        Camera((720, 1280), (1000, 1000), (640, 360), 1.5, distortion=(-0.2, 0.05, 1e-3, 0, 0)),
+        Camera((720, 1280), (600, 600), (640, 360), 1.5, distortion=(0.05, 0.01, 0, 0),
+               distortion_model="equidistant"),
+    ],
+)  # fmt: skip
+def test_ground_and_pixels_are_inverse(camera):
+    np.testing.assert_allclose(camera.ground(camera.pixels(GROUND)), GROUND, rtol=2e-3, atol=1e-2)
+
+
+def test_above_the_horizon_and_behind_there_is_no_number():
+    x, y = CAMERA.vanishing_xy
+    assert np.isnan(CAMERA.ground(np.array([[x, y - 1], [x, y], [x, 0]]))).all()
+    assert np.isnan(CAMERA.pixels(np.array([[0.0, -3.0]]))).all()
+
+
+def test_the_vanishing_point_is_that_of_the_road():
+    far = CAMERA.pixels(np.array([[0.0, 1e6]]))[0]
+    np.testing.assert_allclose(CAMERA.vanishing_xy, far, atol=0.01)
+
+
+def test_uncertainty_grows_with_distance():
+    sigma = CAMERA.relative_sigma(np.array([5.0, 20.0, 80.0]), np.full(3, 640.0), 1.0)
+    assert (np.diff(sigma) > 0).all()
+    assert sigma[0] < 0.05
+
+
+def test_a_file_of_our_own(tmp_path):
+    path = tmp_path / "camera.yaml"
+    path.write_text(OWN)
+    found = read_camera(path)
+    assert found.has_pitch
+    assert found.camera.size_hw == (720, 1280)
+    assert found.camera.focal_xy == (1000, 1010)
+    assert found.camera.pitch == pytest.approx(np.radians(2))
+    found.check_size((720, 1280))
+    with pytest.raises(UserError, match=r"1280x720.*1920x1080"):
+        found.check_size((1080, 1920))
+
+
+def test_camera_info_of_ros_takes_the_height_from_the_option(tmp_path):
+    path = tmp_path / "front.yaml"
+    path.write_text(ROS)
+    found = read_camera(path, 1.2)
+    assert not found.has_pitch
+    assert (found.camera.height, found.camera.centre_xy) == (1.2, (640, 360))
+    assert found.camera.distortion == (-0.2, 0.05, 0.001, 0, 0)
+    with pytest.raises(UserError, match="height_m"):
+        read_camera(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("height_m: 1.5", "", "height_m"),
+        ("height_m: 1.5", "height_m: 0", "height_m"),
+        ("height_m: 1.5", "height_m: -1", "height_m"),
+        ("height_m: 1.5", "height_m: .nan", "height_m"),
+        ("height_m: 1.5", "height_m: high", "height_m"),
+        ("height_m: 1.5", "height_m: true", "height_m"),
+        ("focal: [1000, 1010]", "", "focal"),
+        ("focal: [1000, 1010]", "focal: [1000]", "focal"),
+        ("focal: [1000, 1010]", "focal: [10, 1010]", "focal"),
+        ("focal: [1000, 1010]", "focal: [1000, 8000]", "focal"),
+        ("centre: [640, 360]", "centre: [640, 900]", "centre"),
+        ("width: 1280", "", "width"),
+        ("pitch_deg: 2", "pitch_deg: 40", "horizon"),
+        ("pitch_deg: 2", "pitch: 2", "unknown field 'pitch'"),
+        ("pitch_deg: 2", "distortion: [1, 2, 3]", "distortion"),
+        ("pitch_deg: 2", "distortion_model: magic", "distortion_model"),
+        (OWN, "- 1", "fields"),
+        (OWN, "a: [", "not a YAML file"),
+        (OWN, "", "fields"),
+    ],
+)
+def test_wrong_files_are_one_line_that_names_the_field(tmp_path, old, new, field):
+    path = tmp_path / "camera.yaml"
+    path.write_text(OWN.replace(old, new))
+    with pytest.raises(UserError, match=field) as caught:
+        read_camera(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,235 @@
+"""Lanes, the estimated camera, distances and the vehicle ahead, on drawn roads."""
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.classes import DETECTION, DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
+from perception.runtime import birds_eye
+from perception.runtime.camera import Camera
+from perception.runtime.camera_file import CameraFile
+from perception.runtime.description import LANE_BYTE, View
+from perception.runtime.road import RoadGeometry
+from perception.runtime.scene import Boxes, Mask, Scene
+
+SIZE = (360, 640)
+CAMERA = Camera(SIZE, (550, 550), (320, 180), 1.4, pitch=0.02)
+VIEW = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES, styles=LANE_STYLES,
+            directions=LANE_DIRECTIONS)  # fmt: skip
+WHITE, YELLOW, KERB, CROSSWALK = (
+    LANE_CATEGORIES.index(name) for name in
+    ("single white", "double yellow", "road curb", "crosswalk")
+)  # fmt: skip
+DASHED, ACROSS = 16, 32
+LINES = {-5.3: WHITE, -1.9: YELLOW, 1.6: WHITE | DASHED, 5.0: KERB}  # offset in metres: byte
+VIEW_DEG = float(np.degrees(2 * np.arctan(320 / 550)))
+
+
+def scene(
+    lines: dict[float, int] | None = None,
+    bend: float = 0.0,
+    cars: dict[int, tuple[float, float]] | None = None,
+    shift: float = 0.0,
+) -> Scene:
+    """A road of curvature `bend` and cars {track: (right, forward)} as the camera sees them."""
+    byte = np.full(SIZE, 255, np.uint8)
+    z = np.geomspace(3, 60, 80)
+    for offset, value in (LINES if lines is None else lines).items():
+        x = offset + shift + bend * z**2 / 2
+        for path in (np.column_stack([x, z]),):
+            points = np.round(CAMERA.pixels(path)).astype(np.int32)
+            cv2.polylines(byte, [points], False, value, 3)
+    xyxy, ids = [], []
+    for track, (x, ahead) in (cars or {}).items():
+        (left, foot), (right, _) = CAMERA.pixels(np.array([[x - 0.9, ahead], [x + 0.9, ahead]]))
+        xyxy.append([left, foot - 0.85 * (right - left), right, foot])
+        ids.append(track)
+    boxes = Boxes(
+        np.array(xyxy, np.float32).reshape(-1, 4),
+        np.full(len(ids), 0.9, np.float32),
+        np.full(len(ids), DETECTION.index("car")),
+        DETECTION,
+        np.array(ids, np.int64),
+    )
+    return Scene(SIZE, {"b": boxes, "paint": Mask(byte, SIZE, VIEW)})
+
+
+def with_camera() -> RoadGeometry:
+    return RoadGeometry(CameraFile(CAMERA, True, "camera.yaml"))
+
+
+def test_lanes_have_sides_types_and_metres():
+    road = with_camera().update(scene(), 0.0)
+    sides = {lane.side: lane for lane in road.lanes}
+    assert list(sides) == ["next left", "ego left", "ego right", "kerb right"]
+    assert sides["ego left"].category == "double yellow"
+    assert (sides["ego right"].style, sides["ego left"].style) == ("dashed", "solid")
+    for side, offset in zip(sides, LINES, strict=True):
+        assert np.abs(sides[side].ground[:, 0] - offset).max() < 0.25
+        assert sides[side].score > 0.9
+    assert road.ego_offset_m == pytest.approx(0.15, abs=0.05)
+    assert road.lane_width_m == pytest.approx(3.5, abs=0.1)
+    assert road.curvature == pytest.approx(0, abs=5e-4)
+    assert road.departure is None
+
+
+def test_a_curve_is_measured():
+    road = with_camera().update(scene(bend=0.004), 0.0)
+    assert road.curvature == pytest.approx(0.004, rel=0.15)
+    assert {"ego left", "ego right"} <= {lane.side for lane in road.lanes}
+
+
+def test_without_lanes_there_are_no_numbers():
+    road = with_camera().update(scene({}), 0.0)
+    assert road.lanes == []
+    assert road.ego_offset_m is road.curvature is road.departure is None
+
+
+def test_a_crosswalk_and_a_stop_line_are_lines_across():
+    seen = scene()
+    byte = seen.outputs["paint"].small
+    byte[300:306, 150:500] = CROSSWALK | ACROSS
+    byte[260:264, 200:430] = WHITE | ACROSS
+    lanes = with_camera().update(seen, 0.0).lanes
+    across = {lane.side: lane for lane in lanes if lane.curve is None}
+    assert set(across) == {"crosswalk", "across"}
+    assert np.abs(across["crosswalk"].points[:, 1] - 303).max() < 2
+    assert {"ego left", "ego right"} <= {lane.side for lane in lanes}
+
+
+def test_marks_mirrored_in_the_bonnet_bend_no_border():
+    seen = scene()
+    byte = seen.outputs["paint"].small
+    byte[320:] = 255
+    byte[326:354, 400:412] = byte[326:354, 240:252] = WHITE
+    road = with_camera().update(seen, 0.0)
+    assert road.lane_width_m == pytest.approx(3.5, abs=0.2)
+
+
+def test_ids_stay_while_the_car_moves_and_a_missed_lane_is_kept_for_a_moment():
+    geometry = with_camera()
+    first = {lane.side: lane.id for lane in geometry.update(scene(), 0.0).lanes}
+    for step in range(1, 6):
+        lines = {k: v for k, v in LINES.items() if step != 3 or v != YELLOW}
+        road = geometry.update(scene(lines, shift=0.08 * step), step / 10)
+        assert {lane.side: lane.id for lane in road.lanes} == first
+    for step in range(6, 12):
+        road = geometry.update(scene({}), step / 10)
+    assert road.lanes == []
+
+
+def test_over_the_line_is_a_departure():
+    geometry = with_camera()
+    for step in range(8):
+        road = geometry.update(scene(shift=-0.13 * step), step / 10)
+    assert road.departure == "right"
+
+
+def test_the_camera_is_estimated_from_the_lanes():
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    for step in range(12):
+        road = geometry.update(scene(cars={1: (0, 25.0)}), step / 10)
+        assert (road.camera is None) == (step < 4)
+    assert road.camera.pitch == pytest.approx(CAMERA.pitch, abs=0.004)
+    ranges = road.ranges["b"]
+    assert ranges.distance_m[0] == pytest.approx(25, rel=0.12)
+    assert ranges.distance_sigma_m[0] > 25 * 0.15  # the focal length is a guess
+    assert ranges.lead == 0
+
+
+def test_with_neither_camera_nor_height_lanes_stay_in_pixels():
+    geometry = RoadGeometry()
+    for step in range(8):
+        road = geometry.update(scene(cars={1: (0, 25.0)}), step / 10)
+    assert road.camera is None
+    assert np.isnan(road.ranges["b"].distance_m).all()
+    assert all(lane.ground is None for lane in road.lanes)
+    assert road.ranges["b"].lead == 0  # between the borders in the picture
+    assert birds_eye.costmap(scene(), road) is None
+
+
+def test_distances_offsets_and_the_vehicle_ahead():
+    cars = {1: (-3.4, 12.0), 2: (0.2, 30.0), 3: (0.0, 50.0), 4: (3.4, 18.0)}
+    ranges = with_camera().update(scene(cars=cars), 0.0).ranges["b"]
+    np.testing.assert_allclose(ranges.distance_m, [12, 30, 50, 18], rtol=0.02)
+    np.testing.assert_allclose(ranges.offset_m, [-3.4, 0.2, 0, 3.4], atol=0.1)
+    assert ranges.lead == 1
+    assert (ranges.distance_sigma_m / ranges.distance_m)[2] > 0.05
+
+
+def test_no_number_where_the_geometry_supports_none():
+    seen = scene(cars={1: (0, 20.0), 2: (0, 20.0), 3: (0, 20.0), 4: (0, 20.0), 5: (0, 20.0)})
+    boxes = seen.outputs["b"]
+    boxes.xyxy[0] = (300, 100, 340, 150)  # above the horizon
+    boxes.xyxy[1] = (250, 200, 400, 360)  # cut off below
+    boxes.xyxy[2] = (0, 180, 90, 260)  # cut off at the side
+    boxes.xyxy[3, 3] = CAMERA.horizon + 1  # too far to tell
+    boxes.classes[4] = DETECTION.index("traffic sign")
+    ranges = with_camera().update(seen, 0.0).ranges["b"]
+    assert np.isnan(ranges.distance_m).all()
+    assert np.isnan(ranges.offset_m).all()
+
+
+def test_time_to_collision_comes_from_the_track():
+    geometry, warned = with_camera(), []
+    for step in range(30):
+        gap = 40 - 8 * step / 10
+        road = geometry.update(scene(cars={7: (0, gap), 8: (3.4, 20.0)}), step / 10, 20.0)
+        warned.append(road.collision)
+    ranges = road.ranges["b"]
+    assert ranges.ttc_s[0] == pytest.approx(gap / 8, rel=0.15)
+    assert np.isnan(ranges.ttc_s[1])  # keeps its distance
+    assert road.headway_s == pytest.approx(gap / 20, rel=0.05)
+    assert warned[-1]
+    assert not any(warned[:15])
+
+
+def test_a_weak_box_is_not_the_vehicle_ahead():
+    seen = scene(cars={1: (0, 20.0)})
+    seen.outputs["b"].scores[:] = 0.1
+    ranges = with_camera().update(seen, 0.0).ranges["b"]
+    assert ranges.lead == -1
+    assert np.isnan(ranges.distance_m).all()
+
+
+def test_frames_of_another_size_start_the_estimate_anew():
+    geometry = RoadGeometry(height_m=1.4)
+    for step in range(6):
+        geometry.update(scene(), step / 10)
+    small = Mask(np.full((90, 160), 255, np.uint8), (90, 160), VIEW)
+    assert geometry.update(Scene((90, 160), {"paint": small}), 1.0).camera is None
+
+
+def test_the_costmap_has_lanes_cars_and_seen_ground():
+    area = np.full(SIZE, 2, np.uint8)
+    polygon = CAMERA.pixels(np.array([[-2, 4], [2, 4], [2, 45], [-2, 45]]))
+    cv2.fillPoly(area, [np.round(polygon).astype(np.int32)], 0)
+    seen = scene(cars={1: (0, 20.0)})
+    seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
+    road = with_camera().update(seen, 0.0)
+    grid = birds_eye.costmap(seen, road)
+    assert grid.cells.shape == (200, 100)
+
+    def at(right: float, forward: float) -> int:
+        column, row = birds_eye.to_cells(np.array([[right, forward]]))[0]
+        return int(grid.cells[row, column])
+
+    assert at(0, 10) == birds_eye.FREE
+    assert at(0.5, 21) == birds_eye.OCCUPIED
+    assert at(-1.9, 10) == birds_eye.LINE
+    assert at(10, 10) == birds_eye.UNKNOWN
+    picture = birds_eye.picture(seen, road, 200)
+    assert picture.shape == (200, 100, 3)
+
+
+def test_one_border_is_enough_for_the_own_path():
+    lines = {1.6: WHITE}
+    road = with_camera().update(scene(lines, cars={1: (0, 20.0), 2: (-3.5, 20.0)}), 0.0)
+    assert set(road.borders) == {"right"}
+    assert road.ranges["b"].lead == 0
+    assert road.lane_width_m is None
+
+
+def test_a_mask_of_one_row_has_no_lanes():
+    mask = Mask(np.full((1, 160), 6, np.uint8), (1, 160), VIEW)
+    assert RoadGeometry().update(Scene((1, 160), {"paint": mask}), 0.0).lanes == []
