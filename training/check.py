@@ -1,6 +1,6 @@
-"""List what is wrong with a BDD100K folder, and draw its labels on a contact sheet.
+"""List what is wrong with a dataset, and draw its labels on a contact sheet.
 
-Exit code 0: clean; 1: findings, listed by file; 2: the folder holds no frames.
+Exit code 0: clean; 1: findings, listed by file; 2: there are no frames.
 
 example:
   check-bdd BDD100K --json report.json --sheet sheet.jpg
@@ -24,8 +24,12 @@ SHOWN: Final = 20
 class CheckArguments:
     """What check-bdd is asked to do."""
 
-    folder: Path
-    """Dataset folder that holds images/ and labels/."""
+    data: str
+    """Dataset folder, or KIND:DIR as for train-bdd."""
+    labels: Path | None = None
+    """Folder or file with the labels, where DATA holds images only."""
+    classes: Path | None = None
+    """File of class lists, as for train-bdd."""
     json: str = ""
     """Where to write the report as JSON; - prints it instead of the text."""
     sheet: str = "check-bdd.jpg"
@@ -47,9 +51,11 @@ def check() -> int:
         description=__doc__,
         config=(tyro.conf.PositionalRequiredArgs,),
     )
-    from training.data.bdd import doctor, layouts
+    from training.data.classes import read_classes
+    from training.data.examine import examine
 
-    report = doctor.examine(args.folder, args.jobs, _progress())
+    classes = read_classes(args.classes) if args.classes else None
+    report, datasets = examine(args.data, args.jobs, _progress(), args.labels, classes)
     text = json.dumps(report.to_json(), indent=1)
     if args.json == "-":
         print(text)
@@ -58,7 +64,7 @@ def check() -> int:
         if args.json:
             write_atomic(Path(args.json), text)
     if args.sheet:
-        _write_sheet(args.folder, layouts.splits(args.folder), Path(args.sheet))
+        _write_sheet(datasets, Path(args.sheet))
     return 1 if report.findings else 0
 
 
@@ -109,14 +115,14 @@ def _progress() -> Any:
     return report
 
 
-def _write_sheet(folder: Path, splits: tuple[str, ...], path: Path) -> None:
+def _write_sheet(datasets: Any, path: Path) -> None:
     import cv2
 
-    from training.data.bdd.sheet import contact_sheet
+    from training.data.sheet import contact_sheet
 
     if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
         raise UserError(f"--sheet {path}: name a .jpg or .png file")
-    _, encoded = cv2.imencode(path.suffix, contact_sheet(folder, splits))
+    _, encoded = cv2.imencode(path.suffix, contact_sheet(datasets))
     write_atomic(path, encoded.tobytes())
     print(f"contact sheet: {path}", file=sys.stderr)
 

@@ -108,6 +108,10 @@ class Dataset(ABC):
         """Sentences that must stand next to any score on this data."""
         return []
 
+    def problems(self) -> list[str]:
+        """What is wrong with labels, known without reading the frames: "file: what to do"."""
+        return []
+
     def fingerprint(self) -> str:
         """Identifies the content for caches: changes when files, split or tasks change."""
         return f"{type(self).__name__} {self.root} {len(self)} {self.tasks}"
@@ -158,6 +162,9 @@ class Wrapper(Dataset):
 
     def notes(self) -> list[str]:
         return self.dataset.notes()
+
+    def problems(self) -> list[str]:
+        return self.dataset.problems()
 
     def fingerprint(self) -> str:
         return self.dataset.fingerprint()

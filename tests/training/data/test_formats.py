@@ -1,6 +1,7 @@
 """One small set of labels written in every annotation format, read back alike."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,9 @@ from perception.errors import NoFramesError, UserError
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.classes import read_classes
 from training.data.conform import conform
+from training.data.examine import examine
 from training.data.labels import Boxes, LaneMask, Mask
+from training.data.sheet import contact_sheet
 from training.data.sources import kind_and_root, open_dataset
 from training.evaluate import DataOptions, open_data
 from training.evaluation.predictor import open_predictor
@@ -35,8 +38,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def images(folder: Path, names=FRAMES) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
-        image = np.full((*HW, 3), 20 * number + 10, np.uint8)
+    for name in names:
+        image = np.random.default_rng(int(name[1:])).integers(0, 256, (*HW, 3)).astype(np.uint8)
         cv2.imwrite(str(folder / f"{name}.png"), image)
 
 
@@ -359,6 +362,27 @@ def test_labels_and_images_in_two_folders(tmp_path: Path):
     (tmp_path / "set/data.yaml").rename(tmp_path / "labels/data.yaml")
     dataset = open_dataset(f"yolo:{tmp_path}/set", "val", ["det"], labels=tmp_path / "labels")
     assert dataset[0].labels["det"].classes.tolist() == [0, 1]
+
+
+def test_check_bdd_is_clean_and_names_damage(written: tuple[str, Path]):
+    kind, root = written
+    report, datasets = examine(f"{kind}:{root}")
+    assert report.findings == []
+    assert {split: counts["frames"] for split, counts in report.splits.items()} == {
+        "train": 9,
+        "val": 1,
+    }
+    assert report.splits["train"]["boxes"] == {"cone": 9, "forklift": 9}
+    sheet = contact_sheet(datasets)
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
+    broken = next(iter(sorted(root.rglob("f04.png"))))
+    broken.write_bytes(broken.read_bytes()[:60])
+    shutil.copy(next(iter(root.rglob("f01.png"))), next(iter(root.rglob("f09.png"))))
+    report, _ = examine(f"{kind}:{root}", jobs=2)
+    assert [(finding.kind, Path(finding.file).stem) for finding in report.findings] == [
+        ("broken frame", "f04"),
+        ("leak", "f09"),
+    ]
 
 
 @pytest.mark.slow

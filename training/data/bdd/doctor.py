@@ -99,7 +99,7 @@ def examine(
         report.findings += checked.findings
         digests[split] = checked.digests
         report.splits[split] = _summary(layout, index, checked)
-    report.findings += [*_leaks(stems), *_twins(digests)]
+    report.findings += [*_leaks(stems), *duplicates(digests)]
     return report
 
 
@@ -263,7 +263,7 @@ def _leaks(stems: dict[str, set[str]]) -> Iterator[Finding]:
                 yield Finding("leak", stem, message, second)
 
 
-def _twins(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
+def duplicates(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
     """Pictures that are the same byte for byte under different names."""
     first: dict[str, tuple[str, str]] = {}
     for split, pairs in digests.items():

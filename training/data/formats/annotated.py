@@ -170,7 +170,15 @@ class Annotated(Dataset):
             shown = self._shown_classes()
             names = self.lists.names("det")
             found |= {f"det/{name}": shown[:, number] for number, name in enumerate(names)}
+        if "scene" in self.tasks:
+            for column, (group, values) in enumerate(self.table.texts["groups"].items()):
+                codes = self.table.attributes[self.frames, column]
+                found |= {f"{group}/{value}": codes == code for code, value in enumerate(values)}
         return found
+
+    def problems(self) -> list[str]:
+        mine = set(self.frames.tolist())
+        return [text for frame, text in self.table.texts["problems"] if frame < 0 or frame in mine]
 
     def fingerprint(self) -> str:
         return f"{self.key} {self.split} {self.tasks} {self.classes} {self.lists.ignore}"

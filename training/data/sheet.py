@@ -1,19 +1,19 @@
 """A contact sheet: frames of a split with all their labels drawn, to look at."""
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from perception.classes import (
-    DETECTION,
     LANE_BACKGROUND,
     LANE_BACKGROUND_BIT,
     LANE_CATEGORY_BITS,
     LANE_CATEGORY_UNKNOWN,
 )
 from perception.errors import UserError
-from training.data.bdd100k import BDD100K
+from training.data.classes import OFFICIAL, ONLY
+from training.data.dataset import Dataset
 from training.data.labels import Boxes, LaneMask, Mask
 from training.data.sample import Sample
 
@@ -26,22 +26,18 @@ LANE_BGR = np.array(
 UNTYPED_BGR = (0, 255, 0)
 
 
-def contact_sheet(
-    root: Path, splits: tuple[str, ...], columns: int = 4, rows: int = 3
-) -> np.ndarray:
-    """uint8 (H, W, 3): evenly spread readable frames of the labelled splits."""
+def contact_sheet(datasets: Mapping[str, Dataset], columns: int = 4, rows: int = 3) -> np.ndarray:
+    """uint8 (H, W, 3): readable frames of each split, evenly spread, with their labels drawn."""
     tiles: list[np.ndarray] = []
-    each = max(columns * rows // max(len(splits), 1), 1)
-    for split in splits:
-        try:
-            dataset = BDD100K(root, split, strict=False)
-        except UserError:
-            continue  # a split without labels
+    each = max(columns * rows // max(len(datasets), 1), 1)
+    for split, dataset in datasets.items():
+        names = dataset.classes.get("det", OFFICIAL["det"])[ONLY]
         for index in np.linspace(0, len(dataset) - 1, min(each, len(dataset))).astype(int):
             try:
-                tiles.append(tile(dataset[int(index)], f"{split} {dataset.name(int(index))}"))
+                sample = dataset[int(index)]
             except UserError:
                 continue
+            tiles.append(tile(sample, f"{split} {sample.name}", names))
     blank = np.full((*TILE_HW, 3), 40, np.uint8)
     tiles += [blank] * (-len(tiles) % columns or (columns if not tiles else 0))
     return np.vstack(
@@ -49,18 +45,18 @@ def contact_sheet(
     )
 
 
-def tile(sample: Sample, caption: str) -> np.ndarray:
-    """One frame, its labels and what they are."""
+def tile(sample: Sample, caption: str, names: Sequence[str]) -> np.ndarray:
+    """One frame with its labels; below, which tasks have one."""
     size_wh = TILE_HW[::-1]
     canvas = cv2.resize(sample.image, size_wh, interpolation=cv2.INTER_AREA)
-    for task, label in sample.labels.items():
+    for label in sample.labels.values():
+        if isinstance(label, Mask):
+            _areas(canvas, label)
+    for label in sample.labels.values():
         if isinstance(label, LaneMask):
             _lanes(canvas, label)
-        elif isinstance(label, Mask) and task == "drivable":
-            _areas(canvas, label)
-    boxes = sample.labels.get("det")
-    if isinstance(boxes, Boxes):
-        _boxes(canvas, boxes)
+        elif isinstance(label, Boxes):
+            _boxes(canvas, label, names)
     _text(canvas, caption, (6, 16))
     _text(canvas, ", ".join(sample.labels), (6, TILE_HW[0] - 8))
     return canvas
@@ -82,14 +78,14 @@ def _lanes(canvas: np.ndarray, label: LaneMask) -> None:
     )
 
 
-def _boxes(canvas: np.ndarray, boxes: Boxes) -> None:
+def _boxes(canvas: np.ndarray, boxes: Boxes, names: Sequence[str]) -> None:
     scale = np.array([TILE_HW[1] / boxes.size_hw[1], TILE_HW[0] / boxes.size_hw[0]] * 2)
     corners = np.round(boxes.xyxy * scale).astype(int).tolist()
     for (x1, y1, x2, y2), kind, ignore in zip(corners, boxes.classes, boxes.ignore, strict=True):
         colour = (128, 128, 128) if ignore else (0, 255, 255)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, 1)
-        if x2 - x1 > 24:
-            _text(canvas, DETECTION[int(kind)], (x1, max(y1 - 2, 8)), 0.32)
+        if x2 - x1 > 24 and 0 <= kind < len(names):
+            _text(canvas, names[int(kind)], (x1, max(y1 - 2, 8)), 0.32)
 
 
 def _text(canvas: np.ndarray, text: str, at: tuple[int, int], size: float = 0.42) -> None:

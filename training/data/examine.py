@@ -1,0 +1,152 @@
+"""check-bdd on any dataset: every frame of every split is read, and what is wrong is listed.
+
+BDD100K folders have more to check (bdd/doctor.py): several sources of masks, provenance, drives.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from perception.errors import NoFramesError, UserError
+from training.data.bdd import doctor
+from training.data.bdd.doctor import EXPECTED_SHARE, Finding, Report, duplicates
+from training.data.classes import OFFICIAL, ONLY, ClassLists
+from training.data.dataset import Dataset
+from training.data.labels import Boxes
+from training.data.sources import FALLBACK, kind_and_root, open_dataset
+
+SPLITS: Final = ("train", "val", "test")
+
+Progress = Callable[[int, int], None]
+
+
+def examine(
+    word: str,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    labels: Path | None = None,
+    classes: ClassLists | None = None,
+) -> tuple[Report, dict[str, Dataset]]:
+    """All that is wrong with a `--data` word, and its readable splits.
+
+    Raises UserError only where there are no frames at all.
+    """
+    kind, root = kind_and_root(word)
+    if kind == FALLBACK and labels is None:
+        report = doctor.examine(root, jobs, progress)
+        return report, dict(_splits(word, Report(word), labels, classes))
+    report = Report(word)
+    datasets = dict(_splits(word, report, labels, classes))
+    total, done = sum(map(len, datasets.values())), 0
+    digests: dict[str, list[tuple[str, str]]] = {}
+    for split, dataset in datasets.items():
+        report.findings += [_finding("label", text, split) for text in dataset.problems()]
+        frames: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+            for frame in pool.map(
+                lambda index, part=dataset: _frame(part, index), range(len(dataset))
+            ):
+                frames.append(frame)
+                done += 1
+                if progress:
+                    progress(done, total)
+        known = set(dataset.problems())
+        report.findings += [
+            _finding("broken frame", frame["error"], split)
+            for frame in frames
+            if frame["error"] and frame["error"] not in known
+        ]
+        report.findings += _missing(dataset, split)
+        digests[split] = [(f["digest"], f["name"]) for f in frames if f["digest"]]
+        report.splits[split] = _summary(dataset, frames)
+    report.findings += duplicates(digests)
+    return report, datasets
+
+
+def _splits(
+    word: str, report: Report, labels: Path | None, classes: ClassLists | None
+) -> Iterator[tuple[str, Dataset]]:
+    """The splits that open; why another one does not is a finding, unless it has no frames."""
+    missing: list[NoFramesError] = []
+    opened = 0
+    for split in SPLITS:
+        try:
+            dataset = open_dataset(word, split, strict=False, labels=labels, classes=classes)
+        except NoFramesError as error:
+            missing.append(error)
+        except UserError as error:
+            report.findings.append(_finding("label", str(error), split))
+            opened += 1
+        else:
+            opened += 1
+            yield split, dataset
+    if not opened:
+        raise missing[0]
+
+
+def _finding(kind: str, text: str, split: str) -> Finding:
+    file, colon, message = text.partition(": ")
+    return Finding(kind, file if colon else "", message or text, split)
+
+
+def _frame(dataset: Dataset, index: int) -> dict[str, Any]:
+    name = dataset.name(index)
+    try:
+        sample = dataset[index]
+    except UserError as error:
+        return {"name": name, "error": str(error), "size": "broken", "digest": "", "boxes": []}
+    blank = sample.image.max() == sample.image.min()
+    height, width = sample.image.shape[:2]
+    boxes = sample.labels.get("det")
+    return {
+        "name": name,
+        "error": f"{name}: the image has one colour only; restore or delete it" if blank else "",
+        "size": f"{width}x{height}",
+        "digest": hashlib.sha256(sample.image.tobytes()).hexdigest(),
+        "boxes": boxes.classes.tolist() if isinstance(boxes, Boxes) else [],
+    }
+
+
+def _missing(dataset: Dataset, split: str) -> Iterator[Finding]:
+    """Frames without a label that most frames of the split have."""
+    presence = dataset.presence()
+    for task in dataset.tasks:
+        has = presence.get(task, np.ones(len(dataset), bool))
+        if EXPECTED_SHARE < has.mean() < 1:
+            for index in np.flatnonzero(~has).tolist():
+                message = f"has no label for {task}, as {has.mean():.1%} of the split have"
+                yield Finding("missing label", dataset.name(index), message, split)
+
+
+def _summary(dataset: Dataset, frames: list[dict[str, Any]]) -> dict[str, Any]:
+    presence = dataset.presence()
+    names = {**OFFICIAL, **dataset.classes}.get("det", {}).get(ONLY, ())
+    counts = Counter(code for frame in frames for code in frame["boxes"])
+    has = {task: presence.get(task, np.ones(len(dataset), bool)) for task in dataset.tasks}
+    return {
+        "frames": len(dataset),
+        "sizes": dict(Counter(frame["size"] for frame in frames)),
+        "labelled": {task: int(frames_.sum()) for task, frames_ in has.items()},
+        "sources": {},
+        "boxes": {name: counts[code] for code, name in enumerate(names) if "det" in dataset.tasks},
+        "attributes": _attributes(dataset, presence),
+        "missing": {
+            task: [dataset.name(index) for index in np.flatnonzero(~frames_).tolist()]
+            for task, frames_ in has.items()
+            if 0 < frames_.sum() < len(frames_)
+        },
+    }
+
+
+def _attributes(dataset: Dataset, presence: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
+    """Frames per value of each attribute group, where the dataset has traits of them."""
+    groups = dataset.classes.get("scene", {})
+    return {
+        group: {v: int(presence[t].sum()) for v in values if (t := f"{group}/{v}") in presence}
+        for group, values in groups.items()
+    }
