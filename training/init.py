@@ -1,6 +1,6 @@
 """`--init FILE`: initial weights from a checkpoint of train-bdd, or a trunk in timm's format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -9,9 +9,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import perception
+from perception import checkpoint
 from perception.errors import UserError
 from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet
+from perception.runtime.description import View
+from perception.tasks import TASKS
 from perception.trunk import Trunk, load_trunk_weights
 
 
@@ -19,7 +22,8 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
     """Copies what fits; returns one line that says what was copied.
 
     From a checkpoint of train-bdd: trunk, neck and the heads that both have (`part` "all"), trunk
-    and neck ("shared") or the trunk ("trunk"). From any other file: the trunk.
+    and neck ("shared") or the trunk ("trunk"). From any other file: the trunk. A head with other
+    classes takes what does not depend on them, and the rows of classes of the same name.
     Raises UserError where the file does not fit the network or holds NaN or infinities.
     """
     weights = read_weights(path)
@@ -34,6 +38,7 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
         copied, total = found_in[0]
         return f"{path}: {copied} of {total} tensors of the trunk"
     own = model.state_dict()
+    changes = match_classes(model, weights, path)
     found = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     shared = [key for key in own if not key.startswith("tasks.")]
     lacking = [key for key in shared if key not in found]
@@ -42,7 +47,62 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
     with torch.no_grad():
         model.load_state_dict(own | found)
     heads = sorted({key.split(".")[1] for key in found if key.startswith("tasks.")})
-    return f"{path}: trunk, neck and heads {', '.join(heads) or 'none'}"
+    return "; ".join([f"{path}: trunk, neck and heads {', '.join(heads) or 'none'}", *changes])
+
+
+def match_classes(model: HydraNet, weights: dict[str, Tensor], path: Path) -> list[str]:
+    """Brings the rows per class in `weights` to the classes of the model's heads, in place.
+
+    Rows of new classes are the model's own. Returns a phrase per head whose classes differ.
+    """
+    changes = []
+    try:
+        views = file_views(path)
+    except UserError:
+        return []  # weights without a description
+    for name, task in model.tasks.items():
+        view = views.get(name, type(task).view)
+        before, after = names_in(view), names_in(task.view)
+        if name not in views or before == after:
+            continue
+        old, new, own = task.class_rows(view), task.class_rows(task.view), task.state_dict()
+        for key in own if not new else []:
+            weights.pop(f"tasks.{name}.{key}", None)
+        for key, rows in new.items():
+            given = weights.get(f"tasks.{name}.{key}")
+            if given is not None and given.shape == (len(old[key]), *own[key].shape[1:]):
+                kept = [(to, old[key].index(row)) for to, row in enumerate(rows) if row in old[key]]
+                value = own[key].clone()
+                for to, row in kept:
+                    value[to] = given[row].to(value)
+                weights[f"tasks.{name}.{key}"] = value
+        same = [one for one in after if one in before and new]
+        fresh = [one for one in after if one not in same]
+        changes.append(
+            f"{name}: classes carried over: {some(same)}; untrained: {some(fresh)}; "
+            f"dropped: {some([one for one in before if one not in same])}"
+        )
+    return changes
+
+
+def file_views(path: Path) -> dict[str, View]:
+    """The view of every head in a checkpoint. Raises UserError for another kind of file."""
+    meta = checkpoint.read(path)[1]
+    default = {task: TASKS[task].view for task in meta.tasks if task in TASKS}
+    return default | checkpoint.views_of(meta, path)
+
+
+def names_in(view: View) -> list[str]:
+    """All class names of a view."""
+    parts = (view.classes, view.categories, view.styles, view.directions)
+    groups = [f"{group.name}/{name}" for group in view.groups for name in group.classes]
+    return [name for part in parts for name in part] + groups
+
+
+def some(names: Sequence[str], most: int = 12) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
 
 
 def init_file(name: str) -> Path:

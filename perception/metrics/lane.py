@@ -23,15 +23,19 @@ from perception.classes import (
     LANE_TYPE_UNKNOWN,
 )
 from perception.metrics.base import Metric, chosen, percent
+from perception.runtime.description import View
 
 RADII: Final = (1, 2, 5)
-# part: (shift, bit mask, classes, the flag of a pixel where the part is unknown).
+# part: (shift, bit mask, the flag of a pixel where the part is unknown).
 # The toolkit's order, which its averages' last digit depends on.
-PARTS: Final[Mapping[str, tuple[int, int, tuple[str, ...], int]]] = {
-    "direction": (LANE_DIRECTION_SHIFT, 1, LANE_DIRECTIONS, LANE_TYPE_UNKNOWN),
-    "style": (LANE_STYLE_SHIFT, 1, LANE_STYLES, LANE_TYPE_UNKNOWN),
-    "category": (0, LANE_CATEGORY_BITS, LANE_CATEGORIES, LANE_CATEGORY_UNKNOWN),
+PARTS: Final[Mapping[str, tuple[int, int, int]]] = {
+    "direction": (LANE_DIRECTION_SHIFT, 1, LANE_TYPE_UNKNOWN),
+    "style": (LANE_STYLE_SHIFT, 1, LANE_TYPE_UNKNOWN),
+    "category": (0, LANE_CATEGORY_BITS, LANE_CATEGORY_UNKNOWN),
 }
+OFFICIAL: Final = View(
+    "mask", categories=LANE_CATEGORIES, styles=LANE_STYLES, directions=LANE_DIRECTIONS
+)
 
 
 class LaneMetric(Metric):
@@ -41,12 +45,14 @@ class LaneMetric(Metric):
     Pixels that are not annotated (254) are not counted. Where the category or type of the truth is
     unknown, a prediction within the radius is neither right nor wrong for that part. Frames whose
     lanes are all of unknown type (binary truth) are not counted for it, and a set of only such
-    frames scores NaN.
+    frames scores NaN. `view` names the classes of the parts.
     """
 
     official = ("average_F1@*", "direction_F1@*", "style_F1@*", "category_F1@*", "F1@*/*")
 
-    def __init__(self) -> None:
+    def __init__(self, view: View = OFFICIAL) -> None:
+        names = {"style": view.styles, "category": view.categories}
+        self.classes = {"direction": view.directions, **names}
         self._binary: list[np.ndarray] = []  # (radii) F1
         self._pixels: list[np.ndarray] = []  # (3) true positives, false positives, misses
         self._parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}  # (classes, radii)
@@ -62,7 +68,8 @@ class LaneMetric(Metric):
         seen = found if blank is None else found & known
         hits, predicted, wanted = (np.count_nonzero(m) for m in (seen & real, seen, real))
         self._pixels.append(np.array([hits, predicted - hits, wanted - hits]))
-        for part, (shift, bits, classes, flag) in PARTS.items():
+        for part, (shift, bits, flag) in PARTS.items():
+            classes = self.classes[part]
             unknown = real & ((truth & flag) != 0)
             typed = real & ~unknown
             if not typed.any() and (unknown.any() or not known.any()):
@@ -99,7 +106,7 @@ class LaneMetric(Metric):
             scores |= _per_radius(f"{part}_F1", mean)
         for part, table in tables.items():
             occurs = chosen(self._occurs[part], rows)[:, 1].sum(0)
-            for c, name in enumerate(PARTS[part][2]):
+            for c, name in enumerate(self.classes[part]):
                 row = table[c] if occurs[c] else np.full(len(RADII), np.nan)
                 scores |= _per_radius("F1", row, f"/{part}/{name}")
         return scores
@@ -124,7 +131,7 @@ class LaneMetric(Metric):
         if self._binary:
             for part, records in self._occurs.items():
                 shown = chosen(records, rows)[:, 0].sum(0)
-                names = [f"{part}/{name}" for name in PARTS[part][2]]
+                names = [f"{part}/{name}" for name in self.classes[part]]
                 out |= dict(zip(names, map(int, shown), strict=True))
         return out
 

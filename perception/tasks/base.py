@@ -54,6 +54,15 @@ class Task(nn.Module, ABC):
         self.channels, self.strides = channels, strides
         self.view = view or type(self).view
 
+    def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
+        """{key of the state: name of each row} of the entries that have one row per class, for a
+        head with the classes of `view`.
+
+        By it a head is initialised from one with other classes; without it, such a head starts
+        untrained.
+        """
+        return {}
+
     @abstractmethod
     def forward(self, features: Sequence[Tensor]) -> Raw:
         """Raw outputs; the same keys in training and in evaluation."""

@@ -8,7 +8,7 @@ scores with duplicates suppressed inside the graph: they rank better than the on
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,14 @@ class Det(Task):
         self.many = _branch(channels, shapes, classes, prior)
         self.box = _branch(channels, shapes, 4 * BINS, 0.0)
         self.register_buffer("seen", torch.full((classes,), 100.0))
+
+    def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
+        rows = {"seen": view.classes}
+        for name, towers in {"one": self.one, "many": self.many}.items():
+            for level, tower in enumerate(towers):
+                last = f"{name}.{level}.{len(cast(nn.Sequential, tower)) - 1}"
+                rows |= {f"{last}.weight": view.classes, f"{last}.bias": view.classes}
+        return rows
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         """For each stride s: one{s} and many{s} (B, classes, h, w) logits, box{s} (B, 64, h, w).

@@ -28,6 +28,9 @@ class Drivable(Task):
         self.tower: nn.Module = Tower(channels)
         self.classify = nn.Conv2d(channels, len(self.view.classes), 1)
 
+    def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
+        return {"classify.weight": view.classes, "classify.bias": view.classes}
+
     def forward(self, features: Sequence[Tensor]) -> Raw:
         return {"logits": self.classify(self.tower(features[0]))}  # (B, C, H/4, W/4)
 

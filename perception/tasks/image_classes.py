@@ -46,6 +46,10 @@ class ImageNet(Task):
         self.sizes = [len(group.classes) for group in self.view.groups]
         self.classify = nn.Linear(2 * channels, sum(self.sizes))
 
+    def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
+        rows = tuple(f"{group.name}/{name}" for group in view.groups for name in group.classes)
+        return {"classify.weight": rows, "classify.bias": rows}
+
     def forward(self, features: Sequence[Tensor]) -> Raw:
         pooled = [feature.mean((2, 3)) for feature in features[-2:]]
         return {"logits": self.classify(torch.cat(pooled, 1))}  # (B, sum of group sizes)

@@ -57,6 +57,11 @@ class Lane(Task):
         # About 2 % of pixels are lane: initialise there (arXiv 1708.02002, section 4.1).
         nn.init.constant_(self.subpixels.bias, -4.0)  # type: ignore[arg-type]
 
+    def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
+        parts = (view.categories, view.styles, view.directions)
+        rows = tuple(f"{part}/{name}" for part, names in enumerate(parts) for name in names)
+        return {"types.weight": rows, "types.bias": rows}
+
     def forward(self, features: Sequence[Tensor]) -> Raw:
         feature = self.tower(features[0])
         category, style, direction = self.types(feature).split(self.kinds, 1)
@@ -105,7 +110,7 @@ class Lane(Task):
 
     @classmethod
     def metric(cls, view: View) -> Metric:
-        return LaneMetric()
+        return LaneMetric(view)
 
 
 def focal(

@@ -46,6 +46,14 @@ class Scene(Task):
         self.log_temperature = nn.Parameter(torch.zeros(len(groups)))
         self.register_buffer("counts", torch.full((sum(self.sizes),), 10.0))
 
+    def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
+        rows = tuple(f"{group.name}/{name}" for group in view.groups for name in group.classes)
+        last = f"perceptron.{len(self.perceptron) - 1}"
+        groups = tuple(group.name for group in view.groups)
+        return {f"{last}.weight": rows, f"{last}.bias": rows, "counts": rows} | {
+            "log_temperature": groups
+        }
+
     def forward(self, features: Sequence[Tensor]) -> Raw:
         pooled = [feature.mean((2, 3)) for feature in features[-2:]]
         logits = self.perceptron(torch.cat(pooled, 1))
