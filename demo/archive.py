@@ -16,6 +16,7 @@ from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
+from perception.runtime.annotations import FORMATS, parse_export
 from perception.runtime.choose import choose
 from perception.runtime.providers import read_description
 from perception.runtime.runner import default_model
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def archive(args: argparse.Namespace) -> int:
     """Finds the videos, labels those without labels, reports each outcome."""
     settings = check(args)
-    jobs = find_jobs(args.videos, args.out)
+    jobs = find_jobs(args.videos, args.out, "" if args.pick else args.export)
     summary = ArchiveSummary(args.out, settings, {job.name for job in jobs})
     todo = [job for job in jobs if args.redo or not is_done(job)]
     say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
@@ -59,6 +60,10 @@ def archive(args: argparse.Namespace) -> int:
     problems = summary.problems()
     print(progress.total(len(jobs), problems))
     print(f"summary: {summary.path}")
+    if args.pick:
+        from demo.pick import pick
+
+        print(pick(jobs, args.pick, *parse_export(args.export), settings))
     return FAILED if problems else 0
 
 
@@ -79,6 +84,12 @@ def check(args: argparse.Namespace) -> Settings:
             raise UserError(f"--{name} {getattr(args, name)}: give {least} or more")
     if args.track and not tracking_available():
         require_extra("demo", "trackers", "supervision")
+    if args.pick < 0:
+        raise UserError(f"--pick {args.pick}: give 1 or more; 0 picks none")
+    if args.pick and not args.export:
+        raise UserError("--pick: add --export FORMAT:DIR for the picked frames and their labels")
+    if args.export:
+        check_target(*parse_export(args.export), bool(args.pick))
     model = (args.model or default_model()).resolve()
     description = read_description(model)
     provider = args.provider
@@ -90,7 +101,15 @@ def check(args: argparse.Namespace) -> Settings:
     return Settings(str(model), provider, args.threads, score, args.every, args.frames, args.track)
 
 
-def find_jobs(places: Iterable[Path], out: Path) -> list[Job]:
+def check_target(name: str, path: Path, picked: bool) -> None:
+    """Raises UserError where the folder of --export is a file, or holds picked frames already."""
+    if path.is_file():
+        raise UserError(f"--export {name}:{path}: a file; name a folder")
+    if picked and path.is_dir() and any(path.iterdir()):
+        raise UserError(f"--export {name}:{path}: not empty; name a new folder")
+
+
+def find_jobs(places: Iterable[Path], out: Path, export: str = "") -> list[Job]:
     """Every video under the folders, in order. Raises UserError where there is none, and where two
     would have the same label file."""
     jobs: dict[str, Job] = {}
@@ -105,10 +124,18 @@ def find_jobs(places: Iterable[Path], out: Path) -> list[Job]:
                     "give the folder above them"
                 )
             labels = out.resolve() / f"{name}.jsonl"
-            jobs[name] = Job(name, str(video.absolute()), str(labels))
+            jobs[name] = Job(name, str(video.absolute()), str(labels), _export_of(export, name))
     if not jobs:
         raise UserError(f"no video in {' '.join(map(str, places))}; names must match {VIDEOS}")
     return [jobs[name] for name in sorted(jobs)]
+
+
+def _export_of(export: str, video: str) -> str:
+    """FORMAT:PATH for one video, below the folder given for all."""
+    if not export:
+        return ""
+    kind, folder = parse_export(export)
+    return f"{kind}:{folder.resolve() / video}{FORMATS[kind].suffix}"
 
 
 def _videos(folder: Path) -> Iterator[Path]:
@@ -123,6 +150,8 @@ def _videos(folder: Path) -> Iterator[Path]:
 def is_done(job: Job) -> bool:
     """Whether its label file exists and is no older than the video; it is never partial."""
     try:
+        if job.export and not parse_export(job.export)[1].exists():
+            return False
         return os.stat(job.labels).st_mtime_ns >= os.stat(job.video).st_mtime_ns
     except OSError:
         return False
@@ -242,6 +271,19 @@ def parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--track", action="store_true", help="track ids for boxes (extra demo)")
     group.add_argument("--redo", action="store_true", help="label again what has labels")
+    group.add_argument(
+        "--export",
+        default="",
+        metavar="FORMAT:DIR",
+        help=f"also as labels to correct and train on; FORMAT: {', '.join(FORMATS)}",
+    )
+    group.add_argument(
+        "--pick",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write to --export only the N frames most worth labelling, with their images",
+    )
     group = made.add_argument_group("workers")
     group.add_argument(
         "--address",

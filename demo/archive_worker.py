@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +27,7 @@ from demo.pipeline import Packet
 from demo.temporal import BoxTracker
 from demo.video import VideoFile
 from perception.errors import UserError
+from perception.runtime.annotations import Export, parse_export
 from perception.runtime.runner import Runner
 
 BEAT_S = 1.0
@@ -53,6 +54,7 @@ class Job:
     name: str  # relative to the folder on the command line
     video: str
     labels: str  # the file to write
+    export: str = ""  # FORMAT:PATH to write in addition
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,12 @@ class Labeller:
         tracker = (
             BoxTracker(source.fps / settings.every, settings.score) if settings.track else None
         )
-        with ScalabelSink(labels, job.name, settings.score, keep=False) as sink:
+        with ExitStack() as stack:
+            sink = stack.enter_context(ScalabelSink(labels, job.name, settings.score, keep=False))
+            export = None
+            if job.export:
+                views, target = self.runner.description.views, parse_export(job.export)
+                export = stack.enter_context(Export(*target, views, settings.score))
             for frame in source:
                 if frame.index % settings.every:
                     continue
@@ -110,6 +117,8 @@ class Labeller:
                 if tracker is not None:
                     tracker.update(scene)
                 sink.write(Packet(frame, scene))
+                if export is not None:
+                    export.add(frame.name, scene)
                 self.frames += 1
                 self.beat(self.frames)
                 if self.frames == settings.frames:

@@ -1,10 +1,9 @@
-"""Results as Scalabel frames, one JSON object a line: the format BDD100K's labels come in."""
+"""Results as files: Scalabel frames, one JSON object per line, and other annotation formats."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from demo.pipeline import Packet
@@ -16,12 +15,10 @@ from perception.classes import (
     LANE_DIRECTION_BIT,
     LANE_STYLE_BIT,
 )
+from perception.runtime.annotations import MAX_AREAS, Export, outlines
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.distance import Ranges
 from perception.runtime.scene import Boxes, Labels, Mask
-
-MAX_AREAS = 100
-MIN_AREA_SHARE = 0.0002
 
 
 class ScalabelSink(FileSink):
@@ -46,6 +43,18 @@ class ScalabelSink(FileSink):
             if self.part.is_file():
                 self.file.truncate(start)
             raise
+
+
+class ExportSink:
+    """Frames as an annotation format, written when the run ends."""
+
+    def __init__(self, export: Export) -> None:
+        self.export = export
+
+    def write(self, packet: Packet) -> None:
+        """Keeps one frame's results."""
+        assert packet.scene is not None
+        self.export.add(packet.frame.name, packet.scene)
 
 
 def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
@@ -111,7 +120,10 @@ def _mask_labels(mask: Mask) -> list[dict[str, Any]]:
     for value in np.unique(mask.small):
         named = _lane_named(mask, int(value)) if mask.is_lane_byte else _class_named(mask, value)
         if named is not None:
-            labels += [named | {"poly2d": [shape]} for shape in _outlines(mask, int(value))]
+            for outline in outlines(mask, int(value)):
+                types = "L" * len(outline)
+                shape = {"vertices": outline.tolist(), "types": types, "closed": True}
+                labels.append(named | {"poly2d": [shape]})
     return labels[:MAX_AREAS]
 
 
@@ -133,25 +145,3 @@ def _lane_named(mask: Mask, value: int) -> dict[str, Any] | None:
     if view.directions:
         attributes["laneDirection"] = view.directions[direction]
     return {"category": view.categories[category], "attributes": attributes}
-
-
-def _outlines(mask: Mask, value: int) -> list[dict[str, Any]]:
-    """Closed polygons in frame pixels around the areas of one value, largest first."""
-    height, width = mask.small.shape
-    found, _ = cv2.findContours(
-        (mask.small == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    least = max(4.0, MIN_AREA_SHARE * height * width)
-    areas = [(cv2.contourArea(outline), i) for i, outline in enumerate(found) if len(outline) > 2]
-    largest = sorted((pair for pair in areas if pair[0] >= least), reverse=True)[:MAX_AREAS]
-    shapes = [cv2.approxPolyDP(found[i], 1.0, True).reshape(-1, 2) for _, i in largest]
-    scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
-    return [
-        {
-            "vertices": ((shape + 0.5) * scale).round(1).tolist(),
-            "types": "L" * len(shape),
-            "closed": True,
-        }
-        for shape in shapes
-        if len(shape) > 2
-    ]

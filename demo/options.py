@@ -6,6 +6,7 @@ from pathlib import Path
 from demo.road import add_options, check_options
 from demo.status import KEYS
 from perception.errors import UserError, require_extra
+from perception.runtime.annotations import FORMATS, parse_export
 
 VIEWER = "viewer"
 LOOPBACK = "127.0.0.1:8000"
@@ -34,14 +35,19 @@ def check(args: argparse.Namespace) -> None:
     if rerun and rerun.suffix.lower() != ".rrd":
         raise UserError(f"--rerun {rerun}: end the name in .rrd, or give none for the viewer")
     save = Path(args.save) if args.save else None
-    given = [path for path in (save, args.json, args.mcap, rerun) if path]
+    export = parse_export(args.export)[1] if args.export else None
+    given = [path for path in (save, args.json, args.mcap, rerun, export) if path]
     plain = [path for path in given if not path.exists() or path.is_file()]  # /dev/null may repeat
     if len(set(plain)) < len(plain) or Path(args.video) in plain:
-        raise UserError("two of VIDEO, --save, --json, --mcap and --rerun name the same file")
+        raise UserError(
+            "two of VIDEO, --save, --json, --export, --mcap and --rerun name the same file"
+        )
     for path in (args.json, args.mcap, rerun):
         if path and path.is_dir():
             raise UserError(f"{path}: a folder; give a file name")
-    if args.save or not any((args.show, args.json, args.mcap, args.rerun, args.serve, args.web)):
+    if args.save or not any(
+        (args.show, args.json, args.export, args.mcap, args.rerun, args.serve, args.web)
+    ):
         require_extra("demo", "av")
     if args.mcap:
         require_extra("car", "foxglove")
@@ -103,6 +109,11 @@ def add_outputs(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--json", type=Path, metavar="FILE", help="Scalabel frames, one per line (.jsonl)"
+    )
+    group.add_argument(
+        "--export",
+        metavar="FORMAT:PATH",
+        help=f"labels to correct and train on; FORMAT: {', '.join(FORMATS)}",
     )
     group.add_argument("--mcap", type=Path, metavar="FILE", help="log for Foxglove (.mcap)")
     group.add_argument("--serve", nargs="?", const=LOOPBACK, metavar="HOST:PORT", help="on a page")

@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.log import ScalabelSink
+from demo.log import ExportSink, ScalabelSink
 from demo.options import VIEWER, check, parser
 from demo.overlay import Overlay
 from demo.pipeline import Packet, Pipeline, Stage
@@ -26,7 +26,8 @@ from demo.temporal import BoxTracker, Smoother, tracking_available
 from demo.video import open_source
 from perception.errors import UserError, cli
 from perception.hub import ONNX, local_file
-from perception.runtime.description import BOXES
+from perception.runtime.annotations import Export, parse_export
+from perception.runtime.description import BOXES, View
 from perception.runtime.providers import faster_extra
 from perception.runtime.runner import Runner, default_model
 
@@ -62,7 +63,7 @@ def perceive(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         before = signal.signal(signal.SIGINT, lambda *_: stop(controls))
         stack.callback(signal.signal, signal.SIGINT, before)
-        sinks = open_sinks(args, source, controls, statistics, stack)
+        sinks = open_sinks(args, source, runner.description.views, controls, statistics, stack)
         ended = Ended(controls, args.seconds)
         work = stages(args, runner, source, controls)
         pipeline = stack.enter_context(Pipeline(source, work, ended))
@@ -156,8 +157,8 @@ def stages(
 def choose_output(args: argparse.Namespace, source: Source) -> None:
     """Without any output option, saves the overlay next to a file. Raises UserError for a camera
     or stream, and where the pictures would replace the input."""
-    given = (args.show, args.save, args.json, args.mcap, args.rerun, args.serve)
-    if not any(given):
+    files = (args.save, args.json, args.export, args.mcap, args.rerun)
+    if not any((args.show, args.serve, *files)):
         if source.live:
             raise UserError("a camera or stream needs an output: --show, --serve or --save FILE")
         args.save = default_target(source, args.video)
@@ -168,12 +169,14 @@ def choose_output(args: argparse.Namespace, source: Source) -> None:
 def outputs(args: argparse.Namespace) -> list[str]:
     """What the run has written, as the user named it."""
     rerun = None if args.rerun == VIEWER else args.rerun
-    return [str(path) for path in (args.save, args.json, args.mcap, rerun) if path]
+    export = parse_export(args.export)[1] if args.export else None
+    return [str(path) for path in (args.save, args.json, export, args.mcap, rerun) if path]
 
 
 def open_sinks(
     args: argparse.Namespace,
     source: Source,
+    views: Mapping[str, View],
     controls: Controls,
     statistics: Statistics,
     stack: ExitStack,
@@ -185,6 +188,9 @@ def open_sinks(
         sinks.append(stack.enter_context(saved))
     if args.json:
         sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score)))
+    if args.export:
+        export = Export(*parse_export(args.export), views, args.score)
+        sinks.append(ExportSink(stack.enter_context(export)))
     if args.mcap:
         from demo.mcap_sink import McapSink
 

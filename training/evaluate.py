@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
+from perception.runtime.annotations import Export, parse_export
+from perception.runtime.description import BOX_SCORE
 
 if TYPE_CHECKING:
     from training.data.dataset import Dataset
@@ -80,6 +82,10 @@ class OutputOptions:
     """Write the tables to this file."""
     submission: Path | None = None
     """Write the files for the benchmark server into this new folder."""
+    export: str = ""
+    """Write the predictions as FORMAT:PATH (scalabel, coco, yolo or cvat), to be corrected."""
+    export_score: float = BOX_SCORE
+    """Lowest score of a box in --export."""
     store: bool = False
     """Store scores and score thresholds in the checkpoint; export-onnx copies them to the .onnx."""
 
@@ -109,6 +115,10 @@ class Arguments:
                 f"--bootstrap {self.scores.bootstrap}: must be at least {LEAST_RESAMPLES}, or 0 "
                 "for no intervals"
             )
+        if not 0 <= self.output.export_score <= 1:
+            raise UserError(f"--export-score {self.output.export_score}: give a number from 0 to 1")
+        if self.output.export:
+            parse_export(self.output.export)
         if self.output.store and self.file.suffix != ".safetensors":
             raise UserError(f"--store {self.file}: only a checkpoint (.safetensors) can store them")
 
@@ -160,16 +170,21 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
     from training.evaluation.reference import ToolkitCheck
     from training.evaluation.report import as_json, markdown, show
     from training.evaluation.scores import Sink, evaluate
-    from training.evaluation.submission import Submission
+    from training.evaluation.submission import ExportSink, Submission
 
     model, scores, output = arguments.model, arguments.scores, arguments.output
-    dataset = open_data(arguments.data, predictor, unlabelled=output.submission is not None)
+    dataset = open_data(
+        arguments.data, predictor, unlabelled=bool(output.submission or output.export)
+    )
     console = Console()
     with ExitStack() as stack:
         check = stack.enter_context(ToolkitCheck(predictor.views)) if scores.toolkit else None
         sinks: list[Sink] = [check] if check else []
         if output.submission:
             sinks.append(stack.enter_context(Submission(output.submission, predictor.views)))
+        if output.export:
+            export = Export(*parse_export(output.export), predictor.views, output.export_score)
+            sinks.append(ExportSink(stack.enter_context(export)))
         result = evaluate(
             predictor,
             dataset,

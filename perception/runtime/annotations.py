@@ -1,0 +1,300 @@
+"""Predictions in annotation formats, to be corrected by a person and trained on: Scalabel, COCO
+JSON, YOLO and CVAT XML. What is written is read back by the datasets of training/data/formats.
+
+Boxes go into every format, areas into all but YOLO, lane lines and frame attributes into Scalabel
+and CVAT.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from xml.sax.saxutils import quoteattr
+
+import cv2
+import numpy as np
+
+from perception.errors import UserError, unknown_name
+from perception.files import write_atomic
+from perception.images import IMAGE_SUFFIXES
+from perception.runtime.colours import BACKGROUND
+from perception.runtime.description import BOXES, View
+from perception.runtime.lanes import lane_lines
+from perception.runtime.scene import Boxes, Labels, Mask, Scene
+
+MAX_AREAS: Final = 100
+MIN_AREA_SHARE: Final = 0.0002
+LINE_STEP: Final = 1.5  # frame pixels that a lane line may be simplified by
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A box (two corners), an area (closed) or a line, in frame pixels."""
+
+    kind: str  # "box", "area" or "line"
+    category: str
+    points: np.ndarray  # float (N, 2) xy
+    score: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> float:
+        """Area in square pixels."""
+        return float(cv2.contourArea(self.points.astype(np.float32)))
+
+
+@dataclass
+class Annotated:
+    """One frame as annotation formats see it."""
+
+    name: str
+    size_hw: tuple[int, int]
+    shapes: list[Shape]
+    attributes: dict[str, str]
+
+    @property
+    def stem(self) -> str:
+        """The name without an image's suffix."""
+        path = Path(self.name)
+        return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+
+
+def annotate(name: str, scene: Scene, score: float) -> Annotated:
+    """What is in a scene, boxes from `score` on."""
+    shapes: list[Shape] = []
+    for _, boxes in scene.of(Boxes):
+        shapes += _box_shapes(boxes.above(score))
+    for _, mask in scene.of(Mask):
+        shapes += _line_shapes(mask) if mask.is_lane_byte else _area_shapes(mask)
+    best = {k: v for _, labels in scene.of(Labels) for k, (v, _) in labels.best().items()}
+    return Annotated(name, scene.frame_hw, shapes, best)
+
+
+def _box_shapes(boxes: Boxes) -> list[Shape]:
+    return [
+        Shape("box", boxes.name(i), boxes.xyxy[i].reshape(2, 2), float(boxes.scores[i]))
+        for i in range(len(boxes))
+    ]
+
+
+def _area_shapes(mask: Mask) -> list[Shape]:
+    """Largest first: a reader draws them in this order, and small areas lie inside large ones."""
+    shapes = [
+        Shape("area", mask.view.classes[value], outline)
+        for value in np.unique(mask.small).tolist()
+        if value < len(mask.view.classes) and mask.view.classes[value] != BACKGROUND
+        for outline in outlines(mask, value)
+    ]
+    return sorted(shapes, key=lambda shape: -shape.size)[:MAX_AREAS]
+
+
+def _line_shapes(mask: Mask) -> list[Shape]:
+    shapes = []
+    for line in lane_lines(mask):
+        points = cv2.approxPolyDP(line.points.astype(np.float32), LINE_STEP, False)
+        style = mask.view.styles[min(line.dashed, len(mask.view.styles) - 1) :][:1]
+        attributes = dict(zip(("laneStyle",), style, strict=False))
+        attributes |= dict(zip(("laneDirection",), mask.view.directions[:1], strict=False))
+        if len(points) > 1 and line.category:
+            shapes.append(Shape("line", line.category, points[:, 0], attributes=attributes))
+    return shapes
+
+
+def outlines(mask: Mask, value: int) -> list[np.ndarray]:
+    """Outlines float (N, 2) in frame pixels of the areas of one value, largest first."""
+    height, width = mask.small.shape
+    found, _ = cv2.findContours(
+        (mask.small == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    least = max(4.0, MIN_AREA_SHARE * height * width)
+    areas = [(cv2.contourArea(outline), i) for i, outline in enumerate(found) if len(outline) > 2]
+    largest = sorted((pair for pair in areas if pair[0] >= least), reverse=True)[:MAX_AREAS]
+    shapes = [cv2.approxPolyDP(found[i], 1.0, True).reshape(-1, 2) for _, i in largest]
+    scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
+    return [((shape + 0.5) * scale).round(1) for shape in shapes if len(shape) > 2]
+
+
+# Formats ------------------------------------------------------------------------------------------
+
+
+def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
+    """One JSON file: {"frames": [...], "config": {...}}."""
+    entries = []
+    for frame in frames:
+        labels = []
+        for number, shape in enumerate(frame.shapes):
+            label: dict[str, Any] = {"id": str(number), "category": shape.category}
+            if shape.score is not None:
+                label["score"] = round(shape.score, 4)
+            if shape.attributes:
+                label["attributes"] = dict(shape.attributes)
+            flat = shape.points.round(2).tolist()
+            if shape.kind == "box":
+                (x1, y1), (x2, y2) = flat
+                label["box2d"] = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+            else:
+                closed = shape.kind == "area"
+                line = {"vertices": flat, "types": "L" * len(flat), "closed": closed}
+                label["poly2d"] = [line]
+            labels.append(label)
+        height, width = frame.size_hw
+        entries.append(
+            {
+                "name": frame.name,
+                "size": {"width": width, "height": height},
+                "attributes": frame.attributes,
+                "labels": labels,
+            }
+        )
+    config = {"categories": [{"name": name} for name in names]}
+    return {"": json.dumps({"frames": entries, "config": config}, allow_nan=False)}
+
+
+def coco(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
+    """One JSON file. Areas have a segmentation and no bbox: they are no objects."""
+    images, items = [], []
+    for number, frame in enumerate(frames, 1):
+        height, width = frame.size_hw
+        images.append({"id": number, "file_name": frame.name, "width": width, "height": height})
+        for shape in frame.shapes:
+            item: dict[str, Any] = {"id": len(items) + 1, "image_id": number, "iscrowd": 0}
+            item["category_id"] = names.index(shape.category) + 1 if shape.category in names else 0
+            if shape.kind == "box":
+                (x1, y1), (x2, y2) = shape.points.tolist()
+                item["bbox"] = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+                item["area"] = round((x2 - x1) * (y2 - y1), 2)
+                item["score"] = round(shape.score or 0, 4)
+            elif shape.kind == "area":
+                item["segmentation"] = [shape.points.round(1).flatten().tolist()]
+                item["area"] = round(shape.size, 2)
+            else:
+                continue
+            items.append(item)
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    data = {"images": images, "annotations": items, "categories": categories}
+    return {"": json.dumps(data, allow_nan=False)}
+
+
+def yolo(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
+    """A folder: data.yaml and labels/[SUBSET/]NAME.txt with `class cx cy w h` per box."""
+    images = f"images/{subset}".rstrip("/")
+    listed = json.dumps(names, ensure_ascii=False)
+    files = {"data.yaml": f"train: {images}\nval: {images}\nnc: {len(names)}\nnames: {listed}\n"}
+    for frame in frames:
+        scale = np.array(frame.size_hw[::-1], float)
+        lines = []
+        for shape in frame.shapes:
+            if shape.kind == "box":
+                low, high = (shape.points / scale).clip(0, 1)
+                numbers = " ".join(f"{value:.6f}" for value in (*((low + high) / 2), *(high - low)))
+                lines.append(f"{names.index(shape.category)} {numbers}\n")
+        files[f"labels/{subset}/{frame.stem}.txt".replace("//", "/")] = "".join(lines)
+    return files
+
+
+def cvat(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
+    """One XML file, "CVAT for images 1.1"; the last entry of a label is its score."""
+    out = ["<?xml version='1.0' encoding='utf-8'?>", "<annotations>", "<version>1.1</version>"]
+    labels = "".join(f"<label><name>{_text(name)}</name></label>" for name in names)
+    out.append(f"<meta><job><labels>{labels}</labels></job></meta>")
+    for number, frame in enumerate(frames):
+        height, width = frame.size_hw
+        head = f'<image id="{number}" name={quoteattr(frame.name)} width="{width}" '
+        out.append(head + f'height="{height}"' + (f' subset="{subset}">' if subset else ">"))
+        for shape in frame.shapes:
+            start = f'label={quoteattr(shape.category)} source="auto" occluded="0"'
+            inside = "".join(_attribute(*item) for item in shape.attributes.items())
+            if shape.kind == "box":
+                corners = zip(("xtl", "ytl", "xbr", "ybr"), shape.points.flatten(), strict=True)
+                sides = " ".join(f'{side}="{value:.2f}"' for side, value in corners)
+                out.append(f"<box {start} {sides}>{inside}</box>")
+            else:
+                tag = "polygon" if shape.kind == "area" else "polyline"
+                points = ";".join(f"{x:.2f},{y:.2f}" for x, y in shape.points)
+                out.append(f'<{tag} {start} points="{points}">{inside}</{tag}>')
+        if frame.attributes:
+            inside = "".join(_attribute(*item) for item in frame.attributes.items())
+            out.append(f'<tag label="frame" source="auto">{inside}</tag>')
+        out.append("</image>")
+    return {"": "\n".join([*out, "</annotations>", ""])}
+
+
+def _attribute(name: str, value: str) -> str:
+    return f"<attribute name={quoteattr(name)}>{_text(value)}</attribute>"
+
+
+def _text(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+@dataclass(frozen=True)
+class Format:
+    """An annotation format: its files by relative path ("": the path itself is the file)."""
+
+    write: Callable[[list[Annotated], list[str], str], dict[str, str]]
+    suffix: str  # of the file; "" where the format is a folder
+    place: str  # where a dataset's folder keeps it
+    lines: bool = False  # whether it holds lane lines
+    areas: bool = True
+
+
+FORMATS: Final[dict[str, Format]] = {
+    "scalabel": Format(scalabel, ".json", "labels/train.json", lines=True),
+    "coco": Format(coco, ".json", "annotations/train.json"),
+    "yolo": Format(yolo, "", ".", areas=False),
+    "cvat": Format(cvat, ".xml", "annotations.xml", lines=True),
+}
+
+
+def parse_export(text: str) -> tuple[str, Path]:
+    """(format, path) of `--export FORMAT:PATH`. Raises UserError for anything else."""
+    name, colon, path = text.partition(":")
+    if not colon or not path:
+        raise UserError(f"--export {text}: write FORMAT:PATH; formats: {', '.join(FORMATS)}")
+    if name not in FORMATS:
+        raise unknown_name("format of --export", name, FORMATS)
+    return name, Path(path)
+
+
+class Export:
+    """Collects frames and writes them when it is left without an error: all files or none.
+
+    `subset` puts every frame in a split. Raises UserError where the path cannot be written to.
+    """
+
+    def __init__(
+        self, name: str, path: Path, views: Mapping[str, View], score: float, subset: str = ""
+    ) -> None:
+        self.format, self.path, self.score, self.subset = FORMATS[name], path, score, subset
+        if self.format.suffix and path.is_dir():
+            raise UserError(f"--export {name}:{path}: a folder; name a {self.format.suffix} file")
+        if not self.format.suffix and (path / "data.yaml").exists():
+            raise UserError(f"--export {name}:{path}: holds a data.yaml; name a new folder")
+        boxes = [view for view in views.values() if view.kind == BOXES]
+        if not self.format.areas and not boxes:
+            raise UserError(f"--export {name}:{path}: holds boxes only, and the model finds none")
+        # Box classes are listed also where no frame shows one: numbers stay the same.
+        self.names = list(dict.fromkeys(name for view in boxes for name in view.classes))
+        self.frames: list[Annotated] = []
+
+    def add(self, name: str, scene: Scene) -> None:
+        """One frame; `name` is that of its image."""
+        frame = annotate(name, scene, self.score)
+        kinds = {"box": True, "area": self.format.areas, "line": self.format.lines}
+        frame.shapes = [shape for shape in frame.shapes if kinds[shape.kind]]
+        self.frames.append(frame)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        shown = dict.fromkeys(shape.category for frame in self.frames for shape in frame.shapes)
+        names = list(dict.fromkeys([*self.names, *shown]))
+        for inside, text in self.format.write(self.frames, names, self.subset).items():
+            write_atomic(self.path / inside if inside else self.path, text)
