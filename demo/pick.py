@@ -170,8 +170,8 @@ def _ious(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 def decoded(jobs: Sequence[Job], wanted: Sequence[Seen]) -> Iterator[tuple[int, SourceFrame]]:
     """(number of the job, frame) of the wanted frames, video after video."""
     by_job: dict[int, set[int]] = defaultdict(set)
-    for frame in wanted:
-        by_job[frame.job].add(frame.index)
+    for seen in wanted:
+        by_job[seen.job].add(seen.index)
     for number, indices in sorted(by_job.items()):
         for frame in VideoFile(Path(jobs[number].video)):
             if frame.index in indices:

@@ -154,7 +154,8 @@ def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str
 
 def coco(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
     """One JSON file. Areas have a segmentation and no bbox: they are no objects."""
-    images, items = [], []
+    images: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     for number, frame in enumerate(frames, 1):
         height, width = frame.size_hw
         images.append({"id": number, "file_name": frame.name, "width": width, "height": height})
