@@ -45,14 +45,17 @@ class LaneMetric(Metric):
     Pixels that are not annotated (254) are not counted. Where the category or type of the truth is
     unknown, a prediction within the radius is neither right nor wrong for that part. Frames whose
     lanes are all of unknown type (binary truth) are not counted for it, and a set of only such
-    frames scores NaN. `view` names the classes of the parts.
+    frames scores NaN. `view` names the classes of the parts; the official ones where it lists none.
     """
 
     official = ("average_F1@*", "direction_F1@*", "style_F1@*", "category_F1@*", "F1@*/*")
 
     def __init__(self, view: View = OFFICIAL) -> None:
-        names = {"style": view.styles, "category": view.categories}
-        self.classes = {"direction": view.directions, **names}
+        self.classes = {
+            "direction": view.directions or LANE_DIRECTIONS,
+            "style": view.styles or LANE_STYLES,
+            "category": view.categories or LANE_CATEGORIES,
+        }
         self._binary: list[np.ndarray] = []  # (radii) F1
         self._pixels: list[np.ndarray] = []  # (3) true positives, false positives, misses
         self._parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}  # (classes, radii)

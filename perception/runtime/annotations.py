@@ -120,7 +120,7 @@ def outlines(mask: Mask, value: int) -> list[np.ndarray]:
 
 
 def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
-    """One JSON file: {"frames": [...], "config": {...}}."""
+    """One JSON file: a list of frames, as BDD100K's labels are."""
     entries = []
     for frame in frames:
         labels = []
@@ -148,8 +148,7 @@ def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str
                 "labels": labels,
             }
         )
-    config = {"categories": [{"name": name} for name in names]}
-    return {"": json.dumps({"frames": entries, "config": config}, allow_nan=False)}
+    return {"": json.dumps(entries, allow_nan=False)}
 
 
 def coco(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:

@@ -36,7 +36,7 @@ def test_every_format_holds_the_same_boxes(photos: Path, tiny_onnx: Path, tmp_pa
         assert (
             perceive(photos, tiny_onnx, "--score", "0.5", "--export", f"{kind}:{out / name}") == 0
         )
-    frame = json.loads((out / "s.json").read_text())["frames"][0]
+    frame = json.loads((out / "s.json").read_text())[0]
     (box,) = [label for label in frame["labels"] if "box2d" in label]
     coco = json.loads((out / "c.json").read_text())
     (item,) = [i for i in coco["annotations"] if "bbox" in i and i["image_id"] == 1]
