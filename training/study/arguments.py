@@ -77,8 +77,6 @@ class StudyArgs:
     """For `benchmark`: least number of frames seen per run; sets --epochs."""
     twin_seeds: int = 1
     """For `benchmark`: seeds of the single-task networks."""
-    score_size: Size = (384, 640)
-    """For `benchmark`: model input at which networks are exported, scored and timed."""
     bootstrap: int = 200
     """For `benchmark`: resamples of the validation frames for 95 % intervals; 0: none."""
     threads: int = 2

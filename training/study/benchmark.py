@@ -61,7 +61,7 @@ def run_benchmark(args: StudyArgs, log: Log) -> Path:
     trials = final_trials(choice.tasks, {name: t.chosen for name, t in tuned.items()}, args, base)
     train(trials, args, log)
     entries = [
-        Entry(trial, scored(trial, args, log), macs(trial.row, args.score_size)) for trial in trials
+        Entry(trial, scored(trial, args, log), macs(trial.row, args.size)) for trial in trials
     ]
     latency = time_networks(trials, args, log)
     rates = {name: (dict(t.scores), t.chosen) for name, t in tuned.items()}
@@ -75,7 +75,6 @@ def quick_args(args: StudyArgs) -> StudyArgs:
         seeds=min(args.seeds, 2),
         twin_seeds=min(args.twin_seeds, 1),
         size=(64, 96),
-        score_size=(64, 96),
         frames=min(args.frames or 48, 48),
         val_frames=min(args.val_frames or 12, 12),
         seen=min(args.seen, 96),
@@ -161,7 +160,7 @@ def scored(trial: Trial, args: StudyArgs, log: Log) -> Record:
         onnx, scores = folder / "model.onnx", folder / "scores.json"
         run_tool(
             "export.export_onnx",
-            *(folder / "last.safetensors", "-o", onnx, "--size", format_size(args.score_size)),
+            *(folder / "last.safetensors", "-o", onnx, "--size", format_size(args.size)),
         )
         run_tool("training.evaluate", onnx, "--json", scores, *evaluation_options(args))
         record |= {"evaluation": json.loads(scores.read_text())}

@@ -73,7 +73,7 @@ def write_benchmark(
     args: StudyArgs,
 ) -> Path:
     """Writes report.md and curves.png; returns the path of the report."""
-    size = format_size(args.score_size)
+    size = format_size(args.size)
     frames = entries[0].record["evaluation"].get("frames", "?")
     sections = {
         f"Scores on {frames} validation frames at {size}": score_table(entries),
