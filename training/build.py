@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 from timm.utils import ModelEmaV3
 
-from perception import checkpoint
 from perception.errors import UserError
 from perception.model import HydraNet
 from perception.runtime.description import View
@@ -24,7 +23,7 @@ from training.data.sampling import Frames, Judged, Order, judge, loader
 from training.data.union import SkipBad, Union
 from training.distributed import World, synchronise_batch_norm
 from training.features import FeatureFrames, cache_key, collate_features, neck_outputs
-from training.init import init_file, initialise
+from training.init import file_views, init_file, initialise
 from training.logs import make_progress
 from training.loop import Learner, train_mode
 from training.optimiser import make_optimizer
@@ -47,8 +46,9 @@ def make_learner(
         raise UserError(f"--balance {optim.balance}: with one rank only; leave {AT_FEATURES} out")
     names = list(args.tasks)
     if args.freeze:  # the file's other heads stay in the model, unchanged
-        given = checkpoint.read(init_file(args.init))[1].tasks
+        given = file_views(init_file(args.init))
         names = [*given, *(name for name in names if name not in given)]
+        views = {n: view for n, view in given.items() if n not in args.tasks} | dict(views or {})
     model: HydraNet = build(args.model, names, args.pretrained, args.drop_path, views)
     if args.init:
         say(initialise(model, init_file(args.init), args.init_part))

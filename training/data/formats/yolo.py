@@ -62,7 +62,14 @@ class YOLO(Annotated):
             builder.annotated(frame, boxes=True)
             text = texts.get(_label_of(image)) or texts.get(image.rpartition(".")[0])
             if text is None and self.label_root != self.root:
-                text = texts.get(Path(image).stem) or texts.get(_without_images(image))
+                inside = _without_images(image)
+                places = (
+                    Path(image).stem,
+                    inside,
+                    f"labels/{Path(image).stem}",
+                    f"labels/{inside}",
+                )
+                text = next((texts[place] for place in places if place in texts), None)
             if text is not None:
                 _read_text(builder, frame, self.label_root / text, names)
 
