@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from perception.classes import LANE_DIRECTIONS, LANE_STYLES
 from perception.classes import LANE_STYLE_SHIFT as STYLE
 from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.files import cache_folder, replacing
+from perception.images import IMAGE_SUFFIXES
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 __all__ = ["IGNORE_FLAG", "OCCLUDED_FLAG", "TRUNCATED_FLAG", "Builder", "Table", "cached_table"]
@@ -125,6 +126,14 @@ class Builder:
             self._box_class.append(self.name(name, where))
             self._box_flags.append(flags)
             self._boxes[frame] = 1
+
+    def boxes(self, frame: int, names: Sequence[int], xyxy: np.ndarray) -> None:
+        """Adds boxes (N, 4) that were checked, of class numbers that `name` gave."""
+        self._box.frombytes(xyxy.astype(np.float32).tobytes())
+        self._box_frame.extend([frame] * len(names))
+        self._box_class.extend(names)
+        self._box_flags.extend(bytes(len(names)))
+        self._boxes[frame] = 1
 
     def shape(
         self,
@@ -238,7 +247,9 @@ def _stamps(source: Path) -> Iterable[tuple[str, int, int]]:
         return
     yield str(source), 0, source.stat().st_mtime_ns
     with os.scandir(source) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
+        # The folder's own time changes when an image comes or goes.
+        labels = [entry for entry in entries if not entry.name.lower().endswith(IMAGE_SUFFIXES)]
+        for entry in sorted(labels, key=lambda entry: entry.name):
             status = entry.stat()
             yield entry.path, status.st_size, status.st_mtime_ns
 

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.bdd.categories import box_class
@@ -151,8 +153,12 @@ def _split_of(image: str, splits: dict[str, list[str]]) -> str:
 
 def _read_text(builder: Builder, frame: int, path: Path, names: tuple[str, ...]) -> None:
     try:
-        lines = read_bounded(path, MAX_BYTES).decode("utf-8").splitlines()
-    except (UnicodeDecodeError, UserError) as error:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES)
+        if _read_plain(builder, frame, data, path, names):
+            return
+        lines = data.decode("utf-8").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
         builder.problem(frame, f"{path}: cannot be read ({error!s:.100}); restore it")
         return
     if len(lines) > MOST_LINES:
@@ -176,6 +182,34 @@ def _read_text(builder: Builder, frame: int, path: Path, names: tuple[str, ...])
             )
             continue
         _add(builder, frame, names[int(kind)], values, where)
+
+
+def _read_plain(
+    builder: Builder, frame: int, data: bytes, path: Path, names: tuple[str, ...]
+) -> bool:
+    """Adds the boxes of a file that holds nothing but correct lines of five numbers, which is
+    several times faster than line by line; else False."""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    if any(line.count(b" ") != 4 for line in lines) or len(lines) > MOST_LINES:
+        return False
+    try:
+        values = np.array(b" ".join(lines).split(), np.float64).reshape(-1, 5)
+    except ValueError:
+        return False
+    kinds, centre, half = values[:, 0], values[:, 1:3], values[:, 3:5] / 2
+    xyxy = np.hstack([centre - half, centre + half])
+    numbers = kinds.astype(np.int64)
+    fine = (numbers == kinds).all() and (numbers >= 0).all() and (numbers < len(names)).all()
+    if not fine or not (
+        (half > 0).all() and (xyxy >= -TOLERANCE).all() and (xyxy <= 1 + TOLERANCE).all()
+    ):
+        return False
+    for line, number in enumerate(numbers.tolist(), 1):
+        if names[number] not in builder.first:
+            builder.name(names[number], f"{path} line {line}")
+    found = [builder.names[names[number]] for number in numbers.tolist()]
+    builder.boxes(frame, found, np.clip(xyxy, 0, 1))
+    return True
 
 
 def _add(builder: Builder, frame: int, name: str, values: list[float], where: str) -> None:
