@@ -144,7 +144,7 @@ def test_an_incomplete_line_loses_one_trial_only(tmp_path: Path):
 
 @pytest.fixture
 def tiny() -> Config:
-    data = DataArgs(("rendered:4",), (64, 96), batch=2, workers=0, limit=4, val_limit=2)
+    data = DataArgs(("rendered:4",), size=(64, 96), batch=2, workers=0, limit=4, val_limit=2)
     return Config(data, optim=OptimArgs(epochs=2, ema=0.0))
 
 
