@@ -25,6 +25,23 @@ MAX_NAMES: Final = 10_000
 MAX_NAME: Final = 1000
 
 
+# For readers of the file in any language, as in docs/onnx.md.
+CONVENTIONS: Final = {
+    "letterbox": "scale = min(H/h, W/w); scaled size rounded half to even; shrunk by averaging, "
+    "enlarged bilinearly; centred, the odd pixel of padding at the bottom or right",
+    "boxes": "rows x1 y1 x2 y2 score class in pixels of the model's input, best first; no NMS "
+    "needed. To the frame: subtract the padding, divide by scaled size / frame size per axis, clip "
+    "to the frame",
+    "mask": "uint8 class index, or bits of bdd100k-lane-byte: 0-2 category, 3 background, 4 style, "
+    "5 direction. To the frame: cut off the padding, nearest neighbour",
+    "label": "a row per group: probabilities of its classes, padded with 0",
+    "map": "float32 in `unit`. To the frame: cut off the padding, bilinear",
+    "normals": "unit vectors, x right, y down, z forward",
+    "threshold": "scores.TASK.threshold: score in percent where F1 is best on validation frames; "
+    "shown_threshold/CLASS: where 70 % of the boxes of a class are right",
+}
+
+
 @dataclass(frozen=True)
 class Group:
     """One attribute of a `label` output: its name and its classes, in column order."""
@@ -146,6 +163,7 @@ class Description:
                 "size_hw": list(self.size_hw),
                 "letterbox": {"align": "center", "pad_value": self.pad_value},
                 "tasks": [view.to_json(name) for name, view in self.views.items()],
+                "conventions": CONVENTIONS,
                 "scores": self.scores,
                 "training": self.training,
                 "licence": self.licence,
