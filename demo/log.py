@@ -1,4 +1,4 @@
-"""Results as files: Scalabel frames, one JSON object per line, and other annotation formats."""
+"""Results as files: Scalabel frames, as BDD100K's labels are, and other annotation formats."""
 
 import json
 from pathlib import Path
@@ -15,34 +15,47 @@ from perception.classes import (
     LANE_DIRECTION_BIT,
     LANE_STYLE_BIT,
 )
-from perception.runtime.annotations import MAX_AREAS, Export, outlines
+from perception.runtime.annotations import Export
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.distance import Ranges
+from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.scene import Boxes, Labels, Mask
+
+# scalabel 0.3 with pydantic 2 requires these fields of a label without a value too.
+FIELDS = ("box2d", "box3d", "poly2d", "rle", "graph")
 
 
 class ScalabelSink(FileSink):
-    """One line per frame."""
+    """One frame per line (.jsonl), or all frames as a list (.json)."""
 
     def __init__(self, path: Path, video: str, score: float, keep: bool = True) -> None:
         super().__init__(path, keep)
-        self.video, self.score = video, score
+        self.video, self.score, self.frames = video, score, 0
+        self.is_list = path.suffix.lower() == ".json"
 
     def open(self) -> None:
         """Unbuffered: a killed run leaves every line written so far."""
         self.file = self.part.open("wb", buffering=0)
         self.on_close(self.file.close)
+        if self.is_list:
+            self.on_close(lambda: self.file.write(b"\n]\n" if self.frames else b"[]\n"))
 
     def append(self, packet: Packet) -> None:
-        """Writes a line; one that the disk has no room for is removed again."""
-        line = json.dumps(scalabel_frame(packet, self.video, self.score), allow_nan=False)
+        """Writes a frame; one that the disk has no room for is removed again."""
+        frame = scalabel_frame(packet, self.video, self.score)
+        text = json.dumps(frame, allow_nan=False, separators=(",", ":"))
+        before, after = ("[\n", "") if self.is_list else ("", "\n")
+        if self.is_list and self.frames:
+            before = ",\n"
         start = self.file.tell() if self.part.is_file() else 0
         try:
-            self.file.write((line + "\n").encode())
+            self.file.write((before + text + after).encode())
         except OSError:
             if self.part.is_file():
                 self.file.truncate(start)
+                self.file.seek(start)
             raise
+        self.frames += 1
 
 
 class ExportSink:
@@ -83,17 +96,19 @@ def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
         if road is None or not mask.is_lane_byte
         for label in _mask_labels(mask)
     ]
-    for number, label in enumerate(labels):
-        label.setdefault("id", f"{packet.frame.index}-{number}")
     height, width = scene.frame_hw
     return {
         "name": packet.frame.name,
+        "url": None,
         "videoName": video,
         "frameIndex": packet.frame.index,
         "timestamp": round(1000 * packet.frame.seconds),
         "size": {"width": width, "height": height},
         "attributes": attributes,
-        "labels": labels,
+        "labels": [
+            {"id": f"{packet.frame.index}-{number}"} | dict.fromkeys(FIELDS) | label
+            for number, label in enumerate(labels)
+        ],
     }
 
 

@@ -108,7 +108,10 @@ def add_outputs(group: argparse._ArgumentGroup) -> None:
         "picture per frame",
     )
     group.add_argument(
-        "--json", type=Path, metavar="FILE", help="Scalabel frames, one per line (.jsonl)"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="Scalabel frames, one per line (.jsonl) or as a list (.json)",
     )
     group.add_argument(
         "--export",

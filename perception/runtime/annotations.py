@@ -22,10 +22,9 @@ from perception.images import IMAGE_SUFFIXES
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.description import BOXES, View
 from perception.runtime.lanes import lane_lines
+from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
 
-MAX_AREAS: Final = 100
-MIN_AREA_SHARE: Final = 0.0002
 LINE_STEP: Final = 1.5  # frame pixels that a lane line may be simplified by
 
 
@@ -100,20 +99,6 @@ def _line_shapes(mask: Mask) -> list[Shape]:
         if len(points) > 1 and line.category:
             shapes.append(Shape("line", line.category, points[:, 0], attributes=attributes))
     return shapes
-
-
-def outlines(mask: Mask, value: int) -> list[np.ndarray]:
-    """Outlines float (N, 2) in frame pixels of the areas of one value, largest first."""
-    height, width = mask.small.shape
-    found, _ = cv2.findContours(
-        (mask.small == value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    least = max(4.0, MIN_AREA_SHARE * height * width)
-    areas = [(cv2.contourArea(outline), i) for i, outline in enumerate(found) if len(outline) > 2]
-    largest = sorted((pair for pair in areas if pair[0] >= least), reverse=True)[:MAX_AREAS]
-    shapes = [cv2.approxPolyDP(found[i], 1.0, True).reshape(-1, 2) for _, i in largest]
-    scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
-    return [((shape + 0.5) * scale).round(1) for shape in shapes if len(shape) > 2]
 
 
 # Formats ------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
 from training.data.folder import UNREADABLE_ARRAY
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 
 def open_index(layout: Layout, folder: Path | None = None) -> Index:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import Affine2D
 
-from perception.classes import LANE_BACKGROUND
+from perception.classes import LANE_BACKGROUND, LANE_BACKGROUND_BIT
 from training.data.bdd.categories import BACKGROUND_DRIVABLE
 from training.data.bdd.index import Index
 
@@ -35,12 +35,20 @@ def draw(
     if task == "drivable":
         areas = _shapes(index, index.drivable_rows[frame])
         return paint(areas, size_hw, BACKGROUND_DRIVABLE, filled=True)
-    lines = _shapes(index, index.lane_rows[frame])
+    lines: list[Shape] = []
+    markings: list[Shape] = []  # closed lanes: areas of markings, flagged in the index
+    for value, vertices, curve in _shapes(index, index.lane_rows[frame]):
+        kind = markings if value & LANE_BACKGROUND_BIT else lines
+        kind.append((value & ~LANE_BACKGROUND_BIT, vertices, curve))
     if width is None:
-        return paint(lines, size_hw, LANE_BACKGROUND, filled=False)
-    mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
-    for value, vertices, curve in lines:
-        stroke(mask, outline(vertices, curve), float(width), value)
+        mask = paint(lines, size_hw, LANE_BACKGROUND, filled=False)
+    else:
+        mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
+        for value, vertices, curve in lines:
+            stroke(mask, outline(vertices, curve), float(width), value)
+    if markings:
+        filled = paint(markings, size_hw, LANE_BACKGROUND, filled=True)
+        mask = np.where(mask == LANE_BACKGROUND, filled, mask)
     return mask
 
 

@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from perception.classes import ATTRIBUTES, DETECTION
+from perception.classes import ATTRIBUTES, DETECTION, LANE_BACKGROUND_BIT
 from training.data.bdd.categories import IGNORED, RENAMED, box_class, drivable_value, lane_byte
 
 IGNORE_FLAG: Final = 1
@@ -79,7 +79,7 @@ class Table:
             kind, value = _meaning(category, attributes if isinstance(attributes, dict) else {})
             if value is None or _KIND_NAMES[kind] not in kinds:
                 continue
-            for vertices, types in _outlines(polygons):
+            for vertices, types, closed in _outlines(polygons):
                 if not _drawable(vertices, types):
                     wrong.append(f"poly2d {_name(label)} ({category:.60}) has malformed vertices")
                     continue
@@ -87,7 +87,8 @@ class Table:
                     wrong.append(f"more than {MOST_VERTICES_OF_FRAME} vertices are drawn")
                     return wrong
                 self.polygon_kind.append(kind)
-                self.polygon_value.append(value)
+                is_area = closed and kind == LANE_POLYGON
+                self.polygon_value.append(value | LANE_BACKGROUND_BIT if is_area else value)
                 for x, y in vertices:
                     self.vertex_xy.extend((x, y))
                 self.vertex_curve.extend(letter == "C" for letter in types)
@@ -127,20 +128,21 @@ def _meaning(category: str, attributes: Mapping[str, Any]) -> tuple[int, int | N
     return LANE_POLYGON, lane_byte(category, attributes)
 
 
-def _outlines(polygons: Any) -> list[tuple[list[Any], str]]:
-    """(vertices, types) of `poly2d`: a list of polygons (2020), or one list of [x, y, type]."""
+def _outlines(polygons: Any) -> list[tuple[list[Any], str, bool]]:
+    """(vertices, types, closed) of `poly2d`: a list of polygons (2020), or one list of
+    [x, y, type]."""
     if not isinstance(polygons, list):
-        return [([], "")]
+        return [([], "", False)]
     if polygons and isinstance(polygons[0], list):
         if not all(isinstance(vertex, list) and len(vertex) == 3 for vertex in polygons):
-            return [([], "")]
+            return [([], "", False)]
         types = "".join(str(vertex[2]) for vertex in polygons)
-        return [([vertex[:2] for vertex in polygons], types)]
+        return [([vertex[:2] for vertex in polygons], types, False)]
     return [
-        (polygon.get("vertices") or [], str(polygon.get("types", "")))
-        if isinstance(polygon, dict)
-        else ([], "")
-        for polygon in polygons
+        (one.get("vertices") or [], str(one.get("types", "")), one.get("closed") is True)
+        if isinstance(one, dict)
+        else ([], "", False)
+        for one in polygons
     ]
 
 
