@@ -136,6 +136,10 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
     def status() -> dict[str, Any]:
         return {
             "outputs": {name: name not in controls.hidden for name in controls.outputs},
+            "titles": controls.titles,
+            "score": controls.score,
+            "ego": controls.ego,
+            "smooth": controls.smooth,
             "paused": controls.paused,
             "viewers": len(viewers),
             **statistics.snapshot(),
@@ -147,6 +151,26 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
         if name not in controls.outputs:
             raise HTTPException(404, f"no output {name!r:.100}")
         controls.toggle(name)
+        return status()
+
+    @app.post("/score/{percent}")
+    def score(percent: int, request: Request) -> dict[str, Any]:
+        from_our_page(request)
+        if not 0 <= percent <= 100:
+            raise HTTPException(404, "a score is 0 to 100 %")
+        controls.score = percent / 100
+        return status()
+
+    @app.post("/ego")
+    def ego(request: Request) -> dict[str, Any]:
+        from_our_page(request)
+        controls.ego = not controls.ego
+        return status()
+
+    @app.post("/smooth")
+    def smooth(request: Request) -> dict[str, Any]:
+        from_our_page(request)
+        controls.smooth = not controls.smooth
         return status()
 
     @app.post("/pause")

@@ -90,8 +90,9 @@ def test_the_page_shows_the_picture_and_a_switch_acts(tmp_path):
     seen = json.loads(done.stdout)
     assert seen["before"]["title"] == "perceive"
     assert seen["before"]["wide"] == 400
-    assert [name for name, _ in seen["before"]["switches"]] == ["things", "area", "pause"]
-    assert [on for _, on in seen["after"]["switches"]] == ["false", "true", "false"]
+    names = ["Objects", "Area", "Own lane", "Smoothing", "Pause"]
+    assert [name for name, _ in seen["before"]["switches"]] == names
+    assert [on for _, on in seen["after"]["switches"]] == ["false", "true", *3 * ["false"]]
     assert controls.hidden == {"things"}
     page = cv2.imread(str(tmp_path / "page.png")).astype(int)
     pink = np.abs(page - PINK).max(axis=2) < 12  # JPEG

@@ -187,6 +187,13 @@ def test_the_page_its_switches_and_its_picture(serve, controls):
         assert controls.hidden == {"things"}
         get("/pause", "POST").read()
         assert controls.paused
+        assert '"titles":{"things":"Objects","area":"Area"}' in body
+        get("/score/40", "POST").read()
+        get("/ego", "POST").read()
+        get("/smooth", "POST").read()
+        assert (controls.score, controls.ego, controls.smooth) == (0.4, True, True)
+        with pytest.raises(urllib.error.HTTPError):
+            get("/score/101", "POST")
         for path in ("/toggle/none", "/etc/passwd"):
             with pytest.raises(urllib.error.HTTPError):
                 get(path, "POST")
