@@ -370,7 +370,7 @@ def main() -> None:
     made.add_argument("--seed", type=int, default=500, help="of the first drive")
     made.add_argument("--inputs", nargs="+", default=["truth"], choices=["truth", "model"])
     made.add_argument("--model", type=Path)
-    print(report(run(made.parse_args())))
+    print(report(run(made.parse_args())), flush=True)
 
 
 if __name__ == "__main__":

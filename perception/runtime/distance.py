@@ -154,16 +154,15 @@ class Approach:
         self.tracks: dict[int, _History] = {}
 
     def update(
-        self, boxes: Boxes, seconds: float, horizon: float, usable: np.ndarray, sigma: np.ndarray,
-        ranges: Ranges,
+        self, boxes: Boxes, seconds: float, below: np.ndarray, usable: np.ndarray,
+        sigma: np.ndarray, ranges: Ranges,
     ) -> None:  # fmt: skip
-        """Adds a frame and sets `ttc_s` of the ranges. A box that an edge cuts off (`usable`)
-        changes its size without moving."""
+        """Adds a frame and sets `ttc_s` of the ranges. `below` (N,): rows of the feet below the
+        horizon. A box that an edge cuts off (not `usable`) changes its size without moving."""
         if boxes.track_ids is None:
             return
         for i in np.flatnonzero(usable & (boxes.track_ids >= 0)):
-            x1, _, x2, y2 = (float(value) for value in boxes.xyxy[i])
-            v, wide = y2 - horizon, x2 - x1
+            v, wide = float(below[i]), float(boxes.xyxy[i, 2] - boxes.xyxy[i, 0])
             if v <= 1 or wide <= 1:
                 continue
             history = self.tracks.setdefault(int(boxes.track_ids[i]), _History())

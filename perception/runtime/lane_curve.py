@@ -17,6 +17,7 @@ BEND_SIGMA = 1e-3  # of b, share of the width squared: curvature 1/500 m at a he
 ROUNDS = 4
 HORIZONS = np.linspace(0.25, 0.68, 44)  # searched, share of the frame's height
 POINTS_PER_LINE = 24
+FAR_END = 0.06  # of the frame's height, left out at the far end of the markings
 MAX_HORIZON_SIGMA = 0.02  # share of the frame's height
 
 
@@ -75,6 +76,11 @@ def find_vanishing(
     searched range, and where the minimum is flatter than MAX_HORIZON_SIGMA.
     """
     height, width = size_hw
+    if not lines:
+        return None
+    # The far ends merge, and they would keep the search above the rows they reach.
+    top = min(float(line[:, 1].min()) for line in lines) + FAR_END * height
+    lines = [line[line[:, 1] > top] for line in lines]
     lines = [line[:: max(1, len(line) // POINTS_PER_LINE)] for line in lines if len(line) >= 8]
     if len(lines) < 2:
         return None

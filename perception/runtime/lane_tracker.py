@@ -97,9 +97,8 @@ class LaneTracker:
 def _distance(a: Lane, b: Lane, height: int) -> float:
     assert a.curve is not None
     assert b.curve is not None
-    rows = MATCH_ROWS * height
-    columns = [curve.x(rows + curve.horizon) for curve in (a.curve, b.curve)]
-    return float(np.abs(columns[0] - columns[1]).mean())
+    rows = MATCH_ROWS * height + b.curve.horizon
+    return float(np.abs(a.curve.x(rows) - b.curve.x(rows)).mean())
 
 
 class CameraEstimator:

@@ -26,6 +26,7 @@ from perception.runtime.scene import Boxes, Scene
 
 VIEW_DEG: Final = 60.0  # the horizontal field of view of a usual dash camera
 MIN_HEADWAY_SPEED = 1.0  # m/s
+MIN_GROUND_POINTS = 8
 MAX_CURVATURE_SIGMA = 2e-3  # 1/m
 LANE_WIDTHS_M = (2.2, 5.0)  # anything else is not one lane
 
@@ -126,7 +127,8 @@ class RoadGeometry:
             sigma = foot_sigma(boxes, size_hw[0])
             whole = usable(boxes, size_hw) & counted
             ranges = measure(boxes, road.camera, feet, sigma, whole)
-            self.approach.update(boxes, seconds, vanishing[1], whole, sigma, ranges)
+            below = road.camera.undistort(feet)[:, 1] - road.camera.horizon
+            self.approach.update(boxes, seconds, below, whole, sigma, ranges)
         borders = road.borders
         ranges.lead = lead_vehicle(
             boxes, counted, feet, ranges, borders, vanishing, road.camera, self.lead_id
@@ -148,30 +150,50 @@ class RoadGeometry:
 
 def own_place(road: Road, camera: Camera) -> None:
     """Sets offset, lane width, departure and curvature from the borders of the own lane."""
-    borders = {side: lane.curve for side, lane in road.borders.items() if lane.curve}
-    # x = a v + c + b / v with a = offset / height (lane_curve.py), turned by the camera's roll.
-    lateral = {side: (one.offset + np.tan(camera.roll)) * camera.height
-               for side, one in borders.items()}  # fmt: skip
-    scatter = [one.covariance[0, 0] ** 0.5 * camera.height for one in borders.values()]
-    if len(lateral) == 2:
-        width = lateral["right"] - lateral["left"]
+    borders = {side: lane for side, lane in road.borders.items() if lane.curve is not None}
+    found = {side: one for side, lane in borders.items() if (one := _measured(lane, camera))}
+    if len(found) == 2:
+        left, right = found["left"], found["right"]
+        width, middle = right.offset_m - left.offset_m, (right.offset_m + left.offset_m) / 2
         if LANE_WIDTHS_M[0] <= width <= LANE_WIDTHS_M[1]:
-            middle = (lateral["right"] + lateral["left"]) / 2
-            road.lane_width_m, road.ego_offset_m = float(width), float(-middle)
+            road.lane_width_m, road.ego_offset_m = width, -middle
+            scatter = float(np.hypot(left.offset_sigma_m, right.offset_sigma_m)) / 2
             tilt = camera.sigma_roll * camera.height
             road.ego_offset_sigma_m = float(
-                np.hypot(np.hypot(*scatter) / 2 + camera.sigma_height * abs(middle), tilt)
+                np.hypot(scatter + camera.sigma_height * abs(middle), tilt)
             )
-    for side, at in lateral.items():
-        over = at + VEHICLE_WIDTH_M / 2 > 0 if side == "left" else at - VEHICLE_WIDTH_M / 2 < 0
-        if over and road.lane_width_m is not None:
-            road.departure = side
-    if borders:
-        scale = 2 / (camera.focal_xy[0] * camera.focal_xy[1] * camera.height)
-        values = [one.coefficients[2] * scale for one in borders.values()]
-        sigmas = [one.covariance[2, 2] ** 0.5 * scale for one in borders.values()]
-        weights = 1 / np.square(sigmas)
+            half = VEHICLE_WIDTH_M / 2
+            if left.offset_m + half > 0 or right.offset_m - half < 0:
+                road.departure = "left" if left.offset_m + half > 0 else "right"
+    if found:
+        weights = np.array([one.curvature_sigma**-2 for one in found.values()])
         sigma = float(weights.sum() ** -0.5)
         if sigma <= MAX_CURVATURE_SIGMA:
+            values = [one.curvature for one in found.values()]
             road.curvature = float(np.average(values, weights=weights))
             road.curvature_sigma = sigma
+
+
+@dataclass
+class _Border:
+    offset_m: float
+    offset_sigma_m: float
+    curvature: float
+    curvature_sigma: float
+
+
+def _measured(lane: Lane, camera: Camera) -> _Border | None:
+    """A border's place next to the camera and its curvature."""
+    curve = lane.curve
+    assert curve is not None
+    scale = 2 / (camera.focal_xy[0] * camera.focal_xy[1] * camera.height)
+    sigma_a, _, sigma_b = np.sqrt(np.diag(curve.covariance)).tolist()
+    # x = a v + c + b / v with a = offset / height (lane_curve.py), turned by the camera's roll.
+    offset = (curve.offset + float(np.tan(camera.roll))) * camera.height
+    bend = float(curve.coefficients[2]) * scale
+    if any(camera.distortion):  # the formula holds without distortion only
+        if lane.ground is None or len(lane.ground) < MIN_GROUND_POINTS:
+            return None
+        square, _, offset = np.polyfit(lane.ground[:, 1], lane.ground[:, 0], 2).tolist()
+        bend = 2 * square
+    return _Border(offset, sigma_a * camera.height, bend, sigma_b * scale)

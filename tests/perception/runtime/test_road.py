@@ -1,5 +1,7 @@
 """Lanes, the estimated camera, distances and the vehicle ahead, on drawn roads."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -30,18 +32,19 @@ def scene(
     bend: float = 0.0,
     cars: dict[int, tuple[float, float]] | None = None,
     shift: float = 0.0,
+    camera: Camera = CAMERA,
+    far: float = 60,
 ) -> Scene:
     """A road of curvature `bend` and cars {track: (right, forward)} as the camera sees them."""
     byte = np.full(SIZE, 255, np.uint8)
-    z = np.geomspace(3, 60, 80)
+    z = np.geomspace(3, far, 80)
     for offset, value in (LINES if lines is None else lines).items():
         x = offset + shift + bend * z**2 / 2
-        for path in (np.column_stack([x, z]),):
-            points = np.round(CAMERA.pixels(path)).astype(np.int32)
-            cv2.polylines(byte, [points], False, value, 3)
+        points = np.round(camera.pixels(np.column_stack([x, z]))).astype(np.int32)
+        cv2.polylines(byte, [points], False, value, 3)
     xyxy, ids = [], []
     for track, (x, ahead) in (cars or {}).items():
-        (left, foot), (right, _) = CAMERA.pixels(np.array([[x - 0.9, ahead], [x + 0.9, ahead]]))
+        (left, foot), (right, _) = camera.pixels(np.array([[x - 0.9, ahead], [x + 0.9, ahead]]))
         xyxy.append([left, foot - 0.85 * (right - left), right, foot])
         ids.append(track)
     boxes = Boxes(
@@ -233,3 +236,21 @@ def test_one_border_is_enough_for_the_own_path():
 def test_a_mask_of_one_row_has_no_lanes():
     mask = Mask(np.full((1, 160), 6, np.uint8), (1, 160), VIEW)
     assert RoadGeometry().update(Scene((1, 160), {"paint": mask}), 0.0).lanes == []
+
+
+def test_markings_that_reach_the_horizon_give_the_camera_too():
+    low = replace(CAMERA, pitch=-0.08)  # the horizon is 44 rows below the frame's middle
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    for step in range(6):
+        road = geometry.update(scene(camera=low, far=200), step / 10)
+        assert {"ego left", "ego right"} <= {lane.side for lane in road.lanes}
+    assert road.camera.horizon == pytest.approx(low.horizon, abs=3)
+
+
+def test_a_lens_with_distortion_gives_the_same_numbers():
+    bent = replace(CAMERA, distortion=(-0.25, 0.08, 0.0, 0.0, 0.0))
+    geometry = RoadGeometry(CameraFile(bent, True, "camera.yaml"))
+    road = geometry.update(scene(cars={1: (-3.4, 12.0), 2: (0.2, 30.0)}, camera=bent), 0.0)
+    np.testing.assert_allclose(road.ranges["b"].distance_m, [12, 30], rtol=0.03)
+    assert road.ego_offset_m == pytest.approx(0.15, abs=0.1)
+    assert road.lane_width_m == pytest.approx(3.5, abs=0.15)
