@@ -9,7 +9,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from demo import perceive
+from demo import archive, perceive
+from demo.archive_worker import Labeller
 from export import export_onnx
 from perception import checkpoint
 from perception.errors import UserError
@@ -124,11 +125,14 @@ def train(data: Path, out: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data in data/ and a run from the pretrained model in run/."""
+    """A folder: data/, run/ from the pretrained model, and that model exported as m.onnx."""
     root = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PVT_HYDRANET_CACHE", str(root / "cache"))
         said = train(yolo_folder(root / "data"), root / "run", "--init", "default")
+        best, onnx = root / "run/best.safetensors", root / "m.onnx"
+        patch.setattr("sys.argv", ["export-onnx", str(best), "-o", str(onnx)])
+        assert export_onnx.main() == 0
     assert "untrained: cone, forklift" in said
     return root
 
@@ -138,7 +142,7 @@ def test_a_yolo_folder_with_own_classes_from_training_to_the_car(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setenv("PVT_HYDRANET_CACHE", str(tmp_path / "cache"))
-    best, onnx = trained / "run/best.safetensors", tmp_path / "m.onnx"
+    best, onnx = trained / "run/best.safetensors", trained / "m.onnx"
     assert checkpoint.read(best)[1].classes == {"det": list(NAMES)}
     # eval: scores by class, and predictions that are read back as data.
     words = [str(best), "--data", str(trained / "data"), "--json", str(tmp_path / "s.json")]
@@ -148,8 +152,6 @@ def test_a_yolo_folder_with_own_classes_from_training_to_the_car(
     assert {f"AP50/{name}" for name in NAMES} <= set(scores)
     assert 'names: ["cone", "forklift"]' in (tmp_path / "again/data.yaml").read_text()
     # export: the description has the names.
-    monkeypatch.setattr("sys.argv", ["export-onnx", str(best), "-o", str(onnx)])
-    assert export_onnx.main() == 0
     assert read_description(onnx).views["det"].classes == NAMES
     # perceive: log and picture have them.
     words = [str(trained / "data/images/val"), "--model", str(onnx), "--provider", "cpu"]
@@ -165,6 +167,36 @@ def test_a_yolo_folder_with_own_classes_from_training_to_the_car(
     # eval of the exported file, with the same data.
     score(parse_arguments([str(onnx), "--data", str(trained / "data")]), open_predictor(onnx))
     assert "AP50" in capsys.readouterr().out or scores
+
+
+@pytest.mark.slow
+def test_the_loop_from_drives_to_labels_to_the_next_model(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVT_HYDRANET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(archive, "require_extra", lambda *names: None)
+    monkeypatch.setattr(
+        archive, "label_all", lambda jobs, settings, *rest: map(Labeller(settings), jobs)
+    )
+    size_wh, drive, picked = (160, 112), tmp_path / "drive.mp4", tmp_path / "picked"
+    writer = cv2.VideoWriter(str(drive), cv2.VideoWriter.fourcc(*"mp4v"), 5, size_wh)
+    for image in sorted((trained / "data/images").rglob("*.png")):
+        writer.write(cv2.resize(cv2.imread(str(image)), size_wh))
+    writer.release()
+    words = [str(drive), "--out", str(tmp_path / "labels"), "--model", str(trained / "m.onnx")]
+    words += ["--provider", "cpu", "--score", "0", "--pick", "2", "--export", f"yolo:{picked}"]
+    assert archive.main(words) == 0
+    texts = sorted((picked / "labels/train").iterdir())
+    assert len(texts) == 2
+    for text in texts:  # corrected by a person
+        text.write_text("1 0.5 0.5 0.25 0.25\n")
+    data = open_dataset(str(picked), "train", ["det"])
+    assert data.classes["det"][""] == NAMES
+    out = tmp_path / "next"
+    given = str(trained / "run/best.safetensors")
+    said = train(trained / "data", out, "--data", str(picked), "--init", given)
+    assert "untrained" not in said  # the same classes in the same order
+    assert checkpoint.read(out / "last.safetensors")[1].classes == {"det": list(NAMES)}
 
 
 def scene_of(views: dict[str, View]):
