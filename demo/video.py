@@ -163,6 +163,8 @@ def _decode(path: Path, container: Any, stream: Any, damaged: list[int]) -> Iter
 def _duration(container: Any, stream: Any) -> tuple[float, float]:
     """(seconds, how much longer than the frames it may be). The container's duration, where the
     stream has none, includes sound that may be longer."""
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate), 0.0  # its header outlives a cut
     if stream.duration:
         return float(stream.duration * (stream.time_base or Fraction(0))), 0.0
     return (container.duration or 0) / 1e6, 1.0 if len(container.streams) > 1 else 0.0
