@@ -15,14 +15,11 @@ from perception.classes import (
     LANE_DIRECTION_BIT,
     LANE_STYLE_BIT,
 )
-from perception.runtime.annotations import Export
+from perception.runtime.annotations import FIELDS, Export
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.distance import Ranges
 from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.scene import Boxes, Labels, Mask
-
-# scalabel 0.3 with pydantic 2 requires these fields of a label without a value too.
-FIELDS = ("box2d", "box3d", "poly2d", "rle", "graph")
 
 
 class ScalabelSink(FileSink):

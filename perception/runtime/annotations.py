@@ -25,6 +25,9 @@ from perception.runtime.lanes import lane_lines
 from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
 
+# scalabel 0.3 with pydantic 2 requires these fields of a label and a frame without a value too.
+FIELDS: Final = ("box2d", "box3d", "poly2d", "rle", "graph")
+FRAME_FIELDS: Final = ("url", "videoName", "frameIndex", "timestamp")
 LINE_STEP: Final = 1.5  # frame pixels that a lane line may be simplified by
 
 
@@ -123,10 +126,11 @@ def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str
                 closed = shape.kind == "area"
                 line = {"vertices": flat, "types": "L" * len(flat), "closed": closed}
                 label["poly2d"] = [line]
-            labels.append(label)
+            labels.append(dict.fromkeys(FIELDS) | label)
         height, width = frame.size_hw
         entries.append(
-            {
+            dict.fromkeys(FRAME_FIELDS)
+            | {
                 "name": frame.name,
                 "size": {"width": width, "height": height},
                 "attributes": frame.attributes,

@@ -37,7 +37,7 @@ def test_every_format_holds_the_same_boxes(photos: Path, tiny_onnx: Path, tmp_pa
             perceive(photos, tiny_onnx, "--score", "0.5", "--export", f"{kind}:{out / name}") == 0
         )
     frame = json.loads((out / "s.json").read_text())[0]
-    (box,) = [label for label in frame["labels"] if "box2d" in label]
+    (box,) = [label for label in frame["labels"] if label["box2d"]]
     coco = json.loads((out / "c.json").read_text())
     (item,) = [i for i in coco["annotations"] if "bbox" in i and i["image_id"] == 1]
     names = {entry["id"]: entry["name"] for entry in coco["categories"]}

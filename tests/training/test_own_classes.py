@@ -249,6 +249,9 @@ def test_what_is_exported_reads_back(
         assert drawn[58:60, 8:18].any()
         assert drawn[30:34, 30:40].any()
         assert dataset.classes["scene"] == {"floor": ("dry",)}
+    if name == "scalabel":
+        loaded = pytest.importorskip("scalabel.label.io").load(str(root / "labels/train.json"), 1)
+        assert [label.category for label in loaded.frames[0].labels][:2] == ["forklift", "cone"]
 
 
 @pytest.mark.parametrize(
