@@ -16,7 +16,8 @@ FOOT_SIGMA = 0.015  # error of a box edge, share of the box's height, added to F
 FOOT_PIXELS = 1.0 / 384  # of the frame's height: about one pixel of the model
 MAX_SIGMA = 0.5  # relative: a distance less certain than this is not given
 EDGE_PIXELS = 2.0 / 384  # of the frame's height: a box this near to an edge is cut off
-LANE_WIDTH_M = 3.5
+LANE_WIDTH_M = 3.3  # assumed where one border is seen
+IN_PATH, STILL_IN_PATH = 0.8, 1.0  # of half the path's width, for a new lead and the last one
 VEHICLE_WIDTH_M = 1.8
 MAX_LEAD_M = 120.0
 TTC_WINDOW_S, TTC_LEAST_S, TTC_SAMPLES = 1.2, 0.4, 5
@@ -65,9 +66,14 @@ def measure(
 def usable(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
     """bool (N,): road users that no edge of the frame cuts off below or at a side."""
     user = np.array([boxes.name(i) in ROAD_USERS for i in range(len(boxes))], bool)
+    below = boxes.xyxy[:, 3] < size_hw[0] * (1 - EDGE_PIXELS)
+    return user & below & ~cut_at_side(boxes, size_hw)
+
+
+def cut_at_side(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
+    """bool (N,): boxes at the left or right edge; the middle of their foot is not visible."""
     edge = EDGE_PIXELS * size_hw[0]
-    x1, _, x2, y2 = boxes.xyxy.reshape(-1, 4).T
-    return user & (y2 < size_hw[0] - edge) & (x1 > edge) & (x2 < size_hw[1] - edge)
+    return (boxes.xyxy[:, 0] <= edge) | (boxes.xyxy[:, 2] >= size_hw[1] - edge)
 
 
 def foot_points(boxes: Boxes) -> np.ndarray:
@@ -109,7 +115,7 @@ def lead_vehicle(
             continue
         middle, half = (path[0] + path[1]) / 2, (path[1] - path[0]) / 2
         same = boxes.track_ids is not None and boxes.track_ids[i] == held >= 0
-        if abs(feet[i, 0] - middle) <= half * (1.1 if same else 0.9) and y > row:
+        if abs(feet[i, 0] - middle) <= half * (STILL_IN_PATH if same else IN_PATH) and y > row:
             best, row = i, float(y)
     return best
 

@@ -14,6 +14,7 @@ from perception.runtime.distance import (
     WARN_TTC_S,
     Approach,
     Ranges,
+    cut_at_side,
     foot_points,
     foot_sigma,
     lead_vehicle,
@@ -100,6 +101,7 @@ class RoadGeometry:
         for name, boxes in scene.of(Boxes):
             least = self.score if isinstance(self.score, int | float) else self.score[name]
             counted = boxes.scores >= np.broadcast_to(least, len(boxes.names))[boxes.classes]
+            counted &= ~cut_at_side(boxes, scene.frame_hw)
             road.ranges[name] = self._ranges(boxes, counted, road, vanishing, seconds)
             self._warn(road, road.ranges[name], speed_m_s)
         return road

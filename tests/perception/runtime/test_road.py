@@ -254,3 +254,9 @@ def test_a_lens_with_distortion_gives_the_same_numbers():
     np.testing.assert_allclose(road.ranges["b"].distance_m, [12, 30], rtol=0.03)
     assert road.ego_offset_m == pytest.approx(0.15, abs=0.1)
     assert road.lane_width_m == pytest.approx(3.5, abs=0.15)
+
+
+def test_a_parked_car_at_the_edge_of_the_frame_is_not_the_vehicle_ahead():
+    seen = scene({-1.9: YELLOW}, cars={1: (0, 12.0), 2: (0, 6.0)})
+    seen.outputs["b"].xyxy[1] = (420, 140, 640, 356)  # its visible part is inside the path
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == 0
