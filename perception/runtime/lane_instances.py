@@ -17,10 +17,10 @@ from perception.runtime.camera import Camera
 from perception.runtime.description import View
 from perception.runtime.lane_curve import LaneCurve, fit_curve
 from perception.runtime.lane_rows import follow_rows
-from perception.runtime.lanes import marks_along
+from perception.runtime.lanes import CROSSWALK, frame_scale, marks_along, most_frequent
 from perception.runtime.scene import Mask, Scene
 
-CROSSWALK, KERB = "crosswalk", "road curb"
+KERB = "road curb"
 EGO_LEFT, EGO_RIGHT, NEXT_LEFT, NEXT_RIGHT = "ego left", "ego right", "next left", "next right"
 KERB_LEFT, KERB_RIGHT, ACROSS = "kerb left", "kerb right", "across"
 # In camera heights (of about 1.4 m).
@@ -71,11 +71,6 @@ def lines_along(mask: Mask, vanishing_xy: tuple[float, float]) -> list[np.ndarra
     for line in lines:
         line[:, :2] = (line[:, :2] + 0.5) * scale
     return lines
-
-
-def frame_scale(mask: Mask) -> np.ndarray:
-    """(2,) frame pixels per pixel of the mask, x and y."""
-    return np.array(mask.frame_hw[::-1]) / mask.small.shape[::-1]
 
 
 def along_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
@@ -233,13 +228,8 @@ def _named(view: View, values: np.ndarray) -> tuple[str, str, str]:
         (view.styles, (byte >> LANE_STYLE_SHIFT) & 1),
         (view.directions, (byte >> LANE_DIRECTION_SHIFT) & 1),
     )
-    category, style, direction = (_most(names, index) for names, index in parts)
+    category, style, direction = (most_frequent(names, index) for names, index in parts)
     return category, style, direction
-
-
-def _most(names: Sequence[str], index: np.ndarray) -> str:
-    value = int(np.bincount(index).argmax())
-    return names[value] if value < len(names) else ""
 
 
 def _index(names: Sequence[str], name: str) -> int:

@@ -37,7 +37,7 @@ def follow_rows(
     height, width = marks.shape
     top = max(int(vanishing_xy[1]) + FIRST_ROWS, 0)
     rows = np.arange(height - 1, top, -ROW_STEP)
-    runs = _runs(marks[rows])
+    runs = row_runs(marks[rows])
     ended: list[_Line] = []
     open_: list[_Line] = []
     for index, y in enumerate(rows.tolist()):
@@ -88,8 +88,8 @@ def _assign(
     return taken
 
 
-def _runs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per row the starts and ends (exclusive) of its runs of True."""
+def row_runs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Starts and ends (exclusive) of the runs of True in each row of a bool (H, W)."""
     padded = np.zeros((len(rows), rows.shape[1] + 2), np.int8)
     padded[:, 1:-1] = rows
     steps = np.diff(padded, axis=1)

@@ -4,6 +4,7 @@ A line is followed row by row as the centre of its run of pixels, which is its c
 is not horizontal. Crosswalks and markings across the road are left to the mask.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ from perception.classes import (
     LANE_DIRECTION_BIT,
     LANE_STYLE_BIT,
 )
+from perception.runtime.lane_rows import row_runs
 from perception.runtime.scene import Mask
 
-ACROSS = "crosswalk"
+CROSSWALK = "crosswalk"
 MIN_ROWS = 0.02  # of the height: shorter pieces are noise
 MAX_GAP = 0.12  # of the height, between two pieces of one line
 MAX_MISS = 0.02  # of the width, between a piece and the continuation of the one before it
@@ -41,13 +43,12 @@ def lane_lines(mask: Mask) -> list[LaneLine]:
     height, width = along.shape
     chains = [_trimmed(np.array(chain)) for chain in _chains(along)]
     pieces = [chain for chain in chains if len(chain) >= max(3, MIN_ROWS * height)]
-    scale = np.array([mask.frame_hw[1] / width, mask.frame_hw[0] / height])
+    scale = frame_scale(mask)
     horizon = _horizon(pieces, height)
     lines = []
     for group in _joined(pieces, (height, width)):
         values = np.concatenate([mask.small[piece[:, 1], piece[:, 0]] for piece in group])
-        category = int(np.bincount(values & LANE_CATEGORY_BITS).argmax())
-        name = mask.view.categories[category] if category < len(mask.view.categories) else ""
+        name = most_frequent(mask.view.categories, values & LANE_CATEGORY_BITS)
         dashed = bool(((values & LANE_STYLE_BIT) > 0).mean() > 0.5)
         for piece in group:
             below = np.maximum(piece[:, 1] - horizon, 4.0)
@@ -60,9 +61,20 @@ def marks_along(mask: Mask) -> np.ndarray:
     """bool (h, w): markings that run along the road, without crosswalks and stop lines."""
     byte = mask.small
     along = (byte & (LANE_BACKGROUND_BIT | LANE_DIRECTION_BIT)) == 0
-    if ACROSS in mask.view.categories:
-        along &= (byte & LANE_CATEGORY_BITS) != mask.view.categories.index(ACROSS)
+    if CROSSWALK in mask.view.categories:
+        along &= (byte & LANE_CATEGORY_BITS) != mask.view.categories.index(CROSSWALK)
     return along
+
+
+def frame_scale(mask: Mask) -> np.ndarray:
+    """(2,) frame pixels per pixel of the mask, x and y."""
+    return np.array(mask.frame_hw[::-1]) / mask.small.shape[::-1]
+
+
+def most_frequent(names: Sequence[str], index: np.ndarray) -> str:
+    """The name of the most frequent index; "" for an index without a name."""
+    value = int(np.bincount(index).argmax())
+    return names[value] if value < len(names) else ""
 
 
 def _chains(along: np.ndarray) -> list[list[tuple[int, int, int]]]:
@@ -70,13 +82,11 @@ def _chains(along: np.ndarray) -> list[list[tuple[int, int, int]]]:
     meet, the chain whose run overlaps most continues and the others end or begin."""
     done: list[list[tuple[int, int, int]]] = []
     open_: list[tuple[int, int, list[tuple[int, int, int]]]] = []  # start, end and chain of a run
-    edges = np.diff(np.pad(along.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    for y in range(len(along)):
-        starts = np.flatnonzero(edges[y] > 0).tolist()
-        ends = np.flatnonzero(edges[y] < 0).tolist()
+    for y, (row_starts, row_ends) in enumerate(row_runs(along)):
+        runs = list(zip(row_starts.tolist(), row_ends.tolist(), strict=True))
         overlaps = sorted(
             (max(start, a) - min(end, b), i, j)
-            for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+            for i, (start, end) in enumerate(runs)
             for j, (a, b, _) in enumerate(open_)
             if start <= b and a <= end
         )
@@ -88,7 +98,7 @@ def _chains(along: np.ndarray) -> list[list[tuple[int, int, int]]]:
                 continued.add(j)
         done += [chain for j, (_, _, chain) in enumerate(open_) if j not in continued]
         open_ = []
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        for i, (start, end) in enumerate(runs):
             chain = chains.get(i, [])
             chain.append(((start + end - 1) // 2, y, end - start))
             open_.append((start, end, chain))
