@@ -22,7 +22,6 @@ from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spel
 from training.data.bdd.masks import read_mask
 from training.data.bdd.polygons import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
-from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
@@ -48,6 +47,7 @@ class BDD100K(Dataset):
     """
 
     labels = TASKS
+    options = ("labels",)
     root: Path
 
     def __init__(
@@ -80,22 +80,6 @@ class BDD100K(Dataset):
         wanted = [labelled[task] for task in self.tasks]
         having = np.any(wanted, axis=0) if wanted else np.ones(len(self.index.stems), bool)
         self.frames = np.flatnonzero(having).astype(np.int32)
-
-    @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: str,
-        tasks: Sequence[str] | None = None,
-        size_hw: tuple[int, int] | None = None,
-        *,
-        exact: bool = False,
-        strict: bool = True,
-        labels: Path | None = None,
-        classes: ClassLists | None = None,
-    ) -> "BDD100K":
-        decode = None if exact else size_hw
-        return cls(root, split, tasks, decode, strict=strict, labels=labels)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker maps the index from its cache instead of receiving a copy.

@@ -53,24 +53,10 @@ class COCO(FolderDataset):
         return CocoJSON.recognises(root)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: str,
-        tasks: Sequence[str] | None = None,
-        size_hw: tuple[int, int] | None = None,
-        *,
-        exact: bool = False,
-        strict: bool = True,
-        labels: Path | None = None,
-        classes: ClassLists | None = None,
-    ) -> Dataset:
+    def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
         """COCO itself, or any folder in its format with its own categories."""
         own = labels is not None or not _is_coco(Path(root))
-        if own or (classes is not None and classes.is_own("det")):
-            return CocoJSON.open(root, split, tasks, size_hw, exact=exact, strict=strict,
-                                 labels=labels, classes=classes)  # fmt: skip
-        return super().open(root, split, tasks, size_hw, exact=exact, strict=strict)
+        return CocoJSON if own or (classes is not None and classes.is_own("det")) else cls
 
     def find(self) -> Sequence[tuple[str, tuple[int, int], int, int]]:
         found = sorted((self.root / "annotations").glob(f"instances_{self.split}*.json"))

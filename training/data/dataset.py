@@ -1,7 +1,7 @@
 """The base class of every dataset: what must be implemented, and defaults for all the rest.
 
 Loaders, unions, the evaluation and the checks use these members only, so a new dataset needs
-`open` (or a constructor with the same arguments), `__len__` and `__getitem__`.
+`open` (or a constructor that takes what the default `open` passes), `__len__` and `__getitem__`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Dataset(ABC):
 
     labels: ClassVar[tuple[str, ...]] = ()
     """Tasks that datasets of this class can label."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Which of the arguments `labels` and `classes` of `open` the constructor takes."""
     tasks: tuple[str, ...]
     """Tasks that this dataset labels, on at least some of its frames."""
     classes: Mapping[str, dict[str, tuple[str, ...]]] = MappingProxyType({})
@@ -67,11 +69,23 @@ class Dataset(ABC):
         `root`. `classes` are the lists of the run, for formats that have none of their own. Raises
         UserError naming the folder and what to do.
         """
-        if labels is not None:
+        reader = cls.reader(root, labels, classes)
+        if labels is not None and "labels" not in reader.options:
             raise UserError(f"--labels {labels}: {cls.__name__} expects labels and images together")
-        return cls(  # type: ignore[call-arg]
-            root, split, tasks, None if exact else size_hw, strict=strict
+        given = {"labels": labels, "classes": classes}
+        return reader(  # type: ignore[call-arg]
+            root,
+            split,
+            tasks,
+            None if exact else size_hw,
+            strict=strict,
+            **{name: given[name] for name in reader.options},
         )
+
+    @classmethod
+    def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
+        """The class that reads the folder: this one, or that of a format with other classes."""
+        return cls
 
     def name(self, index: int) -> str:
         """The frame's name without reading it."""

@@ -46,24 +46,10 @@ class VOC(FolderDataset):
         return (cls.place(root) / "JPEGImages").is_dir() or PascalXML.recognises(root)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: str,
-        tasks: Sequence[str] | None = None,
-        size_hw: tuple[int, int] | None = None,
-        *,
-        exact: bool = False,
-        strict: bool = True,
-        labels: Path | None = None,
-        classes: ClassLists | None = None,
-    ) -> Dataset:
+    def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
         """VOC itself, or any folder of its XML files with other classes."""
         own = labels is not None or not _is_voc(cls.place(Path(root)))
-        if own or (classes is not None and classes.is_own("det")):
-            return PascalXML.open(root, split, tasks, size_hw, exact=exact, strict=strict,
-                                  labels=labels, classes=classes)  # fmt: skip
-        return super().open(root, split, tasks, size_hw, exact=exact, strict=strict)
+        return PascalXML if own or (classes is not None and classes.is_own("det")) else cls
 
     def find(self) -> Sequence[str]:
         lists = ("Main", "Segmentation") if MASKS in self.tasks else ("Main",)

@@ -8,7 +8,8 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from perception.errors import NoFramesError, UserError
-from training.data.formats.annotated import Annotated, Images
+from training.data.formats.annotated import Annotated
+from training.data.formats.images import Images
 from training.data.formats.table import OCCLUDED_FLAG, Builder
 from training.data.formats.yolo import SPLITS
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
-from training.data.formats.annotated import Annotated, Images
+from training.data.formats.annotated import Annotated
+from training.data.formats.images import Images
 from training.data.formats.table import (
     IGNORE_FLAG,
     OCCLUDED_FLAG,

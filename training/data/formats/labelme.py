@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.formats.annotated import Annotated, Images, as_object
+from training.data.formats.annotated import Annotated, as_object
+from training.data.formats.images import Images
 from training.data.formats.table import Builder
 from training.data.formats.yolo import SPLITS
 

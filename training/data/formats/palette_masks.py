@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from perception.errors import UserError
-from training.data.formats.annotated import Annotated, Images
+from training.data.formats.annotated import Annotated
+from training.data.formats.images import Images
 from training.data.formats.masks import TASKS, palette_file, read_palette
 from training.data.formats.table import Builder
 from training.data.formats.yolo import SPLITS

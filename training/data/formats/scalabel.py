@@ -10,8 +10,9 @@ from perception.classes import LANE_CATEGORIES
 from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
 from training.data.bdd.layouts import looks_like_frames
-from training.data.formats.annotated import Annotated, Images, as_object
+from training.data.formats.annotated import Annotated, as_object
 from training.data.formats.coco_json import SPLITS, split_of
+from training.data.formats.images import Images
 from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
 
 

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.formats.annotated import Annotated, Images
+from training.data.formats.annotated import Annotated
+from training.data.formats.images import Images
 from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
 
 MAX_XML: Final = 1 << 20

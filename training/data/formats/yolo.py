@@ -16,7 +16,8 @@ from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.bdd.categories import box_class
 from training.data.classes import check_names, read_yaml, yolo_names
-from training.data.formats.annotated import Annotated, Images
+from training.data.formats.annotated import Annotated
+from training.data.formats.images import Images
 from training.data.formats.table import OUTSIDE, Builder
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml")

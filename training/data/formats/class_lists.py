@@ -1,0 +1,92 @@
+"""The class lists of a folder in an annotation format: from its own names and those of the run."""
+
+import numpy as np
+
+from perception.classes import LANE_CATEGORIES
+from training.data.classes import (
+    BACKGROUND,
+    IGNORE,
+    LANE_PARTS,
+    OFFICIAL,
+    ONLY,
+    UNKNOWN,
+    ClassLists,
+    Groups,
+)
+from training.data.formats.table import Table
+
+
+def lists_of_table(table: Table, given: ClassLists | None) -> ClassLists:
+    """`given`, the lists of the run, with the folder's own for tasks that these do not have."""
+    own: dict[str, Groups] = {}
+    official: set[str] = set()
+    names = np.array(table.texts["names"], object)
+    used = {
+        "det": names[np.unique(table.box_class)].tolist() if len(table.box_class) else [],
+        "drivable": names[np.unique(table.shape_class[table.shape_closed])].tolist(),
+        "lane": names[np.unique(table.shape_class[~table.shape_closed])].tolist(),
+    }
+    if table.boxes.any():
+        # Every listed name may be a box's, also where no frame shows one.
+        areas = {*used["drivable"], *used["lane"]} - set(used["det"])
+        used["det"] = [name for name in names.tolist() if name not in areas]
+    for task, found in used.items():
+        if not found:
+            continue
+        known = ClassLists.official([task])
+        if all(class_index(known, task, name) != UNKNOWN for name in found):
+            official.add(task)
+        elif task == "lane":
+            own[task] = dict(LANE_PARTS) | {"categories": tuple(found)}
+        else:
+            extra = (BACKGROUND,) if task == "drivable" and BACKGROUND not in found else ()
+            own[task] = {ONLY: (*found, *extra)}
+    for task, palette in table.texts["masks"].items():
+        if task == "lane":
+            own[task] = dict(LANE_PARTS) | {"categories": tuple(palette["names"])}
+            if set(palette["names"]) <= {*LANE_CATEGORIES, "lane", BACKGROUND}:
+                own[task] = dict(LANE_PARTS)
+        else:
+            own[task] = {ONLY: tuple(palette["names"])}
+    if groups := table.texts["groups"]:
+        scene = OFFICIAL["scene"]
+        if all(set(v) <= set(scene.get(g, ())) for g, v in groups.items()):
+            official.add("scene")
+        else:
+            own["scene"] = {group: tuple(sorted(values)) for group, values in groups.items()}
+    default = ClassLists.official(official)
+    lists = ClassLists({**default.groups, **own}, default.aliases, uncertain=default.uncertain)
+    if given is None:
+        return lists
+    with_background = {
+        task: {ONLY: (*groups[ONLY], BACKGROUND)}
+        if task == "drivable" and BACKGROUND not in groups[ONLY]
+        else groups
+        for task, groups in given.groups.items()
+    }
+    taken = {t: g for t, g in lists.groups.items() if t not in with_background}
+    if "semantic" in given and "drivable" not in given:
+        taken.pop("drivable", None)
+    aliases = {**lists.aliases, **given.aliases}
+    uncertain = frozenset() if "det" in given else lists.uncertain
+    groups = {**taken, **with_background}
+    return ClassLists(groups, aliases, given.ignore, uncertain, given.file, given.strict)
+
+
+def class_tables(table: Table, lists: ClassLists) -> dict[str, np.ndarray]:
+    """Per task the class number of each name in the table; UNKNOWN and IGNORE as in `lists`."""
+    names = table.texts["names"]
+    return {
+        task: np.array([class_index(lists, task, name) for name in names], np.int64)
+        for task in lists.groups
+        if task != "scene"
+    }
+
+
+def class_index(lists: ClassLists, task: str, name: str) -> int:
+    """As `lists.index`; a lane's category may be written `lane/single white`, `lane` is any."""
+    if task != "lane":
+        return lists.index(task, name)
+    name = name.removeprefix("lane/")
+    found = lists.index(task, name, "categories")
+    return IGNORE if found == UNKNOWN and name == "lane" else found
