@@ -13,7 +13,7 @@ from perception.model import HydraNet
 from perception.neck import BiFPN
 from perception.runtime.description import View
 from perception.sharing import share
-from perception.tasks import TASKS
+from perception.tasks import TASKS, check_tasks
 from perception.tasks.base import Task
 from perception.trunk import Trunk
 
@@ -59,9 +59,7 @@ def build(
     """
     name, _, sharing = name.partition("+")
     architecture = architecture_of(name)
-    for task in tasks:
-        if task not in TASKS:
-            raise unknown_name("task", task, TASKS)
+    check_tasks(tasks)
     trunk = Trunk(architecture.trunk, pretrained, drop_path)
     neck = architecture.neck(trunk.channels, architecture.width)
     heads = {

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError
+from perception.tasks import check_tasks
 from training.build import Loaders, make_learner
 from training.config import Config
 from training.data.classes import views_of
@@ -60,6 +61,7 @@ class Run:
         self.folder = Path(config.run.out)
         self.stop = Stop()
         check_trackers(config.run.trackers)
+        check_tasks(config.model.tasks)
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         views = views_of(self.train.classes)
         self.learner = make_learner(config, self.world, self.console.print, views)

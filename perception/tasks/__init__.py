@@ -1,7 +1,9 @@
 """The registry of tasks: one file each, one line here."""
 
+from collections.abc import Iterable
 from typing import Final
 
+from perception.errors import unknown_name
 from perception.tasks.base import Task
 from perception.tasks.depth import Depth
 from perception.tasks.det import Det, DetCOCO, DetVOC
@@ -29,3 +31,10 @@ TASKS: Final[dict[str, type[Task]]] = {
     "imagenet": ImageNet,
     "classes_voc": ClassesVOC,
 }
+
+
+def check_tasks(names: Iterable[str]) -> None:
+    """Raises UserError for a name that is not in TASKS, with the closest match suggested."""
+    for name in names:
+        if name not in TASKS:
+            raise unknown_name("task", name, TASKS)

@@ -17,12 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from perception.classes import ATTRIBUTES
-from perception.errors import unknown_name
 from perception.metrics.base import Metric
 from perception.metrics.panoptic import BATCH, panoptic_metric
 from perception.runtime.description import View
 from perception.runtime.scene import Scene
-from perception.tasks import TASKS
+from perception.tasks import TASKS, check_tasks
 from training.data.dataset import Dataset
 from training.evaluation.predictor import LabelledFrame, Predictor, read_frames
 
@@ -81,10 +80,9 @@ def make_channels(
     views: Mapping[str, View], protocols: Sequence[str], protocol_batch: int
 ) -> Iterator[Channel]:
     """All channels for a model's outputs. Raises UserError for an unknown task."""
+    check_tasks(views)
     for protocol in protocols:
         for task, view in views.items():
-            if task not in TASKS:
-                raise unknown_name("task", task, TASKS)
             for teacher in (False, True):
                 if protocol == "bdd":
                     metric: Metric | None = TASKS[task].metric(view)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from perception.errors import UserError, unknown_name
 from perception.sharing import SHARINGS
-from perception.tasks import TASKS
+from perception.tasks import check_tasks
 from perception.zoo import ZOO
 from training.balance import BALANCERS, check_method
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
@@ -148,9 +148,7 @@ def labelled_tasks(data: Sequence[str]) -> tuple[str, ...]:
 def check_rows(rows: Sequence[Row]) -> None:
     """Raises UserError for a name that does not exist, before anything is trained."""
     for row in rows:
-        for task in row.tasks:
-            if task not in TASKS:
-                raise unknown_name("task", task, TASKS)
+        check_tasks(row.tasks)
         if row.model not in ZOO:
             raise unknown_name("model", row.model, ZOO)
         check_method(row.balance)
