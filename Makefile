@@ -1,6 +1,6 @@
 # make demo   set up if needed, train a little on rendered roads, export, run on a rendered drive;
 #             leaves runs/demo/{best,last}.safetensors, model.onnx, overlay.mp4, overlay.jsonl, and
-#             overlay-default.mp4, the same drive seen by the model in the box
+#             overlay-default.mp4, the same drive with the shipped model
 # make test   set up if needed, run every test
 # make lint   ruff and mypy
 PYTHON ?= python3

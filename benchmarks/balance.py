@@ -1,9 +1,9 @@
-"""What a step of each balancing method costs: python benchmarks/balance.py [--rounds 5]
+"""Cost of a training step per balancing method: python benchmarks/balance.py [--rounds 5]
 
 Every method trains a network of its own on the same batch of rendered roads, one step each in turn,
-so that other work on the machine meets all alike. Prints processor time of a whole step (forward,
+so that other work on the machine affects all alike. Prints processor time of a whole step (forward,
 losses, backward, optimiser) relative to `equal` of the same round: median with its range over the
-rounds. Methods that compare gradients come exactly and at the neck's outputs (`@features`).
+rounds. Methods that compare gradients are measured exactly and at the neck's outputs (`@features`).
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Errors of lanes, distances, lead vehicle and warnings on rendered drives, whose truth is exact.
+"""Errors of lanes, distances, lead vehicle and warnings on rendered drives with exact truth.
 
     python benchmarks/geometry.py --drives 20 --frames 30 --inputs truth model
 
-`truth` gives the geometry the true lane byte and boxes, `model` the shipped model's (or --model);
-each with the true camera and with one estimated from the lanes for the true height and a field of
-view of 60 degrees. Prints Markdown tables.
+`truth` uses the true lane byte and boxes as input, `model` those of the shipped model (or --model);
+each with the true camera and with one estimated from the lanes, given the true height and a field
+of view of 60 degrees. Prints Markdown tables.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""How fast BDD100K opens and loads: python benchmarks/loader.py [--frames 70000] [--data DIR]
+"""Time to open and load BDD100K: python benchmarks/loader.py [--frames 70000] [--data DIR]
 
-Writes a label set of BDD100K's size (70,000 + 10,000 frames, 1.5 million boxes, two masks a frame;
-images and masks are links to a few files), opens it cold and from its cache, and then measures
-frames/s of one worker from 1280x720 JPEGs to four labels at 384x640, part by part.
+Writes a label set of BDD100K's size (70,000 + 10,000 frames, 1.5 million boxes, two masks per
+frame; images and masks are links to a few files), opens it cold and from its cache, and then
+measures frames/s of one worker from 1280x720 JPEGs to four labels at 384x640, part by part.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from perception.errors import cli
 
 SIZE_HW = (384, 640)
 BOXES_A_FRAME = 18.75
-KINDS = 8  # different pictures that all frames link to
+KINDS = 8  # different images that all frames link to
 
 
 def write_label_set(root: Path, split: str, frames: int, source: Path | None) -> None:

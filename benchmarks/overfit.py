@@ -1,9 +1,9 @@
-"""Can the network learn sixteen frames by heart? python benchmarks/overfit.py DATA [--out DIR]
+"""Overfits the network to sixteen frames: python benchmarks/overfit.py DATA [--out DIR]
 
 Copies sixteen fully labelled training frames of a BDD100K folder (painted lane area, all
 attributes known, evenly drawn), trains all tasks on them at once from scratch, without
-augmentation, and scores the weights on the very same frames. This shows that heads, losses and
-labels agree, never how good a model is. About twenty minutes on one core; `--resume` goes on.
+augmentation, and evaluates the weights on the same frames. This checks that heads, losses and
+labels agree, not how good a model is. About twenty minutes on one core; `--resume` continues.
 """
 
 import argparse

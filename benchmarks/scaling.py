@@ -1,10 +1,10 @@
 """Ranks against threads, and what ranks send: python benchmarks/scaling.py [--rounds 6]
 
 One process with two threads and two processes with one thread each train on the same joint batch
-in turn (plain sum, no loader, fp32), so that other work on the machine meets both alike. Prints
-milliseconds of the clock and of the processors a step, the median ratio with its range over
-rounds, for one step of a rank the messages and bytes it hands to all-reduce and all-gather, by
-purpose, and the share of the losses in a step: every rank computes those of the joint batch.
+in turn (plain sum, no loader, fp32), so that other work on the machine affects both alike. Prints
+wall-clock and processor milliseconds per step, the median ratio with its range over the rounds,
+the messages and bytes that one rank gives to all-reduce and all-gather per step, by purpose, and
+the losses' share of a step's processor time. Each rank computes the losses of its own frames.
 """
 
 import argparse

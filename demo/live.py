@@ -89,7 +89,7 @@ class Live(Source):
 
 class Connection:
     """One capture, opened and read in its own thread, because neither call can be interrupted and
-    either may block for ever. `reason` says how it ended."""
+    either may block indefinitely. `reason` says how it ended."""
 
     def __init__(self, open_capture: Callable[[], cv2.VideoCapture]) -> None:
         self.open_capture = open_capture

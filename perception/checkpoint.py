@@ -50,8 +50,8 @@ def save(path: Path, weights: Mapping[str, Tensor], meta: Meta, half: bool = Fal
     if not meta.classes:  # then earlier versions can read the file too
         del description["classes"]
     text = json.dumps({"format": FORMAT} | description)
-    with replacing(path) as beside:
-        save_file(tensors, beside, metadata={KEY: text})
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={KEY: text})
 
 
 def to_half(tensor: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ class UserError(Exception):
 
 
 class NoFramesError(UserError):
-    """A dataset folder has no frames for the split that is asked for."""
+    """A dataset folder has no frames for the requested split."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is in no registry; suggests the closest known one."""
+    """UserError for a name that is not in a registry; suggests the closest known one."""
     names, name = sorted(known), str(name)[:100]  # the name may come from a file, at any length
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"

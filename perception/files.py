@@ -1,4 +1,4 @@
-"""Files written whole or not at all, files read up to a limit, and the user's cache folder."""
+"""Atomic writes, bounded reads, and the user's cache folder."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from typing import Final
 from perception.errors import UserError
 
 CACHE_VARIABLE: Final = "PVT_HYDRANET_CACHE"
-# System errors about the place a file is written to, with what to do about them.
+# System errors of a write that the user can fix, with the messages for them.
 _FULL: Final = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _REFUSED: Final = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),

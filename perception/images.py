@@ -1,6 +1,6 @@
-"""Pictures from strangers: their size is read from the header and bounded before any is decoded.
+"""Decodes untrusted images: their size is read from the header and bounded before decoding.
 
-A header of a few bytes can ask for gigabytes, and OpenCV's own bound is 2^30 pixels of any depth.
+A header of a few bytes can claim gigabytes, and OpenCV's own limit is 2^30 pixels of any depth.
 """
 
 import struct
@@ -10,10 +10,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-# 8K cameras. With 16 bits and four channels such a picture takes 283 MB, its conversion as much.
+# 8K cameras. With 16 bits and four channels such an image takes 283 MB, its conversion as much.
 MAX_PIXELS: Final = 8192 * 4320
 MAX_BYTES: Final = 256 << 20
-# What `decode` reads, by the names such files have.
+# Suffixes of the formats that `decode` reads.
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -22,7 +22,7 @@ _TIFF_WIDTHS: Final = {1: "B", 3: "H", 4: "I"}
 
 
 def decode(data: bytes | np.ndarray, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
-    """Pixels of a PNG, JPEG, BMP, WebP or TIFF. Raises ValueError saying why there are none."""
+    """Pixels of a PNG, JPEG, BMP, WebP or TIFF. Raises ValueError with the reason."""
     array = np.frombuffer(data, np.uint8)
     size_hw = size_of(array)
     if size_hw is None:
@@ -42,7 +42,7 @@ def decode(data: bytes | np.ndarray, flags: int = cv2.IMREAD_UNCHANGED) -> np.nd
 
 
 def size_of(data: bytes | np.ndarray) -> tuple[int, int] | None:
-    """(height, width) from the header alone; None where it has none that can be trusted."""
+    """(height, width) from the header alone; None if the header is missing or inconsistent."""
     view = np.frombuffer(data, np.uint8).data
     head = bytes(view[:30])
     for start, read in HEADERS.items():
@@ -56,7 +56,7 @@ def size_of(data: bytes | np.ndarray) -> tuple[int, int] | None:
 
 
 def _png(view: memoryview) -> tuple[int, int]:
-    """Of a file whose chunks are all there: OpenCV allocates what a chunk's length claims."""
+    """Requires every chunk to be in the file: OpenCV allocates what a chunk's length claims."""
     width, height = struct.unpack_from(">II", view, 16)
     at, chunks = 8, 0
     while at < len(view) and chunks < 100_000:
@@ -69,7 +69,7 @@ def _png(view: memoryview) -> tuple[int, int]:
 
 
 def _jpeg(view: memoryview) -> tuple[int, int]:
-    """The frame header's, found as libjpeg finds it: what is no marker is skipped."""
+    """Searches the frame header as libjpeg does: bytes that are no marker are skipped."""
     data, at = bytes(view), 2
     for _ in range(10_000):  # a photograph has a few dozen segments
         at = data.index(b"\xff", at)
@@ -107,7 +107,7 @@ def _webp(view: memoryview) -> tuple[int, int]:
 
 
 def _tiff(view: memoryview) -> tuple[int, int]:
-    """Of the first directory. Tiles count as pictures, and depth beyond 4 x 16 bits as height:
+    """Reads the first directory. A tile counts as an image, and depth beyond 4 x 16 bits as height:
     the decoder allocates both."""
     order = "<" if view[0] == 0x49 else ">"
     start = struct.unpack_from(order + "I", view, 4)[0]

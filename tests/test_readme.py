@@ -20,8 +20,8 @@ def scripts():
 
 def test_every_command_is_told_of_and_every_command_told_of_exists():
     table = re.findall(r"^\| (`[^|]*`) \|", readme(), flags=re.MULTILINE)
-    told = {name for cell in table for name in re.findall(r"`([^`]+)`", cell)}
-    assert told == set(scripts())
+    listed = {name for cell in table for name in re.findall(r"`([^`]+)`", cell)}
+    assert listed == set(scripts())
 
 
 def test_every_linked_file_is_there():

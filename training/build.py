@@ -19,7 +19,7 @@ from training.cpu import for_cpu
 from training.data.augment import Letterboxed, make_augmentation
 from training.data.dataset import Dataset
 from training.data.mosaic import make_mixing
-from training.data.sampling import Frames, Judged, Order, judge, loader
+from training.data.sampling import EvalBatch, Frames, Order, eval_collate, loader
 from training.data.union import SkipBad, Union
 from training.distributed import World, synchronise_batch_norm
 from training.features import FeatureFrames, cache_key, collate_features, neck_outputs
@@ -108,17 +108,17 @@ class Loaders:
         seen = Frames(whole, self.augment, seed, self.mixing, order.weights)
         return loader(seen, order, count, self.pinned)
 
-    def validation(self, frames: Union) -> Iterable[Judged]:
+    def validation(self, frames: Union) -> Iterable[EvalBatch]:
         """This rank's share of the frames, each once."""
         args, world = self.config.data, self.learner.world
         order = Order(len(frames), args.batch, 0, world.rank, world.size, shuffle=False)
         count = min(worker_count(args.workers), 4)
-        return loader(self.letterboxed(frames), order, count, self.pinned, judge)
+        return loader(self.letterboxed(frames), order, count, self.pinned, eval_collate)
 
-    def first_validation_batch(self, frames: Union) -> Judged:
+    def first_validation_batch(self, frames: Union) -> EvalBatch:
         """Read in this process."""
         order = Order(len(frames), self.config.data.batch, 0, shuffle=False)
-        return next(iter(loader(self.letterboxed(frames), order, 0, False, judge)))
+        return next(iter(loader(self.letterboxed(frames), order, 0, False, eval_collate)))
 
     def letterboxed(self, frames: Union) -> Frames:
         """The frames without augmentation."""

@@ -17,7 +17,7 @@ from perception.model import HydraNet
 from perception.tasks.base import LossPart, Raw, Task
 from training.balance import Balancer, Border
 from training.data.sample import Batch
-from training.data.sampling import Judged
+from training.data.sampling import EvalBatch
 from training.distributed import World
 from training.logs import Scores
 from training.nonfinite import Memory, name_some, nonfinite_frames
@@ -59,7 +59,7 @@ class Learner:
         self.shared = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
 
     @property
-    def judged(self) -> HydraNet:
+    def eval_model(self) -> HydraNet:
         """The model that is validated and saved."""
         return self.ema.module if self.ema else self.model
 
@@ -318,7 +318,7 @@ def decoded(
     return {name: task.decode(to_float(raws[name])).cpu() for name, task in tasks_of(model).items()}
 
 
-def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float]:
+def evaluate(learner: Learner, batches: Iterable[EvalBatch]) -> tuple[Scores, float]:
     """Scores of every task on the frames that have its labels, and seconds per frame.
 
     Each rank runs the model on its share of the frames; the leading rank receives decoded outputs
@@ -326,7 +326,7 @@ def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float
     Other ranks get {}.
     """
     learner.average_statistics()
-    model = learner.judged.eval()
+    model = learner.eval_model.eval()
     metrics = {name: task.metric(task.view) for name, task in tasks_of(model).items()}
     seen, start = 0, time.perf_counter()
     for batch in batches:
@@ -342,7 +342,7 @@ def evaluate(learner: Learner, batches: Iterable[Judged]) -> tuple[Scores, float
     return {name: metric.compute() for name, metric in metrics.items()}, seconds
 
 
-def pack_found(outputs: Mapping[str, Tensor], batch: Judged) -> dict[str, np.ndarray]:
+def pack_found(outputs: Mapping[str, Tensor], batch: EvalBatch) -> dict[str, np.ndarray]:
     """Outputs and targets of a batch as flat names, so that they can be sent to another rank."""
     arrays: dict[str, np.ndarray] = {}
     for row, targets in enumerate(batch.targets):

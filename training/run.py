@@ -19,7 +19,7 @@ from perception.tasks import check_tasks
 from training.build import Loaders, make_learner
 from training.config import Config
 from training.data.classes import views_of
-from training.data.sampling import Judged, Order
+from training.data.sampling import EvalBatch, Order
 from training.data.sources import open_sources
 from training.distributed import World, join_world
 from training.logs import JsonLog, Scores, make_progress, overlay, score_table, write_sheet
@@ -213,7 +213,7 @@ class Run:
 
     def report(self, scores: Scores, seconds: float) -> None:
         """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
-        model = self.learner.judged
+        model = self.learner.eval_model
         epoch, overall = self.position.epoch + 1, headline(model, scores)
         names = {name: task.score for name, task in tasks_of(model).items()}
         title = f"epoch {epoch}: {overall:.2f} ({len(self.val)} frames, {1 / seconds:.1f} img/s)"
@@ -245,14 +245,14 @@ class Run:
             training=self.config.to_json() | {"step": self.position.step},
             classes=checkpoint.own_classes(self.learner.model),
         )
-        weights = self.learner.judged.state_dict()
+        weights = self.learner.eval_model.state_dict()
         path = self.folder / f"{name}.safetensors"
         checkpoint.save(path, weights, meta, half=self.config.run.half)
 
-    def draw(self, batch: Judged) -> None:
+    def draw(self, batch: EvalBatch) -> None:
         """overlays/epoch-NNN.png from the first validation frames."""
         frames = batch.frames[:OVERLAYS]
-        model = self.learner.judged.eval()
+        model = self.learner.eval_model.eval()
         views = {name: task.view for name, task in tasks_of(model).items()}
         outputs = decoded(model, frames.to(self.world.device), self.learner.autocast())
         pictures = [

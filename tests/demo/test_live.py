@@ -16,7 +16,7 @@ SMALL, LARGE = np.zeros((4, 6, 3), np.uint8), np.zeros((8, 6, 3), np.uint8)
 
 
 class Camera:
-    """Stands in for cv2.VideoCapture: gives its frames, then breaks off or hangs for ever."""
+    """Stands in for cv2.VideoCapture: gives its frames, then fails or hangs."""
 
     def __init__(self, frames=(), opens=True, hangs=False):
         self.frames, self.opens, self.hangs = list(frames), opens, hangs

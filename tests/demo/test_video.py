@@ -46,7 +46,7 @@ def test_a_file_cut_off_in_the_middle_is_reported_at_the_end(tmp_path):
     assert f"frame {read} of 40" in source.problems[0]
     assert "cut.mp4" in source.problems[0]
     looped = open_source(str(cut), loop=True)
-    assert len(list(looped)) == read  # does not go on for ever
+    assert len(list(looped)) == read  # does not loop endlessly
     assert looped.problems
 
 

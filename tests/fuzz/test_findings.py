@@ -87,7 +87,7 @@ def test_labels(name, attempt):
         ("det-20", b'[{"name": "\\ud800", "labels": []}, ' + frames()[1:]),
         # Names of frames in folders are those of other releases.
         ("det-20", frames().replace(STEM.encode(), b"somewhere/" + STEM.encode())),
-        # A lane whose kind is not told; an image without objects.
+        # A lane without a category; an image without objects.
         ("lane", poly([[1, 1], [9, 9]], attributes=[1])),
         ("image-2018", one_image(frames={"0": {}})),
     ],
@@ -154,9 +154,9 @@ def test_a_damaged_cache_of_labels_is_made_anew(tmp_path):
 
 
 def checkpoint(**changes) -> bytes:
-    told = {"format": 1, "model": "pvt-hydranet-b0", "tasks": ["det"], "size_hw": [64, 96]}
+    metadata = {"format": 1, "model": "pvt-hydranet-b0", "tasks": ["det"], "size_hw": [64, 96]}
     head = {
-        "__metadata__": {"perception": json.dumps(told | changes)},
+        "__metadata__": {"perception": json.dumps(metadata | changes)},
         "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
     }
     text = json.dumps(head).encode()

@@ -28,10 +28,10 @@ for place in sys.argv[1:]:
     before = f.memory()[0]
     try:
         data = {kind}(root, "train", **more)
-        told = "read " + str(len([data[i] for i in range(len(data))]))
+        outcome = "read " + str(len([data[i] for i in range(len(data))]))
     except f.UserError as error:
-        told = str(error)
-    print((f.memory()[1] - before) >> 20, told)
+        outcome = str(error)
+    print((f.memory()[1] - before) >> 20, outcome)
 """
 
 
@@ -45,7 +45,7 @@ def in_child(*roots: Path, kind: str = "BDD100K") -> list[tuple[int, str]]:
     assert done.returncode == 0, done.stderr[-1500:]
     lines = [line.partition(" ") for line in done.stdout.splitlines()]
     assert len(lines) == len(roots)
-    return [(int(mb), told) for mb, _, told in lines]
+    return [(int(mb), outcome) for mb, _, outcome in lines]
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_two_gigabytes_of_json_are_refused_in_a_line(tmp_path, write):
     roots = [make_root(tmp_path / name) for name in HUGE]
     for root, (start, _) in zip(roots, HUGE.values(), strict=True):
         os.truncate(write(root / "labels/det_20/det_train.json", start), 2 << 30)
-    for (mb, told), (_, message) in zip(in_child(*roots), HUGE.values(), strict=True):
-        assert message in told
-        assert "det_train.json" in told
+    for (mb, outcome), (_, message) in zip(in_child(*roots), HUGE.values(), strict=True):
+        assert message in outcome
+        assert "det_train.json" in outcome
         assert mb < 256
 
 
@@ -135,7 +135,7 @@ def test_a_frame_s_name_does_not_leave_its_folder(name, root, write):
     from training.data.bdd100k import BDD100K
 
     write(root / "labels/det_20/det_train.json", json.dumps([{"name": name, "labels": []}]))
-    with pytest.raises(UserError, match=r"det_train\.json: frame name .* leaves its folder; mend"):
+    with pytest.raises(UserError, match=r"det_train\.json: frame name .* leaves its folder; fix"):
         BDD100K(root, "train", cache_folder=no_cache(root))
 
 
@@ -171,8 +171,8 @@ def test_a_large_coco_file_streams(tmp_path, write):
             file.write(f'{{"image_id": 7, "category_id": {3 + number % 2}, "iscrowd": 0, ')
             file.write(f'"bbox": [1, 2, 30, 30], "segmentation": [[{outline}]]}}')
         file.write('], "categories": [{"id": 3, "name": "car"}, {"id": 4, "name": "none"}]}')
-    [(mb, told)] = in_child(tmp_path, kind="COCO")
-    assert told == "read 1"
+    [(mb, outcome)] = in_child(tmp_path, kind="COCO")
+    assert outcome == "read 1"
     assert mb < 100
 
 
@@ -203,8 +203,8 @@ def test_the_longest_outlines_allowed_draw_within_bounds(root, write):
     text = json.dumps([{"name": f"{STEM}.jpg", "labels": labels}])
     write(root / "labels/lane/polygons/lane_train.json", text)
     write(root / "labels/drivable/polygons/drivable_train.json", text)
-    [(mb, told)] = in_child(root)
-    assert told == "read 1"
+    [(mb, outcome)] = in_child(root)
+    assert outcome == "read 1"
     assert mb < 512
 
 

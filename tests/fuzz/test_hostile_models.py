@@ -65,10 +65,10 @@ def test_a_description_of_the_wrong_kind_names_its_field(field, value, tmp_path)
 
     from perception import checkpoint
 
-    told = {"format": 1, "model": "pvt-hydranet-b0", "tasks": ["det"], "size_hw": [64, 96]}
+    metadata = {"format": 1, "model": "pvt-hydranet-b0", "tasks": ["det"], "size_hw": [64, 96]}
     path = tmp_path / "x.safetensors"
     save_file(
-        {"a": np.zeros(1, np.float32)}, path, {"perception": json.dumps(told | {field: value})}
+        {"a": np.zeros(1, np.float32)}, path, {"perception": json.dumps(metadata | {field: value})}
     )
     with pytest.raises(UserError, match=r"x\.safetensors|unknown model") as caught:
         checkpoint.load(path)

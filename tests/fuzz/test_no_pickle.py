@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[2]
 PLACES = ("perception", "training", "export", "demo", "benchmarks")
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 NEVER = {"eval", "exec", "compile", "__import__"}
-# Functions that unpickle unless told not to: (last part of the name, keyword, what it must be).
-# np.load is safe by default, but says so here, so that no later default can change it.
-TOLD = {
+# Functions that unpickle by default: (last part of the name, keyword, required value).
+# np.load is safe by default; the keyword is required so that no later default can change it.
+REQUIRED = {
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
@@ -34,7 +34,7 @@ def breaches(source: str) -> Iterator[str]:
                 yield name
             if name.endswith(("yaml.load", "yaml.unsafe_load", "read_pickle", "torch.jit.load")):
                 yield name
-            keyword, value = TOLD.get(name, ("", None))
+            keyword, value = REQUIRED.get(name, ("", None))
             given = {k.arg: k.value for k in node.keywords}
             stands = given.get(keyword)
             if value is not None and not (

@@ -203,10 +203,10 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     text, _ = alone.communicate(timeout=300)
     assert alone.returncode == 130, text
     finish(launch(["-c", code, *words, "--resume"]))
-    told, expected = losses(log), losses(tmp_path / "whole" / "log.jsonl")
-    assert len(told) == 6
+    resumed, expected = losses(log), losses(tmp_path / "whole" / "log.jsonl")
+    assert len(resumed) == 6
     # Each rank normalises by its own frames, so the losses are close, not equal.
-    assert told == pytest.approx(expected, rel=0.03)
+    assert resumed == pytest.approx(expected, rel=0.03)
 
 
 def test_one_rank_killed_ends_the_other_with_a_clear_line(tmp_path: Path) -> None:

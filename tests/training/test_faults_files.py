@@ -125,7 +125,7 @@ def small_disk() -> list[str]:
 
 @pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_whole_states(tmp_path: Path) -> None:
-    """150 MB hold two states of 57 MB and not the third beside them."""
+    """150 MB hold two states of 57 MB and not a third."""
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
     kept.mkdir()

@@ -122,7 +122,7 @@ def torchrun(*words: str) -> subprocess.Popen[str]:
     """The installed command under torchrun, as README starts it."""
     script = shutil.which("train-bdd", path=str(Path(sys.executable).parent))
     if script is None:
-        pytest.skip("train-bdd is not installed beside this Python (pip install .)")
+        pytest.skip("train-bdd is not installed with this Python (pip install .)")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     launcher += ["--nproc-per-node", "2", "--max-restarts", "1", "--no-python", script]
     return subprocess.Popen(

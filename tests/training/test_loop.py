@@ -14,7 +14,7 @@ from perception.runtime.description import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from training.balance import BALANCERS
 from training.data.sample import Batch
-from training.data.sampling import Judged
+from training.data.sampling import EvalBatch
 from training.distributed import World
 from training.loop import Learner, Report, evaluate, headline, train_epoch, train_step
 from training.optimiser import make_optimizer
@@ -220,8 +220,8 @@ def test_evaluate_scores_the_labelled_frames_with_the_averaged_model() -> None:
     frames = torch.zeros(3, 8, 8, 3, dtype=torch.uint8)
     level = {"level": np.float32(2.5)}
     targets = [{"one": level}, {}, {"one": level, "two": level}]
-    empty = Judged(torch.empty(0, dtype=torch.uint8), [], [])
-    scores, seconds = evaluate(student, [Judged(frames, targets, ["a", "b", "c"]), empty])
+    empty = EvalBatch(torch.empty(0, dtype=torch.uint8), [], [])
+    scores, seconds = evaluate(student, [EvalBatch(frames, targets, ["a", "b", "c"]), empty])
     assert scores["one"] == {"error": 0.5, "n": 2}
     assert scores["two"] == {"error": 2.5, "n": 1}
     assert seconds > 0

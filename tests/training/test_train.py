@@ -76,7 +76,7 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--tasks", "lanes"], "did you mean 'lane'"),
         (["--model", "pvt-hydranet-b9"], "did you mean"),
@@ -87,10 +87,10 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
         (["--resume"], "--resume"),
     ],
 )
-def test_wrong_input_is_one_clear_line(words: list[str], told: str, tmp_path: Path) -> None:
+def test_wrong_input_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        make_run(tmp_path / "run", *words)
-    assert told in str(caught.value)
+        make_run(tmp_path / "run", *arguments)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -43,7 +43,7 @@ class BDD100K(Dataset):
     that exist only as lines are drawn `lane_width` pixels wide; without it 8 px for train, and for
     other splits as the official toolkit draws them (about 2.5 px).
     Without `strict`, frames with wrong labels raise when they are read, not when the folder is
-    opened (for `SkipBad`). Raises UserError naming the file and the mend.
+    opened (for `SkipBad`). Raises UserError naming the file and the fix.
     """
 
     labels = TASKS
@@ -140,11 +140,11 @@ class BDD100K(Dataset):
     def origins(self) -> dict[str, np.ndarray]:
         """(len(self),) bool: frames that are original files, restored ones, and those of which more
         than PAINTED of the picture is known to be painted out."""
-        told = [self.provenance(index) for index in range(len(self))]
+        provenance = [self.provenance(index) for index in range(len(self))]
         return {
-            "origin/clean": np.array([how == "clean" for how, _ in told], bool),
-            "origin/restored": np.array([how == "restored" for how, _ in told], bool),
-            "origin/painted": np.array([(share or 0.0) > PAINTED for _, share in told], bool),
+            "origin/clean": np.array([how == "clean" for how, _ in provenance], bool),
+            "origin/restored": np.array([how == "restored" for how, _ in provenance], bool),
+            "origin/painted": np.array([(share or 0.0) > PAINTED for _, share in provenance], bool),
         }
 
     def notes(self) -> list[str]:
@@ -258,7 +258,7 @@ class BDD100K(Dataset):
             corners = ", ".join(f"{value:.1f}" for value in xyxy[beyond[0]])
             raise UserError(
                 f"{self._image_path(frame)}: box {beyond[0]} ({corners}) is outside the "
-                f"{size_hw[1]}x{size_hw[0]} frame; mend its label"
+                f"{size_hw[1]}x{size_hw[0]} frame; fix its label"
             )
         flags = self.index.box_flags[rows]
         return Boxes(

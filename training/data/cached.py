@@ -38,8 +38,8 @@ class Cached(Wrapper):
             return unpack(load_file(path))
         except (OSError, SafetensorError, KeyError, TypeError):
             sample = shrink(self.dataset[index], self.size_hw)
-            with replacing(path) as beside:
-                save_file(pack(sample), beside)
+            with replacing(path) as temporary:
+                save_file(pack(sample), temporary)
             return sample
 
 

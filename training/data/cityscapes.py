@@ -42,7 +42,7 @@ class Cityscapes(FolderDataset):
     def expected(self) -> str:
         return (
             f"expected leftImg8bit/{self.split}/CITY/*_leftImg8bit.png and, for "
-            f"{', '.join(self.tasks)}, gtFine/ or disparity/ beside it"
+            f"{', '.join(self.tasks)}, gtFine/ or disparity/ next to it"
         )
 
     def _beside(self, frame: Path, kind: str, ending: str) -> Path | None:

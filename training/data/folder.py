@@ -36,7 +36,7 @@ class FolderDataset(Dataset):
 
     Images may be decoded no larger than `decode_size_hw` needs; labels stay at native size.
     Without `strict`, whatever can be checked only by reading a frame is checked when it is read,
-    which is what these datasets do anyway. Raises UserError naming the folder and the mend.
+    which is what these datasets do anyway. Raises UserError naming the folder and what to do.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class NYUv2(FolderDataset):
         return by_number(list((self.root / self.split / "image").glob("*.npy")))
 
     def expected(self) -> str:
-        return f"expected {self.split}/image/0.npy and label/, depth/, normal/ beside it"
+        return f"expected {self.split}/image/0.npy and label/, depth/, normal/ next to it"
 
     def read(self, frame: Path) -> Sample:
         array = read_array(frame)
@@ -146,5 +146,5 @@ def write_rendered(
                 "normal": normal,
             }
             for part, array in parts.items():
-                with replacing(folder / split / part / f"{index}.npy") as beside:
-                    np.save(beside, array.astype(np.float32))
+                with replacing(folder / split / part / f"{index}.npy") as temporary:
+                    np.save(temporary, array.astype(np.float32))

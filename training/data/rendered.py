@@ -133,9 +133,9 @@ def write_drive_video(
     size_hw: tuple[int, int] = (384, 640),
 ) -> None:
     """Writes a drive as MP4; the file is whole or absent."""
-    with replacing(Path(path)) as beside:
+    with replacing(Path(path)) as temporary:
         code = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(beside), code, fps, size_hw[::-1])
+        writer = cv2.VideoWriter(str(temporary), code, fps, size_hw[::-1])
         if not writer.isOpened():
             raise UserError(f"{path}: this OpenCV cannot write MP4; use a path that ends in .mp4")
         for frame in drive(seed, frames, fps, size_hw, tasks=()):

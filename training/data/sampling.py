@@ -24,7 +24,7 @@ from training.data.mosaic import Mixing
 from training.data.sample import Sample, collate
 from training.data.union import draw
 
-# How long a worker that was told to end goes on serving the process that ends it.
+# Seconds a worker keeps running after SIGTERM, so that the main process can save first.
 SECONDS_TO_END: Final = 60
 
 Key = tuple[int, ...]  # epoch, index, and which repeat where a frame is drawn more than once
@@ -130,32 +130,32 @@ class Frames(TorchDataset[Sample]):
 
 
 @dataclass
-class Judged:
-    """Frames uint8 (B, H, W, 3) and for each its targets as the metrics read them, unpadded."""
+class EvalBatch:
+    """Frames, uint8 (B, H, W, 3), and per frame its unpadded targets as the metrics read them."""
 
     frames: torch.Tensor
     targets: list[dict[str, Arrays]]
     names: list[str]
 
-    def pin_memory(self) -> "Judged":
+    def pin_memory(self) -> "EvalBatch":
         """Page-locked frames, for the loader."""
-        return Judged(self.frames.pin_memory(), self.targets, self.names)
+        return EvalBatch(self.frames.pin_memory(), self.targets, self.names)
 
 
-def judge(samples: Sequence[Sample]) -> Judged:
+def eval_collate(samples: Sequence[Sample]) -> EvalBatch:
     """Collates frames for validation."""
     if not samples:  # a rank whose share of the last batch is empty
-        return Judged(torch.empty(0, dtype=torch.uint8), [], [])
+        return EvalBatch(torch.empty(0, dtype=torch.uint8), [], [])
     frames = torch.from_numpy(np.stack([sample.image for sample in samples]))
     targets = [label_arrays(sample.labels) for sample in samples]
-    return Judged(frames, targets, [sample.name for sample in samples])
+    return EvalBatch(frames, targets, [sample.name for sample in samples])
 
 
 def quiet_worker(_: int) -> None:
-    """One thread a worker, for the cores belong to the model; stopping is the main process's.
+    """One OpenCV and torch thread per worker; workers ignore SIGINT.
 
-    A scheduler sends SIGTERM to every process of a job: a worker goes on serving, so that the main
-    process can save and end it, and leaves by itself where that does not happen.
+    A scheduler sends SIGTERM to every process of a job: a worker continues, so that the main
+    process can save and end it, and exits by itself after SECONDS_TO_END.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -64,7 +64,7 @@ class VOC(FolderDataset):
             if not is_inside(name):
                 raise UserError(
                     f"{self.root}: {self.split}.txt names {name!r:.100}, which leaves its folder; "
-                    "mend it"
+                    "fix it"
                 )
         return sorted(names)
 

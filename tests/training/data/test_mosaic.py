@@ -195,7 +195,7 @@ def test_frames_that_are_never_drawn_are_in_no_mosaic():
     frames = Frames(Numbers(), untouched, 3, Mixing(1.0, 0.0, 99), weights)
     names = [name for epoch in range(20) for name in frames[epoch, 0].name.split("+")]
     assert set(names) == {"f0", "f80"}
-    assert names.count("f80") > 20  # of the 60 drawn beside frame 0
+    assert names.count("f80") > 20  # of the 60 drawn together with frame 0
 
 
 @pytest.mark.parametrize(

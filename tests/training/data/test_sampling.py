@@ -7,7 +7,7 @@ from perception.errors import UserError
 from training.data.dataset import Dataset
 from training.data.labels import Labels
 from training.data.sample import Sample
-from training.data.sampling import Frames, Order, judge, loader
+from training.data.sampling import Frames, Order, eval_collate, loader
 from training.data.union import SkipBad
 
 
@@ -114,8 +114,8 @@ def test_weights_repeat_frames_and_a_repeat_looks_different() -> None:
     assert (first != second).any()
 
 
-def test_judged_targets_are_a_frame_each() -> None:
-    judged = judge([Numbers()[1], Numbers()[2]])
-    assert judged.frames.shape == (2, 2, 2, 3)
-    assert [int(target["scene"]["labels"][0]) for target in judged.targets] == [1, 2]
-    assert len(judge([]).frames) == 0
+def test_eval_collate_keeps_targets_per_frame() -> None:
+    found = eval_collate([Numbers()[1], Numbers()[2]])
+    assert found.frames.shape == (2, 2, 2, 3)
+    assert [int(target["scene"]["labels"][0]) for target in found.targets] == [1, 2]
+    assert len(eval_collate([]).frames) == 0

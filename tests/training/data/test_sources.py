@@ -140,12 +140,12 @@ def test_bdd100k_tells_where_its_frames_are_from(tmp_path, bdd_frames, bdd_write
     root = bdd_write(tmp_path, "masks", bdd_frames)
     bdd_write(tmp_path, "masks", bdd_frames, "val")
     stems = [frame.stem for frame in bdd_frames]
-    told = {
+    provenance = {
         stems[0]: {"how": "clean"},
         stems[1]: {"how": "restored", "painted_out": 0.02},
         stems[2]: {"how": "restored", "painted_out": 0.009},
     }
-    (root / "labels" / "provenance_train.json").write_text(json.dumps(told))
+    (root / "labels" / "provenance_train.json").write_text(json.dumps(provenance))
 
     def names(**weights):
         args = DataArgs(data=(str(root),), trait_weights=weights, val_limit=2)

@@ -105,16 +105,16 @@ def _consistent(index: Index) -> bool:
 
 def _save(index: Index, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
     try:
         for name, column in index.columns().items():
-            np.save(beside / f"{name}.npy", column, allow_pickle=False)
+            np.save(temporary / f"{name}.npy", column, allow_pickle=False)
         if target.exists():  # damaged, or another process was faster: both may go
             shutil.rmtree(target, ignore_errors=True)
         with contextlib.suppress(OSError):
-            os.rename(beside, target)
+            os.rename(temporary, target)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _forget_older(folder: Path, place: str, target: Path) -> None:

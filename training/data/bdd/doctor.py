@@ -241,7 +241,7 @@ def boxes_outside(index: Index, frame: int, size_hw: tuple[int, int]) -> list[st
     return [
         f"its {DETECTION[index.box_class[start + row]]} "
         f"({', '.join(f'{value:.1f}' for value in xyxy[row])}) is outside the "
-        f"{size_hw[1]}x{size_hw[0]} frame; mend its label"
+        f"{size_hw[1]}x{size_hw[0]} frame; fix its label"
         for row in np.flatnonzero(beyond).tolist()
     ]
 

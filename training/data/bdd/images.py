@@ -13,7 +13,7 @@ from perception.images import MAX_BYTES, decode, size_of
 def read_image(
     path: Path, wanted_hw: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """(uint8 (h, w, 3) BGR, native size_hw). Raises UserError naming the file and the mend.
+    """(uint8 (h, w, 3) BGR, native size_hw). Raises UserError naming the file and the fix.
 
     With `wanted_hw`, a JPEG is decoded at a half or a quarter where the frame, scaled to fit into
     that size, still has all its pixels: the decoder then skips most of its work.

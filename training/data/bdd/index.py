@@ -151,7 +151,7 @@ class _Builder:
                 self._problem(-1, f"{path}: a frame without a name or with broken labels")
                 continue
             if name.startswith("/") or ".." in name.split("/"):
-                self._problem(-1, f"{path}: frame name {name!r} leaves its folder; mend it")
+                self._problem(-1, f"{path}: frame name {name!r} leaves its folder; fix it")
                 continue
             row = self.position.get(_stem(name))
             if row is None:
@@ -209,7 +209,7 @@ class _Builder:
                 self._set_rows(name, row, start, len(table.polygon_kind), added)
         stem = self.stems[row]
         for what in wrong:
-            self._problem(row, f"{path}: frame {stem}: {what}; mend it")
+            self._problem(row, f"{path}: frame {stem}: {what}; fix it")
 
     def _set_rows(self, name: str, row: int, start: int, stop: int, added: dict[str, int]) -> None:
         self.rows[name][row] = start, stop - start
@@ -228,7 +228,7 @@ class _Builder:
             self.rows["boxes"][row] = start, len(self.table.box_class) - start
             self.has_boxes[row] = self.relative[row] = True
             for what in wrong:
-                self._problem(row, f"{path}: {what}; mend it")
+                self._problem(row, f"{path}: {what}; fix it")
 
     def _sources(self) -> np.ndarray:
         """(N, 3): for each frame and mask task the best source that has it."""

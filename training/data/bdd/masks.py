@@ -1,7 +1,7 @@
 """Mask files of every release, read into the training encodings.
 
 One function an encoding: (H, W) pixels as stored -> (H, W) uint8, or ValueError saying what is
-wrong with the values. `read_mask` adds the file's name and the mend.
+wrong with the values. `read_mask` adds the file's name and the fix.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from training.data.bdd.categories import BACKGROUND_DRIVABLE, LANE_FOREGROUND
 
 
 def read_mask(path: Path, encoding: str, size_hw: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask in its training encoding. Raises UserError naming the file and the mend."""
+    """A mask in its training encoding. Raises UserError naming the file and the fix."""
     try:
         pixels = decode(read_bounded(path, MAX_BYTES))
     except ValueError as error:

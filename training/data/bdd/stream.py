@@ -80,7 +80,7 @@ class _Reader:
             try:
                 yield from _unwrapped(whole)
             except (KeyError, TypeError, AttributeError):
-                raise UserError(f"{self.path}: no file of the 2018 release; mend it") from None
+                raise UserError(f"{self.path}: no file of the 2018 release; fix it") from None
             return
         yield from (item for key, item in self.members() if key == "frames")
 

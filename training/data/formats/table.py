@@ -234,8 +234,8 @@ def cached_table(
         return found, key
     table = build()
     texts = np.frombuffer(json.dumps(table.texts).encode(), np.uint8)
-    with contextlib.suppress(OSError), replacing(target) as beside:
-        np.savez(beside, texts=texts, **table.columns())  # type: ignore[arg-type]
+    with contextlib.suppress(OSError), replacing(target) as temporary:
+        np.savez(temporary, texts=texts, **table.columns())  # type: ignore[arg-type]
     return table, key
 
 

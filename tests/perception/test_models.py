@@ -1,4 +1,4 @@
-"""The model in the box opens in a car and as a start for training, and both say the same of it."""
+"""The shipped ONNX file and the shipped weights describe the same model."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import perception
 from perception import checkpoint
 from perception.runtime.runner import Runner
 
-BOX = Path(perception.__path__[0]) / "models"
+MODELS = Path(perception.__path__[0]) / "models"
 
 
 def test_it_runs_and_describes_itself():
-    runner = Runner(BOX / "pvt-hydranet-b0.onnx", provider="cpu", threads=1)
+    runner = Runner(MODELS / "pvt-hydranet-b0.onnx", provider="cpu", threads=1)
     scene = runner(np.full((180, 320, 3), 90, np.uint8))
     assert runner.description.size_hw == (384, 640)
     assert list(scene.outputs) == list(runner.description.views)
@@ -20,6 +20,6 @@ def test_it_runs_and_describes_itself():
 
 
 def test_it_can_be_trained_on():
-    model, meta = checkpoint.load(BOX / "pvt-hydranet-b0.safetensors")
+    model, meta = checkpoint.load(MODELS / "pvt-hydranet-b0.safetensors")
     assert list(model.tasks) == meta.tasks
     assert meta.scores["det"]["mAP50"] > 5
