@@ -162,7 +162,7 @@ class Ranks:
         return [json.loads(process.stdout.readline()) for process in self.processes]  # type: ignore[union-attr]
 
     def round(self) -> tuple[float, float]:
-        """Milliseconds a step: of the clock, and of all processors together."""
+        """Milliseconds per step: wall-clock, and processor time of all processes."""
         for process in self.processes:
             process.stdin.write("\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]

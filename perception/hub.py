@@ -30,7 +30,7 @@ def local_file(name: str | Path, filename: str) -> Path:
     """The path itself, or for hf://… the downloaded `filename` of that model.
 
     Raises UserError for a malformed or unknown name, a gated model, a file that the model lacks or
-    whose hash differs, and where it is neither in the cache nor to be had.
+    whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
     text = str(name)
     if not text.startswith(SCHEME):

@@ -105,7 +105,7 @@ def make_tiny_onnx():
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 frames of 160x120 at 25 fps: a bright blue square that wanders over grey."""
+    """30 frames of 160x120 at 25 fps: a bright blue square moving over grey."""
     import cv2
 
     path = tmp_path_factory.mktemp("video") / "square.mp4"

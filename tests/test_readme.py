@@ -18,7 +18,7 @@ def scripts():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
-def test_every_command_is_told_of_and_every_command_told_of_exists():
+def test_the_readme_lists_every_command_and_no_other():
     table = re.findall(r"^\| (`[^|]*`) \|", readme(), flags=re.MULTILINE)
     listed = {name for cell in table for name in re.findall(r"`([^`]+)`", cell)}
     assert listed == set(scripts())

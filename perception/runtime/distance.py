@@ -126,7 +126,7 @@ def own_path(
     vanishing_xy: tuple[float, float],
     camera: Camera | None,
 ) -> tuple[float, float] | None:
-    """Columns of the own lane's borders at a row; None where neither lanes nor camera tell."""
+    """Columns of the own lane's borders at a row; None where neither lanes nor camera give them."""
     x = {side: float(lane.curve.x(y)) for side, lane in borders.items() if lane.curve}
     if len(x) == 2:
         return (x["left"], x["right"]) if x["left"] < x["right"] else None

@@ -101,7 +101,7 @@ def test_a_camera_whose_opening_hangs_is_refused(monkeypatch):
         open_source("3")
 
 
-def test_a_server_that_takes_the_call_and_says_nothing(monkeypatch):
+def test_a_server_that_accepts_and_sends_nothing(monkeypatch):
     """The real thing: FFmpeg connects, and no byte comes."""
     monkeypatch.setattr(live, "FFMPEG_TIMEOUT_MS", 300)
     with socket.socket() as server:

@@ -64,7 +64,7 @@ def ask(sink, path: str = "/status", method: str = "GET", **headers: str) -> int
         return error.code
 
 
-def test_it_is_this_machine_s_alone_unless_told_otherwise(serve, controls):
+def test_it_listens_on_localhost_by_default(serve, controls):
     args = parser().parse_args(["video.mp4", "--serve"])
     assert args.serve == "127.0.0.1:8000"
     for text, host in (

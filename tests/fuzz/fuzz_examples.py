@@ -1,4 +1,4 @@
-"""Good files of every kind that readers of files from strangers take: where fuzzing begins."""
+"""Valid files of every kind that readers of untrusted files accept: seeds of the fuzzing."""
 
 import importlib.util
 import io

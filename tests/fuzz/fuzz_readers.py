@@ -1,4 +1,4 @@
-"""Every reader of files from strangers, behind one call; good files are in fuzz_examples.py.
+"""Every reader of untrusted files, behind one call; good files are in fuzz_examples.py.
 
 READERS[reader][variant] = Variant(seeds(), read(folder, data)). `read` puts the bytes where the
 reader looks for them and reads them as a command would; it may raise UserError and nothing else.

@@ -115,7 +115,7 @@ def kill_at(out: Path, step: int, number: int, *options: str) -> int:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs that nobody disturbs, one a method, made when asked for."""
+    """Uninterrupted runs, one per method, made on demand."""
     return {"folder": tmp_path_factory.mktemp("whole")}
 
 

@@ -1,7 +1,7 @@
-"""Which frames a step sees: by (seed, epoch, position) alone, whatever the ranks and the workers.
+"""The frames of each step, a function of (seed, epoch, position) for any ranks and workers.
 
-A run stopped after any step goes on at the next, because nothing here has a state but two numbers;
-the randomness of augmentation is a function of (seed, epoch, frame), so workers have none either.
+The only state is epoch and position, so a stopped run continues at the next step. Augmentation is
+a function of (seed, epoch, frame), so workers have no state either.
 """
 
 import signal

@@ -103,7 +103,7 @@ def test_any_json_is_read_or_refused(data):
         ({"a": {"threshold": "x"}}, 0.3),
     ],
 )
-def test_boxes_are_shown_from_the_score_the_file_says(scores, expected):
+def test_boxes_are_shown_from_the_score_in_the_file(scores, expected):
     description = Description("m", (64, 96), {}, scores=scores)
     assert description.box_score == pytest.approx(expected)
 

@@ -69,7 +69,7 @@ def test_survives_saving_and_deploys(sharing: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
-def test_rewritten_for_export_it_says_the_same(sharing: str):
+def test_rewritten_for_export_outputs_are_equal(sharing: str):
     model = model_of(sharing)
     model.train()(frame())
     model.eval()
@@ -122,7 +122,7 @@ def test_heads_see_their_own_maps_only():
         assert not torch.equal(before, model.tasks["depth"](changed)["log_depth"])
 
 
-def test_cross_stitch_mixes_as_it_says():
+def test_cross_stitch_mixes_by_its_weights():
     model = model_of("cross-stitch").eval()
     trunk = model.trunk
     assert isinstance(trunk, CrossStitch)

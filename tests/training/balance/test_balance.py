@@ -110,7 +110,7 @@ def test_equal_is_the_sum() -> None:
     np.testing.assert_allclose(shared_gradient("equal", A, B), A + B)
 
 
-def test_fixed_weighs_as_told() -> None:
+def test_fixed_uses_the_given_weights() -> None:
     np.testing.assert_allclose(shared_gradient("fixed", A, B), 2 * A + 0.5 * B)
 
 

@@ -74,7 +74,7 @@ def test_yolo_class_order_is_read_where_it_is_given(tmp_path, bdd_frames, bdd_wr
         BDD100K(root, "train")
 
 
-def test_an_export_with_boxes_only_says_nothing_about_lanes(tmp_path, bdd_frames, bdd_write):
+def test_an_export_with_boxes_only_has_no_lane_labels(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "scalabel", bdd_frames)
     path = root / "labels/my_train.json"
     data = json.loads(path.read_text())

@@ -203,7 +203,7 @@ def test_says_what_was_expected_where_a_split_is_missing(written: tuple[str, Pat
 @pytest.mark.parametrize(
     ("spec", "kind"), [("rendered", "rendered"), ("rendered:5", "rendered"), ("/no", "bdd100k")]
 )
-def test_words_that_are_no_folder(spec: str, kind: str):
+def test_specs_that_are_no_folder(spec: str, kind: str):
     assert kind_and_root(spec)[0] == kind
 
 

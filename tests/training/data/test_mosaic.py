@@ -136,7 +136,7 @@ def test_mixup_by_hand():
     assert mixed.labels["scene"].labels.tolist() == [1, -1]
 
 
-def test_mixup_with_a_frame_that_says_nothing():
+def test_mixup_with_an_unlabelled_frame():
     box = Boxes(np.array([[1, 1, 4, 3]]), np.array([2]), SIZE_HW)
     line = plain(255)
     line[:, 2] = 6
@@ -169,7 +169,7 @@ def untouched(sample, rng):
     return sample
 
 
-def test_mixing_depends_on_the_key_alone_and_ends_when_told():
+def test_mixing_depends_on_the_key_alone_and_ends_at_the_set_epoch():
     frames = Frames(Numbers(), untouched, 3, Mixing(1.0, 0.0, epochs=2))
     for key in [(0, 4), (1, 4), (1, 4, 2)]:
         np.testing.assert_array_equal(frames[key].image, frames[key].image)

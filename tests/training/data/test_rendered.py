@@ -209,7 +209,7 @@ def test_the_lane_is_drivable_up_to_the_car_ahead_and_no_further() -> None:
     assert (mask == 1).any()
 
 
-def test_markings_stand_where_the_plan_says_and_not_on_cars() -> None:
+def test_markings_follow_the_plan_and_are_hidden_by_cars() -> None:
     view = camera()
     lane = picture([]).labels["lane"].arrays()["lane"]
     for t, value in ((-1.7, lane_byte("double yellow")), (1.7, lane_byte("single white", True))):

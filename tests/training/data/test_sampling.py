@@ -25,7 +25,7 @@ def test_an_epoch_shows_every_frame_once_in_an_order_of_its_own() -> None:
     assert batches(Order(12, 3, seed=6), 0) != first
 
 
-def test_it_goes_on_where_it_is_told() -> None:
+def test_order_resumes_at_a_given_batch() -> None:
     order = Order(20, 4, seed=0)
     whole = batches(order, 2)
     assert batches(order, 2, 3) == whole[3:]

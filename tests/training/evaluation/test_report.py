@@ -72,7 +72,7 @@ def test_slices_of_few_frames_have_no_decimals(result):
 
 
 @pytest.mark.parametrize("width", [80, 60, 200])
-def test_headers_are_not_broken_inside_words(result, width):
+def test_headers_wrap_between_terms(result, width):
     printed = lines_of(result, width)
     tables = [line for line in printed if line[:1] in set("┏┃┡│└")]
     assert max(map(len, tables)) <= width
