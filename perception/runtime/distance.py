@@ -22,7 +22,7 @@ VEHICLE_WIDTH_M = 1.8
 MAX_LEAD_M = 120.0
 TTC_WINDOW_S, TTC_LEAST_S, TTC_SAMPLES = 1.2, 0.4, 5
 MAX_TTC_S = 30.0
-WARN_TTC_S = 2.7  # forward collision warning, as in NHTSA's test of such systems
+WARN_TTC_S = 2.7  # time to collision plus its uncertainty, below which a warning is given
 TRACK_MEMORY_S = 2.0
 
 
