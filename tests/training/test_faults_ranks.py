@@ -170,6 +170,8 @@ def test_torchrun_starts_a_killed_group_again_and_it_goes_on_exactly(tmp_path: P
     assert launcher.returncode == 0, text
     assert text.count("error: ") == 1
     assert "error: rank 0: another rank has ended" in text
-    assert "Traceback" not in text
+    # A thread of multiprocessing may print its own when its process is killed.
+    blocks = text.split("Traceback")[1:]
+    assert all("multiprocessing/resource_sharer" in block for block in blocks), text
     assert text.count("holds no state yet") == 2  # the second start went on
     assert records(out) == records(whole)
