@@ -1,0 +1,38 @@
+#!/bin/sh
+# Continues the training of pvt-hydranet-b0 and of its single-task twins. Runs the stages below in order and
+# resumes the one that was stopped; a stage that is done is not repeated, and train-bdd refuses a stage that
+# was started with other flags. The log of what was run is docs/models/training-log.md.
+#
+# usage: docs/models/queue.sh pretrained|twins REAL REAL640 RUNS
+#   REAL, REAL640: the two sets of labelled frames, in BDD100K's layout; RUNS: folder of the runs
+#
+# On a CPU start both lists at once, each with OMP_NUM_THREADS=1.
+set -eu
+[ $# -eq 4 ] || { sed -n '6,7s/^# //p' "$0" >&2; exit 2; }
+list=$1 real=$2 real640=$3 runs=$4
+
+stage() { # NAME FLAGS...
+  out=$runs/$1
+  shift
+  if [ -e "$out/config.json" ]; then set -- "$@" --resume; fi
+  train-bdd --data "$real" --data "$real640" --out "$out" "$@"
+}
+
+pretrained() { # from the packaged weights: crops first, whole frames last
+  common="--rendered 600 --rendered-weight 0.6 --repeat-rare --batch 8 --trait-weights origin/restored=0.8"
+  # shellcheck disable=SC2086
+  stage crops $common --init default --size 256x448 --zoom 0.9 1.9 --lr 0.0006 --ema 0.998 --epochs 8
+  # shellcheck disable=SC2086
+  stage whole $common --init "$runs/crops/last.safetensors" --size 384x640 --zoom 0.8 1.5 --lr 0.0004 --ema 0.998 --epochs 4
+}
+
+twins() { # the budget of docs/studies/benchmark-real.md, one task each
+  for task in det lane drivable scene; do
+    stage "twin-$task" --tasks "$task" --size 192x320 --zoom 1.0 2.0 --batch 32 --epochs 5 --lr 0.002 --ema 0.998
+  done
+}
+
+case $list in
+  pretrained | twins) "$list" ;;
+  *) echo "$list: unknown list; pretrained or twins" >&2; exit 2 ;;
+esac
