@@ -1,6 +1,6 @@
 """Draws the scores of docs/models/training-log.md against frames seen and core-hours.
 
-    python benchmarks/learning_curve.py docs/models/training-log.md -o curve.png
+python benchmarks/learning_curve.py docs/models/training-log.md -o curve.png
 """
 
 import argparse
