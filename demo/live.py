@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from demo.pipeline import BoundedQueue, EndedError
-from demo.source import Source, SourceFrame
+from demo.pipeline import BoundedQueue, EndedError, Source, SourceFrame
 from perception.errors import UserError
 from perception.runtime.letterbox import as_bgr
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from demo.overlay import KEYS
 from demo.road import add_options, check_options
-from demo.status import KEYS
 from perception.errors import UserError, require_extra
 from perception.runtime.annotations import FORMATS, parse_export
 

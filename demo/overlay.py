@@ -1,4 +1,5 @@
-"""The displayed frame: the scene drawn by kind, the ego lane, and a colour legend."""
+"""The displayed frame: the scene drawn by kind, the ego lane and a colour legend, and the switches
+for them."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,6 @@ import numpy as np
 
 from demo.pipeline import Packet
 from demo.road import draw_road
-from demo.status import Controls
 from perception.runtime.drawing import (
     chip,
     draw,
@@ -21,6 +21,47 @@ from perception.runtime.scene import Mask, Scene
 
 EGO_COLOUR = (120, 255, 120)
 LEGEND_FRAMES = 50  # a class stays in the legend for so long after it was last seen
+
+KEYS = "space pause, n step, 1-9 hide or show an output, s save the frame, q quit"
+
+
+class Controls:
+    """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
+    thread may read while another writes.
+
+    `titles`: {output: name on the page}; `score`: lowest score of a drawn box, None for those
+    the model file gives per class.
+    """
+
+    def __init__(
+        self,
+        titles: Mapping[str, str],
+        score: float | None = None,
+        ego: bool = False,
+        smooth: bool = False,
+    ) -> None:
+        self.titles, self.outputs = dict(titles), tuple(titles)
+        self.score, self.ego, self.smooth = score, ego, smooth
+        self.hidden: frozenset[str] = frozenset()
+        self.paused = self.step = self.save = self.quit = self.interrupted = False
+
+    def toggle(self, name: str) -> None:
+        """Hides an output, or shows it again; an unknown name does nothing."""
+        if name in self.outputs:
+            self.hidden ^= {name}
+
+    def key(self, key: str) -> None:
+        """Acts on a key of the window."""
+        if key == " ":
+            self.paused = not self.paused
+        elif key == "n":
+            self.paused = self.step = True
+        elif key == "s":
+            self.save = True
+        elif key in ("q", "\x1b"):
+            self.quit = True
+        elif key.isdigit() and 1 <= int(key) <= len(self.outputs):
+            self.toggle(self.outputs[int(key) - 1])
 
 
 class Overlay:

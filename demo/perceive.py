@@ -15,15 +15,14 @@ import numpy as np
 
 from demo.log import ExportSink, ScalabelSink
 from demo.options import VIEWER, check, parser
-from demo.overlay import Overlay
-from demo.pipeline import Packet, Pipeline, Stage
+from demo.overlay import KEYS, Controls, Overlay
+from demo.pipeline import Packet, Pipeline, Source, Stage
+from demo.progress import Statistics
 from demo.road import RoadStage
 from demo.save import default_target, open_sink, same_place
 from demo.sinks import Sink
-from demo.source import Source
-from demo.status import KEYS, Controls, Statistics
+from demo.sources import open_source
 from demo.temporal import BoxTracker, Smoother, tracking_available
-from demo.video import open_source
 from perception.errors import UserError, cli
 from perception.hub import ONNX, local_file
 from perception.runtime.annotations import Export, parse_export

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from demo.archive_worker import Job, Settings
-from demo.source import SourceFrame
-from demo.video import VideoFile
+from demo.pipeline import SourceFrame
+from demo.sources import VideoFile
 from perception.errors import UserError
 from perception.files import write_atomic
 from perception.runtime.annotations import FORMATS, Export

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from demo.source import Source, SourceFrame
 from perception.runtime.road import Road
 from perception.runtime.scene import Scene
 
@@ -18,6 +18,41 @@ Stage = Callable[["Packet"], None]
 DEPTH = 2
 DECODER_TIMEOUT_S = 5.0  # a decoder blocked in a read cannot be interrupted; it is abandoned
 POLL_S = 0.1  # how often `ended` is asked while no frame comes
+MAX_PROBLEMS = 20
+
+
+@dataclass
+class SourceFrame:
+    """One picture and its place in the source."""
+
+    image: np.ndarray  # uint8 (H, W, 3) BGR
+    index: int
+    seconds: float  # since the source's first frame
+    name: str
+
+
+class Source(ABC):
+    """Frames in order. `problems` holds one line for each part that could not be read."""
+
+    live = False  # a live source does not wait: a slow consumer gets the newest frame
+    still = False  # unrelated pictures: nothing is tracked from one to the next
+    reconnects = 0  # times a live source was opened again
+
+    def __init__(self, name: str, fps: float, count: int | None) -> None:
+        self.name, self.fps, self.count = name, fps, count
+        self.problems: list[str] = []
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[SourceFrame]: ...
+
+    def close(self) -> None:
+        """Ends a live source's iteration; a file ends by itself."""
+        return
+
+    def complain(self, line: str) -> None:
+        """Adds a problem, up to MAX_PROBLEMS."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(line)
 
 
 class EndedError(Exception):

@@ -11,9 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.pipeline import Packet
+from demo.pipeline import Packet, Source, SourceFrame
 from demo.sinks import FileSink
-from demo.source import Source, SourceFrame
 from perception.errors import UserError
 from perception.files import write_atomic
 from perception.images import IMAGE_SUFFIXES

@@ -22,8 +22,9 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from demo.overlay import Controls
 from demo.pipeline import Packet
-from demo.status import Controls, Statistics
+from demo.progress import Statistics
 from perception.errors import UserError
 
 MAX_CONNECTIONS = 64

@@ -14,8 +14,8 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from demo.overlay import Controls
 from demo.pipeline import Packet
-from demo.status import Controls
 from perception.errors import UserError
 
 NO_DISPLAY = "--show needs a display and there is none; use --serve or --save instead"

@@ -78,7 +78,7 @@ def test_packages_import_only_downwards(path: Path):
         ("import perception.files", "demo", set()),
         ("from training.loop import train_epoch", "perception.tasks", {"training.loop"}),
         ("def f():\n    import export.check", "demo", {"export.check"}),
-        ("import demo.video", "perception.runtime", {"demo.video"}),
+        ("import demo.sources", "perception.runtime", {"demo.sources"}),
         ("from .. import training", "perception.runtime", set()),
     ],
 )
@@ -164,7 +164,7 @@ def test_runtime_and_command_load_without_torch():
     """For real, in a fresh interpreter where importing torch fails, whatever imports what."""
     blocked = ", ".join(f"{name!r}: None" for name in sorted(TORCH))
     modules = [label(p)[:-3].replace("/", ".") for p in sources("perception/runtime")]
-    modules += ["demo.perceive", "demo.video", "demo.pipeline", "demo.log", "demo.show"]
+    modules += ["demo.perceive", "demo.sources", "demo.pipeline", "demo.log", "demo.show"]
     code = f"import sys; sys.modules.update({{{blocked}}})\n" + "\n".join(
         f"import {name.removesuffix('.__init__')}" for name in modules
     )

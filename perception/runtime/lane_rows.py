@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from perception.runtime.lanes import row_runs
+
 ROW_STEP = 2
 FIRST_ROWS = 3  # below the vanishing point: above it markings merge
 MAX_RUN_SHARE = 0.14  # of the width: a longer run is a marking across the road
@@ -86,13 +88,3 @@ def _assign(
             taken[i] = lines[j]
             used.add(j)
     return taken
-
-
-def row_runs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Starts and ends (exclusive) of the runs of True in each row of a bool (H, W)."""
-    padded = np.zeros((len(rows), rows.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = rows
-    steps = np.diff(padded, axis=1)
-    at_start, at_end = np.nonzero(steps == 1), np.nonzero(steps == -1)
-    cut = np.searchsorted(at_start[0], np.arange(1, len(rows)))
-    return list(zip(np.split(at_start[1], cut), np.split(at_end[1], cut), strict=True))

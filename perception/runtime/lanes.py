@@ -15,7 +15,6 @@ from perception.classes import (
     LANE_DIRECTION_BIT,
     LANE_STYLE_BIT,
 )
-from perception.runtime.lane_rows import row_runs
 from perception.runtime.scene import Mask
 
 CROSSWALK = "crosswalk"
@@ -103,6 +102,16 @@ def _chains(along: np.ndarray) -> list[list[tuple[int, int, int]]]:
             chain.append(((start + end - 1) // 2, y, end - start))
             open_.append((start, end, chain))
     return done + [chain for _, _, chain in open_]
+
+
+def row_runs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Starts and ends (exclusive) of the runs of True in each row of a bool (H, W)."""
+    padded = np.zeros((len(rows), rows.shape[1] + 2), np.int8)
+    padded[:, 1:-1] = rows
+    steps = np.diff(padded, axis=1)
+    at_start, at_end = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    cut = np.searchsorted(at_start[0], np.arange(1, len(rows)))
+    return list(zip(np.split(at_start[1], cut), np.split(at_end[1], cut), strict=True))
 
 
 def _trimmed(chain: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.pipeline import Packet
-from demo.source import SourceFrame
-from demo.status import Controls, Statistics
+from demo.overlay import Controls
+from demo.pipeline import Packet, SourceFrame
+from demo.progress import Statistics
 
 pytest.importorskip("fastapi", reason="fastapi is not installed (extra demo)")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra demo)")

@@ -16,10 +16,9 @@ import pytest
 
 from demo import sinks
 from demo.log import ScalabelSink
-from demo.pipeline import Packet
+from demo.pipeline import Packet, SourceFrame
 from demo.save import VideoSink
 from demo.sinks import DiskFullError, output_file
-from demo.source import SourceFrame
 from perception.errors import UserError
 from perception.runtime.scene import Scene
 

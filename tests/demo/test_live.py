@@ -9,7 +9,7 @@ import pytest
 from demo import live
 from demo.live import Live
 from demo.pipeline import Pipeline
-from demo.video import open_source
+from demo.sources import open_source
 from perception.errors import UserError
 
 SMALL, LARGE = np.zeros((4, 6, 3), np.uint8), np.zeros((8, 6, 3), np.uint8)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from demo.log import ScalabelSink, scalabel_frame
-from demo.pipeline import Packet
-from demo.source import SourceFrame
+from demo.pipeline import Packet, SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile

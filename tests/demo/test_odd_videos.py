@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.video import VideoFile
+from demo.sources import VideoFile
 
 av = pytest.importorskip("av", reason="PyAV is not installed (extra demo)")
 

@@ -3,8 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from demo.pipeline import DEPTH, BoundedQueue, Pipeline
-from demo.source import Source, SourceFrame
+from demo.pipeline import DEPTH, BoundedQueue, Pipeline, Source, SourceFrame
 
 DOT = np.zeros((1, 1, 3), np.uint8)
 

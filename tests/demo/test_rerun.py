@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from demo.perceive import main
-from demo.pipeline import Packet
-from demo.source import SourceFrame
+from demo.pipeline import Packet, SourceFrame
 from perception.errors import UserError
 
 rerun = pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra viz)")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.overlay import Controls
 from demo.perceive import parser
-from demo.pipeline import Packet
-from demo.source import SourceFrame
-from demo.status import Controls, Statistics
+from demo.pipeline import Packet, SourceFrame
+from demo.progress import Statistics
 
 IMAGE = np.full((48, 80, 3), 60, np.uint8)
 

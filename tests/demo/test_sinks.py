@@ -2,9 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.pipeline import Packet
+from demo.pipeline import Packet, SourceFrame
 from demo.save import H264Encoder, VideoSink
-from demo.source import SourceFrame
 from perception.errors import UserError
 
 

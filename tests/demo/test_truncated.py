@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from demo.perceive import main
-from demo.video import open_source
+from demo.sources import open_source
 from perception.errors import UserError
 
 PLACES = 50

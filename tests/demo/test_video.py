@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from demo.save import H264Encoder
-from demo.source import ImageFolder
-from demo.video import VideoFile, open_source
+from demo.sources import ImageFolder, VideoFile, open_source
 from perception.errors import UserError
 
 

@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.overlay import Overlay, draw_ego
-from demo.pipeline import Packet
+from demo.overlay import Controls, Overlay, draw_ego
+from demo.pipeline import Packet, SourceFrame
+from demo.progress import Statistics
 from demo.show import ShowSink
-from demo.source import SourceFrame
-from demo.status import Controls, Statistics
 from perception.errors import UserError
 from perception.runtime.runner import Runner
 

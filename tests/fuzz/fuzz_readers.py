@@ -146,7 +146,7 @@ def read_masks(folder: Path, data: bytes) -> None:
 
 def read_source(name: str, folder: Path, data: bytes) -> None:
     """As the source of perceive."""
-    from demo.video import open_source
+    from demo.sources import open_source
 
     source = open_source(str(put(folder / name, data)))
     last = -1.0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.video import open_source
+from demo.sources import open_source
 from perception import images
 from perception.errors import UserError
 from perception.files import read_bounded

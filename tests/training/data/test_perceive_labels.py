@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from demo.log import ScalabelSink
-from demo.pipeline import Packet
-from demo.source import SourceFrame
+from demo.pipeline import Packet, SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.runner import Runner, default_model

@@ -1,4 +1,4 @@
-"""Video files, and `open_source`, which turns what the user typed into a source."""
+"""Sources of frames: video files and folders of images; `open_source` opens what the user typed."""
 
 import re
 from collections.abc import Iterator
@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 
 from demo.live import Live
-from demo.source import ImageFolder, Looped, Source, SourceFrame
+from demo.pipeline import Source, SourceFrame
 from perception.errors import UserError, require_extra
-from perception.images import IMAGE_SUFFIXES, MAX_PIXELS
+from perception.files import read_bounded
+from perception.images import IMAGE_SUFFIXES, MAX_BYTES, MAX_PIXELS, decode
 from perception.runtime.letterbox import as_bgr
 
+FOLDER_FPS = 10.0
 # A larger step between two frames is a damaged timestamp.
 MAX_LEAP_S = 3600.0
 # What FFmpeg may open: video containers only, no playlists that name other files or the network,
@@ -35,6 +37,18 @@ ROTATIONS = {
     -90: cv2.ROTATE_90_CLOCKWISE,
     270: cv2.ROTATE_90_CLOCKWISE,
 }
+
+
+def open_source(text: str, loop: bool = False) -> Source:
+    """A source from what the user typed. Raises UserError where there is none."""
+    if text.isdigit() or re.match(r"^[a-z][a-z0-9+.]*://", text):
+        return Live(text)
+    path = Path(text)
+    if not path.exists():
+        raise UserError(f"{text}: no such file, folder, camera number or stream address")
+    is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+    source: Source = ImageFolder(path) if is_images else VideoFile(path)
+    return Looped(source) if loop else source
 
 
 class VideoFile(Source):
@@ -96,16 +110,56 @@ class VideoFile(Source):
             )
 
 
-def open_source(text: str, loop: bool = False) -> Source:
-    """A source from what the user typed. Raises UserError where there is none."""
-    if text.isdigit() or re.match(r"^[a-z][a-z0-9+.]*://", text):
-        return Live(text)
-    path = Path(text)
-    if not path.exists():
-        raise UserError(f"{text}: no such file, folder, camera number or stream address")
-    is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
-    source: Source = ImageFolder(path) if is_images else VideoFile(path)
-    return Looped(source) if loop else source
+class ImageFolder(Source):
+    """The images of a folder in natural order (frame2 before frame10), or a single image."""
+
+    still = True
+
+    def __init__(self, path: Path) -> None:
+        self.paths = [path] if path.is_file() else _images(path)
+        if not self.paths:
+            raise UserError(f"{path}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
+        super().__init__(path.name, FOLDER_FPS, len(self.paths))
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for index, path in enumerate(self.paths):
+            try:
+                image = as_bgr(decode(read_bounded(path, MAX_BYTES)))
+            except (UserError, ValueError) as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                self.complain(f"{path}: not a usable image ({reason}); left out")
+                continue
+            yield SourceFrame(image, index, index / self.fps, path.name)
+
+
+class Looped(Source):
+    """A file or folder repeated without end; time and index continue."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.name, source.fps, None)
+        self.source, self.problems, self.still = source, source.problems, source.still
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        index, offset = 0, 0.0
+        while True:
+            last = offset
+            for frame in self.source:
+                last = offset + frame.seconds
+                yield SourceFrame(frame.image, index, last, frame.name)
+                index += 1
+            if self.problems:
+                return  # a damaged file would add the same problem in every round
+            offset = last + 1 / self.fps
+
+
+def _images(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 @contextmanager

@@ -1,55 +1,14 @@
-"""What the person watching controls while it runs, and how fast it runs."""
+"""How fast a run is: the progress line, the figures of the page, and the summary at the end."""
 
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, TextIO
 
 from demo.pipeline import Packet
 
-KEYS = "space pause, n step, 1-9 hide or show an output, s save the frame, q quit"
 KEPT = 2000  # timings per stage, so that long runs need no more memory
 EVERY_S, EVERY_S_IN_A_FILE = 0.5, 15.0
-
-
-class Controls:
-    """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
-    thread may read while another writes.
-
-    `titles`: {output: name on the page}; `score`: lowest score of a drawn box, None for those
-    the model file gives per class.
-    """
-
-    def __init__(
-        self,
-        titles: Mapping[str, str],
-        score: float | None = None,
-        ego: bool = False,
-        smooth: bool = False,
-    ) -> None:
-        self.titles, self.outputs = dict(titles), tuple(titles)
-        self.score, self.ego, self.smooth = score, ego, smooth
-        self.hidden: frozenset[str] = frozenset()
-        self.paused = self.step = self.save = self.quit = self.interrupted = False
-
-    def toggle(self, name: str) -> None:
-        """Hides an output, or shows it again; an unknown name does nothing."""
-        if name in self.outputs:
-            self.hidden ^= {name}
-
-    def key(self, key: str) -> None:
-        """Acts on a key of the window."""
-        if key == " ":
-            self.paused = not self.paused
-        elif key == "n":
-            self.paused = self.step = True
-        elif key == "s":
-            self.save = True
-        elif key in ("q", "\x1b"):
-            self.quit = True
-        elif key.isdigit() and 1 <= int(key) <= len(self.outputs):
-            self.toggle(self.outputs[int(key) - 1])
 
 
 class Statistics:
