@@ -183,8 +183,8 @@ def _in_child(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def measure_loading(root: Path, cache: Path, frames: int) -> None:
     """Prints frames/s of one worker: decode and labels, and with augmentation on top."""
+    from perception.images import read_image
     from training.data.augment import Augment
-    from training.data.bdd.images import read_image
     from training.data.bdd100k import BDD100K
 
     cv2.setNumThreads(1)

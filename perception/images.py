@@ -1,14 +1,18 @@
-"""Decodes untrusted images: their size is read from the header and bounded before decoding.
+"""Images from disk. Their size is read from the header and bounded before they are decoded.
 
 A header of a few bytes can claim gigabytes, and OpenCV's own limit is 2^30 pixels of any depth.
 """
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
+
+from perception.errors import UserError
+from perception.files import read_bounded
 
 # 8K cameras. With 16 bits and four channels such an image takes 283 MB, its conversion as much.
 MAX_PIXELS: Final = 8192 * 4320
@@ -16,9 +20,57 @@ MAX_BYTES: Final = 256 << 20
 # Suffixes of the formats that `decode` reads.
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
+_REDUCED: Final = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+}
+_JPEG: Final = b"\xff\xd8"
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))  # markers without a length
 _TIFF_WIDTHS: Final = {1: "B", 3: "H", 4: "I"}
+
+
+def read_image(
+    path: Path, wanted_hw: tuple[int, int] | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """(uint8 (h, w, 3) BGR, native size_hw). Raises UserError naming the file and the fix.
+
+    With `wanted_hw`, a JPEG is decoded at 1/2 or 1/4 of its size where the frame, scaled to fit
+    into `wanted_hw`, is still no larger than that: the decoder then skips most of its work.
+    """
+    data = np.frombuffer(read_bounded(path, MAX_BYTES), np.uint8)
+    native_hw = size_of(data) if data[:2].tobytes() == _JPEG else None
+    reduction = 1
+    if native_hw is not None and wanted_hw is not None:
+        scale = min(wanted_hw[0] / native_hw[0], wanted_hw[1] / native_hw[1])
+        reduction = next((r for r in (4, 2) if scale * r <= 1 + 1e-9), 1)
+    try:
+        image = decode(data, _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+        # OpenCV fills what a truncated JPEG lacks with grey, silently. The end marker is searched
+        # for in the second half: the first may hold a thumbnail, which is a JPEG of its own.
+        if data[:2].tobytes() == _JPEG and b"\xff\xd9" not in data[len(data) // 2 :].tobytes():
+            raise ValueError("does not decode")
+    except ValueError as error:
+        raise UserError(f"{path}: image {error}; restore the file or delete it") from None
+    return image, native_hw or (image.shape[0], image.shape[1])
+
+
+def read_pixels(path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:
+    """A mask or map as it is stored, 8 or 16 bits per channel.
+
+    Raises UserError where it does not decode or is not of its frame's size.
+    """
+    try:
+        pixels = decode(read_bounded(path, MAX_BYTES))
+    except ValueError as error:
+        raise UserError(f"{path}: mask {error}; restore the file or delete it") from None
+    if size_hw is not None and pixels.shape[:2] != size_hw:
+        raise UserError(
+            f"{path}: mask is {pixels.shape[1]}x{pixels.shape[0]}, "
+            f"its frame {size_hw[1]}x{size_hw[0]}; draw it again at the frame's size"
+        )
+    return pixels
 
 
 def decode(data: bytes | np.ndarray, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
@@ -130,7 +182,7 @@ def _tiff(view: memoryview) -> tuple[int, int]:
 
 HEADERS: Final[dict[bytes, Callable[[memoryview], tuple[int, int]]]] = {
     b"\x89PNG\r\n\x1a\n": _png,
-    b"\xff\xd8": _jpeg,
+    _JPEG: _jpeg,
     b"BM": _bmp,
     b"RIFF": _webp,
     b"II*\0": _tiff,

@@ -103,7 +103,7 @@ def use(sample: Any) -> None:
 
 def read_dataset(kind: str, split: str, places: tuple[str, ...], folder: Path, data: bytes) -> None:
     """The file as the first of `places`; the others hold the frame and what else is looked for."""
-    from training.data import DATASETS
+    from training.data.sources import DATASETS
 
     root = folder / kind
     put(root / places[0], data)
@@ -118,7 +118,7 @@ def read_dataset(kind: str, split: str, places: tuple[str, ...], folder: Path, d
 
 def read_frame(folder: Path, data: bytes) -> None:
     """As a frame for training: whole, and decoded small."""
-    from training.data.bdd.images import read_image
+    from perception.images import read_image
 
     path = put(folder / "frame.jpg", data)
     for wanted in (None, (8, 12)):
@@ -129,8 +129,8 @@ def read_frame(folder: Path, data: bytes) -> None:
 
 def read_masks(folder: Path, data: bytes) -> None:
     """In every encoding; what one refuses another may take."""
+    from perception.images import read_pixels
     from training.data.bdd.masks import ENCODINGS, read_mask
-    from training.data.folder import read_pixels
 
     path, refusals = put(folder / "mask.png", data), []
     for encoding in ENCODINGS:

@@ -64,9 +64,8 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_picture_s_size_is_bounded_before_it_is_decoded(name, tmp_path, monkeypatch):
-    from training.data.bdd.images import read_image
+    from perception.images import read_image, read_pixels
     from training.data.bdd.masks import ENCODINGS, read_mask
-    from training.data.folder import read_pixels
 
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     path = tmp_path / "bomb.png"

@@ -14,7 +14,7 @@ from perception import checkpoint
 from perception.tasks import TASKS
 from training.balance import BALANCERS
 from training.command_line import parse_command_line
-from training.data import DATASETS
+from training.data.sources import DATASETS
 from training.evaluate import parse_arguments, score
 from training.evaluation.predictor import open_predictor
 from training.run import Run

@@ -13,8 +13,8 @@ import numpy as np
 from perception.classes import ADE20K as CLASSES
 from perception.classes import IGNORE
 from perception.errors import UserError
-from training.data.bdd.images import read_image
-from training.data.folder import FolderDataset, deeper, images_in, read_pixels
+from perception.images import read_image, read_pixels
+from training.data.folder import FolderDataset, deeper, images_in
 from training.data.labels import Mask
 from training.data.sample import Sample
 

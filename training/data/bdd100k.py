@@ -15,9 +15,9 @@ from perception.classes import ATTRIBUTES
 from perception.classes import DETECTION as CLASSES
 from perception.errors import UserError
 from perception.files import read_bounded
+from perception.images import read_image
 from training.data.bdd import layouts, polygons
 from training.data.bdd.cache import fingerprint, open_index
-from training.data.bdd.images import read_image
 from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spellings
 from training.data.bdd.masks import read_mask
 from training.data.bdd.polygons import repeat

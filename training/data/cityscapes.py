@@ -14,8 +14,8 @@ import numpy as np
 from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.bdd.images import read_image
-from training.data.folder import FolderDataset, read_pixels
+from perception.images import read_image, read_pixels
+from training.data.folder import FolderDataset
 from training.data.labels import Distance, Label, Mask
 from training.data.sample import Sample
 

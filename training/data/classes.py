@@ -33,7 +33,7 @@ from perception.errors import UserError, unknown_name
 from perception.files import read_bounded
 from perception.runtime.description import LABEL, LANE_BYTE, View
 from perception.tasks.class_names import names_of, with_classes
-from training.data.bdd.categories import DRIVABLE_NAMES, IGNORED, RENAMED
+from training.data.bdd.table import DRIVABLE_NAMES, IGNORED, RENAMED
 
 MAX_BYTES: Final = 1 << 20
 MOST_CLASSES: Final = 250  # values of an 8-bit mask, without 255 and a few spare ones

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from perception.errors import NoFramesError, UserError
-from perception.files import read_bounded
-from perception.images import IMAGE_SUFFIXES, MAX_BYTES, decode
+from perception.images import IMAGE_SUFFIXES
 from training.data.dataset import Dataset
 from training.data.sample import Sample
 
@@ -111,17 +108,3 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def read_pixels(path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:
-    """A PNG as stored, 8 or 16 bits. Raises UserError where it does not decode or fit the frame."""
-    try:
-        pixels = decode(read_bounded(path, MAX_BYTES))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; restore the file") from None
-    if size_hw is not None and pixels.shape[:2] != size_hw:
-        raise UserError(
-            f"{path}: {pixels.shape[1]}x{pixels.shape[0]}, its frame {size_hw[1]}x{size_hw[0]}; "
-            "restore the pair from the same release"
-        )
-    return pixels

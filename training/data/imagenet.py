@@ -14,8 +14,7 @@ import numpy as np
 from timm.data import ImageNetInfo
 
 from perception.errors import UserError
-from perception.images import IMAGE_SUFFIXES
-from training.data.bdd.images import read_image
+from perception.images import IMAGE_SUFFIXES, read_image
 from training.data.folder import FolderDataset
 from training.data.labels import Labels
 from training.data.sample import Sample

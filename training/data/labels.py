@@ -8,7 +8,7 @@ are transformed alike.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import cv2
 import numpy as np
@@ -103,9 +103,8 @@ class Boxes:
     ignore: np.ndarray = field(default_factory=lambda: _flags(0))  # (N,) bool
     occluded: np.ndarray = field(default_factory=lambda: _flags(0))
     truncated: np.ndarray = field(default_factory=lambda: _flags(0))
-    # A box of which a window shows less than this share is ignored: too little is left of it.
-    min_visible: float = 0.3
-    min_side: float = 1.5
+    min_visible: float = 0.3  # share of a box; with less left after a cut it is ignored
+    min_side: float = 1.5  # pixels; a box with a shorter side after a cut is dropped
 
     def __post_init__(self) -> None:
         self.xyxy = np.asarray(self.xyxy, np.float32).reshape(-1, 4)
@@ -114,31 +113,32 @@ class Boxes:
             flags = np.asarray(getattr(self, name), bool).reshape(-1)
             setattr(self, name, flags if len(flags) else _flags(len(self.xyxy)))
 
-    def _take(self, keep: np.ndarray, xyxy: np.ndarray, size_hw: tuple[int, int]) -> Self:
-        return replace(
-            self,
-            xyxy=xyxy[keep],
-            classes=self.classes[keep],
-            size_hw=size_hw,
-            ignore=self.ignore[keep],
-            occluded=self.occluded[keep],
-            truncated=self.truncated[keep],
-        )
-
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         height, width = self.size_hw
         scale_x = size_hw[1] / ((window[2] - window[0]) * width)
         scale_y = size_hw[0] / ((window[3] - window[1]) * height)
         origin = np.array([window[0] * width, window[1] * height] * 2, np.float32)
-        whole = (self.xyxy - origin) * np.array([scale_x, scale_y] * 2, np.float32)
-        limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
-        seen = np.clip(whole, 0, limit)
-        sides, whole_sides = seen[:, 2:] - seen[:, :2], whole[:, 2:] - whole[:, :2]
+        xyxy = (self.xyxy - origin) * np.array([scale_x, scale_y] * 2, np.float32)
+        return replace(self, xyxy=xyxy, size_hw=size_hw).cut((0, 0, size_hw[1], size_hw[0]))
+
+    def cut(self, region_xyxy: tuple[float, float, float, float]) -> Self:
+        """The parts of the boxes inside a region of the frame.
+
+        A box of which less than `min_visible` is left is ignored: it is no background either.
+        """
+        low, high = region_xyxy[:2] * 2, region_xyxy[2:] * 2
+        seen = np.clip(self.xyxy, np.array(low, np.float32), np.array(high, np.float32))
+        sides, whole_sides = seen[:, 2:] - seen[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]
         share = sides.prod(1) / np.maximum(whole_sides.prod(1), 1e-6)
         keep = sides.min(1, initial=np.inf) >= self.min_side
-        kept = self._take(keep, seen, size_hw)
-        # What is left of a cut box is no background either: detecting it is not counted as wrong.
-        return replace(kept, ignore=kept.ignore | (share < self.min_visible)[keep])
+        return replace(
+            self,
+            xyxy=seen[keep],
+            classes=self.classes[keep],
+            ignore=(self.ignore | (share < self.min_visible))[keep],
+            occluded=self.occluded[keep],
+            truncated=self.truncated[keep],
+        )
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         offset = np.array([top_left[1], top_left[0]] * 2, np.float32)
@@ -173,33 +173,52 @@ class Boxes:
         }
 
 
-@dataclass
-class Mask(Stacked):
-    """One class index per pixel; 255 = not annotated."""
+class Pixels(Stacked):
+    """Kinds that are one array (..., H, W): the field `key`, which is also its name in targets."""
 
-    mask: np.ndarray  # (H, W) uint8
+    key: ClassVar[str]
+    unknown: ClassVar[float]
+    """Value of a pixel that is not annotated."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The array, whatever its field is called."""
+        return getattr(self, self.key)
+
+    def with_pixels(self, pixels: np.ndarray) -> Self:
+        """The same kind of label with another array."""
+        return replace(self, **{self.key: np.ascontiguousarray(pixels)})  # type: ignore[type-var]
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
-        return replace(self, mask=nearest(crop(self.mask, window, IGNORE), size_hw))
+        return self.with_pixels(nearest(crop(self.pixels, window, self.unknown), size_hw))
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
-        return replace(self, mask=padded(self.mask, top_left, size_hw, IGNORE))
+        return self.with_pixels(padded(self.pixels, top_left, size_hw, self.unknown))
 
     def flip(self) -> Self:
-        return replace(self, mask=np.ascontiguousarray(self.mask[:, ::-1]))
+        return self.with_pixels(self.pixels[..., ::-1])
 
     def arrays(self) -> Arrays:
-        return {"mask": self.mask}
+        return {self.key: self.pixels}
 
 
 @dataclass
-class LaneMask(Stacked):
+class Mask(Pixels):
+    """One class index per pixel; 255 = not annotated."""
+
+    key, unknown = "mask", IGNORE
+    mask: np.ndarray  # (H, W) uint8
+
+
+@dataclass
+class LaneMask(Pixels):
     """The official lane byte, 254 = not annotated, bits 6 and 7 = type not annotated.
 
     Foreground bytes are below background (255) and ignore (254), and typed ones below untyped, so
     a minimum over the pixels that fall into one is OR-pooling: a 2 px line survives any reduction.
     """
 
+    key, unknown = "lane", LANE_IGNORE
     lane: np.ndarray  # (H, W) uint8
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
@@ -208,35 +227,15 @@ class LaneMask(Stacked):
         reach_x = math.ceil(seen.shape[1] / size_hw[1] - 1e-6)
         if reach_y > 1 or reach_x > 1:
             seen = cv2.erode(seen, np.ones((reach_y, reach_x), np.uint8), anchor=(0, 0))
-        return replace(self, lane=nearest(seen, size_hw))
-
-    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
-        return replace(self, lane=padded(self.lane, top_left, size_hw, LANE_IGNORE))
-
-    def flip(self) -> Self:
-        return replace(self, lane=np.ascontiguousarray(self.lane[:, ::-1]))
-
-    def arrays(self) -> Arrays:
-        return {"lane": self.lane}
+        return self.with_pixels(nearest(seen, size_hw))
 
 
 @dataclass
-class Map(Stacked):
+class Map(Pixels):
     """One number per pixel that does not depend on the scale of the frame; NaN = unknown."""
 
+    key, unknown = "map", math.nan
     map: np.ndarray  # (H, W) float32
-
-    def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
-        return replace(self, map=nearest(crop(self.map, window, np.nan), size_hw))
-
-    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
-        return replace(self, map=padded(self.map, top_left, size_hw, np.nan))
-
-    def flip(self) -> Self:
-        return replace(self, map=np.ascontiguousarray(self.map[:, ::-1]))
-
-    def arrays(self) -> Arrays:
-        return {"map": self.map}
 
 
 @dataclass
@@ -249,29 +248,23 @@ class Distance(Map):
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         zoom = min(window[2] - window[0], window[3] - window[1], 1.0)
         seen = super().window(window, size_hw)
-        return replace(seen, map=seen.map * np.float32(zoom)) if zoom < 1 else seen
+        return seen.with_pixels(seen.map * np.float32(zoom)) if zoom < 1 else seen
 
 
 @dataclass
-class Normals(Stacked):
+class Normals(Pixels):
     """Unit surface normals in camera axes (x right); NaN = unknown."""
 
+    key, unknown = "normals", math.nan
     normals: np.ndarray  # (3, H, W) float32
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         pixels = nearest(crop(self.normals.transpose(1, 2, 0), window, np.nan), size_hw)
-        return replace(self, normals=np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
-        return replace(self, normals=padded(self.normals, top_left, size_hw, np.nan))
+        return self.with_pixels(pixels.transpose(2, 0, 1))
 
     def flip(self) -> Self:
-        mirrored = self.normals[:, :, ::-1].copy()
-        mirrored[0] *= -1
-        return replace(self, normals=mirrored)
-
-    def arrays(self) -> Arrays:
-        return {"normals": self.normals}
+        mirror = np.array([-1, 1, 1], np.float32)[:, None, None]
+        return self.with_pixels(self.normals[:, :, ::-1] * mirror)
 
 
 @dataclass

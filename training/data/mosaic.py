@@ -20,7 +20,17 @@ import numpy as np
 
 from perception.classes import IGNORE, LANE_IGNORE
 from training.config import DataArgs
-from training.data.labels import Boxes, Distance, Label, Labels, LaneMask, Map, Mask, Normals
+from training.data.labels import (
+    Boxes,
+    Distance,
+    Label,
+    Labels,
+    LaneMask,
+    Map,
+    Mask,
+    Normals,
+    Pixels,
+)
 from training.data.sample import Sample
 
 # The crossing of the four frames lies in this middle share of the picture.
@@ -118,53 +128,34 @@ def kind_of(parts: Parts) -> Kind:
     return KINDS[type(next(part for part in parts if part is not None))]
 
 
-def tile_pixels(name: str, fill: float) -> Callable[..., Label]:
-    """Arrays (..., H, W): each region from its own frame, `fill` where that one has no label."""
-
-    def tile(parts: Parts, regions: Sequence[Region], size_hw: tuple[int, int]) -> Label:
-        known = next(part for part in parts if part is not None)
-        canvas = np.full_like(getattr(known, name), fill)
-        for part, region in zip(parts, regions, strict=True):
-            if part is not None:
-                canvas[(..., *region)] = getattr(part, name)[(..., *region)]
-        return replace(known, **{name: canvas})
-
-    return tile
+def tile_pixels(parts: Parts, regions: Sequence[Region], size_hw: tuple[int, int]) -> Pixels:
+    """Each region from its own frame, "not annotated" where that one has no label."""
+    known: Pixels = next(part for part in parts if part is not None)
+    canvas = np.full_like(known.pixels, known.unknown)
+    for part, region in zip(parts, regions, strict=True):
+        if part is not None:
+            canvas[(..., *region)] = part.pixels[(..., *region)]
+    return known.with_pixels(canvas)
 
 
 def tile_boxes(parts: Parts, regions: Sequence[Region], size_hw: tuple[int, int]) -> Boxes:
     """What is seen of each frame's boxes in its region."""
     pieces = [
-        silent(region, size_hw) if part is None else cut(part, region)
+        silent(region, size_hw) if part is None else part.cut(xyxy_of(region))
         for part, region in zip(parts, regions, strict=True)
     ]
     return together(pieces)
 
 
-def cut(boxes: Boxes, region: Region) -> Boxes:
-    """The boxes within the region; what is left of one that is mostly outside is ignored."""
-    rows, columns = region
-    low = np.array([columns.start, rows.start] * 2, np.float32)
-    high = np.array([columns.stop, rows.stop] * 2, np.float32)
-    seen = np.clip(boxes.xyxy, low, high)
-    sides, whole = seen[:, 2:] - seen[:, :2], boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]
-    share = sides.prod(1) / np.maximum(whole.prod(1), 1e-6)
-    keep = sides.min(1, initial=np.inf) >= boxes.min_side
-    return replace(
-        boxes,
-        xyxy=seen[keep],
-        classes=boxes.classes[keep],
-        ignore=(boxes.ignore | (share < boxes.min_visible))[keep],
-        occluded=boxes.occluded[keep],
-        truncated=boxes.truncated[keep],
-    )
-
-
 def silent(region: Region, size_hw: tuple[int, int]) -> Boxes:
-    """One region in which nothing is known: an ignored box without a class."""
+    """One region in which nothing is annotated: an ignored box without a class."""
+    return Boxes(np.array([xyxy_of(region)]), np.array([-1]), size_hw, ignore=np.array([True]))
+
+
+def xyxy_of(region: Region) -> tuple[int, int, int, int]:
+    """The corners of a region."""
     rows, columns = region
-    corner = [[columns.start, rows.start, columns.stop, rows.stop]]
-    return Boxes(np.array(corner), np.array([-1]), size_hw, ignore=np.array([True]))
+    return columns.start, rows.start, columns.stop, rows.stop
 
 
 def together(pieces: Sequence[Boxes]) -> Boxes:
@@ -212,10 +203,10 @@ def blend_to_nothing(parts: Parts, size_hw: tuple[int, int]) -> None:
 
 KINDS: Final[dict[type, Kind]] = {
     Boxes: Kind(tile_boxes, blend_boxes),
-    Mask: Kind(tile_pixels("mask", IGNORE), blend_mask),
-    LaneMask: Kind(tile_pixels("lane", LANE_IGNORE), blend_lane),
-    Map: Kind(tile_pixels("map", np.nan), blend_to_nothing),
-    Distance: Kind(tile_pixels("map", np.nan), blend_to_nothing),
-    Normals: Kind(tile_pixels("normals", np.nan), blend_to_nothing),
+    Mask: Kind(tile_pixels, blend_mask),
+    LaneMask: Kind(tile_pixels, blend_lane),
+    Map: Kind(tile_pixels, blend_to_nothing),
+    Distance: Kind(tile_pixels, blend_to_nothing),
+    Normals: Kind(tile_pixels, blend_to_nothing),
     Labels: Kind(tile_labels, tile_labels),
 }

@@ -1,4 +1,7 @@
-"""From `--data` words to datasets: one split of one word, or training and validation of a run."""
+"""The registry of datasets; from `--data` words to one split of one, or to the frames of a run.
+
+A new dataset: one file in this folder and one line in DATASETS.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +9,43 @@ from typing import Final
 
 from perception.errors import NoFramesError, UserError, unknown_name
 from training.config import DataArgs
-from training.data import DATASETS
+from training.data.ade20k import ADE20K
+from training.data.bdd100k import BDD100K
 from training.data.cached import Cached
+from training.data.cityscapes import Cityscapes
 from training.data.classes import ClassLists, read_classes
+from training.data.coco import COCO
 from training.data.conform import conform
 from training.data.dataset import Dataset
-from training.data.rendered import COUNTS
+from training.data.formats.cvat import CVAT
+from training.data.formats.fiftyone import FiftyOne
+from training.data.formats.labelme import LabelMe
+from training.data.formats.palette_masks import PaletteMasks
+from training.data.formats.scalabel import Scalabel
+from training.data.formats.yolo import YOLO
+from training.data.imagenet import ImageNet
+from training.data.nyuv2 import NYUv2
+from training.data.rendered import COUNTS, RenderedRoads
 from training.data.union import Union, first, select
+from training.data.voc import VOC
 
+# `--data KIND:DIR`. A folder without KIND is the first of these that recognises it.
+DATASETS: Final[dict[str, type[Dataset]]] = {
+    "bdd100k": BDD100K,  # 100K and 10K
+    "nyuv2": NYUv2,
+    "cityscapes": Cityscapes,
+    "fiftyone": FiftyOne,
+    "yolo": YOLO,
+    "masks": PaletteMasks,
+    "cvat": CVAT,
+    "coco": COCO,  # COCO itself, and JSON files of its format
+    "ade20k": ADE20K,
+    "imagenet": ImageNet,
+    "voc": VOC,  # VOC itself, and XML files of its format
+    "labelme": LabelMe,
+    "scalabel": Scalabel,
+    "rendered": RenderedRoads,
+}
 # A folder that no dataset recognises is opened as this one: its errors say what was looked for.
 FALLBACK: Final = "bdd100k"
 

@@ -15,10 +15,10 @@ import numpy as np
 from perception.classes import IGNORE, VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.bdd.images import read_image
+from perception.images import read_image, read_pixels
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
-from training.data.folder import FolderDataset, deeper, is_inside, read_pixels
+from training.data.folder import FolderDataset, deeper, is_inside
 from training.data.formats.voc_xml import PascalXML
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.sample import Sample

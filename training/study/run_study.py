@@ -11,9 +11,8 @@ from perception.tasks import check_tasks
 from perception.zoo import ZOO
 from training.balance import BALANCERS, check_method
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
-from training.data import DATASETS
 from training.data.nyuv2 import write_rendered
-from training.data.sources import kind_and_root, open_dataset
+from training.data.sources import DATASETS, kind_and_root, open_dataset
 from training.study.arguments import StudyArgs
 from training.study.cost import Cost, costs
 from training.study.gain import RowResult, by_row

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perception.errors import UserError
-from training.data.bdd.categories import IGNORED, RENAMED
+from training.data.bdd.table import IGNORED, RENAMED
 from training.data.bdd100k import BDD100K
 
 SHARED = Path(__file__).parents[4] / "shared/data"

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-import training.data
+import training.data.sources
 from training.data.examine import examine
 from training.data.sources import kind_and_root, open_dataset
 
@@ -20,7 +20,7 @@ def test_the_documented_dataset_reads_and_checks(tmp_path: Path, monkeypatch: py
     assert code is not None
     space: dict = {}
     exec(code[1], space)
-    monkeypatch.setitem(training.data.DATASETS, "csv", space["CsvBoxes"])
+    monkeypatch.setitem(training.data.sources.DATASETS, "csv", space["CsvBoxes"])
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
         image = np.random.default_rng(len(split)).integers(0, 256, (40, 60, 3)).astype(np.uint8)

@@ -19,9 +19,9 @@ import numpy as np
 
 from perception.classes import ATTRIBUTES, DETECTION
 from perception.errors import UserError
+from perception.images import read_image
 from training.data.bdd import layouts
 from training.data.bdd.cache import open_index
-from training.data.bdd.images import read_image
 from training.data.bdd.index import MASK_TASKS, NO_SOURCE, Index, suffix_spellings
 from training.data.bdd.layouts import Layout
 from training.data.bdd.masks import read_mask

@@ -20,22 +20,13 @@ from perception.classes import (
     SEMANTIC,
 )
 from perception.errors import UserError
-from perception.files import read_bounded
-from perception.images import MAX_BYTES, decode
-from training.data.bdd.categories import BACKGROUND_DRIVABLE, LANE_FOREGROUND
+from perception.images import read_pixels
+from training.data.bdd.table import BACKGROUND_DRIVABLE, LANE_FOREGROUND
 
 
 def read_mask(path: Path, encoding: str, size_hw: tuple[int, int] | None = None) -> np.ndarray:
     """A mask in its training encoding. Raises UserError naming the file and the fix."""
-    try:
-        pixels = decode(read_bounded(path, MAX_BYTES))
-    except ValueError as error:
-        raise UserError(f"{path}: mask {error}; restore the file or delete it") from None
-    if size_hw is not None and pixels.shape[:2] != size_hw:
-        raise UserError(
-            f"{path}: mask is {pixels.shape[1]}x{pixels.shape[0]}, "
-            f"its frame {size_hw[1]}x{size_hw[0]}; draw it again at the frame's size"
-        )
+    pixels = read_pixels(path, size_hw)
     try:
         return ENCODINGS[encoding](pixels)
     except ValueError as error:

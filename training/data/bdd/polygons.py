@@ -14,8 +14,8 @@ from matplotlib.path import Path as Outline
 from matplotlib.transforms import Affine2D
 
 from perception.classes import LANE_BACKGROUND, LANE_BACKGROUND_BIT
-from training.data.bdd.categories import BACKGROUND_DRIVABLE
 from training.data.bdd.index import Index
+from training.data.bdd.table import BACKGROUND_DRIVABLE
 
 DPI: Final = 100.0  # matplotlib's default, which the toolkit keeps
 PIECES: Final = 256  # of a line drawn at once: bounds the memory

@@ -9,8 +9,7 @@ from typing import Final
 from perception.classes import DETECTION
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.bdd.categories import box_class
-from training.data.bdd.table import IGNORE_FLAG, Table
+from training.data.bdd.table import IGNORE_FLAG, Table, box_class
 
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20

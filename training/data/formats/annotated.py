@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from perception.errors import NoFramesError, UserError
-from training.data.bdd.images import read_image
+from perception.images import read_image
 from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
 from training.data.dataset import Dataset
 from training.data.formats.class_lists import class_tables, lists_of_table

@@ -17,8 +17,8 @@ import numpy as np
 
 from perception.classes import IGNORE
 from perception.errors import UserError
+from perception.images import read_pixels
 from training.data.classes import check_names, read_yaml
-from training.data.folder import read_pixels
 
 PALETTES: Final = ("palette.yaml", "palette.yml", "palette.json")
 TASKS: Final = ("drivable", "semantic", "lane")

@@ -14,7 +14,7 @@ import numpy as np
 
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.bdd.categories import box_class
+from training.data.bdd.table import box_class
 from training.data.classes import check_names, read_yaml, yolo_names
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
