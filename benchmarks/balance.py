@@ -17,12 +17,12 @@ from rich.progress import track
 from perception.errors import UserError, cli
 from training.balance import AT_FEATURES, BALANCERS
 from training.balance.base import Aggregated
-from training.build import make_learner
 from training.config import Config, DataArgs, ModelArgs, OptimArgs
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate
 from training.distributed import join_world
-from training.loop import Learner, train_step
+from training.learner import Learner, make_learner
+from training.loop import train_step
 
 PLAIN = "equal"
 

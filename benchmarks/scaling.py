@@ -31,7 +31,8 @@ from training.balance import BALANCERS
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate
 from training.distributed import World, join_world
-from training.loop import Learner, train_step
+from training.learner import Learner
+from training.loop import train_step
 from training.optimiser import make_optimizer
 
 TASKS = ("det", "lane", "drivable", "scene")

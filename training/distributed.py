@@ -37,6 +37,11 @@ class World:
         return self.rank == 0
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether this rank computes on a GPU; batches for it are page-locked."""
+        return self.device.type == "cuda"
+
+    @property
     def reduce(self) -> Callable[[Tensor], object]:
         """Sums a tensor over the ranks in place; does nothing for one process."""
         return alone if self.size == 1 else torch.distributed.all_reduce
@@ -144,7 +149,7 @@ def synchronise_batch_norm(world: World, *modules: nn.Module) -> None:
     Not for heads: a head runs only where its task is labelled, and the others would wait for it.
     Names of parameters do not change. The modules themselves must not be batch norms.
     """
-    if world.size > 1 and world.device.type == "cuda":
+    if world.size > 1 and world.on_gpu:
         for module in modules:
             nn.SyncBatchNorm.convert_sync_batchnorm(module)
 

@@ -12,18 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
 from perception.files import replacing
-from training.config import DataArgs
+from training.config import Config, DataArgs
 from training.data.cached import pack, unpack
 from training.data.sample import Batch, Sample, collate
-from training.data.sampling import Frames, Key
-from training.loop import Learner
+from training.data.sampling import Frames, Key, Order, letterboxed, loader, worker_count
+from training.data.union import Union
+from training.learner import Learner
+from training.logs import make_progress
 from training.resume import digest
 
 Compute = Callable[[np.ndarray], list[Tensor]]
@@ -93,3 +97,24 @@ def cache_key(learner: Learner, data: DataArgs, tasks: Sequence[str], marks: Seq
     frozen = {key: value for key, value in weights.items() if not key.startswith("tasks.")}
     used = [data.data, data.size, data.limit, list(tasks), list(marks), learner.bf16]
     return json.dumps([digest(frozen), used])
+
+
+def feature_loader(
+    config: Config, learner: Learner, frames: Union, order: Order, out: Path, console: Console
+) -> DataLoader[Batch]:
+    """Batches of the features of training frames; all ranks compute those not on disk yet.
+
+    They are kept in --cache, else in the run's folder `out`.
+    """
+    args, world = config.data, learner.world
+    key = cache_key(learner, args, frames.tasks, frames.fingerprints())
+    folder = Path(args.cache) if args.cache else out / "features"
+    cached = FeatureFrames(letterboxed(frames, args), folder, key)
+    mine = range(world.rank, len(frames), world.size)
+    with make_progress(console) as bar:
+        line = bar.add_task("features", total=len(mine), losses="", speed="")
+        cached.fill(mine, neck_outputs(learner), lambda: bar.advance(line))
+    learner.train_mode()
+    world.wait()
+    workers = worker_count(args.workers)
+    return loader(cached, order, workers, world.on_gpu, collate_features)

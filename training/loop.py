@@ -1,80 +1,23 @@
-"""Training and validation loops. No task and no balancing method is named here."""
+"""The training loop: one step per batch. No task and no balancing method is named here."""
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import torch
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from perception.errors import UserError
-from perception.model import HydraNet
-from perception.tasks.base import LossPart, Raw, Task
-from training.balance import Balancer, Border
+from perception.tasks.base import LossPart, Raw, to_float
+from training.balance import Border
 from training.data.sample import Batch
-from training.data.sampling import EvalBatch
-from training.distributed import World
-from training.logs import Scores
+from training.learner import Learner
 from training.nonfinite import Memory, name_some, nonfinite_frames
 from training.optimiser import clip_gradients, rate_at, set_rate
 
 Parts = dict[str, dict[str, float]]
 OwnParts = Mapping[str, Mapping[str, LossPart]]
-
-
-def tasks_of(model: HydraNet) -> dict[str, Task]:
-    """The model's tasks by name, typed (a ModuleDict forgets what it holds)."""
-    return {name: cast(Task, task) for name, task in model.tasks.items()}
-
-
-@dataclass
-class Learner:
-    """What is trained, and everything that changes while it is."""
-
-    model: HydraNet
-    balancer: Balancer
-    optimizer: torch.optim.Optimizer
-    world: World
-    ema: ModelEmaV3 | None = None
-    bf16: bool = False
-    clip: float = 10.0
-    warmup: float = 0.03
-    max_bad: int = 20
-    only: tuple[str, ...] = ()  # tasks that are trained; none: all
-    step: int = 0
-    bad_in_row: int = 0
-    bad_total: int = 0
-
-    def __post_init__(self) -> None:
-        every = tasks_of(self.model)
-        self.tasks = {name: every[name] for name in self.only or every}
-        heads = {name: list(task.parameters()) for name, task in every.items()}
-        own = {id(parameter) for parameters in heads.values() for parameter in parameters}
-        self.heads = {name: [p for p in ps if p.requires_grad] for name, ps in heads.items()}
-        self.shared = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
-
-    @property
-    def eval_model(self) -> HydraNet:
-        """The model that is validated and saved."""
-        return self.ema.module if self.ema else self.model
-
-    @property
-    def trained(self) -> list[nn.Parameter]:
-        """Every parameter the optimiser updates."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """bf16 for matrix products where it is enabled."""
-        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
-
-    def average_statistics(self) -> None:
-        """Running statistics as averages over the ranks; all ranks call it, before saving."""
-        self.world.average_statistics(self.model, *([self.ema.module] if self.ema else []))
 
 
 @dataclass
@@ -97,13 +40,6 @@ class Report:
     stop: bool = False
 
 
-def train_mode(learner: Learner) -> None:
-    """Training mode, except for what is frozen: its statistics stay as they are."""
-    learner.model.train(bool(learner.shared))
-    for task in learner.tasks.values():
-        task.train()
-
-
 def train_epoch(
     learner: Learner,
     batches: Iterable[Batch],
@@ -118,7 +54,7 @@ def train_epoch(
     was finished. Raises UserError after `max_bad` consecutive steps with a loss or gradient that
     is not finite.
     """
-    train_mode(learner)
+    learner.train_mode()
     for batch in batches:
         batch = batch.to(learner.world.device)
         report = train_step(learner, batch, progress(), stop_wanted())
@@ -301,83 +237,3 @@ def losses_again(learner: Learner, batch: Batch) -> dict[str, float]:
         own, _, _ = forward(learner, batch)
     memory.put_back()
     return reduce_step(learner, batch, own).losses()
-
-
-def to_float(raw: Raw) -> Raw:
-    """Losses are computed in float32 whatever the heads computed in."""
-    return {key: value.float() for key, value in raw.items()}
-
-
-@torch.no_grad()
-def decoded(
-    model: HydraNet, frames: Tensor, autocast: AbstractContextManager[None]
-) -> dict[str, Tensor]:
-    """Every task's decoded output for a batch of frames, on the CPU."""
-    with autocast:
-        raws = model(frames)
-    return {name: task.decode(to_float(raws[name])).cpu() for name, task in tasks_of(model).items()}
-
-
-def evaluate(learner: Learner, batches: Iterable[EvalBatch]) -> tuple[Scores, float]:
-    """Scores of every task on the frames that have its labels, and seconds per frame.
-
-    Each rank runs the model on its share of the frames; the leading rank receives decoded outputs
-    and targets in order and computes the scores, so they do not depend on the number of ranks.
-    Other ranks get {}.
-    """
-    learner.average_statistics()
-    model = learner.eval_model.eval()
-    metrics = {name: task.metric(task.view) for name, task in tasks_of(model).items()}
-    seen, start = 0, time.perf_counter()
-    for batch in batches:
-        frames = batch.frames.to(learner.world.device)
-        outputs = decoded(model, frames, learner.autocast()) if len(frames) else {}
-        seen += len(frames)
-        for arrays in learner.world.gather(pack_found(outputs, batch)):
-            for task, output, target in unpack_found(arrays):
-                metrics[task].update(output, target)
-    seconds = (time.perf_counter() - start) / max(seen, 1)
-    if not learner.world.leads:
-        return {}, seconds
-    return {name: metric.compute() for name, metric in metrics.items()}, seconds
-
-
-def pack_found(outputs: Mapping[str, Tensor], batch: EvalBatch) -> dict[str, np.ndarray]:
-    """Outputs and targets of a batch as flat names, so that they can be sent to another rank."""
-    arrays: dict[str, np.ndarray] = {}
-    for row, targets in enumerate(batch.targets):
-        for task, output in outputs.items():
-            if task in targets:
-                arrays[f"{row}/{task}/:output"] = output[row].numpy()
-                arrays |= {f"{row}/{task}/{key}": value for key, value in targets[task].items()}
-    return arrays
-
-
-def unpack_found(
-    arrays: Mapping[str, np.ndarray],
-) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-    """(task, output, target) of each row, in order."""
-    grouped: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    for key, value in arrays.items():
-        row, task, name = key.split("/", 2)
-        grouped.setdefault((row, task), {})[name] = value
-    for (_, task), target in grouped.items():
-        output = target.pop(":output")
-        yield task, output, target
-
-
-def headline(model: HydraNet, scores: Scores) -> float:
-    """One number for the best checkpoint: the mean headline score of tasks in percent.
-
-    Where no task has a score that is better when higher, the negative mean of their errors.
-    """
-    upward = [
-        scores[name][task.score] for name, task in tasks_of(model).items() if task.higher_is_better
-    ]
-    downward = [
-        -scores[name][task.score]
-        for name, task in tasks_of(model).items()
-        if not task.higher_is_better
-    ]
-    known = [score for score in upward or downward if math.isfinite(score)]
-    return sum(known) / len(known) if known else float("-inf")

@@ -26,7 +26,7 @@ from perception.errors import UserError
 from perception.files import replacing
 from training.config import Config
 from training.distributed import by_torchrun
-from training.loop import Learner
+from training.learner import Learner
 from training.optimiser import optimizer_tensors, restore_optimizer
 
 FORMAT: Final = 2  # in format 1, still read, the checksum did not cover the position

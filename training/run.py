@@ -16,21 +16,22 @@ from rich.console import Console
 from perception import checkpoint
 from perception.errors import UserError
 from perception.tasks import check_tasks
-from training.build import Loaders, make_learner
 from training.config import Config
+from training.data.augment import make_augmentation
 from training.data.classes import views_of
-from training.data.sampling import EvalBatch, Order
+from training.data.sampling import (
+    EvalBatch,
+    Order,
+    first_validation_batch,
+    training_loader,
+    validation_loader,
+)
 from training.data.sources import open_sources
 from training.distributed import World, join_world
+from training.features import feature_loader
+from training.learner import make_learner
 from training.logs import JsonLog, Scores, make_progress, overlay, score_table, write_sheet
-from training.loop import (
-    Report,
-    decoded,
-    evaluate,
-    headline,
-    tasks_of,
-    train_epoch,
-)
+from training.loop import Report, train_epoch
 from training.nonfinite import name_some
 from training.resume import (
     Position,
@@ -42,6 +43,7 @@ from training.resume import (
 )
 from training.stops import Stop, early_ends, lost_rank
 from training.trackers import Trackers, check_trackers
+from training.validation import decoded, evaluate, headline
 
 OVERLAYS: Final = 8
 
@@ -62,10 +64,10 @@ class Run:
         self.stop = Stop()
         check_trackers(config.run.trackers)
         check_tasks(config.model.tasks)
+        make_augmentation(config.data)  # raises for an unknown name, before data is opened
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
         views = views_of(self.train.classes)
         self.learner = make_learner(config, self.world, self.console.print, views)
-        self.loaders = Loaders(config, self.learner, self.folder, self.console)
         self.order = Order(
             len(self.train),
             config.data.batch,
@@ -186,7 +188,12 @@ class Run:
     @cached_property
     def loaded(self) -> Any:
         """The training loader; made once, so that its workers persist over epochs."""
-        return self.loaders.training(self.train, self.order)
+        config = self.config
+        if config.model.freeze:
+            args = (self.train, self.order, self.folder, self.console)
+            return feature_loader(config, self.learner, *args)
+        epochs, seed = config.optim.epochs, config.run.seed
+        return training_loader(self.train, self.order, config.data, epochs, seed, self.world.on_gpu)
 
     def record(self, report: Report) -> None:
         """Logs a training step."""
@@ -205,17 +212,19 @@ class Run:
 
     def validate(self) -> Scores:
         """Scores the averaged model; writes the table, overlays, and the checkpoints to use."""
-        scores, seconds = evaluate(self.learner, self.loaders.validation(self.val))
+        args, world = self.config.data, self.world
+        frames = validation_loader(self.val, args, world.rank, world.size, world.on_gpu)
+        scores, seconds = evaluate(self.learner, frames)
         if self.world.leads:
             self.report(scores, seconds)
-            self.draw(self.loaders.first_validation_batch(self.val))
+            self.draw(first_validation_batch(self.val, args))
         return scores
 
     def report(self, scores: Scores, seconds: float) -> None:
         """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
         model = self.learner.eval_model
         epoch, overall = self.position.epoch + 1, headline(model, scores)
-        names = {name: task.score for name, task in tasks_of(model).items()}
+        names = {name: task.score for name, task in model.tasks.items()}
         title = f"epoch {epoch}: {overall:.2f} ({len(self.val)} frames, {1 / seconds:.1f} img/s)"
         self.console.print(score_table(scores, names, title))
         self.log.write(
@@ -253,7 +262,7 @@ class Run:
         """overlays/epoch-NNN.png from the first validation frames."""
         frames = batch.frames[:OVERLAYS]
         model = self.learner.eval_model.eval()
-        views = {name: task.view for name, task in tasks_of(model).items()}
+        views = {name: task.view for name, task in model.tasks.items()}
         outputs = decoded(model, frames.to(self.world.device), self.learner.autocast())
         pictures = [
             overlay(frame.numpy(), {name: o[row].numpy() for name, o in outputs.items()}, views)

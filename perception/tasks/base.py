@@ -14,6 +14,11 @@ Raw = dict[str, Tensor]
 Target = Mapping[str, Tensor]
 
 
+def to_float(raw: Raw) -> Raw:
+    """Losses are computed in float32 whatever the heads computed in."""
+    return {key: value.float() for key, value in raw.items()}
+
+
 @dataclass(frozen=True)
 class LossPart:
     """One term of a loss: a sum over the given frames and what the sum is divided by.

@@ -19,7 +19,8 @@ from training.balance import BALANCERS
 from training.command_line import parse_command_line
 from training.data.sample import Batch
 from training.distributed import World, join_world, pack, unpack
-from training.loop import Learner, train_step
+from training.learner import Learner
+from training.loop import train_step
 from training.optimiser import make_optimizer
 from training.run import Run
 

@@ -16,8 +16,10 @@ from training.balance import BALANCERS
 from training.data.sample import Batch
 from training.data.sampling import EvalBatch
 from training.distributed import World
-from training.loop import Learner, Report, evaluate, headline, train_epoch, train_step
+from training.learner import Learner
+from training.loop import Report, train_epoch, train_step
 from training.optimiser import make_optimizer
+from training.validation import evaluate, headline
 
 ALONE = World(0, 1, torch.device("cpu"))
 

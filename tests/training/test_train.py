@@ -17,9 +17,9 @@ from perception import checkpoint
 from perception.errors import UserError
 from perception.files import WriteError
 from training import run as run_module
-from training.build import make_learner
 from training.command_line import parse_command_line
 from training.distributed import World
+from training.learner import make_learner
 from training.resume import read_state, state_files
 from training.run import Run
 

@@ -4,6 +4,7 @@ The only state is epoch and position, so a stopped run continues at the next ste
 a function of (seed, epoch, frame), so workers have no state either.
 """
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
-from training.data.augment import Transform
+from training.config import DataArgs
+from training.data.augment import Letterboxed, Transform, make_augmentation
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, label_arrays
-from training.data.mosaic import Mixing
-from training.data.sample import Sample, collate
-from training.data.union import draw
+from training.data.mosaic import Mixing, make_mixing
+from training.data.sample import Batch, Sample, collate
+from training.data.union import SkipBad, Union, draw
 
 # Seconds a worker keeps running after SIGTERM, so that the main process can save first.
 SECONDS_TO_END: Final = 60
@@ -184,3 +186,42 @@ def loader(
         # Its own generator: a loader made anew after a resume must not draw from the run's.
         generator=torch.Generator(),
     )
+
+
+def training_loader(
+    frames: Union, order: Order, args: DataArgs, epochs: int, seed: int, pin: bool = False
+) -> DataLoader[Batch]:
+    """Augmented frames of a run of `epochs`, batch by batch in the order given."""
+    mixing = make_mixing(args, epochs)
+    augmented = Frames(readable(frames, args), make_augmentation(args), seed, mixing, order.weights)
+    return loader(augmented, order, worker_count(args.workers), pin)
+
+
+def validation_loader(
+    frames: Union, args: DataArgs, rank: int = 0, ranks: int = 1, pin: bool = False
+) -> DataLoader[EvalBatch]:
+    """This rank's share of the frames, letterboxed, each once."""
+    order = Order(len(frames), args.batch, 0, rank, ranks, shuffle=False)
+    workers = min(worker_count(args.workers), 4)
+    return loader(letterboxed(frames, args), order, workers, pin, eval_collate)
+
+
+def first_validation_batch(frames: Union, args: DataArgs) -> EvalBatch:
+    """The first frames of a validation, read in this process."""
+    order = Order(len(frames), args.batch, 0, shuffle=False)
+    return next(iter(loader(letterboxed(frames, args), order, 0, False, eval_collate)))
+
+
+def letterboxed(frames: Union, args: DataArgs) -> Frames:
+    """The frames without augmentation, as the deployed model sees them."""
+    return Frames(readable(frames, args), Letterboxed(args.size), 0)
+
+
+def readable(frames: Union, args: DataArgs) -> Dataset:
+    """The frames; with --skip-bad, unreadable ones are counted and replaced."""
+    return SkipBad(frames, args.skip_bad) if args.skip_bad else frames
+
+
+def worker_count(wanted: int) -> int:
+    """Loader processes for --workers; -1: one per core, at most 8."""
+    return wanted if wanted >= 0 else min(os.cpu_count() or 1, 8)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from perception.tasks.base import total_loss
 from training.data.sample import Batch
-from training.loop import Learner, train_mode
+from training.learner import Learner
 from training.optimiser import is_trunk, stage_of
 
 Matrix = dict[str, dict[str, float]]
@@ -49,7 +49,7 @@ def preserved_state(learner: Learner) -> Iterator[None]:
     buffers = [buffer.clone() for buffer in model.buffers()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        train_mode(learner)
+        learner.train_mode()
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from perception.zoo import build
 from training.balance import BALANCERS
 from training.data.sample import Batch
 from training.distributed import World
-from training.loop import Learner
+from training.learner import Learner
 from training.optimiser import make_optimizer
 from training.study.affinity import probe, stages
 from training.study.grouping import affinity_onto, best_groupings, mean_matrix, partitions
