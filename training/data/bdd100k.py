@@ -22,7 +22,7 @@ from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spel
 from training.data.bdd.masks import read_mask
 from training.data.bdd.polygons import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, bad_frames, wanted_tasks
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
 
@@ -68,15 +68,10 @@ class BDD100K(Dataset):
         self.lane_width = lane_width or (LANE_WIDTH_TRAIN if split == "train" else None)
         self.cache_folder = cache_folder
         self.index = open_index(self.layout, cache_folder)
-        self.bad = self._bad_frames(strict)
+        self.bad = bad_frames(self.index.problems(), strict, self.root)
         labelled = self._labelled()
-        tasks = TASKS if tasks is None else tasks
-        self.tasks = tuple(task for task in tasks if task in labelled and labelled[task].any())
-        if tasks and not self.tasks:
-            raise UserError(
-                f"{self.root}: split {split!r} has no labels for {', '.join(tasks)}; it has "
-                + (", ".join(task for task, has in labelled.items() if has.any()) or "none")
-            )
+        some = {task: bool(has.any()) for task, has in labelled.items()}
+        self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")
         wanted = [labelled[task] for task in self.tasks]
         having = np.any(wanted, axis=0) if wanted else np.ones(len(self.index.stems), bool)
         self.frames = np.flatnonzero(having).astype(np.int32)
@@ -210,14 +205,6 @@ class BDD100K(Dataset):
             task: index.source[:, column] != NO_SOURCE for column, task in enumerate(MASK_TASKS)
         }
         return {task: has[task] for task in TASKS}
-
-    def _bad_frames(self, strict: bool) -> dict[int, str]:
-        problems = self.index.problems()
-        for frame, text in problems:
-            if strict or frame < 0:
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                raise UserError(f"{text}{more}; check-bdd {self.root} lists them all")
-        return dict(reversed(problems))
 
     def _image_path(self, frame: int) -> Path:
         folder, suffix = self.index.image[frame].tolist()

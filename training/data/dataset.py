@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 import numpy as np
 
@@ -21,13 +21,26 @@ if TYPE_CHECKING:
     from training.data.classes import ClassLists
 
 
+class OpenOptions(TypedDict, total=False):
+    """Keyword arguments of `Dataset.open` and `open_dataset`."""
+
+    exact: bool
+    """Decode images whole, whatever size they will be scaled to."""
+    strict: bool
+    """Raise for wrong labels now (default), or only when their frame is read."""
+    labels: Path | None
+    """Folder or file with the labels, where they are not under the root."""
+    classes: ClassLists | None
+    """Class lists of the run, for formats that have none of their own."""
+
+
 class Dataset(ABC):
     """Labelled frames, at native size, indexed from 0."""
 
     labels: ClassVar[tuple[str, ...]] = ()
     """Tasks that datasets of this class can label."""
     options: ClassVar[tuple[str, ...]] = ()
-    """Which of the arguments `labels` and `classes` of `open` the constructor takes."""
+    """Which of the options `labels` and `classes` the constructor takes."""
     tasks: tuple[str, ...]
     """Tasks that this dataset labels, on at least some of its frames."""
     classes: Mapping[str, dict[str, tuple[str, ...]]] = MappingProxyType({})
@@ -55,31 +68,24 @@ class Dataset(ABC):
         split: str,
         tasks: Sequence[str] | None = None,
         size_hw: tuple[int, int] | None = None,
-        *,
-        exact: bool = False,
-        strict: bool = True,
-        labels: Path | None = None,
-        classes: ClassLists | None = None,
+        **options: Unpack[OpenOptions],
     ) -> Dataset:
         """One split, with the labels of those of `tasks` that it has (None: all of them).
 
         `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced
-        size that still covers it, except with `exact`. Without `strict`, a frame with wrong labels
-        raises when it is read, not here. `labels` is the folder of the labels where that is not
-        `root`. `classes` are the lists of the run, for formats that have none of their own. Raises
-        UserError naming the folder and what to do.
+        size that still covers it. Raises UserError naming the folder and what to do.
         """
-        reader = cls.reader(root, labels, classes)
+        labels = options.get("labels")
+        reader = cls.reader(root, labels, options.get("classes"))
         if labels is not None and "labels" not in reader.options:
             raise UserError(f"--labels {labels}: {cls.__name__} expects labels and images together")
-        given = {"labels": labels, "classes": classes}
         return reader(  # type: ignore[call-arg]
             root,
             split,
             tasks,
-            None if exact else size_hw,
-            strict=strict,
-            **{name: given[name] for name in reader.options},
+            None if options.get("exact") else size_hw,
+            strict=options.get("strict", True),
+            **{name: options.get(name) for name in reader.options},
         )
 
     @classmethod
@@ -129,6 +135,29 @@ class Dataset(ABC):
     def fingerprint(self) -> str:
         """Identifies the content for caches: changes when files, split or tasks change."""
         return f"{type(self).__name__} {self.root} {len(self)} {self.tasks}"
+
+
+def wanted_tasks(
+    tasks: Sequence[str] | None, labelled: Mapping[str, bool], place: str
+) -> tuple[str, ...]:
+    """Those of `tasks` (None: all) that are labelled. Raises UserError where none is."""
+    found = tuple(task for task in (labelled if tasks is None else tasks) if labelled.get(task))
+    if tasks and not found:
+        has = ", ".join(task for task, some in labelled.items() if some) or "none"
+        raise UserError(f"{place} has no labels for {', '.join(tasks)}; it has {has}")
+    return found
+
+
+def bad_frames(problems: Sequence[tuple[int, str]], strict: bool, root: Path) -> dict[int, str]:
+    """{frame: what is wrong with its labels}, the first problem of each.
+
+    Raises UserError for any with `strict`, and for one that is of no single frame (-1).
+    """
+    for frame, text in problems:
+        if strict or frame < 0:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise UserError(f"{text}{more}; check-bdd {root} lists them all")
+    return dict(reversed(problems))
 
 
 class Wrapper(Dataset):

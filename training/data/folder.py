@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from perception.errors import NoFramesError, UserError
+from perception.errors import NoFramesError
 from perception.images import IMAGE_SUFFIXES
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, wanted_tasks
 from training.data.sample import Sample
 
 # All that np.load was seen to raise: its header is Python text, a .npz in disguise is a zip.
@@ -47,13 +47,8 @@ class FolderDataset(Dataset):
     ) -> None:
         self.root: Path = self.place(Path(root))
         self.split, self.decode_size_hw = split, decode_size_hw
-        wanted = self.labels if tasks is None else tasks
-        self.tasks = tuple(task for task in wanted if task in self.labels)
-        if wanted and not self.tasks:
-            raise UserError(
-                f"{root}: {type(self).__name__} has no labels for {', '.join(wanted)}; it has "
-                + ", ".join(self.labels)
-            )
+        labelled = dict.fromkeys(self.labels, True)
+        self.tasks = wanted_tasks(tasks, labelled, f"{root}: {type(self).__name__}")
         self.frames: Sequence[Any] = self.find()
         if not len(self.frames):
             raise NoFramesError(f"{self.root}: no frames for split {split!r}; {self.expected()}")

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import cv2
 import numpy as np
@@ -17,8 +17,7 @@ import numpy as np
 from perception.classes import DETECTION
 from perception.errors import UserError, unknown_name
 from perception.files import replacing, write_atomic
-from training.data.classes import ClassLists
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, OpenOptions, wanted_tasks
 from training.data.labels import LaneMask, Mask
 from training.data.roads.frame import RenderedFrame, render
 from training.data.roads.world import build
@@ -69,11 +68,7 @@ class RenderedRoads(Dataset):
         split: str,
         tasks: Sequence[str] | None = None,
         size_hw: tuple[int, int] | None = None,
-        *,
-        exact: bool = False,
-        strict: bool = True,
-        labels: Path | None = None,
-        classes: ClassLists | None = None,
+        **options: Unpack[OpenOptions],
     ) -> Self:
         """`root` is [TRAIN[/VAL]][@SEED], e.g. 2000/100@7: the number of frames of each split."""
         text = "" if root == Path() else str(root)
@@ -84,12 +79,7 @@ class RenderedRoads(Dataset):
                 "both splits and a seed, e.g. rendered:2000/200@7"
             )
         counts = {"train": found[1], "val": found[2]}
-        wanted = [task for task in (TASKS if tasks is None else tasks) if task in TASKS]
-        if tasks and not wanted:
-            raise UserError(
-                f"rendered roads have no labels for {', '.join(tasks)}; they have "
-                + ", ".join(TASKS)
-            )
+        wanted = wanted_tasks(tasks, dict.fromkeys(TASKS, True), f"rendered:{text}")
         seed = int(found[3] or 0) + (VAL_SEED if split == "val" else 0)
         return cls(int(counts[split] or COUNTS[split]), seed, size_hw or FULL_HW, wanted)
 

@@ -5,7 +5,7 @@ A new dataset: one file in this folder and one line in DATASETS.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
 from perception.errors import NoFramesError, UserError, unknown_name
 from training.config import DataArgs
@@ -16,7 +16,7 @@ from training.data.cityscapes import Cityscapes
 from training.data.classes import ClassLists, read_classes
 from training.data.coco import COCO
 from training.data.conform import conform
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, OpenOptions
 from training.data.formats.cvat import CVAT
 from training.data.formats.fiftyone import FiftyOne
 from training.data.formats.labelme import LabelMe
@@ -74,18 +74,12 @@ def open_dataset(
     split: str,
     tasks: Sequence[str] | None = None,
     size_hw: tuple[int, int] | None = None,
-    *,
-    exact: bool = False,
-    strict: bool = True,
-    labels: Path | None = None,
-    classes: ClassLists | None = None,
+    **options: Unpack[OpenOptions],
 ) -> Dataset:
     """One split of a `--data` word; the arguments are those of `Dataset.open`."""
     kind, root = kind_and_root(word)
     try:
-        return DATASETS[kind].open(
-            root, split, tasks, size_hw, exact=exact, strict=strict, labels=labels, classes=classes
-        )
+        return DATASETS[kind].open(root, split, tasks, size_hw, **options)
     except PermissionError as error:
         raise UserError(f"{root}: cannot be read ({error.strerror})") from None
 

@@ -14,7 +14,7 @@ import numpy as np
 from perception.errors import NoFramesError, UserError
 from perception.images import read_image
 from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, bad_frames, wanted_tasks
 from training.data.formats.class_lists import class_tables, lists_of_table
 from training.data.formats.images import Images, attribute_files, check_duplicates, read_attributes
 from training.data.formats.table import Builder, Table, cached_table
@@ -66,16 +66,11 @@ class Annotated(Dataset):
             self.table, self.lists, self._tables, self.root, self.label_root, split, self.relative
         )
         self.frames = self._frames_of(split)
-        self.bad = self._problems(strict)
+        self.bad = bad_frames(self._problems(), strict, self.root)
         labelled = {task: self._labelled(task) for task in self.lists.groups}
-        wanted = self.labels if tasks is None else tasks
-        self.tasks = tuple(task for task in wanted if task in labelled and labelled[task].any())
-        if tasks and not self.tasks:
-            has = ", ".join(task for task, frames in labelled.items() if frames.any())
-            raise UserError(
-                f"{self.root}: split {split!r} has no labels for {', '.join(tasks)}; it has "
-                + (has or "none")
-            )
+        names = self.labels if tasks is None else tuple(labelled)
+        some = {task: bool(labelled[task].any()) for task in names if task in labelled}
+        self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")
         self._has = {task: labelled[task][self.frames] for task in self.tasks}
         if self.tasks:
             keep = np.any(list(self._has.values()), axis=0)
@@ -132,8 +127,7 @@ class Annotated(Dataset):
         return found
 
     def problems(self) -> list[str]:
-        mine = set(self.frames.tolist())
-        return [text for frame, text in self.table.texts["problems"] if frame < 0 or frame in mine]
+        return [text for _, text in self._problems()]
 
     def fingerprint(self) -> str:
         return f"{self.key} {self.split} {self.tasks} {self.classes} {self.lists.ignore}"
@@ -191,14 +185,10 @@ class Annotated(Dataset):
             raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}")
         return parts[split]
 
-    def _problems(self, strict: bool) -> dict[int, str]:
-        mine = set(self.frames.tolist())
-        problems = [(f, t) for f, t in self.table.texts["problems"] if f < 0 or f in mine]
-        for frame, text in problems:
-            if strict or frame < 0:
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                raise UserError(f"{text}{more}; check-bdd {self.root} lists them all")
-        return dict(reversed(problems))
+    def _problems(self) -> list[tuple[int, str]]:
+        """(frame, what is wrong) of the split's frames; -1: of the whole folder."""
+        mine = {-1, *self.frames.tolist()}
+        return [(frame, text) for frame, text in self.table.texts["problems"] if frame in mine]
 
     def _labelled(self, task: str) -> np.ndarray:
         """(N,) bool over all frames of the table."""
