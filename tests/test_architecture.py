@@ -66,9 +66,13 @@ def label(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", sources(*PACKAGES), ids=label)
-def test_packages_import_only_downwards(path: Path):
-    assert forbidden_imports(path.read_text(), dotted(path)) == set()
+def test_packages_import_only_downwards():
+    found = {
+        label(path): forbidden
+        for path in sources(*PACKAGES)
+        if (forbidden := forbidden_imports(path.read_text(), dotted(path)))
+    }
+    assert found == {}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_packages_import_only_downwards(path: Path):
         ("from .. import training", "perception.runtime", set()),
     ],
 )
-def test_the_layering_rule_sees_a_breach(source: str, package: str, found: set[str]):
+def test_the_layering_rule_finds_a_violation(source: str, package: str, found: set[str]):
     seen = forbidden_imports(source, package)
     assert found <= seen
     assert bool(found) == bool(seen)
@@ -136,24 +140,33 @@ def test_no_import_cycles():
         ({"p.a": "import p.b", "p.b": "import p.c", "p.c": "import p.a"}, {"p.a", "p.b", "p.c"}),
     ],
 )
-def test_the_cycle_rule_sees_a_cycle(texts: dict[str, str], modules: set[str]):
+def test_the_cycle_rule_finds_a_cycle(texts: dict[str, str], modules: set[str]):
     assert set(cycle(import_graph(texts))) == modules
 
 
-@pytest.mark.parametrize("path", sources(*TORCH_FREE), ids=label)
-def test_car_half_never_imports_torch(path: Path):
-    tops = {name.split(".")[0] for name in imports(ast.parse(path.read_text()), dotted(path))}
-    assert not tops & TORCH
+def top_level_packages(tree: ast.AST, path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(tree, dotted(path))}
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sources("perception/runtime") if p.name != "__init__.py"], ids=label
-)
-def test_runtime_needs_only_what_a_car_installs(path: Path):
-    """At module level; engines that are an option may be imported inside a function."""
-    tree = ast.Module([n for n in ast.parse(path.read_text()).body if _is_import(n)], [])
-    tops = {name.split(".")[0] for name in imports(tree, dotted(path))}
-    assert tops - set(sys.stdlib_module_names) - {"perception"} <= CAR
+def test_car_half_never_imports_torch():
+    """Inside functions neither."""
+    found = {
+        label(path): torch
+        for path in sources(*TORCH_FREE)
+        if (torch := top_level_packages(ast.parse(path.read_text()), path) & TORCH)
+    }
+    assert found == {}
+
+
+def test_runtime_needs_only_what_a_car_installs():
+    """At module level; optional engines may be imported inside a function."""
+    allowed = CAR | set(sys.stdlib_module_names) | {"perception"}
+    found = {}
+    for path in sources("perception/runtime"):
+        tree = ast.Module([n for n in ast.parse(path.read_text()).body if _is_import(n)], [])
+        if other := top_level_packages(tree, path) - allowed:
+            found[label(path)] = other
+    assert found == {}
 
 
 def _is_import(node: ast.AST) -> bool:
@@ -212,12 +225,13 @@ def named(source: str, names: set[str]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sources(*NAMELESS), ids=label)
-def test_no_task_and_no_balancing_method_is_named(path: Path):
-    names = registered_names()
-    if label(path) == KINDS_FILE:
-        names -= set(KINDS)
-    assert named(path.read_text(), names) == set()
+def test_no_task_and_no_balancing_method_is_named():
+    names, found = registered_names(), {}
+    for path in sources(*NAMELESS):
+        allowed = set(KINDS) if label(path) == KINDS_FILE else set()
+        if literals := named(path.read_text(), names - allowed):
+            found[label(path)] = literals
+    assert found == {}
 
 
 @pytest.mark.parametrize(
@@ -231,39 +245,37 @@ def test_no_task_and_no_balancing_method_is_named(path: Path):
         ("help = 'the lane, and more'", set()),
     ],
 )
-def test_the_naming_rule_sees_a_breach(source: str, found: set[str]):
+def test_the_naming_rule_finds_a_violation(source: str, found: set[str]):
     assert named(source, {"det", "lane"}) == found
 
 
-@pytest.mark.parametrize("path", sources(*PACKAGES), ids=label)
-def test_nothing_runs_when_a_module_is_imported(path: Path):
-    """Definitions, constants and imports only; a command starts under __main__."""
-    for node in ast.parse(path.read_text()).body:
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        guard = ast.unparse(node.test) if isinstance(node, ast.If) else ""
-        is_guarded = "__name__" in guard or guard == "TYPE_CHECKING"
-        definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        plain = _is_import(node) or isinstance(node, definition | ast.Assign | ast.AnnAssign)
-        assert is_text or is_guarded or plain, f"{label(path)}:{node.lineno} runs at import"
+def runs_at_import(node: ast.stmt) -> bool:
+    """Whether a statement at module level is no definition, constant, import or __main__ guard."""
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    guard = ast.unparse(node.test) if isinstance(node, ast.If) else ""
+    is_guarded = "__name__" in guard or guard == "TYPE_CHECKING"
+    definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    plain = _is_import(node) or isinstance(node, definition | ast.Assign | ast.AnnAssign)
+    return not (is_text or is_guarded or plain)
 
 
-@pytest.mark.parametrize("path", sources("training"), ids=label)
-def test_only_studies_import_studies(path: Path):
-    if path.is_relative_to(ROOT / "training" / "study"):
-        return
-    used = imports(ast.parse(path.read_text()), dotted(path))
-    assert not [name for name in used if name.startswith("training.study")]
+def test_nothing_runs_when_a_module_is_imported():
+    found = [
+        f"{label(path)}:{node.lineno}"
+        for path in sources(*PACKAGES)
+        for node in ast.parse(path.read_text()).body
+        if runs_at_import(node)
+    ]
+    assert found == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_perception_and_its_neighbours_start_empty(package: str):
-    """`import perception` must not pull in torch, so its __init__ stays empty."""
-    assert (ROOT / package / "__init__.py").read_text().strip() == ""
-
-
-@pytest.mark.parametrize("path", sources(*PACKAGES), ids=label)
-def test_a_main_fits_a_screen(path: Path):
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and node.name == "main":
-            assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 60
+def test_only_studies_import_studies():
+    study = ROOT / "training" / "study"
+    found = [
+        f"{label(path)}: {name}"
+        for path in sources(*PACKAGES)
+        if not path.is_relative_to(study)
+        for name in imports(ast.parse(path.read_text()), dotted(path))
+        if name.startswith("training.study")
+    ]
+    assert found == []

@@ -71,7 +71,7 @@ def run(folder, out, model, *more) -> int:
 # One video
 
 
-def test_a_line_a_frame(video, tiny_onnx, tmp_path):
+def test_one_line_per_frame(video, tiny_onnx, tmp_path):
     outcome = Labeller(settings(tiny_onnx))(job(video, tmp_path / "o" / "a.jsonl"))
     assert (outcome.labelled, outcome.frames, outcome.problem) == (True, 30, "")
     frames = frames_of(tmp_path / "o" / "a.jsonl")
@@ -80,14 +80,14 @@ def test_a_line_a_frame(video, tiny_onnx, tmp_path):
     assert "car" in {label["category"] for label in frames[0]["labels"]}
 
 
-def test_one_frame_in_so_many_and_at_most_so_many(video, tiny_onnx, tmp_path):
+def test_every_nth_frame_up_to_a_limit(video, tiny_onnx, tmp_path):
     label = Labeller(settings(tiny_onnx, every=4, frames=3))
     assert label(job(video, tmp_path / "a.jsonl")).frames == 3
     assert [frame["frameIndex"] for frame in frames_of(tmp_path / "a.jsonl")] == [0, 4, 8]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0\0\0\x18ftypmp42" + b"\xff" * 999])
-def test_a_bad_video_is_one_line_and_leaves_nothing(content, tiny_onnx, tmp_path):
+def test_a_bad_video_is_one_line_and_leaves_no_file(content, tiny_onnx, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(content)
     outcome = Labeller(settings(tiny_onnx))(job(tmp_path / "bad.mp4", tmp_path / "o" / "a.jsonl"))
     assert not outcome.labelled
@@ -104,7 +104,7 @@ def test_a_video_that_ends_early_is_labelled_and_reported(tiny_onnx, tmp_path):
     assert f"ends at frame {outcome.frames} of 30" in outcome.problem
 
 
-def test_what_a_killed_process_left_is_removed(video, tiny_onnx, tmp_path):
+def test_the_partial_file_of_a_killed_process_is_removed(video, tiny_onnx, tmp_path):
     left, other = tmp_path / "a.part.jsonl", tmp_path / "ab.part.jsonl"
     left.write_text("{")
     other.write_text("{")
@@ -112,7 +112,7 @@ def test_what_a_killed_process_left_is_removed(video, tiny_onnx, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"a.jsonl", other.name}
 
 
-def test_a_library_that_raises_costs_one_video(video, tiny_onnx, tmp_path):
+def test_a_library_error_fails_one_video_only(video, tiny_onnx, tmp_path):
     label = Labeller(settings(tiny_onnx))
     label.runner = lambda frame: 1 / 0
     outcome = label(job(video, tmp_path / "a.jsonl"))
@@ -123,7 +123,7 @@ def test_a_library_that_raises_costs_one_video(video, tiny_onnx, tmp_path):
 # Its process
 
 
-def test_a_process_that_hangs_is_given_up_and_the_next_video_goes_on(video, tiny_onnx, tmp_path):
+def test_a_hanging_process_is_killed_and_the_next_video_is_labelled(video, tiny_onnx, tmp_path):
     with Worker(settings(tiny_onnx), timeout_s=0.5) as ask:
         ask.process = ask._start()
         ask.process.send_signal(signal.SIGSTOP)
@@ -145,7 +145,7 @@ def test_a_process_that_dies_is_one_line(video, tiny_onnx, tmp_path):
     assert "died (SIGKILL" in outcome.problem
 
 
-def test_the_process_ends_with_its_parent_even_in_a_video(tiny_onnx, tmp_path):
+def test_the_process_ends_with_its_parent_also_during_a_video(tiny_onnx, tmp_path):
     long = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(long), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
     for _ in range(4000):
@@ -163,7 +163,7 @@ def test_the_process_ends_with_its_parent_even_in_a_video(tiny_onnx, tmp_path):
 # The archive
 
 
-def test_videos_are_found_at_any_depth_once(archive, tmp_path):
+def test_videos_are_found_once_at_any_depth(archive, tmp_path):
     jobs = find_jobs([archive], tmp_path / "out")
     assert [j.name for j in jobs] == ["a.mp4", "broken.mp4", "deep/er/a.mp4"]
     assert jobs[2].labels == str(tmp_path / "out" / "deep" / "er" / "a.mp4.jsonl")
@@ -176,7 +176,9 @@ def test_videos_are_found_at_any_depth_once(archive, tmp_path):
         find_jobs([empty], tmp_path)
 
 
-def test_a_second_run_does_what_is_not_done(here, archive, tiny_onnx, video, tmp_path, capsys):
+def test_a_second_run_labels_only_the_remaining_videos(
+    here, archive, tiny_onnx, video, tmp_path, capsys
+):
     out = tmp_path / "out"
     assert run(archive, out, tiny_onnx) == 1
     said, err = capsys.readouterr()
@@ -202,7 +204,9 @@ def test_a_second_run_does_what_is_not_done(here, archive, tiny_onnx, video, tmp
     ]
 
 
-def test_a_video_newer_than_its_labels_is_done_again(here, archive, tiny_onnx, tmp_path, capsys):
+def test_a_video_newer_than_its_labels_is_labelled_again(
+    here, archive, tiny_onnx, tmp_path, capsys
+):
     run(archive / "a.mp4", tmp_path / "out", tiny_onnx)
     later = time.time() + 60
     os.utime(archive / "a.mp4", (later, later))
@@ -210,14 +214,14 @@ def test_a_video_newer_than_its_labels_is_done_again(here, archive, tiny_onnx, t
     assert "1 labelled now, 0 done before" in capsys.readouterr().out.splitlines()[-2]
 
 
-def test_a_problem_of_a_run_before_is_still_one(here, tiny_onnx, tmp_path, capsys):
+def test_a_problem_of_an_earlier_run_is_still_reported(here, tiny_onnx, tmp_path, capsys):
     cut_video(tmp_path / "cut.avi")
     assert run(tmp_path, tmp_path / "out", tiny_onnx) == 1
     assert run(tmp_path, tmp_path / "out", tiny_onnx) == 1
     assert "0 labelled now, 1 done before, 1 with a problem" in capsys.readouterr().out
 
 
-def test_when_all_is_done_nothing_is_started(here, archive, tiny_onnx, tmp_path, monkeypatch):
+def test_no_worker_starts_when_all_videos_are_done(here, archive, tiny_onnx, tmp_path, monkeypatch):
     (archive / "broken.mp4").unlink()
     assert run(archive, tmp_path / "out", tiny_onnx) == 0
     monkeypatch.setattr(command, "label_all", None)
@@ -233,7 +237,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_calls_are_one_line(case, here, archive, tiny_onnx, tmp_path, capsys):
+def test_wrong_arguments_are_one_line(case, here, archive, tiny_onnx, tmp_path, capsys):
     (archive / "broken.mp4").unlink()
     assert run(archive, tmp_path / "out", tiny_onnx) == 0
     capsys.readouterr()
@@ -244,14 +248,14 @@ def test_bad_calls_are_one_line(case, here, archive, tiny_onnx, tmp_path, capsys
     assert message in errors[0]
 
 
-def test_a_strange_summary_is_not_overwritten(here, archive, tiny_onnx, tmp_path):
+def test_a_summary_of_another_program_is_not_overwritten(here, archive, tiny_onnx, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "summary.json").write_text("[]")
     assert run(archive, tmp_path / "out", tiny_onnx) == 2
     assert (tmp_path / "out" / "summary.json").read_text() == "[]"
 
 
-def test_without_ray_it_names_the_extra(archive, tiny_onnx, tmp_path, monkeypatch, capsys):
+def test_without_ray_the_extra_is_named(archive, tiny_onnx, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "perception.errors.importlib.util.find_spec",
         lambda name: None if name == "ray" else find_spec(name),
@@ -298,7 +302,9 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "what"])
-def test_a_cluster_that_is_not_there(address, ray_here, video, tiny_onnx, tmp_path, monkeypatch):
+def test_an_unreachable_cluster_is_one_line(
+    address, ray_here, video, tiny_onnx, tmp_path, monkeypatch
+):
     """Ray would wait for it without end."""
     monkeypatch.setattr(archive_ray, "CONNECT_TIMEOUT_S", 3.0)
     with pytest.raises(UserError, match=f"--address {address}: no Ray cluster"):

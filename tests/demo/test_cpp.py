@@ -119,7 +119,7 @@ def test_cmake_finds_headers_in_a_subfolder(program, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_cmake_takes_headers_and_library_apart(program, tmp_path):
+def test_cmake_takes_separate_header_and_library_folders(program, tmp_path):
     flags = [f"-DONNXRUNTIME_INCLUDE={headers()}", f"-DONNXRUNTIME_LIBRARY={library()}"]
     done = configure(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
@@ -201,7 +201,7 @@ def read_pfm(path: Path) -> np.ndarray:
     return pixels if kind == b"PF" else pixels[0]
 
 
-def test_raw_bgr_and_grey_are_read_too(program, tiny_onnx, tmp_path):
+def test_raw_bgr_and_grey_frames_are_read(program, tiny_onnx, tmp_path):
     frame = np.random.default_rng(1).integers(0, 256, (30, 50, 3), np.uint8)
     frame[:] = frame[..., :1]
     (tmp_path / "frame.bgr").write_bytes(frame.tobytes())
@@ -273,7 +273,7 @@ def test_a_bad_frame_is_one_line(data, program, tiny_onnx, tmp_path):
     one_line(run(program, tiny_onnx, tmp_path / "f.ppm", tmp_path / "out"))
 
 
-def test_a_bad_call_is_one_line(program, tiny_onnx, tmp_path):
+def test_wrong_arguments_are_one_line(program, tiny_onnx, tmp_path):
     for more in (["--bgr", "50"], ["--what", "1"], ["--score"], ["--score", "high"], ["and more"]):
         one_line(run(program, tiny_onnx, tmp_path / "f.ppm", tmp_path / "out", *more))
     one_line(run(program, "gone.onnx", tmp_path / "f.ppm", tmp_path / "out"))

@@ -120,7 +120,7 @@ def seen(index: int, scores: list[float], classes: list[str], x: float = 0) -> S
     return Seen(0, index, (100, 100), boxes, np.array(scores), classes)
 
 
-def test_unsure_unconfirmed_and_rare_frames_have_the_highest_value() -> None:
+def test_uncertain_unconfirmed_and_rare_frames_have_the_highest_value() -> None:
     sure = [seen(n, [0.99], ["car"]) for n in range(8)]
     frames = [*sure, seen(8, [0.5], ["car"]), *[seen(n, [0.99], ["car"]) for n in range(9, 16)]]
     rate(frames)
@@ -135,7 +135,7 @@ def test_unsure_unconfirmed_and_rare_frames_have_the_highest_value() -> None:
     assert empty[0].value == 0
 
 
-def test_frames_that_look_alike_are_taken_once() -> None:
+def test_near_duplicate_frames_are_picked_once() -> None:
     frames = [seen(n, [], []) for n in range(4)]
     grey = np.zeros((9, 16, 3), np.float32)
     pictures = {

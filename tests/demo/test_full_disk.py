@@ -84,7 +84,7 @@ SINKS = {
 
 
 @pytest.mark.parametrize("suffix", SINKS)
-def test_a_full_disk_is_one_line_and_what_was_written_is_kept_and_whole(
+def test_a_full_disk_is_one_line_and_the_written_part_is_readable(
     suffix, small_disk, tmp_path, capfd
 ):
     make, read = SINKS[suffix]
@@ -116,7 +116,7 @@ def test_without_keep_a_full_disk_leaves_nothing(small_disk, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_at_the_start(small_disk, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_at_the_start_is_one_line(small_disk, tmp_path, monkeypatch):
     monkeypatch.setattr(sinks, "RESERVED_BYTES", ROOM + 1)
     path = tmp_path / "o.bin"
     with pytest.raises(UserError, match=r"o\.bin.*No space left"), output_file(path):
@@ -124,7 +124,7 @@ def test_no_room_at_the_start(small_disk, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
+def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "o.bin"
     with pytest.raises(UserError, match="cannot be written"), output_file(path):
@@ -188,7 +188,7 @@ ls -A . >&2; cp -r . "$KEEP"; exit $code
 """
 
 
-def test_the_command_on_a_real_disk_that_fills_up(tiny_onnx, video, tmp_path):
+def test_the_command_on_a_file_system_that_fills_up(tiny_onnx, video, tmp_path):
     """A file system of 28 MB in memory, mounted for this test alone."""
     pytest.importorskip("av", reason="PyAV is not installed (extra demo)")
     pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")

@@ -46,7 +46,7 @@ def cameras(monkeypatch):
     return waiting
 
 
-def test_a_stream_that_breaks_off_is_opened_again_even_at_another_size(cameras, capsys):
+def test_a_broken_stream_is_reopened_also_at_another_size(cameras, capsys):
     cameras += [Camera([SMALL, SMALL]), Camera(opens=False), Camera([LARGE])]
     source = Live("rtsp://car/front", attempts=2, pause_s=0)
     frames = list(source)
@@ -61,7 +61,7 @@ def test_a_stream_that_breaks_off_is_opened_again_even_at_another_size(cameras, 
     assert "does not open; reconnecting, 2 of 2" in second
 
 
-def test_a_read_that_hangs_is_given_up_and_the_stream_opened_again(cameras, capsys):
+def test_a_hanging_read_is_abandoned_and_the_stream_reopened(cameras, capsys):
     cameras += [Camera([SMALL], hangs=True), Camera([LARGE], hangs=True)]
     source = Live("rtsp://car/front", attempts=1, pause_s=0, timeout_s=0.2)
     assert [frame.image.shape[0] for frame in source] == [4, 8]
@@ -69,7 +69,7 @@ def test_a_read_that_hangs_is_given_up_and_the_stream_opened_again(cameras, caps
     assert len(source.problems) == 1
 
 
-def test_a_stream_that_opens_but_never_gives_a_frame_is_given_up(cameras):
+def test_a_stream_without_frames_ends_after_the_attempts(cameras):
     cameras += [Camera() for _ in range(50)]
     source = Live("rtsp://car/front", attempts=3, pause_s=0)
     assert list(source) == []
@@ -77,7 +77,7 @@ def test_a_stream_that_opens_but_never_gives_a_frame_is_given_up(cameras):
     assert "3 reconnections" in source.problems[0]
 
 
-def test_a_stalled_stream_can_be_left_at_once(cameras):
+def test_a_stalled_stream_closes_at_once(cameras):
     """As Ctrl-C, q and --seconds do it: without waiting for the frame that never comes."""
     cameras.append(Camera([SMALL], hangs=True))
     seen = []
@@ -89,7 +89,7 @@ def test_a_stalled_stream_can_be_left_at_once(cameras):
 
 
 @pytest.mark.parametrize("address", ["77", "rtsp://127.0.0.1:1/none"])
-def test_a_camera_or_stream_that_is_not_there_is_refused(address, cameras):
+def test_a_missing_camera_or_stream_is_refused(address, cameras):
     with pytest.raises(UserError, match=f"{address}: does not open"):
         open_source(address)
 

@@ -79,7 +79,7 @@ def test_masks_become_closed_outlines_in_frame_pixels():
     assert mark["attributes"] == {"laneStyle": "dashed", "laneDirection": "vertical"}
 
 
-def test_the_file_has_a_line_a_frame_and_appears_when_whole(tmp_path):
+def test_the_file_has_one_line_per_frame_and_appears_when_complete(tmp_path):
     path = tmp_path / "o.jsonl"
     with ScalabelSink(path, "clip.mp4", 0.3) as sink:
         sink.write(packet(b=boxes([0.9])))
@@ -92,7 +92,7 @@ def test_the_file_has_a_line_a_frame_and_appears_when_whole(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.jsonl"]
 
 
-def test_it_never_grows_without_bound():
+def test_the_number_of_outlines_is_bounded():
     noise = np.random.default_rng(0).integers(0, 3, (384, 640), np.uint8)
     mask = Mask(noise, (720, 1280), View("mask", classes=("a", "b", "c")))
     assert len(scalabel_frame(packet(a=mask), "c", 0.3)["labels"]) <= 300

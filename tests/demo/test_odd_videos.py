@@ -140,7 +140,7 @@ def test_a_rotated_clip_is_upright(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["truncated.mp4", "truncated-fragmented.mp4", "cut.mkv"])
-def test_what_was_cut_off_is_said(name, tmp_path):
+def test_a_truncated_clip_is_reported(name, tmp_path):
     source = VideoFile(make(name, tmp_path))
     count = len(list(source))
     if source.count and count < 45:

@@ -45,14 +45,14 @@ def test_as_many_frames_out_as_in_and_a_summary(video, tiny_onnx, tmp_path, caps
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_score_decides_what_is_kept(video, tiny_onnx, tmp_path):
+def test_boxes_below_the_score_are_left_out(video, tiny_onnx, tmp_path):
     log = tmp_path / "o.jsonl"
     assert run(video, tiny_onnx, "--json", str(log), "--score", "0.5", "--no-track") == 0
     labels = json.loads(log.read_text().splitlines()[0])["labels"]
     assert [label["category"] for label in labels if label["box2d"]] == ["car"]
 
 
-def test_it_runs_with_torch_not_installed(video, tiny_onnx, tmp_path):
+def test_it_runs_without_torch(video, tiny_onnx, tmp_path):
     code = (
         "import sys; sys.modules.update(torch=None, timm=None, torchvision=None)\n"
         "from demo.perceive import main; sys.exit(main(sys.argv[1:]))"
@@ -122,7 +122,7 @@ def test_bad_input_is_one_line_and_exit_code_2(case, video, tiny_onnx, tmp_path,
 
 
 @pytest.mark.parametrize("shape", [(1, 160), (160, 1), (200, 90), (33, 47)])
-def test_folders_of_odd_pictures(shape, tiny_onnx, tmp_path):
+def test_folders_of_grey_and_alpha_images(shape, tiny_onnx, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
     for index, channels in enumerate([(), (3,), (4,)]):
@@ -192,7 +192,7 @@ def test_photos_are_not_overwritten(tiny_onnx, tmp_path, capsys):
     assert (folder / "p0.png").read_bytes() == before
 
 
-def test_ctrl_c_ends_with_whole_files(video, tiny_onnx, tmp_path, monkeypatch):
+def test_ctrl_c_completes_the_files(video, tiny_onnx, tmp_path, monkeypatch):
     save, before = tmp_path / "o.mp4", signal.getsignal(signal.SIGINT)
     add = command.Statistics.add
 
@@ -207,12 +207,12 @@ def test_ctrl_c_ends_with_whole_files(video, tiny_onnx, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_loop_ends_after_the_seconds_asked_for(video, tiny_onnx, capsys):
+def test_a_loop_ends_after_the_given_seconds(video, tiny_onnx, capsys):
     assert run(video, tiny_onnx, "--loop", "--seconds", "0.5") == 0
     assert " frames, 0 dropped" in capsys.readouterr().out
 
 
-def test_without_a_shipped_model_it_says_so(video, capsys, monkeypatch):
+def test_without_a_shipped_model_the_error_says_so(video, capsys, monkeypatch):
     monkeypatch.setattr(runner, "SHIPPED_MODEL", "gone.onnx")
     assert main([str(video)]) == 2
     assert "--model" in capsys.readouterr().err

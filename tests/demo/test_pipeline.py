@@ -26,7 +26,7 @@ class Numbers(Source):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-def test_a_file_s_frames_all_arrive_in_order(count):
+def test_all_frames_of_a_file_arrive_in_order(count):
     seen = []
     stages = [("one", lambda p: seen.append(p.frame.index)), ("two", lambda p: None)]
     with Pipeline(Numbers(count), stages) as pipeline:
@@ -48,7 +48,7 @@ def test_a_camera_gives_its_newest_frame_and_drops_are_counted():
     assert len(indices) + pipeline.dropped == 100
 
 
-def test_a_file_waits_for_a_slow_reader():
+def test_a_file_waits_for_a_slow_consumer():
     source = Numbers(1000)
     with Pipeline(source, [("stage", lambda packet: None)]) as pipeline:
         packets = iter(pipeline)
@@ -59,7 +59,7 @@ def test_a_file_waits_for_a_slow_reader():
 
 
 @pytest.mark.parametrize("stage", ["source", "stage"])
-def test_an_error_reaches_who_iterates_and_all_threads_end(stage):
+def test_an_error_is_raised_to_the_consumer_and_all_threads_end(stage):
     def fails(packet):
         if packet.frame.index == 3:
             raise ValueError("bad frame")
@@ -75,7 +75,7 @@ def test_an_error_reaches_who_iterates_and_all_threads_end(stage):
     assert not any(thread.is_alive() for thread in pipeline.threads)
 
 
-def test_a_channel_forgets_its_oldest_only_when_asked_to():
+def test_a_full_queue_drops_its_oldest_item_only_with_newest():
     newest = BoundedQueue(2, newest=True)
     for item in range(5):
         assert newest.put(item)
@@ -89,7 +89,7 @@ def test_a_channel_forgets_its_oldest_only_when_asked_to():
     assert list(plain) == []
 
 
-def test_the_model_s_thread_is_waited_for_however_long_it_takes(monkeypatch):
+def test_closing_waits_for_the_thread_of_the_model(monkeypatch):
     monkeypatch.setattr("demo.pipeline.DECODER_TIMEOUT_S", 0.01)
     release = threading.Event()
     with Pipeline(Numbers(50), [("model", lambda p: release.wait(20))]) as pipeline:

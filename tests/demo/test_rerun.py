@@ -28,7 +28,7 @@ def rows(path) -> Counter:
     return counted
 
 
-def test_an_rrd_file_has_a_row_a_frame_for_everything(video, tiny_onnx, tmp_path):
+def test_an_rrd_file_has_one_row_per_frame_and_output(video, tiny_onnx, tmp_path):
     path = tmp_path / "o.rrd"
     more = ["--model", str(tiny_onnx), "--provider", "cpu", "--threads", "1", "--ego"]
     assert main([str(video), *more, "--rerun", str(path)]) == 0
@@ -39,7 +39,7 @@ def test_an_rrd_file_has_a_row_a_frame_for_everything(video, tiny_onnx, tmp_path
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.rrd"]
 
 
-def test_a_full_disk_keeps_a_file_that_can_be_read(tiny_onnx, video, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_keeps_a_readable_file(tiny_onnx, video, tmp_path, monkeypatch, capsys):
     free, usage = [17], shutil.disk_usage
 
     def shrinking(path):
@@ -55,7 +55,7 @@ def test_a_full_disk_keeps_a_file_that_can_be_read(tiny_onnx, video, tmp_path, m
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.rrd"]
 
 
-def test_a_viewer_that_hangs_holds_up_nothing(monkeypatch):
+def test_a_hanging_viewer_does_not_block_the_pipeline(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":99")
     monkeypatch.setattr(rerun.RecordingStream, "spawn", lambda self: None)
     monkeypatch.setattr(rerun_sink, "FLUSH_TIMEOUT_S", 0.1)
@@ -68,7 +68,7 @@ def test_a_viewer_that_hangs_holds_up_nothing(monkeypatch):
     stuck.set()
 
 
-def test_without_a_display_the_file_is_offered(monkeypatch):
+def test_without_a_display_the_error_suggests_a_file(monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(UserError, match=r"FILE\.rrd"):

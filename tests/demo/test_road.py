@@ -37,7 +37,7 @@ def test_a_video_with_a_camera_has_distances_in_the_log_and_an_inset(video, tiny
         (["--camera", "missing.yaml"], "missing.yaml"),
     ],
 )
-def test_impossible_options_are_one_line(video, tiny_onnx, tmp_path, capsys, options, text):
+def test_invalid_options_are_one_line(video, tiny_onnx, tmp_path, capsys, options, text):
     more = ["--json", str(tmp_path / "log.jsonl"), *options]
     assert run(video, tiny_onnx, *more) == 2
     error = capsys.readouterr().err

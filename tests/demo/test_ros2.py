@@ -222,7 +222,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_strange_image_is_an_error_of_ours(case):
+def test_an_invalid_image_is_a_user_error(case):
     change, words = BAD[case]
     sent = picture(some_frame())
     change(sent)
@@ -254,7 +254,7 @@ def test_floats_go_out_as_little_endian_rows(world):
     ("name", "expected"),
     [("a_1", "a_1"), ("a b/c-é", "a_b_c__"), ("1", "output_1"), ("", "output_")],
 )
-def test_topics_have_only_what_ros_allows(name, expected):
+def test_topics_have_only_characters_that_ros_allows(name, expected):
     assert topic(name) == expected
 
 
@@ -276,7 +276,7 @@ def start(world, model, *images, **parameters) -> Node:
     return world.nodes[0]
 
 
-def test_every_output_by_its_kind_with_the_image_s_header(world, tiny_onnx):
+def test_every_output_is_published_with_the_header_of_the_image(world, tiny_onnx):
     frame = some_frame((96, 160, 3))
     node = start(world, tiny_onnx, picture(frame, padding=5))
     scene = Runner(tiny_onnx, "cpu", 1)(frame)
@@ -330,7 +330,7 @@ def test_the_score_is_a_parameter(world, tiny_onnx):
     assert node.declared == {"model": "", "provider": "auto", "threads": 0, "score": 0.3}
 
 
-def test_a_strange_image_is_said_and_passed(world, tiny_onnx):
+def test_an_invalid_image_is_logged_and_skipped(world, tiny_onnx):
     strange = picture(some_frame())
     strange.encoding = "yuv422"
     world.parameters = {"model": str(tiny_onnx), "provider": "cpu", "threads": 1}
@@ -349,7 +349,7 @@ def test_a_strange_image_is_said_and_passed(world, tiny_onnx):
     assert stamps == [1, 2]
 
 
-def test_the_newest_image_wins_and_drops_are_counted(world, tiny_onnx):
+def test_the_newest_image_is_processed_and_drops_are_counted(world, tiny_onnx):
     runner, busy, go_on = Runner(tiny_onnx, "cpu", 1), threading.Event(), threading.Event()
 
     def slow(frame):
@@ -377,7 +377,7 @@ def test_the_newest_image_wins_and_drops_are_counted(world, tiny_onnx):
     assert not perceive.thread.is_alive()
 
 
-def test_an_error_in_the_model_ends_the_node_with_it(world, tiny_onnx):
+def test_an_error_in_the_model_ends_the_node(world, tiny_onnx):
     def broken(frame):
         raise RuntimeError("no memory on the device")
 
@@ -396,7 +396,7 @@ def test_an_error_in_the_model_ends_the_node_with_it(world, tiny_onnx):
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, ExternalShutdownException])
-def test_it_ends_cleanly_however_it_is_asked_to(end, world, tiny_onnx):
+def test_it_ends_cleanly_on_interrupt_and_shutdown(end, world, tiny_onnx):
     world.parameters = {"model": str(tiny_onnx), "provider": "cpu"}
 
     def script(node):
@@ -426,7 +426,7 @@ def test_a_bad_parameter_is_one_line(parameters, words, world, tiny_onnx, capsys
     assert world.nodes[0].destroyed
 
 
-def test_without_ros_it_says_what_is_missing(monkeypatch, capsys):
+def test_without_ros_the_missing_package_is_named(monkeypatch, capsys):
     for name in MODULES:
         monkeypatch.setitem(sys.modules, name, None)
     assert main([]) == 2

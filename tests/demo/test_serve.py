@@ -86,7 +86,7 @@ def test_the_default_listens_on_loopback_only(sink):
 
 
 @pytest.mark.skipif(not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"), reason="IPv4")
-def test_the_other_loopback_works_too(serve, controls, capsys):
+def test_the_ipv6_loopback_works(serve, controls, capsys):
     try:
         port = free_port("::1")
     except OSError:
@@ -102,7 +102,7 @@ def test_the_other_loopback_works_too(serve, controls, capsys):
     ["/../../../../etc/passwd", "/..%2f..%2f..%2fetc%2fpasswd", "/static/../serve.py", "/page.html",
      "//etc/passwd", "/etc/passwd", "/%00", "/demo/serve.py", "/docs", "/openapi.json"],
 )  # fmt: skip
-def test_no_file_is_sent(path, sink):
+def test_no_file_from_disk_is_served(path, sink):
     client = http.client.HTTPConnection(sink.host, sink.port, timeout=20)
     for method in ("GET", "POST", "PUT", "DELETE", "HEAD"):
         client.request(method, path)  # as it is: urllib would tidy the path
@@ -113,14 +113,14 @@ def test_no_file_is_sent(path, sink):
         assert len(body) < 300
 
 
-def test_the_page_is_the_same_whatever_lies_beside(sink, tmp_path, monkeypatch):
+def test_a_file_in_the_working_directory_does_not_replace_the_page(sink, tmp_path, monkeypatch):
     (tmp_path / "page.html").write_text("secret")
     monkeypatch.chdir(tmp_path)
     with urllib.request.urlopen(f"http://{sink.host}:{sink.port}/", timeout=20) as answer:
         assert b"secret" not in answer.read()
 
 
-def test_another_site_s_page_presses_no_button(sink, controls):
+def test_requests_from_other_origins_are_refused(sink, controls):
     here = f"http://{sink.host}:{sink.port}"
     assert ask(sink, "/pause", "POST", Origin="http://evil.com") == 403
     assert ask(sink, "/toggle/things", "POST", Origin="null") == 403
@@ -130,7 +130,7 @@ def test_another_site_s_page_presses_no_button(sink, controls):
     assert controls.paused
 
 
-def test_connections_that_send_nothing_leave_the_others_alone(sink):
+def test_silent_connections_do_not_block_others(sink):
     silent, slow = connect(sink), connect(sink)
     slow.sendall(b"GET / HTTP/1.1\r\nHost: local")  # and never the rest
     assert ask(sink) == 200
@@ -148,7 +148,7 @@ def test_the_number_of_connections_is_bounded(sink):
     assert ask(sink) == 200
 
 
-def test_a_viewer_who_takes_no_picture_loses_its_place(sink, serve):
+def test_a_stalled_viewer_is_replaced(sink, serve):
     big = np.random.default_rng(0).integers(0, 256, (1080, 1280, 3), np.uint8)
     packet = Packet(SourceFrame(big, 0, 0, ""), canvas=big)
     stuck = []
@@ -169,7 +169,7 @@ def test_a_viewer_who_takes_no_picture_loses_its_place(sink, serve):
     assert codes == {503, 200}  # no place while they held it, then one again
 
 
-def test_a_viewer_who_looks_is_not_cut_off(sink):
+def test_an_active_viewer_is_kept(sink):
     client = http.client.HTTPConnection(sink.host, sink.port, timeout=20)
     client.request("GET", "/live")
     live = client.getresponse()
@@ -185,7 +185,7 @@ def test_a_viewer_who_looks_is_not_cut_off(sink):
      b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"y" * 1_000_000,
      b"POST /pause HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n"],
 )  # fmt: skip
-def test_nonsense_is_refused_and_the_server_lives(request_bytes, sink, capfd):
+def test_malformed_requests_are_refused_and_the_server_continues(request_bytes, sink, capfd):
     client = connect(sink)
     try:
         client.sendall(request_bytes)
@@ -197,7 +197,7 @@ def test_nonsense_is_refused_and_the_server_lives(request_bytes, sink, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_body_of_gigabytes_is_not_gathered(sink):
+def test_a_huge_request_body_is_not_buffered(sink):
     client = connect(sink)
     head = b"POST /pause HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999999999\r\n\r\n"
     client.sendall(head)

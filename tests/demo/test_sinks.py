@@ -21,7 +21,7 @@ def read(path) -> list[np.ndarray]:
     return frames
 
 
-def test_as_many_frames_come_out_as_went_in(tmp_path):
+def test_every_frame_is_written(tmp_path):
     path = tmp_path / "new" / "o.mp4"
     with VideoSink(path, 25) as sink:
         for index in range(30):
@@ -45,14 +45,14 @@ def test_any_size_can_be_written(size_hw, tmp_path):
     assert size_hw[1] <= width <= max(16, size_hw[1] + 1)
 
 
-def test_a_size_that_changes_in_the_middle_is_fitted_in(tmp_path):
+def test_frames_of_another_size_are_letterboxed(tmp_path):
     with VideoSink(tmp_path / "o.mp4", 25) as sink:
         for index, size_hw in enumerate([(120, 160), (240, 320), (64, 200), (120, 160)]):
             sink.write(packet(index, size_hw))
     assert [frame.shape for frame in read(tmp_path / "o.mp4")] == [(120, 160, 3)] * 4
 
 
-def test_h264_keeps_the_source_s_uneven_timing(tmp_path):
+def test_h264_keeps_uneven_timing(tmp_path):
     import av
 
     times = [0.0, 0.04, 0.2, 0.2, 0.1, 1.0]
@@ -85,7 +85,7 @@ def test_no_frame_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["write", "close"])
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing(moment, tmp_path, monkeypatch):
+def test_an_encoder_without_space_is_one_line_and_leaves_no_file(moment, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

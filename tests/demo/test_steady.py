@@ -32,7 +32,7 @@ def test_a_pixel_is_the_majority_of_three_frames(values, seen):
     assert masks(*values) == seen
 
 
-def test_a_mask_of_another_size_starts_over():
+def test_a_mask_of_another_size_resets_the_majority():
     smooth = Smoother()
     for side in (2, 2, 5):
         mask = Mask(np.full((side, side), side, np.uint8), (9, 9), View("mask"))
@@ -41,7 +41,7 @@ def test_a_mask_of_another_size_starts_over():
     assert (scene.outputs["m"].small == 5).all()
 
 
-def test_labels_move_slowly_and_still_add_up():
+def test_labels_are_smoothed_and_sum_to_one():
     smooth, shares = Smoother(weight=0.25), []
     for day in (1.0, 0.0, 0.0):
         scene = Scene((4, 4), {"l": Labels({"light": {"day": day, "night": 1 - day}})})
@@ -52,7 +52,7 @@ def test_labels_move_slowly_and_still_add_up():
 
 
 @pytest.mark.skipif(not tracking_available(), reason="trackers is not installed (extra demo)")
-def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
+def test_a_moving_box_keeps_its_track_id_and_another_gets_a_new_one():
     tracks, seen = BoxTracker(25, 0.3), []
     for step in range(12):
         xyxy = np.array([[200 - step, 9, 240, 50], [10 + 4 * step, 10, 60 + 4 * step, 50]], float)
@@ -70,7 +70,7 @@ def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
 
 
 @pytest.mark.skipif(not tracking_available(), reason="trackers is not installed (extra demo)")
-def test_frames_without_boxes_and_weak_boxes_do_no_harm():
+def test_frames_without_boxes_and_weak_boxes_are_accepted():
     tracks = BoxTracker(25, 0.3)
     for scores in ([], [0.05], [0.9], []):
         xyxy = np.tile(np.array([[10, 10, 60, 60]], np.float32), (len(scores), 1))

@@ -73,7 +73,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("place", range(PLACES))
-def test_a_film_cut_anywhere_is_read_up_to_there_or_refused(place, cut):
+def test_a_truncated_video_is_read_up_to_the_cut_or_refused(place, cut):
     make, kinds = cut
     for kind in kinds:
         path, _ = make(kind, place)
@@ -91,7 +91,7 @@ def test_a_film_cut_anywhere_is_read_up_to_there_or_refused(place, cut):
             assert f"ends at frame {len(frames)} of {source.count}" in source.problems[0]
 
 
-def test_where_the_index_comes_first_most_of_a_cut_film_is_used(cut):
+def test_with_the_index_first_most_of_a_truncated_video_is_read(cut):
     make, kinds = cut
     if "index at the start" not in kinds:
         pytest.skip("PyAV is not installed (extra demo)")
@@ -105,7 +105,7 @@ def test_where_the_index_comes_first_most_of_a_cut_film_is_used(cut):
 
 
 @pytest.mark.parametrize("place", [1, 7, 12, 23, 31])
-def test_the_whole_command_says_one_line(place, cut, tiny_onnx, tmp_path, capsys):
+def test_the_command_reports_a_truncated_video_in_one_line(place, cut, tiny_onnx, tmp_path, capsys):
     make, kinds = cut
     for kind in kinds:
         path, _ = make(kind, place)

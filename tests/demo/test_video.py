@@ -19,7 +19,7 @@ def test_a_file_is_read_frame_by_frame_with_its_times(video):
     assert frames[5].image[60, 30, 0] > 180 > frames[5].image[60, 10, 0]
 
 
-def test_it_can_be_read_twice_and_looped(video):
+def test_a_file_can_be_read_twice_and_looped(video):
     source = open_source(str(video))
     assert len(list(source)) == len(list(source)) == 30
     looped = iter(open_source(str(video), loop=True))
@@ -51,7 +51,7 @@ def test_a_file_cut_off_in_the_middle_is_reported_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 5000, b"GIF89a" + b"\x01" * 50])
 @pytest.mark.parametrize("name", ["a.mp4", "a.txt", "a"])
-def test_what_is_not_a_video_is_refused(content, name, tmp_path):
+def test_other_files_are_refused(content, name, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError, match=name):
@@ -65,7 +65,7 @@ def test_a_video_without_its_index_is_refused(video, tmp_path):
         open_source(str(cut))
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         open_source(str(tmp_path / "gone.mp4"))
     with pytest.raises(UserError, match="no images in it"):
@@ -117,7 +117,7 @@ def test_clips_of_unusual_sizes(size_hw, tmp_path):
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "bgra", "gray16le", "yuv444p10le"])
-def test_grey_alpha_and_deep_clips(pix_fmt, tmp_path):
+def test_grey_alpha_and_16_bit_clips(pix_fmt, tmp_path):
     path = tmp_path / "o.mkv"
     encode(path, "ffv1", pix_fmt, [np.full((40, 60, 3), 80, np.uint8)] * 3)
     frames = list(VideoFile(path))

@@ -52,7 +52,7 @@ def test_keys(keys, state, controls):
     assert {name: getattr(controls, name) for name in default} == default | state
 
 
-def test_the_overlay_hides_what_is_switched_off_at_once(controls, tiny_onnx):
+def test_the_overlay_hides_switched_off_outputs_at_once(controls, tiny_onnx):
     scene = Runner(tiny_onnx, "cpu", 1)(IMAGE)
     controls.outputs = tuple(scene.outputs)
     overlay = Overlay(controls, "cpu", {"things": (0.3, 0.3)}, figures=True)
@@ -66,14 +66,14 @@ def test_the_overlay_hides_what_is_switched_off_at_once(controls, tiny_onnx):
     assert (second.canvas[25:] != IMAGE[25:]).any()  # the figures stay
 
 
-def test_the_own_lane_is_a_line():
+def test_the_ego_lane_is_drawn_as_a_line():
     canvas = np.zeros((100, 100, 3), np.uint8)
     draw_ego(canvas, np.array([[50.0, 90.0], [50.0, 10.0]]))
     assert canvas[50, 50, 1] == 255
     assert canvas[:, :40].max() == canvas[:, 60:].max() == 0
 
 
-def test_figures_add_up(capsys):
+def test_statistics_of_a_run(capsys):
     figures = Statistics(4)
     assert figures.summary() == "0 frames"
     figures.begin()
@@ -87,7 +87,7 @@ def test_figures_add_up(capsys):
     assert snapshot["stages"]["decode"] == {"median_ms": 3.0, "p90_ms": 4.0}
 
 
-def test_figures_stay_small_over_an_hour():
+def test_statistics_are_bounded_in_memory():
     figures, one = Statistics(None), packet(timings_ms={"model": 1.0})
     for _ in range(5000):
         figures.add(one)
@@ -119,7 +119,7 @@ def wait_for(true) -> bool:
     return true()
 
 
-def test_keys_pressed_in_the_window_arrive(controls, monkeypatch):
+def test_keys_pressed_in_the_window_reach_the_controls(controls, monkeypatch):
     with window("keys", controls, monkeypatch) as sink:
         sink.write(packet())
         assert wait_for(lambda: controls.quit)
@@ -127,12 +127,12 @@ def test_keys_pressed_in_the_window_arrive(controls, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["no display", "abort"])
-def test_a_window_that_cannot_open_is_one_clear_line(kind, controls, monkeypatch):
+def test_a_window_that_cannot_open_is_one_line(kind, controls, monkeypatch):
     with pytest.raises(UserError, match="display"), window(kind, controls, monkeypatch):
         pass
 
 
-def test_without_a_display_no_window_is_tried(controls, monkeypatch):
+def test_without_a_display_no_window_is_opened(controls, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(UserError, match="--serve or --save"):
@@ -140,7 +140,7 @@ def test_without_a_display_no_window_is_tried(controls, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["display lost", "hangs"])
-def test_a_window_that_is_lost_or_hangs_holds_up_nothing(kind, controls, monkeypatch, capfd):
+def test_a_lost_or_hanging_window_does_not_block_the_pipeline(kind, controls, monkeypatch, capfd):
     controls.paused = kind == "display lost"  # nobody could end the pause
     big = Packet(SourceFrame(IMAGE, 0, 0, ""), canvas=np.zeros((1080, 1920, 3), np.uint8))
     with window(kind, controls, monkeypatch) as sink:
@@ -168,7 +168,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def test_the_page_its_switches_and_its_picture(serve, controls):
+def test_the_page_its_controls_and_the_live_picture(serve, controls):
     figures, port = Statistics(None), free_port()
 
     def get(path, method="GET"):
@@ -205,7 +205,7 @@ def test_the_page_its_switches_and_its_picture(serve, controls):
     assert not sink.thread.is_alive()
 
 
-def test_another_host_name_is_refused_on_this_machine_s_page(serve, controls):
+def test_other_host_names_are_refused_on_localhost(serve, controls):
     port = free_port()
     with serve.ServeSink(f"127.0.0.1:{port}", controls, Statistics(None)):
         request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.com"})
@@ -214,7 +214,7 @@ def test_another_host_name_is_refused_on_this_machine_s_page(serve, controls):
     assert caught.value.code == 400
 
 
-def test_a_taken_port_is_one_clear_line(serve, controls):
+def test_a_port_in_use_is_one_line(serve, controls):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -226,7 +226,7 @@ def test_a_taken_port_is_one_clear_line(serve, controls):
             pass
 
 
-def test_viewers_share_one_encoding_and_slow_ones_skip(serve, monkeypatch):
+def test_viewers_share_one_encoding_and_skip_frames(serve, monkeypatch):
     encoded = []
     encode = cv2.imencode
     monkeypatch.setattr(cv2, "imencode", lambda *a: encoded.append(1) or encode(*a))
@@ -250,7 +250,7 @@ def test_viewers_share_one_encoding_and_slow_ones_skip(serve, monkeypatch):
     assert len(viewers) == 0
 
 
-def test_the_car_log_has_a_message_a_frame_with_its_time(tiny_onnx, tmp_path):
+def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_path):
     pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")
     reader = pytest.importorskip("mcap.reader", reason="mcap is not installed (extra car)")
     from demo.mcap_sink import McapSink
@@ -277,7 +277,7 @@ def test_the_car_log_has_a_message_a_frame_with_its_time(tiny_onnx, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.mcap"]
 
 
-def test_a_viewer_that_never_reads_holds_up_nobody(serve, controls):
+def test_a_viewer_that_never_reads_does_not_block_others(serve, controls):
     """Its connection stays open with full buffers; the pipeline and another viewer go on."""
     noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     port = free_port()

@@ -84,14 +84,14 @@ def test_free_axes_are_filled(
     assert array.dtype == dtype
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_inputs_that_are_no_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="4 axes"):
         example((1, 5), "tensor(float)", (64, 96), "model.onnx")
     with pytest.raises(UserError, match="2 inputs"):
         open_subject("x", foreign(tmp_path / "two.onnx", 2), "cpu", 1, (64, 96), (64, 96))
 
 
-def test_our_file_has_stages_and_a_strangers_only_the_model(
+def test_our_models_are_timed_by_stage_and_others_as_a_whole(
     exported: SimpleNamespace, tmp_path: Path
 ) -> None:
     ours = open_subject("ours", exported.path, "cpu", 1, (72, 128), exported.size_hw)

@@ -36,7 +36,7 @@ def test_attention_is_counted(exported: SimpleNamespace) -> None:
     assert multiply_adds(model, (4 * height, 4 * width)) > 16.2 * whole
 
 
-def test_memory_of_a_model_is_seen_from_outside(exported: SimpleNamespace) -> None:
+def test_memory_of_a_model_is_measured_in_a_child_process(exported: SimpleNamespace) -> None:
     assert exported.path.stat().st_size / 1e6 < peak_megabytes(exported.path, 1) < 1000
 
 

@@ -62,7 +62,7 @@ def test_nan_is_a_disagreement() -> None:
     assert not measured[1] <= measured[2]
 
 
-def test_exported_file_agrees_and_another_networks_does_not(
+def test_the_exported_file_agrees_and_another_networks_does_not(
     exported: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frames = synthetic_frames(exported.size_hw, 2)

@@ -35,7 +35,7 @@ def test_read_frames_spreads_over_the_folder(
     assert (frames[:, 0] == 114).all()  # letterboxed: 128x72 leaves bars above and below
 
 
-def test_bad_folders_say_so(tmp_path: Path) -> None:
+def test_bad_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         read_frames(tmp_path / "absent", (64, 96), 1)
     with pytest.raises(UserError, match="no images"):

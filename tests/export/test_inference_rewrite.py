@@ -57,7 +57,7 @@ def test_batch_norm_is_folded() -> None:
         torch.testing.assert_close(rewritten(image), block.eval()(image), rtol=1e-5, atol=1e-5)
 
 
-def test_original_stays_trainable_and_untouched() -> None:
+def test_the_original_stays_trainable_and_unchanged() -> None:
     trunk = features("pvt_v2_b0").train()
     before = {key: value.clone() for key, value in trunk.state_dict().items()}
     rewritten = rewrite_for_inference(trunk)

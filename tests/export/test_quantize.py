@@ -46,7 +46,7 @@ def test_first_and_last_are_the_sensitive_ones(exported: SimpleNamespace) -> Non
     assert len(kept) < len(nodes) / 3
 
 
-def test_integer_file_still_answers(
+def test_the_int8_file_runs_and_describes_itself(
     exported: SimpleNamespace, integer: onnx.ModelProto, tmp_path: Path
 ) -> None:
     path = tmp_path / "int8.onnx"
@@ -76,7 +76,7 @@ def test_half_weights_and_float_outputs(exported: SimpleNamespace, tmp_path: Pat
     assert all(str(p.dtype) == "torch.float32" for p in exported.model.parameters())
 
 
-def test_openvino_calls_the_outputs_of_a_half_file_by_their_names(
+def test_openvino_keeps_the_output_names_of_a_float16_file(
     exported: SimpleNamespace, tmp_path: Path
 ) -> None:
     """An output that is only cast at the end has several names there."""

@@ -28,7 +28,7 @@ def operations(graph: onnx.ModelProto) -> set[str]:
     return {node.op_type for node in graph.graph.node}
 
 
-def test_one_output_a_task_in_their_order_with_fixed_shapes(exported: SimpleNamespace) -> None:
+def test_one_output_per_task_in_order_with_fixed_shapes(exported: SimpleNamespace) -> None:
     assert [output.name for output in exported.graph.graph.output] == list(
         exported.description.views
     )
@@ -41,7 +41,7 @@ def test_one_output_a_task_in_their_order_with_fixed_shapes(exported: SimpleName
         assert all(shape), f"{output.name} has a free axis: {shape}"
 
 
-def test_frame_is_uint8_as_cameras_give_it(exported: SimpleNamespace) -> None:
+def test_the_input_is_a_uint8_frame(exported: SimpleNamespace) -> None:
     (frame,) = exported.graph.graph.input
     assert frame.name == "frame"
     assert frame.type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -57,13 +57,13 @@ def test_file_describes_itself(exported: SimpleNamespace) -> None:
     assert Description.from_json(properties[KEY], "model.onnx") == exported.description
 
 
-def test_only_operations_other_runtimes_have(exported: SimpleNamespace) -> None:
+def test_only_standard_operations_are_used(exported: SimpleNamespace) -> None:
     assert not operations(exported.graph) & FORBIDDEN
     assert {node.domain for node in exported.graph.graph.node} <= {"", "ai.onnx"}
     assert [(o.domain, o.version) for o in exported.graph.opset_import] == [("", OPSET)]
 
 
-def test_fused_operations_and_no_leftovers(exported: SimpleNamespace) -> None:
+def test_operations_are_fused_and_constants_folded(exported: SimpleNamespace) -> None:
     found = operations(exported.graph)
     assert {"LayerNormalization", "Gelu"} <= found
     # Shapes are constants; batch norm is inside the convolutions; GELU is no chain around Erf.
@@ -110,7 +110,7 @@ def test_rewrite_saves_transposes_of_the_wide_tokens(exported: SimpleNamespace) 
 
 
 @pytest.mark.parametrize("size_hw", [(384, 641), (0, 640), (100, 100)])
-def test_size_the_pyramid_cannot_halve_is_refused(
+def test_sizes_that_are_no_multiple_of_32_are_refused(
     exported: SimpleNamespace, size_hw: tuple[int, int]
 ) -> None:
     meta = Meta("pvt-hydranet-b0", list(TASKS), size_hw)
@@ -137,7 +137,7 @@ def test_dynamic_graph_takes_other_batches_and_sizes(
 
 
 @pytest.mark.parametrize("name", ["hydranet-regnet"])
-def test_other_recipes_go_through_the_same_door(
+def test_other_networks_of_the_zoo_are_exported(
     name: str, awaken: Callable, exported: SimpleNamespace, tmp_path: Path
 ) -> None:
     model = build(name, list(TASKS)[:1])

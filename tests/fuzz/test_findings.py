@@ -92,23 +92,23 @@ def test_labels(name, attempt):
         ("image-2018", one_image(frames={"0": {}})),
     ],
 )
-def test_labels_that_do_no_harm(variant, data, attempt):
+def test_unusual_labels_that_are_read(variant, data, attempt):
     assert attempt("labels", variant, data) == ""
 
 
 @pytest.mark.parametrize("variant", ["city-mask", "city-disparity", "ade-mask"])
 @pytest.mark.parametrize("data", [PNG_COLOUR, PNG_ALPHA], ids=["colour", "alpha"])
-def test_colours_are_no_class_numbers(variant, data, attempt):
+def test_colour_masks_are_no_class_indices(variant, data, attempt):
     assert "; restore" in attempt("images", variant, data)
 
 
-def test_sixteen_bits_are_no_class_numbers(attempt):
+def test_sixteen_bit_masks_are_no_class_indices(attempt):
     assert "; restore" in attempt("images", "city-mask", PNG_16)
     assert "; restore" in attempt("images", "voc-mask", PNG_ALPHA)
 
 
 @pytest.mark.parametrize("length", [536_871_087, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_a_png_chunk_s_length_is_not_believed(length, attempt, monkeypatch):
+def test_a_png_chunk_length_is_bounded(length, attempt, monkeypatch):
     """OpenCV allocated and cleared as much for each of the three reads of a file of 300 bytes."""
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     at = PNG_COLOUR.index(b"IDAT") - 4
@@ -138,7 +138,7 @@ def test_arrays(part, head, attempt):
     assert "0.npy" in attempt("images", f"array-{part}", npy(head))
 
 
-def test_a_damaged_cache_of_labels_is_made_anew(tmp_path):
+def test_a_damaged_label_cache_is_rebuilt(tmp_path):
     """Its header is Python text to numpy, and broken text was no ValueError."""
     from training.data.bdd import cache, layouts
 
@@ -180,7 +180,7 @@ def test_weights_of_another_kind_are_refused(dtype, attempt):
     assert "x.safetensors" in attempt("checkpoint", "load", data)
 
 
-def test_a_checkpoint_s_complaint_stays_a_line(attempt):
+def test_an_error_of_a_checkpoint_is_one_line(attempt):
     text = b'{"' + b"x" * 100_000 + b'": {"dtype": "F32", "shape": [1], "data_offsets": [0, 9]}}'
     said = attempt("checkpoint", "load", struct.pack("<Q", len(text)) + text + bytes(4))
     assert "not a readable safetensors file" in said
@@ -228,7 +228,7 @@ def model(**changes: tuple[bytes, bytes]) -> bytes:
     return data
 
 
-def test_a_model_s_text_that_is_no_text(attempt):
+def test_names_in_a_model_that_are_not_utf8_are_refused(attempt):
     """The library hands the bytes on as they are, and raised UnicodeDecodeError."""
     assert attempt("onnx", "model", model()) == ""
     for before in (b'"format"', b"frame", b"perception"):
@@ -236,7 +236,7 @@ def test_a_model_s_text_that_is_no_text(attempt):
         assert "m.onnx" in said
 
 
-def test_a_model_without_an_input(attempt):
+def test_a_model_without_an_input_is_refused(attempt):
     onnx = pytest.importorskip("onnx")
     graph = onnx.load_from_string(model())
     kept = [node for node in graph.graph.node if node.op_type == "Constant"]

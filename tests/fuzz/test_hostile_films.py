@@ -11,7 +11,7 @@ from demo.sources import VideoFile, open_source
 from perception.errors import UserError
 
 
-def test_a_film_that_grows_in_the_middle_does_not_pass_the_bound(tmp_path, monkeypatch, write):
+def test_a_video_whose_frames_grow_is_bounded(tmp_path, monkeypatch, write):
     """Two MJPEG frames of 64 x 32, then one of 640 x 320, with a bound between them."""
     monkeypatch.setitem(demo.sources.FILE_OPTIONS, "max_pixels", str(100 * 100))
     small, large = (
@@ -31,7 +31,7 @@ def y4m(width: int, height: int) -> bytes:
     return f"YUV4MPEG2 W{width} H{height} F25:1 C420jpeg\nFRAME\n".encode() + bytes(5000)
 
 
-def test_a_raw_film_cannot_ask_for_gigabytes(tmp_path, write):
+def test_a_raw_video_cannot_request_gigabytes(tmp_path, write):
     path = write(tmp_path / "v.mp4", y4m(64, 32))
     assert len(list(VideoFile(path))) >= 1
     path.write_bytes(y4m(60_000, 60_000))
@@ -40,7 +40,7 @@ def test_a_raw_film_cannot_ask_for_gigabytes(tmp_path, write):
 
 
 @pytest.mark.parametrize("kind", ["m3u8", "ffconcat", "sdp", "pipe"])
-def test_a_playlist_leads_nowhere(kind, video, tmp_path):
+def test_playlists_are_refused(kind, video, tmp_path):
     """FFmpeg would open what it names: other files, the network."""
     texts = {
         "m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{video}\n#EXT-X-ENDLIST\n",

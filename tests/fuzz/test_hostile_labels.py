@@ -81,7 +81,7 @@ HUGE = {
 }
 
 
-def test_two_gigabytes_of_json_are_refused_in_a_line(tmp_path, write):
+def test_two_gigabytes_of_json_are_refused_in_one_line(tmp_path, write):
     roots = [make_root(tmp_path / name) for name in HUGE]
     for root, (start, _) in zip(roots, HUGE.values(), strict=True):
         os.truncate(write(root / "labels/det_20/det_train.json", start), 2 << 30)
@@ -91,7 +91,7 @@ def test_two_gigabytes_of_json_are_refused_in_a_line(tmp_path, write):
         assert mb < 256
 
 
-def test_a_million_strange_frames_are_counted_not_kept(root, write):
+def test_a_million_invalid_frames_are_counted_not_stored(root, write):
     """Frames nobody has, nameless ones, and one frame again and again."""
     from training.data.bdd import index, layouts
 
@@ -131,7 +131,7 @@ def test_deeply_nested_json_is_one_line(place, depth, root, write):
 
 
 @pytest.mark.parametrize("name", [f"../../{STEM}.jpg", f"/etc/{STEM}.jpg", f"a/../{STEM}.jpg"])
-def test_a_frame_s_name_does_not_leave_its_folder(name, root, write):
+def test_the_name_of_a_frame_stays_in_its_folder(name, root, write):
     from training.data.bdd100k import BDD100K
 
     write(root / "labels/det_20/det_train.json", json.dumps([{"name": name, "labels": []}]))
@@ -140,7 +140,7 @@ def test_a_frame_s_name_does_not_leave_its_folder(name, root, write):
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", ""])
-def test_coco_and_voc_name_no_file_elsewhere(name, tmp_path, write):
+def test_coco_and_voc_names_stay_in_their_folders(name, tmp_path, write):
     from training.data.coco import COCO
     from training.data.voc import VOC
 
@@ -176,7 +176,7 @@ def test_a_large_coco_file_streams(tmp_path, write):
     assert mb < 100
 
 
-def test_an_outline_that_reaches_far_or_has_a_million_corners_is_refused(root, write):
+def test_an_outline_far_outside_or_with_a_million_vertices_is_refused(root, write):
     from training.data.bdd100k import BDD100K
 
     for vertices, why in (
@@ -218,7 +218,7 @@ def test_too_many_labels_in_one_frame_are_refused(root, write):
         BDD100K(root, "train", cache_folder=no_cache(root))
 
 
-def test_xml_entities_do_not_unfold(tmp_path, write):
+def test_xml_entities_are_not_expanded(tmp_path, write):
     from training.data.voc import read_objects
 
     lol = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
@@ -231,7 +231,7 @@ def test_xml_entities_do_not_unfold(tmp_path, write):
         read_objects(path, (36, 64))
 
 
-def test_an_array_s_header_claims_what_it_likes(tmp_path):
+def test_the_header_of_an_array_is_checked(tmp_path):
     from training.data.nyuv2 import read_array
 
     path = tmp_path / "0.npy"

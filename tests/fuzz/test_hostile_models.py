@@ -35,7 +35,7 @@ OFFSETS = {
 
 
 @pytest.mark.parametrize("name", OFFSETS)
-def test_tensors_at_impossible_places_are_one_line(name, tmp_path, write):
+def test_tensors_at_invalid_offsets_are_one_line(name, tmp_path, write):
     from perception import checkpoint
 
     path = write(tmp_path / "x.safetensors", OFFSETS[name])
@@ -81,7 +81,7 @@ def test_a_description_of_the_wrong_kind_names_its_field(field, value, tmp_path)
 @pytest.mark.parametrize(
     "place", ["../../../../../etc/passwd", "/etc/passwd", "beside.bin", "linked.bin"]
 )
-def test_an_onnx_that_leads_to_other_files_is_refused(place, tiny_onnx, tmp_path, write):
+def test_an_onnx_with_external_data_is_refused(place, tiny_onnx, tmp_path, write):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_onnx)
     (tmp_path / "beside.bin").write_bytes(bytes(1000))
@@ -99,7 +99,7 @@ def test_an_onnx_that_leads_to_other_files_is_refused(place, tiny_onnx, tmp_path
             read(path)
 
 
-def test_other_files_are_seen_however_deep_they_hide(tiny_onnx, tmp_path, write):
+def test_external_data_is_found_at_any_depth(tiny_onnx, tmp_path, write):
     """In a constant of a branch of a function, without the flag that says so."""
     onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_onnx)
@@ -114,7 +114,7 @@ def test_other_files_are_seen_however_deep_they_hide(tiny_onnx, tmp_path, write)
         read_description(path)
 
 
-def test_a_graph_that_asks_for_40_gigabytes_fails_in_a_line(tiny_onnx, tmp_path, write):
+def test_a_graph_that_needs_40_gigabytes_fails_in_one_line(tiny_onnx, tmp_path, write):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_onnx)
     shape = onnx.numpy_helper.from_array(np.array([100_000, 100_000], np.int64), "huge")
@@ -133,7 +133,7 @@ def test_a_graph_that_asks_for_40_gigabytes_fails_in_a_line(tiny_onnx, tmp_path,
         Runner(path, "cpu", 1)(np.zeros((48, 80, 3), np.uint8))
 
 
-def test_a_model_of_gigabytes_or_of_nothing_is_not_opened(tmp_path, write):
+def test_a_model_of_gigabytes_or_zero_bytes_is_not_opened(tmp_path, write):
     path = write(tmp_path / "m.onnx", b"")
     for size in (0, 4 << 30):
         os.truncate(path, size)

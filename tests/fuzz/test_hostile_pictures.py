@@ -63,7 +63,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_picture_s_size_is_bounded_before_it_is_decoded(name, tmp_path, monkeypatch):
+def test_the_size_of_an_image_is_bounded_before_decoding(name, tmp_path, monkeypatch):
     from perception.images import read_image, read_pixels
     from training.data.bdd.masks import ENCODINGS, read_mask
 
@@ -84,7 +84,7 @@ def test_a_picture_s_size_is_bounded_before_it_is_decoded(name, tmp_path, monkey
     [(".png", ()), (".jpg", ()), (".jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), (".bmp", ()),
      (".webp", ()), (".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)), (".tif", ())],
 )  # fmt: skip
-def test_the_size_in_the_header_is_the_picture_s(suffix, options):
+def test_the_size_in_the_header_is_read(suffix, options):
     for shape in ((7, 13), (40, 24, 3)):
         pixels = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
         data = cv2.imencode(suffix, pixels, list(options))[1]
@@ -95,16 +95,16 @@ def test_the_size_in_the_header_is_the_picture_s(suffix, options):
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xd8", b"BM", b"RIFF", b"II*\0", b"GIF89a", b"\xff" * 99]
 )
-def test_what_has_no_size_is_no_picture(data):
+def test_a_file_without_a_size_is_no_image(data):
     with pytest.raises(ValueError, match="does not decode"):
         images.decode(data)
 
 
-def test_a_jpeg_of_a_million_markers_is_given_up():
+def test_a_jpeg_of_a_million_markers_is_refused():
     assert images.size_of(b"\xff\xd8" + b"\xff\xd0" * 1_000_000 + jpeg(8, 8)[2:]) is None
 
 
-def test_files_are_read_up_to_a_bound_and_pipes_not_at_all(tmp_path):
+def test_files_are_read_up_to_a_limit_and_pipes_are_refused(tmp_path):
     large = tmp_path / "large.jpg"
     with open(large, "wb") as file:
         file.truncate(4 << 30)

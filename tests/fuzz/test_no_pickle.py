@@ -74,5 +74,5 @@ def test_nothing_loads_code_from_data(path):
         ("re.compile('a')", []),
     ],
 )
-def test_the_rule_sees_a_breach(source, seen):
+def test_the_rule_finds_a_violation(source, seen):
     assert list(breaches(source)) == seen

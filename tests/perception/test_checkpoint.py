@@ -77,7 +77,7 @@ def test_a_missing_task_is_named(saved):
         checkpoint.load(saved[1], ["lane"])
 
 
-def test_nothing_is_left_half_written(tmp_path):
+def test_no_partial_file_is_left(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(AttributeError):
         checkpoint.save(path, {"bad": "not a tensor"}, checkpoint.Meta("m", [], (32, 32)))  # type: ignore[dict-item]

@@ -16,7 +16,7 @@ def failing(path: Path, error: Exception) -> None:
         raise error
 
 
-def test_a_file_appears_whole_or_stays_as_it_was(tmp_path):
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.json"
     write_atomic(path, "one")
     with pytest.raises(RuntimeError, match="unrelated"):
@@ -42,7 +42,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, error):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_device_without_space(capsys):
+def test_a_device_without_space_is_one_line(capsys):
     assert cli(lambda: write_atomic(Path("/dev/full"), "text")) == 2
     assert capsys.readouterr().err.startswith("error: /dev/full: the disk is full")
 
@@ -55,7 +55,7 @@ def test_a_full_disk_outside_of_replacing_is_one_line_too(capsys):
     assert capsys.readouterr().err == "error: runs/log.jsonl: the disk is full; free some space\n"
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "a", tmp_path, tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=str(path)):

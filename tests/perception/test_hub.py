@@ -105,7 +105,7 @@ def test_a_file_is_downloaded_once_and_found_again_offline(hub):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_had_is_one_line_and_leaves_nothing_in_the_cache(hub):
+def test_a_failed_download_is_one_line_and_leaves_no_file(hub):
     hub.put("owner/torn", "model.onnx", b"bytes of a model")
     hub.put("owner/cut", "model.onnx", b"bytes of a model")
     hub.put("owner/good", "other.txt", b"x")

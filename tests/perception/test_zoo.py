@@ -59,7 +59,7 @@ def test_the_yolop_like_baseline_has_yolops_size():
         ("pvt-hydranet-b0", ["xyz"], "known: "),
     ],
 )
-def test_unknown_names_suggest_the_near_miss(name, tasks, message):
+def test_an_unknown_name_suggests_the_closest(name, tasks, message):
     with pytest.raises(UserError, match=message):
         build(name, tasks)
 

@@ -75,7 +75,7 @@ def test_batch_norm_statistics_only_where_asked(
     assert all("running_" in key or "num_batches" in key for key in changed)
 
 
-def test_what_is_refused(
+def test_invalid_inputs_are_refused(
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -97,7 +97,7 @@ def test_an_infinity_on_one_rank_is_left_out_on_both_and_its_frame_named(tmp_pat
     assert (out / "seal0").read_text() == (out / "seal1").read_text()
 
 
-def test_too_many_end_both_ranks_with_the_frame_in_the_line(tmp_path: Path) -> None:
+def test_too_many_bad_steps_end_both_ranks_naming_the_frame(tmp_path: Path) -> None:
     bad = of_the_other_rank(2)
     words = [*SMALL, "--tasks", "normals", "--limit", "2", "--epochs", "9", "--max-bad", "2"]
     code = POISONED.replace("BAD", str(bad)) + COMMAND
@@ -108,7 +108,7 @@ def test_too_many_end_both_ranks_with_the_frame_in_the_line(tmp_path: Path) -> N
         assert "Traceback" not in text
 
 
-def test_ranks_that_see_different_folders_are_told(tmp_path: Path) -> None:
+def test_ranks_that_find_different_states_are_refused(tmp_path: Path) -> None:
     class Apart(World):
         def agree(self, number: float) -> bool:
             return False
@@ -149,7 +149,7 @@ def process_of_rank(launcher: int, rank: str) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for a rank in /proc")
-def test_torchrun_starts_a_killed_group_again_and_it_goes_on_exactly(tmp_path: Path) -> None:
+def test_torchrun_restarts_a_killed_group_and_it_continues_exactly(tmp_path: Path) -> None:
     words = ["--tasks", "drivable,scene", "--limit", "8", "--epochs", "3"]
     words += ["--checkpoint-every", "2", "--resume"]
     whole, out = tmp_path / "whole", tmp_path / "run"

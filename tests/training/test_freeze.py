@@ -40,7 +40,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", ["all", "shared", "trunk"])
-def test_what_is_taken_of_a_file(tmp_path: Path, given: Path, part: str):
+def test_init_part_selects_the_copied_weights(tmp_path: Path, given: Path, part: str):
     words = ["--tasks", "scene,drivable", "--init", str(given), "--init-part", part]
     own = run(tmp_path, *words).learner.model.state_dict()
     same = {

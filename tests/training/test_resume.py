@@ -153,7 +153,7 @@ def test_sigterm_leaves_a_state_at_the_very_step(whole: dict[str, Path], tmp_pat
     assert records(out) == records(expected)
 
 
-def test_a_torn_state_is_named_and_the_one_before_used(
+def test_an_incomplete_state_is_named_and_the_previous_one_used(
     whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = state_files(undisturbed(whole, "equal"))
@@ -188,7 +188,7 @@ def test_an_altered_header_is_found(whole: dict[str, Path], tmp_path: Path) -> N
         read_state(path)
 
 
-def test_torchrun_may_say_resume_at_its_first_start(
+def test_torchrun_may_pass_resume_at_its_first_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
@@ -199,7 +199,7 @@ def test_torchrun_may_say_resume_at_its_first_start(
         state_to_resume(tmp_path, asked=True)
 
 
-def test_nothing_to_resume_is_one_clear_line(tmp_path: Path) -> None:
+def test_nothing_to_resume_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no state"):
         latest_state(tmp_path)
 

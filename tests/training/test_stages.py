@@ -68,7 +68,7 @@ def test_both_stages_in_order(tmp_path: Path) -> None:
         ("run", False, [("run", True)]),
     ],
 )
-def test_a_stopped_recipe_goes_on_in_the_right_stage(
+def test_a_stopped_recipe_continues_in_its_stage(
     stage: str, early: bool, left: list[tuple[str, bool]], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -113,7 +113,7 @@ def test_resume_alone_knows_every_stage(tmp_path: Path) -> None:
     assert again.seen == [("1-small", True), ("run", False)]
 
 
-def test_torchrun_may_say_resume_from_the_first_start(
+def test_torchrun_may_pass_resume_at_its_first_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(STARTS, "0")

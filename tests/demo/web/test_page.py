@@ -144,7 +144,7 @@ def test_boxes_are_drawn_from_the_score_of_their_class(browser, serve, make_tiny
     assert "pedestrian" not in browser.evaluate(legend)
 
 
-def test_a_class_without_a_colour_of_its_own_gets_that_of_python(browser, serve, tiny_onnx):
+def test_classes_outside_the_table_have_the_colour_of_python(browser, serve, tiny_onnx):
     visit(browser, address(serve(tiny_onnx)))
     for name in ("car", "zebra", "straßenbahn", "x" * 200):
         got = browser.evaluate(f'import("/colours.js").then(({{colour}}) => colour("{name}"))')
@@ -203,7 +203,7 @@ def bad_files(tmp_path: Path, tiny_onnx: Path, make_tiny_onnx) -> dict[str, Path
     }
 
 
-def test_bad_files_are_named_and_the_page_goes_on(browser, serve, tiny_onnx, bad_files, tmp_path):
+def test_bad_files_are_named_and_the_page_continues(browser, serve, tiny_onnx, bad_files, tmp_path):
     visit(browser, address(serve(tiny_onnx)))
     for message, path in bad_files.items():
         browser.choose_file("#file", path)
@@ -214,13 +214,13 @@ def test_bad_files_are_named_and_the_page_goes_on(browser, serve, tiny_onnx, bad
     assert browser.evaluate(PROBLEM) == ""
 
 
-def test_no_camera_is_said(browser, serve, tiny_onnx):
+def test_a_missing_camera_is_reported(browser, serve, tiny_onnx):
     visit(browser, address(serve(tiny_onnx)))
     browser.evaluate("document.getElementById('camera').click()")
     browser.wait(f"{PROBLEM}.includes('camera')", 30)
 
 
-def test_without_a_network_the_page_says_so(browser, serve, tiny_onnx):
+def test_a_missing_network_is_reported(browser, serve, tiny_onnx):
     visit(browser, address(serve(tiny_onnx)))
     browser.call("Network.enable")
     offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
@@ -230,7 +230,7 @@ def test_without_a_network_the_page_says_so(browser, serve, tiny_onnx):
     browser.call("Network.emulateNetworkConditions", offline=False, **offline)
 
 
-def test_a_static_host_without_headers_still_gives_threads(browser, runtime, tiny_onnx, tmp_path):
+def test_threads_work_on_a_static_host_without_headers(browser, runtime, tiny_onnx, tmp_path):
     build(tiny_onnx, tmp_path / "site")
     handler = functools.partial(QuietHandler, directory=tmp_path / "site")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

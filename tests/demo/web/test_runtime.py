@@ -40,14 +40,14 @@ def test_a_tarball_with_other_contents_leaves_no_file(tmp_path, capsys, contents
 
 
 @pytest.mark.parametrize("data", [b"", b"no tarball", b"\x1f\x8b\x08\x00broken"])
-def test_what_is_no_tarball_is_one_line(tmp_path, capsys, data):
+def test_an_invalid_tarball_is_one_line(tmp_path, capsys, data):
     path = tmp_path / "ort.tgz"
     path.write_bytes(data)
     assert main(["fetch", "--tarball", str(path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_without_npm_the_other_way_is_named(monkeypatch, tmp_path, capsys):
+def test_without_npm_the_tarball_option_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["fetch"]) == 2
     assert "--tarball" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def get(server, path: str, host: str = "localhost:80", method: str = "GET"):
     return answer, body
 
 
-def test_every_file_comes_with_the_headers_that_threads_need(serve, tiny_onnx):
+def test_every_file_has_the_headers_that_threads_need(serve, tiny_onnx):
     server = serve(tiny_onnx)
     for path in ("/", "/?engine=wasm", "/worker.js", "/ort/ort.wasm.min.mjs", "/model.onnx"):
         answer, body = get(server, path)
@@ -50,7 +50,7 @@ def test_a_foreign_host_name_is_refused_on_this_machine(serve, tiny_onnx, host, 
     assert get(serve(tiny_onnx), "/", host)[0].status == status
 
 
-def test_build_writes_all_that_the_server_serves(runtime, tiny_onnx, tmp_path):
+def test_build_writes_every_file_that_is_served(runtime, tiny_onnx, tmp_path):
     build(tiny_onnx, tmp_path)
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert written == set(site(tiny_onnx))
@@ -58,7 +58,7 @@ def test_build_writes_all_that_the_server_serves(runtime, tiny_onnx, tmp_path):
     assert {name: tuple(rgb[::-1]) for name, rgb in colours.items()} == COLOURS
 
 
-def test_a_model_that_is_not_ours_is_refused(runtime, make_tiny_onnx, tmp_path):
+def test_a_model_without_a_description_is_refused(runtime, make_tiny_onnx, tmp_path):
     other = make_tiny_onnx(tmp_path / "other.onnx", metadata="")
     with pytest.raises(UserError, match="without our"):
         make_server(other, "127.0.0.1:0")

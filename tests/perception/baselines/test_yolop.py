@@ -71,7 +71,7 @@ def encode(wanted: dict[str, Tensor]) -> Raw:
     return raw
 
 
-def test_a_detector_that_is_sure_of_the_truth_scores_100() -> None:
+def test_a_perfect_detector_scores_100() -> None:
     task = AnchorDet(16, STRIDES)
     decoded = task.decode(encode(SCENE))
     assert decoded.shape == (2, MAX_BOXES, 6)
@@ -169,7 +169,7 @@ class Decoded(nn.Module):
         return self.task.decode(self.task(inputs))
 
 
-def test_onnx_gives_the_numbers_of_torch(tmp_path: Path) -> None:
+def test_onnx_outputs_equal_those_of_torch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, inputs = Decoded(AnchorDet(16, STRIDES)).eval(), tuple(features(1))
     for parameter in model.parameters():

@@ -29,7 +29,7 @@ def run(metric, *frames):
         (NormalsMetric(), "mean"),
     ],
 )
-def test_no_frame_is_nan(metric, key):
+def test_without_frames_the_score_is_nan(metric, key):
     assert np.isnan(metric.compute()[key])
 
 
@@ -40,7 +40,7 @@ def mask(*values):
     return np.array([values], np.uint8)
 
 
-def test_confusion_counts_and_drops_what_is_not_annotated():
+def test_confusion_leaves_out_pixels_without_annotation():
     table = confusion(mask(0, 1, 1, 255, 0), mask(0, 0, 1, 1, 255), 2)
     assert table.tolist() == [[1, 1, 0], [0, 1, 1]]
 
@@ -107,7 +107,7 @@ def test_distance_is_euclidean():
     assert run(LaneMetric(), (far, {"lane": truth}))["F1@5"] == 0.0
 
 
-def test_empty_frames_are_right_and_each_frame_weighs_the_same():
+def test_empty_frames_are_right_and_frames_weigh_equally():
     scores = run(
         LaneMetric(),
         (lane(), {"lane": lane()}),
@@ -118,7 +118,7 @@ def test_empty_frames_are_right_and_each_frame_weighs_the_same():
     assert scores["F1@1"] == 50.0
 
 
-def test_parts_of_the_byte_are_scored_apart():
+def test_parts_of_the_lane_byte_are_scored_separately():
     # Same place, category wrong (1 for 6), style right, direction wrong.
     scores = run(LaneMetric(), (lane(20, 0b010001), {"lane": lane(20, 0b110110)}))
     assert scores["F1@1"] == scores["style_F1@1"] == 100.0
@@ -172,7 +172,7 @@ def test_frames_with_lane_types_are_counted():
     assert binary.typed("category") == 0
 
 
-def test_not_annotated_pixels_count_nowhere():
+def test_pixels_without_annotation_are_not_counted():
     truth = lane(20, 2)
     truth[:, 30:] = 254
     found = lane(20, 2)
@@ -186,7 +186,7 @@ def test_not_annotated_pixels_count_nowhere():
 # Attributes -----------------------------------------------------------------------------------
 
 
-def test_accuracy_leaves_out_the_unknown():
+def test_accuracy_leaves_out_unknown_attributes():
     groups = {"sky": ("sun", "rain"), "hour": ("day", "night", "dusk")}
 
     def frame(sky, hour, labels):

@@ -30,7 +30,7 @@ def score(found, truth, **pick):
 BOX, FAR = [10, 10, 59, 59], [200, 200, 249, 249]  # 50 x 50 with their last pixels: medium
 
 
-def test_nothing_at_all_is_nan_and_nothing_found_is_zero():
+def test_without_truth_nan_and_without_predictions_zero():
     assert np.isnan(DetectionMetric(CLASSES).compute()["mAP50"])
     assert np.isnan(score(decoded(), target([], []))["mAP50"])
     scores = score(decoded(), target([BOX], [0]))
@@ -50,7 +50,7 @@ def test_class_must_agree():
     assert score(decoded([*BOX, 0.9, 1]), target([BOX], [0]))["mAP50"] == 0.0
 
 
-def test_a_false_alarm_above_halves_precision():
+def test_a_false_positive_ranked_first_halves_precision():
     found = decoded([*FAR, 0.9, 0], [*BOX, 0.8, 0])
     assert score(found, target([BOX], [0]))["AP50/cat"] == pytest.approx(50.0)
 
@@ -63,7 +63,7 @@ def test_a_second_box_on_one_truth_is_wrong():
     assert scores["AR1"] == pytest.approx(50.0)
 
 
-def test_ignored_truth_is_neither_wanted_nor_wrong():
+def test_ignored_truth_counts_neither_way():
     found = decoded([*FAR, 0.9, 0], [*FAR, 0.85, 0], [*BOX, 0.8, 0])
     scores = score(found, target([BOX, FAR], [0, 0], [False, True]))
     assert scores["AP50/cat"] == HUNDRED
@@ -102,7 +102,7 @@ def crowded(truths, seed, kinds=3):
 
 
 @pytest.mark.parametrize("few", [50, 701])
-def test_truth_in_parts_is_matched_as_truth_at_once(few, monkeypatch):
+def test_matching_in_chunks_equals_matching_at_once(few, monkeypatch):
     metrics = [DetectionMetric(CLASSES) for _ in range(2)]
     for metric, most in zip(metrics, (10**9, few), strict=True):
         monkeypatch.setattr(detection, "FEW", most)

@@ -39,7 +39,7 @@ def test_point_distance_is_that_of_matched_lines():
     assert metric.compute()["point distance"] == pytest.approx(0.5)
 
 
-def test_no_frames_no_score():
+def test_without_frames_there_is_no_score():
     assert all(np.isnan(value) for value in LaneLineMetric().compute().values())
 
 

@@ -284,7 +284,7 @@ def test_lane_batch24_against_set():
     assert scores["recall_set"] == pytest.approx(100 * 24 / 27)
 
 
-def test_a_model_of_another_size_is_brought_to_the_same_grid():
+def test_a_model_of_another_size_is_compared_on_the_same_grid():
     metric = LineMetric()
     found, target = lane([100], slice(200, 202))
     metric.update(np.ascontiguousarray(found[::2, ::2]), target)  # 180 x 320

@@ -48,7 +48,7 @@ def test_ground_and_pixels_are_inverse(camera):
     np.testing.assert_allclose(camera.ground(camera.pixels(GROUND)), GROUND, rtol=2e-3, atol=1e-2)
 
 
-def test_above_the_horizon_and_behind_there_is_no_number():
+def test_points_above_the_horizon_and_behind_are_nan():
     x, y = CAMERA.vanishing_xy
     assert np.isnan(CAMERA.ground(np.array([[x, y - 1], [x, y], [x, 0]]))).all()
     assert np.isnan(CAMERA.pixels(np.array([[0.0, -3.0]]))).all()
@@ -65,7 +65,7 @@ def test_uncertainty_grows_with_distance():
     assert sigma[0] < 0.05
 
 
-def test_a_file_of_our_own(tmp_path):
+def test_a_calibration_file_in_yaml(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text(OWN)
     found = read_camera(path)

@@ -30,12 +30,12 @@ GOOD = {
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=6), VIEWS, max_size=3))
-def test_what_is_written_is_read_back(views):
+def test_a_written_description_is_read_back(views):
     description = Description("tiny", (48, 80), views, scores={"x": 1.5}, licence="MIT")
     assert Description.from_json(description.to_json(), "m.onnx") == description
 
 
-def test_the_contract_s_example_is_read():
+def test_the_documented_example_is_read():
     description = Description.from_json(json.dumps(GOOD), "m.onnx")
     assert description.size_hw == (48, 80)
     assert description.views == {"things": View("boxes", classes=("car",))}
@@ -61,13 +61,13 @@ def test_the_contract_s_example_is_read():
         {"scores": 5},
     ],
 )
-def test_a_malformed_description_is_one_clear_error(change):
+def test_a_malformed_description_is_one_error(change):
     with pytest.raises(UserError):
         Description.from_json(json.dumps(GOOD | change), "m.onnx")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "3", "[" * 100_000])
-def test_what_is_no_description_names_the_file(text):
+def test_other_text_is_refused_naming_the_file(text):
     with pytest.raises(UserError, match=r"m\.onnx"):
         Description.from_json(text, "m.onnx")
 

@@ -38,18 +38,18 @@ def one_box(score: float = 0.9) -> Boxes:
         scene_of(a=one_box(0.1)),
     ],
 )
-def test_where_nothing_is_seen_nothing_is_drawn(scene):
+def test_an_empty_scene_draws_nothing(scene):
     assert (draw(GREY, scene, score=0.3) == GREY).all()
 
 
-def test_the_frame_itself_is_never_touched():
+def test_the_frame_is_not_modified():
     frame = GREY.copy()
     drawn = draw(frame, scene_of(a=one_box()))
     assert (frame == GREY).all()
     assert (drawn != GREY).any()
 
 
-def test_an_area_is_tinted_where_it_is_and_only_there():
+def test_an_area_is_tinted_inside_only():
     small = mask_of(AREAS, 2)
     small[30:, :50] = 0
     drawn = draw(GREY, scene_of(a=Mask(small, (120, 200), AREAS))).astype(int)
@@ -84,7 +84,7 @@ def test_a_crosswalk_and_a_stop_line_are_areas():
     assert (drawn[:70] == 100).all()
 
 
-def test_a_mark_one_pixel_wide_is_still_seen():
+def test_a_mark_one_pixel_wide_is_visible():
     small = mask_of(LANES, 255)
     small[:, 40] = 6
     drawn = draw(GREY, scene_of(a=Mask(small, (120, 200), LANES)))
@@ -99,13 +99,13 @@ def test_hidden_outputs_are_not_drawn():
     assert (only_labels[:40] != 100).any()
 
 
-def test_a_box_frames_its_object_and_leaves_the_middle_clear():
+def test_a_box_is_drawn_as_an_outline():
     drawn = draw(GREY, scene_of(a=one_box()))
     assert np.abs(drawn[70, 50].astype(int) - colour("car")).max() < 40
     assert (drawn[60:90, 60:140] == 100).all()
 
 
-def test_whole_frame_masks_and_maps_go_to_the_corner_beside_others():
+def test_maps_and_masks_without_background_are_insets():
     small = np.full((60, 100), 10, np.uint8)
     whole = Mask(small, (120, 200), View("mask", classes=SEMANTIC))
     depth = Map(np.full((60, 100), 5, np.float32), (120, 200), View("map", range=(0, 10)))
@@ -117,14 +117,14 @@ def test_whole_frame_masks_and_maps_go_to_the_corner_beside_others():
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 300), (300, 1), (8, 8), (17, 400)])
-def test_everything_draws_on_frames_of_any_size(size_hw, tiny_onnx):
+def test_all_kinds_draw_on_frames_of_any_size(size_hw, tiny_onnx):
     frame = np.full((*size_hw, 3), 250, np.uint8)
     scene = Runner(tiny_onnx, "cpu", 1)(frame)
     drawn = draw(frame, scene)
     assert drawn.shape == frame.shape
 
 
-def test_an_unknown_class_has_a_colour_of_its_own_that_stays():
+def test_an_unknown_class_has_a_fixed_colour():
     assert colour("zebra") == colour("zebra") != colour("giraffe")
     assert colour("car") == COLOURS["car"]
     assert all(0 <= value <= 255 for value in colour("zebra"))

@@ -54,7 +54,7 @@ def test_the_frame_always_fits_and_is_centred(box: Letterbox):
 
 
 @given(letterboxes(), st.data())
-def test_boxes_come_back_where_they_were(box: Letterbox, data):
+def test_boxes_return_to_their_place(box: Letterbox, data):
     height, width = box.frame_hw
     xs = data.draw(st.tuples(*[st.floats(0, width, width=32)] * 2))
     ys = data.draw(st.tuples(*[st.floats(0, height, width=32)] * 2))
@@ -120,7 +120,7 @@ def test_masks_mix_no_values():
         (np.full((4, 6), 7 * 256 + 9, np.uint16), (7, 7, 7)),
     ],
 )
-def test_grey_alpha_and_deep_pictures_become_bgr(image, pixel):
+def test_grey_alpha_and_16_bit_images_become_bgr(image, pixel):
     frame = as_bgr(image)
     assert frame.shape == (4, 6, 3)
     assert frame.dtype == np.uint8
@@ -138,6 +138,6 @@ def test_grey_alpha_and_deep_pictures_become_bgr(image, pixel):
         np.broadcast_to(np.uint8(0), (9000, 9000, 3)),
     ],
 )
-def test_what_is_no_picture_is_refused(image):
+def test_arrays_that_are_no_image_are_refused(image):
     with pytest.raises(UserError):
         as_bgr(image)

@@ -100,7 +100,7 @@ def test_a_crosswalk_and_a_stop_line_are_lines_across():
     assert {"ego left", "ego right"} <= {lane.side for lane in lanes}
 
 
-def test_marks_mirrored_in_the_bonnet_bend_no_border():
+def test_reflections_in_the_bonnet_do_not_bend_a_border():
     seen = scene()
     byte = seen.outputs["paint"].small
     byte[320:] = 255
@@ -160,7 +160,7 @@ def test_distances_offsets_and_the_vehicle_ahead():
     assert (ranges.distance_sigma_m / ranges.distance_m)[2] > 0.05
 
 
-def test_no_number_where_the_geometry_supports_none():
+def test_values_that_the_geometry_does_not_support_are_nan():
     seen = scene(cars={1: (0, 20.0), 2: (0, 20.0), 3: (0, 20.0), 4: (0, 20.0), 5: (0, 20.0)})
     boxes = seen.outputs["b"]
     boxes.xyxy[0] = (300, 100, 340, 150)  # above the horizon

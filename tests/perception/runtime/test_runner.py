@@ -56,7 +56,7 @@ def test_frames_of_any_size(runner, shape):
         assert (boxes.xyxy[:, 2] <= shape[1]).all()
 
 
-def test_one_frame_does_not_change_the_one_before(runner):
+def test_a_scene_is_not_changed_by_the_next_frame(runner):
     first = runner(np.full((48, 80, 3), 255, np.uint8))
     before = {name: mask.small.copy() for name, mask in first.of(Mask)}
     runner(np.zeros((48, 80, 3), np.uint8))
@@ -83,7 +83,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_file_that_is_not_ours_is_one_clear_line(case, tmp_path, make_tiny_onnx):
+def test_a_file_without_a_description_is_one_line(case, tmp_path, make_tiny_onnx):
     path = tmp_path / "bad.onnx"
     BAD[case](path, make_tiny_onnx)
     with pytest.raises(UserError, match=r"bad\.onnx") as caught:
@@ -96,7 +96,7 @@ def test_an_unknown_provider_is_named_with_the_near_miss(tiny_onnx):
         Runner(tiny_onnx, "openvno")
 
 
-def test_a_provider_that_is_not_here_says_what_to_install(tiny_onnx, monkeypatch):
+def test_an_unavailable_provider_names_the_package(tiny_onnx, monkeypatch):
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -134,7 +134,7 @@ def offer(monkeypatch, names, verdicts):
     return tried
 
 
-def test_auto_takes_the_best_that_agrees_and_asks_only_once(tiny_onnx, cache, monkeypatch):
+def test_auto_takes_the_fastest_that_agrees_and_caches_it(tiny_onnx, cache, monkeypatch):
     good, bad = {"reason": "", "ms": 1.0, "cpu_ms": 2.0}, {"reason": "wrong numbers"}
     tried = offer(monkeypatch, ["cuda", "openvino", "cpu"], {"cuda": bad, "openvino": good})
     name, said = choose.choose(tiny_onnx, 1)
@@ -153,7 +153,7 @@ def test_auto_falls_back_to_the_cpu(tiny_onnx, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 3}', '{"a": {"provider": "gone"}}'])
-def test_a_damaged_cache_is_an_empty_one(text, tiny_onnx, cache, monkeypatch):
+def test_a_damaged_cache_counts_as_empty(text, tiny_onnx, cache, monkeypatch):
     cache.parent.mkdir()
     cache.write_text(text)
     offer(monkeypatch, ["openvino", "cpu"], {"openvino": {"reason": "", "ms": 1, "cpu_ms": 2}})
@@ -161,7 +161,7 @@ def test_a_damaged_cache_is_an_empty_one(text, tiny_onnx, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("death", ["crash", "silence", "slow"])
-def test_a_provider_that_dies_in_its_trial_is_not_used(death, tiny_onnx, monkeypatch):
+def test_a_provider_that_crashes_in_its_trial_is_not_used(death, tiny_onnx, monkeypatch):
     """In a real child process: one that aborts, as OpenVINO once did, one without a verdict."""
     code = {
         "crash": "import os; os.abort()",
@@ -194,7 +194,7 @@ def test_a_trial_runs_in_a_child_process(tiny_onnx):
         (View("map"), lambda a: a * np.nan),
     ],
 )
-def test_wrong_numbers_are_seen_and_rounding_is_not(view, wrong):
+def test_wrong_outputs_are_detected_and_rounding_is_accepted(view, wrong):
     rng = np.random.default_rng(0)
     array = rng.uniform(0.3, 1, (100, 6)).astype(np.float32)
     if view.kind == "mask":
@@ -206,7 +206,7 @@ def test_wrong_numbers_are_seen_and_rounding_is_not(view, wrong):
     assert "output x" in choose.difference(description, {"x": array}, {})
 
 
-def test_trial_pictures_are_always_the_same():
+def test_trial_images_are_fixed():
     once, twice = choose.trial_images((48, 80)), choose.trial_images((48, 80))
     assert all(
         (a == b).all() and a.shape == (1, 48, 80, 3) for a, b in zip(once, twice, strict=True)

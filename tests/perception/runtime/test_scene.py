@@ -25,12 +25,12 @@ VIEW = View("boxes", classes=("car", "bus"))
         ((8, 14, 40, 34, 0.9, 1e30), 0),
     ],
 )
-def test_only_real_boxes_are_read(row, kept):
+def test_invalid_boxes_are_dropped(row, kept):
     rows = np.zeros((0, 6), np.float32) if row is None else np.array([row], np.float32)
     assert len(read_output(rows, VIEW, BOX)) == kept
 
 
-def test_boxes_are_in_frame_pixels_and_can_be_chosen():
+def test_boxes_are_in_frame_pixels_and_can_be_selected():
     rows = np.array([(8, 14, 40, 34, 0.9, 0), (0, 4, 80, 44, 0.2, 1)], np.float32)
     boxes = read_output(rows, VIEW, BOX)
     np.testing.assert_allclose(boxes.xyxy, [[20, 25, 100, 75], [0, 0, 200, 100]], atol=1e-4)
@@ -52,7 +52,7 @@ def test_a_mask_is_cropped_and_enlarged_on_request():
     assert mask.full is mask.full  # once
 
 
-def test_labels_leave_the_padding_columns_out():
+def test_labels_leave_out_the_padding():
     groups = (Group("light", ("day", "night")), Group("sky", ("a", "b", "c")), Group("none", ()))
     array = np.array([[0.3, 0.7, 0], [0.5, 0.2, 0.3], [0, 0, 0]], np.float32)
     labels = read_output(array, View("label", groups=groups), BOX)
@@ -74,7 +74,7 @@ def test_maps_and_vectors():
     np.testing.assert_allclose(np.linalg.norm(way.full, axis=0), 1, atol=1e-5)
 
 
-def test_a_scene_is_asked_by_kind():
+def test_outputs_are_selected_by_kind():
     boxes = read_output(np.zeros((0, 6), np.float32), VIEW, BOX)
     labels = Labels({})
     scene = Scene((100, 200), {"b": boxes, "l": labels})
@@ -83,7 +83,7 @@ def test_a_scene_is_asked_by_kind():
     assert list(scene.of(Mask)) == list(scene.of(Map)) == []
 
 
-def test_boxes_are_chosen_by_a_score_per_class():
+def test_boxes_are_selected_by_a_score_per_class():
     xyxy = np.array([[0, 0, 9, 9]] * 3, np.float32)
     boxes = Boxes(xyxy, np.array([0.5, 0.5, 0.9]), np.array([0, 1, 1]), ("car", "bus"))
     assert boxes.above((0.4, 0.6)).classes.tolist() == [0, 1]

@@ -32,7 +32,7 @@ def model_of(sharing: str):
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
-def test_learns_with_every_part_of_its_trunk(sharing: str):
+def test_every_part_of_the_trunk_is_trained(sharing: str):
     model = model_of(sharing).train()
     targets = {
         "depth": {"map": torch.full((1, 64, 96), 30.0)},
@@ -100,7 +100,7 @@ def test_the_flag_of_train_bdd_names_the_network():
     assert ModelArgs(sharing="mtan", model=args.model).model == args.model
 
 
-def test_every_column_starts_from_given_weights(tmp_path: Path):
+def test_every_trunk_starts_from_the_given_weights(tmp_path: Path):
     body = build("pvt-hydranet-b0", ["depth"]).trunk.body
     save_file(body.state_dict(), tmp_path / "trunk.safetensors")
     model = model_of("cross-stitch")
@@ -136,7 +136,7 @@ def test_cross_stitch_mixes_by_its_weights():
         assert torch.equal(first, second)
 
 
-def test_sparse_uses_its_share_of_the_weights_and_parts_can_drift():
+def test_sparse_uses_its_share_of_the_weights_and_masks_can_change():
     model = model_of("sparse").train()
     trunk = model.trunk
     assert isinstance(trunk, Sparse)
@@ -153,6 +153,6 @@ def test_sparse_uses_its_share_of_the_weights_and_parts_can_drift():
     assert all(score.grad is None for score in trunk.scores[1])
 
 
-def test_an_unknown_way_is_named():
+def test_an_unknown_method_is_named():
     with pytest.raises(UserError, match="did you mean 'mtan'"):
         build("pvt-hydranet-b0+mtann", TASKS)

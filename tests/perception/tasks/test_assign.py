@@ -95,7 +95,7 @@ def test_quality_is_the_overlap_for_the_best_and_less_for_the_others() -> None:
     assert quality[second] == pytest.approx(0.8 * (0.7 / 0.8) ** Assigner.beta, rel=1e-4)
 
 
-def test_a_point_belongs_to_one_box_and_the_loser_chooses_again() -> None:
+def test_a_point_belongs_to_one_box_and_the_other_takes_its_next() -> None:
     truth, classes = scene((20, 20, 40, 40), (20, 20, 40, 42), classes=[0, 0])
     logits, boxes = predictions()
     shared = 7 * 16 + 7

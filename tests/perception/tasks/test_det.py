@@ -75,7 +75,7 @@ def direct(wanted: dict[str, Tensor]) -> Raw:
     return raw
 
 
-def test_a_detector_that_is_sure_of_the_truth_scores_100() -> None:
+def test_a_perfect_detector_scores_100() -> None:
     task = Det(16, STRIDES)
     decoded = task.decode(encode(SCENE)).numpy()
     metric = task.metric(task.view)
@@ -134,7 +134,7 @@ def test_loss_is_finite_and_reaches_every_parameter(wanted: dict[str, Tensor]) -
         assert torch.isfinite(parameter.grad).all(), name
 
 
-def test_no_column_at_all_is_an_empty_frame() -> None:
+def test_targets_without_columns_are_empty_frames() -> None:
     task = Det(16, STRIDES).eval()
     raw = task(features())
     none = {key: value[:, :0] for key, value in EMPTY.items()}
@@ -189,7 +189,7 @@ def test_ignored_boxes_contribute_no_loss() -> None:
     assert losses(other, ignored)["one_score"] < 1e-3
 
 
-def test_a_degenerate_box_is_no_box() -> None:
+def test_degenerate_boxes_are_left_out() -> None:
     task = Det(16, STRIDES).eval()
     raw = task(features(1))
     flat = target([(20, 20, 20, 40, 1), (30, 30, 20, 50, 1)])
@@ -230,7 +230,7 @@ class Decoded(nn.Module):
         return self.task.decode(self.task(inputs))
 
 
-def test_onnx_gives_the_numbers_of_torch(tmp_path: Path) -> None:
+def test_onnx_outputs_equal_those_of_torch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Decoded(Det(16, STRIDES)).eval()
     for parameter in model.parameters():

@@ -51,7 +51,7 @@ def test_mask_loss_equals_its_formulas(unknown: bool):
     torch.testing.assert_close(parts["cross_entropy"].mean(), expected)
 
 
-def test_depth_is_zero_loss_at_the_truth_whatever_is_unknown():
+def test_depth_loss_is_zero_at_the_truth_and_ignores_unknown_pixels():
     truth = torch.full((1, 16, 16), 20.0)
     truth[:, :, 8:] = torch.nan
     truth[:, 0] = 0  # some datasets write zero for unknown

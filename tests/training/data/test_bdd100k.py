@@ -100,7 +100,7 @@ def test_the_export_that_the_docs_show_is_read(tmp_path):
         BDD100K(tmp_path, "train")
 
 
-def test_true_marking_wins_over_the_teacher_frame_by_frame(tmp_path, bdd_frames, bdd_write):
+def test_true_lane_labels_override_the_teacher_per_frame(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames[:2])
     for path in (root / "labels/lane/masks/train").iterdir():
         path.unlink()
@@ -236,9 +236,7 @@ def test_without_strict_only_the_wrong_frame_raises(tmp_path, bdd_frames, bdd_wr
         ("labels/lane/masks/train/{}.png", (180, 320, 64), "no lane byte"),
     ],
 )
-def test_broken_pictures_are_named_when_read(
-    tmp_path, bdd_frames, bdd_write, name, content, message
-):
+def test_broken_images_are_named_when_read(tmp_path, bdd_frames, bdd_write, name, content, message):
     root = bdd_write(tmp_path, "masks", bdd_frames)
     path = root / name.format("0b00bbbb-00000002")
     if isinstance(content, bytes):
@@ -251,7 +249,7 @@ def test_broken_pictures_are_named_when_read(
     assert str(path) in str(error.value)
 
 
-def test_a_cut_jpeg_is_not_taken_for_a_whole_one(tmp_path, bdd_frames, bdd_write):
+def test_a_truncated_jpeg_is_refused(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames)
     path = root / "images/100k/train/0b00bbbb-00000002.jpg"
     path.write_bytes(path.read_bytes()[:-500])
@@ -279,7 +277,7 @@ def test_a_missing_or_empty_folder_is_named(tmp_path, prepare, message):
         BDD100K(tmp_path / "data", "train")
 
 
-def test_a_wrong_split_or_task_says_what_there_is(tmp_path, bdd_frames, bdd_write):
+def test_a_wrong_split_or_task_lists_the_available_ones(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames)
     with pytest.raises(UserError, match="no frames for split 'val'; it has train"):
         BDD100K(root, "val")
@@ -321,7 +319,7 @@ def test_real_frames_carry_true_lanes_where_they_exist():
     assert set(np.unique(sample.labels["lane"].lane)) == {192, 255}
 
 
-def test_genuine_2018_frames_have_every_kind_of_lane_part():
+def test_real_2018_frames_have_every_part_of_the_lane_byte():
     dataset = BDD100K(shared("bdd100k-2018"), "train")
     assert dataset.tasks == ("det", "drivable", "lane", "scene")
     seen = np.unique(np.concatenate([s.labels["lane"].lane.reshape(-1) for s in dataset]))
@@ -331,7 +329,7 @@ def test_genuine_2018_frames_have_every_kind_of_lane_part():
     assert sum(len(sample.labels["det"].classes) for sample in dataset) == 210
 
 
-def test_genuine_10k_frames_have_semantic_masks():
+def test_real_10k_frames_have_semantic_masks():
     dataset = BDD100K(shared("bdd100k-10k"), "val", ("semantic",))
     assert len(dataset) == 8
     assert all(set(np.unique(s.labels["semantic"].mask)) <= {*range(19), 255} for s in dataset)

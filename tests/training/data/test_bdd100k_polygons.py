@@ -60,7 +60,7 @@ def test_random_outlines_equal_the_toolkits(tmp_path):
         assert np.array_equal(fill(polygon["vertices"], polygon["types"]), expected)
 
 
-def test_genuine_2018_areas_equal_the_toolkits(tmp_path):
+def test_real_2018_areas_equal_the_toolkits(tmp_path):
     path = GENUINE / "labels/bdd100k_labels_images_train.json"
     if not path.is_file():
         pytest.skip(f"no {path} here")
@@ -101,7 +101,7 @@ def test_random_lanes_equal_the_toolkits(tmp_path):
 
 
 @pytest.mark.slow
-def test_genuine_2018_lanes_are_scored_at_the_toolkits_width(tmp_path):
+def test_real_2018_lanes_are_scored_at_the_toolkits_width(tmp_path):
     path = GENUINE / "labels/bdd100k_labels_images_train.json"
     if not path.is_file():
         pytest.skip(f"no {path} here")

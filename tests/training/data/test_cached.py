@@ -32,7 +32,7 @@ class Counting(Dataset):
         )
 
 
-def test_read_once_then_from_disk_and_again_when_torn(tmp_path):
+def test_read_once_then_from_disk_and_again_when_damaged(tmp_path):
     source = Counting()
     cached = Cached(source, tmp_path, (20, 60))
     first, second = cached[0], cached[0]

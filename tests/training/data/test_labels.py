@@ -47,7 +47,7 @@ def test_flip_mirrors():
     assert kinds["mask"].flip().mask[0, 0] == kinds["mask"].mask[0, -1]
 
 
-def test_outside_the_frame_nothing_is_annotated():
+def test_pixels_outside_the_frame_are_not_annotated():
     kinds, window = every_kind(), (-0.5, 0.0, 0.5, 1.0)
     assert (kinds["mask"].window(window, (12, 20)).mask[:, :10] == IGNORE).all()
     assert (kinds["lane"].window(window, (12, 20)).lane[:, :10] == LANE_IGNORE).all()

@@ -30,7 +30,7 @@ def test_every_kind_that_can_be_stored_can_be_mixed():
     assert set(KINDS) == set(CACHED_KINDS.values())
 
 
-def test_the_picture_is_four_corners_each_where_it_was():
+def test_the_image_is_four_corners_each_at_its_place():
     images = np.random.default_rng(0).integers(0, 256, (4, *SIZE_HW, 3), np.uint8)
     mixed = mosaic([Sample(image, {}, str(i)) for i, image in enumerate(images)], (0.25, 0.75))
     np.testing.assert_array_equal(mixed.image[:2, :9], images[0, :2, :9])
@@ -85,7 +85,7 @@ def test_boxes_are_cut_at_the_seams():
     assert found.size_hw == SIZE_HW
 
 
-def test_a_corner_without_box_labels_is_a_region_of_no_opinion():
+def test_a_corner_without_box_labels_is_an_ignored_region():
     box = Boxes(np.array([[1, 1, 4, 3]]), np.array([2]), SIZE_HW)
     found = mosaic([frame(0, det=box), frame(1), frame(2), frame(3)], MIDDLE).labels["det"]
     assert found.classes.tolist() == [2, -1, -1, -1]
@@ -251,7 +251,7 @@ def test_a_mixed_batch_teaches_every_task(name, labelled):
     assert all(torch.isfinite(grad).all() for grad in seen)
 
 
-def test_silent_corners_leave_the_detector_alone():
+def test_corners_without_box_labels_contribute_no_detection_loss():
     torch.manual_seed(0)
     task = TASKS["det"](16, (4, 8, 16, 32)).eval()
     features = [torch.randn(1, 16, 64 // s, 96 // s) for s in (4, 8, 16, 32)]

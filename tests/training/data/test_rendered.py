@@ -119,7 +119,7 @@ def test_only_the_asked_tasks() -> None:
         RenderedRoads(1, tasks=("dept",))
 
 
-def test_worlds_show_every_attribute_object_and_marking() -> None:
+def test_rendered_roads_have_every_attribute_object_and_marking() -> None:
     attributes: dict[str, set[str]] = {group: set() for group in ATTRIBUTES}
     kinds: set[int] = set()
     values: set[int] = set()
@@ -175,7 +175,7 @@ class _Ids:
         return 0
 
 
-def test_boxes_say_what_is_hidden_and_what_is_cut() -> None:
+def test_boxes_state_occlusion_and_truncation() -> None:
     whole = picture([car(12, 0, 1)]).found
     assert [(f.track, f.occluded, f.truncated) for f in whole] == [(1, False, False)]
     behind = {f.track: f for f in picture([car(10, 0, 1), car(17, 1.6, 2)]).found}

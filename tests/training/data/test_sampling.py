@@ -16,7 +16,7 @@ def batches(order: Order, epoch: int = 0, start: int = 0) -> list[list[tuple[int
     return list(order)
 
 
-def test_an_epoch_shows_every_frame_once_in_an_order_of_its_own() -> None:
+def test_an_epoch_has_every_frame_once_in_its_own_order() -> None:
     order = Order(12, 3, seed=5)
     first, second = batches(order, 0), batches(order, 1)
     assert sorted(index for batch in first for _, index in batch) == list(range(12))
@@ -95,7 +95,7 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
     assert any((images(0, 2, 0)[name] != whole[name]).any() for name in whole)
 
 
-def test_bad_frames_stop_or_are_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_frames_stop_or_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"frame 3.*--skip-bad"):
         Frames(Numbers((3,)), noisy, 0)[0, 3]
     assert Frames(SkipBad(Numbers((3, 4)), 0.5), noisy, 0)[0, 3].name == "5"

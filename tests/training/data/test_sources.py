@@ -106,7 +106,7 @@ def rows(part):
     return [int(part[index].name.split("/")[1]) for index in range(len(part))]
 
 
-def test_shares_of_a_seed_lie_in_each_other():
+def test_smaller_shares_are_subsets_of_larger_ones():
     def share(value, seed=0):
         (part,) = select([Part(101, "scene")], {}, value, seed)
         return rows(part)
@@ -136,7 +136,7 @@ def test_trait_weights_multiply_and_zero_leaves_out():
         select(parts, {"origin/restord": 0}, 1.0, 0)
 
 
-def test_bdd100k_tells_where_its_frames_are_from(tmp_path, bdd_frames, bdd_write):
+def test_bdd100k_lists_the_origins_of_its_frames(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames)
     bdd_write(tmp_path, "masks", bdd_frames, "val")
     stems = [frame.stem for frame in bdd_frames]

@@ -257,7 +257,7 @@ def test_tagging_equals_the_toolkit(rng):
 # The adapter ----------------------------------------------------------------------------------
 
 
-def test_pydantic_is_itself_again():
+def test_pydantic_is_restored_after_loading_the_toolkit():
     toolkit.load()
     import pydantic
 

@@ -72,7 +72,7 @@ def test_dataset_weights_shift_what_is_drawn():
     assert (drawn >= 90).sum() == 50
 
 
-def test_rare_traits_are_drawn_more_often_and_none_less():
+def test_rare_traits_are_drawn_more_often_and_none_less_often():
     rare, very_rare = np.zeros(1000, bool), np.zeros(1000, bool)
     rare[:25], very_rare[999] = True, True
     factors = repeat_factors({"train": rare, "foggy": very_rare, "car": np.ones(1000, bool)}, 1000)
@@ -88,7 +88,7 @@ def test_a_rare_task_of_a_union_is_drawn_more_often():
     assert 40 <= (drawn >= 980).sum() <= 50
 
 
-def test_bdd100k_tells_its_traits(tmp_path, bdd_frames, bdd_write):
+def test_bdd100k_lists_its_traits(tmp_path, bdd_frames, bdd_write):
     dataset = BDD100K(bdd_write(tmp_path, "masks", bdd_frames), "train")
     presence = dataset.presence()
     assert presence["det/car"].tolist() == [False, True, False]

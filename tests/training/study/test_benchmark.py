@@ -119,7 +119,7 @@ def test_a_benchmark_resumes_after_every_step(tmp_path: Path, tools, monkeypatch
     assert len(tools) == done
 
 
-def test_the_tables_show_seeds_intervals_and_who_is_ahead(tmp_path: Path, tools):
+def test_the_tables_have_seeds_intervals_and_the_leader(tmp_path: Path, tools):
     text = benchmark.run_benchmark(arguments(tmp_path), print).read_text()
     row = next(line for line in text.splitlines() if line.startswith("| bdd det mAP50"))
     assert row.count("[") == 3  # two networks and the twins
@@ -145,7 +145,7 @@ def test_the_epochs_follow_from_the_frames_to_be_seen():
     assert benchmark.epochs_for(40, base, ("scene",)) == 3  # two whole batches of 8 per epoch
 
 
-def test_a_report_of_what_was_not_trained_is_refused(tmp_path: Path, tools):
+def test_a_report_without_trained_runs_is_refused(tmp_path: Path, tools):
     with pytest.raises(UserError, match="has no result of"):
         benchmark.run_benchmark(arguments(tmp_path, "--report-only"), print)
 

@@ -72,7 +72,7 @@ def test_a_method_is_measured_against_equal_weights_of_the_same_seed():
     assert against_equal(same, found).mean == 0
 
 
-def test_without_balancing_nothing_is_text_of_it():
+def test_without_balancing_the_summary_has_no_line_on_it():
     found = table(equal=(40.0, 40.0))
     assert balancing_sentences(found) == []
 
