@@ -212,8 +212,7 @@ class ArchiveSummary:
 
 def _identity(settings: Settings) -> dict[str, Any]:
     """The settings that affect the labels; the model by its digest."""
-    with open(settings.model, "rb") as file:
-        model = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    model = hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()[:16]
     kept = {key: getattr(settings, key) for key in ("score", "every", "frames", "track")}
     return {"model": model} | kept
 

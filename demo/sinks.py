@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from demo.pipeline import Packet
 from perception.errors import UserError
+
+if TYPE_CHECKING:  # in typing from Python 3.11
+    from typing_extensions import Self
 
 # Writing stops while this much is free, so that all files can still be completed: an MP4's index
 # takes about 16 bytes per frame, an MCAP's last chunk and index a few megabytes.
@@ -40,7 +43,7 @@ class FileSink(ABC):
     def __init__(self, path: Path, keep: bool = True) -> None:
         self.path, self.keep = path, keep
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         with ExitStack() as stack:
             self.part = stack.enter_context(output_file(self.path, self.keep))
             self.stack = stack

@@ -2,11 +2,11 @@
 
 import os
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
+tomllib = pytest.importorskip("tomllib", reason="in the standard library from Python 3.11")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (extra dev)")
 nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (extra dev)")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed (extra dev)")

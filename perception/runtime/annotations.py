@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import quoteattr
 
 import cv2
@@ -24,6 +24,9 @@ from perception.runtime.description import BOXES, View
 from perception.runtime.lanes import lane_lines
 from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
+
+if TYPE_CHECKING:  # in typing from Python 3.11
+    from typing_extensions import Self
 
 # scalabel 0.3 with pydantic 2 requires these fields of a label and a frame without a value too.
 FIELDS: Final = ("box2d", "box3d", "poly2d", "rle", "graph")
@@ -275,7 +278,7 @@ class Export:
         frame.shapes = [shape for shape in frame.shapes if kinds[shape.kind]]
         self.frames.append(frame)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(

@@ -135,8 +135,7 @@ def _times(engines: list[Engine], image: np.ndarray) -> list[float]:
 
 def _key(path: Path, threads: int, names: list[str]) -> str:
     """Changes with the model's bytes, the libraries' versions and the available providers."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return " ".join(
         [digest, f"threads={threads}", *map(_versioned, ("onnxruntime", "openvino")), *names]
     )

@@ -98,7 +98,8 @@ class Letterbox:
 
     def crop(self, array: np.ndarray) -> np.ndarray:
         """The part of a model-size (..., H, W) array that shows the frame, as a view."""
-        return array[..., *self.inner]
+        rows, columns = self.inner
+        return array[..., rows, columns]
 
     def mask_to_frame(self, mask: np.ndarray) -> np.ndarray:
         """Class or byte mask (H, W) at frame size, by nearest: values are never mixed."""

@@ -8,10 +8,11 @@ are transformed alike.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol
 
 import cv2
 import numpy as np
+from typing_extensions import Self
 
 from perception.classes import IGNORE, LANE_IGNORE
 

@@ -134,7 +134,8 @@ def tile_pixels(parts: Parts, regions: Sequence[Region], size_hw: tuple[int, int
     canvas = np.full_like(known.pixels, known.unknown)
     for part, region in zip(parts, regions, strict=True):
         if part is not None:
-            canvas[(..., *region)] = part.pixels[(..., *region)]
+            at = (..., *region)
+            canvas[at] = part.pixels[at]
     return known.with_pixels(canvas)
 
 

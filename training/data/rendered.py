@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self, Unpack
 
 import cv2
 import numpy as np
+from typing_extensions import Self, Unpack
 
 from perception.classes import DETECTION
 from perception.errors import UserError, unknown_name

@@ -5,7 +5,9 @@ A new dataset: one file in this folder and one line in DATASETS.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Unpack
+from typing import Final
+
+from typing_extensions import Unpack
 
 from perception.errors import NoFramesError, UserError, unknown_name
 from training.config import DataArgs

@@ -142,8 +142,9 @@ def _quiet() -> Iterator[None]:
         with (
             redirect_stdout(io.StringIO()),
             redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(action="ignore"),
+            warnings.catch_warnings(),
         ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)

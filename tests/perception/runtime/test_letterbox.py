@@ -89,7 +89,7 @@ def test_masks_and_maps_come_back_at_frame_size_without_padding(box: Letterbox):
     assert back.shape == box.frame_hw
     assert (back == 3).all()
     values = np.full((3, *box.size_hw), np.nan, np.float32)
-    values[:, *box.inner] = 0.5
+    values[(slice(None), *box.inner)] = 0.5
     assert box.map_to_frame(values).shape == (3, *box.frame_hw)
     assert (box.map_to_frame(values[0]) == 0.5).all()
 
