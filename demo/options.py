@@ -5,6 +5,7 @@ from pathlib import Path
 
 from demo.overlay import KEYS
 from demo.road import add_options, check_options
+from demo.show import NO_DISPLAY, has_display
 from perception.errors import UserError, require_extra
 from perception.runtime.annotations import FORMATS, parse_export
 
@@ -55,6 +56,8 @@ def check(args: argparse.Namespace) -> None:
         require_extra("viz", "rerun")
     if args.serve:
         require_extra("demo", "fastapi", "uvicorn")
+    if args.show and not has_display():
+        raise UserError(NO_DISPLAY)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
 
 def add_outputs(group: argparse._ArgumentGroup) -> None:
     """Where results go."""
-    group.add_argument("--show", action="store_true", help=f"in a window ({KEYS})")
+    group.add_argument("--show", action="store_true", help=f"live view in a window ({KEYS})")
     group.add_argument(
         "--save",
         metavar="FILE",
@@ -119,7 +122,9 @@ def add_outputs(group: argparse._ArgumentGroup) -> None:
         help=f"labels to correct and train on; FORMAT: {', '.join(FORMATS)}",
     )
     group.add_argument("--mcap", type=Path, metavar="FILE", help="log for Foxglove (.mcap)")
-    group.add_argument("--serve", nargs="?", const=LOOPBACK, metavar="HOST:PORT", help="on a page")
+    group.add_argument(
+        "--serve", nargs="?", const=LOOPBACK, metavar="HOST:PORT", help="live view in the browser"
+    )
     group.add_argument(
         "--web",
         nargs="?",
@@ -128,7 +133,11 @@ def add_outputs(group: argparse._ArgumentGroup) -> None:
         help="serve a page that runs the model inside the browser, on your photos and clips",
     )
     group.add_argument(
-        "--rerun", nargs="?", const=VIEWER, metavar="FILE.rrd", help="the Rerun viewer, or a file"
+        "--rerun",
+        nargs="?",
+        const=VIEWER,
+        metavar="FILE.rrd",
+        help="Rerun viewer, or a file for it",
     )
 
 

@@ -24,13 +24,16 @@ HEIGHTS_M, VIEWS_DEG = (0.2, 6.0), (20.0, 150.0)
 def add_options(group: argparse._ArgumentGroup) -> None:
     """The options of distances and the view from above."""
     group.add_argument(
-        "--camera", type=Path, metavar="FILE", help="calibration, YAML (docs/geometry.md) or ROS's"
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration: YAML as in docs/geometry.md, or a camera_info file of ROS",
     )
     group.add_argument(
         "--camera-height",
         type=float,
         metavar="METRES",
-        help="height over the road; without --camera its direction is estimated from the lanes",
+        help="height above the road; without --camera the direction is estimated from the lanes",
     )
     group.add_argument(
         "--camera-view",
@@ -40,7 +43,9 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="horizontal field of view, for --camera-height alone (default: %(default)g)",
     )
     group.add_argument(
-        "--birds-eye", action="store_true", help="inset from above (with either of the two)"
+        "--birds-eye",
+        action="store_true",
+        help="view from above in a corner (needs --camera or --camera-height)",
     )
 
 

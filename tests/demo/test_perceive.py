@@ -89,7 +89,7 @@ BAD = {
     "broken image": (broken_image, r"2\.png"),
     "not our model": (other_model, r"m\.onnx"),
     "no such model": (lambda f, v, m: [str(v), "--model", "no.onnx"], r"no\.onnx"),
-    "no display": (lambda f, v, m: [str(v), "--model", str(m), "--show"], "display"),
+    "no display": (lambda f, v, m: [str(v), "--model", "not-opened.onnx", "--show"], "display"),
     "provider": (lambda f, v, m: [str(v), "--model", str(m), "--provider", "cdua"], "cuda"),
     "score": (lambda f, v, m: [str(v), "--model", str(m), "--score", "30"], "--score"),
     "suffix": (lambda f, v, m: [str(v), "--model", str(m), "--save", "o.txt"], r"\.mp4"),

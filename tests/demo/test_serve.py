@@ -1,6 +1,8 @@
-"""The page's exposure: loopback, no file from disk, and bounds on clients."""
+"""perceive --serve: the page and its controls, what it exposes, and limits on clients."""
 
+import asyncio
 import http.client
+import json
 import os
 import resource
 import socket
@@ -9,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -16,6 +19,7 @@ from demo.overlay import Controls
 from demo.perceive import parser
 from demo.pipeline import Packet, SourceFrame
 from demo.progress import Statistics
+from perception.errors import UserError
 
 IMAGE = np.full((48, 80, 3), 60, np.uint8)
 
@@ -38,8 +42,11 @@ def controls():
 def sink(serve, controls, monkeypatch):
     monkeypatch.setattr(serve, "STALLED_S", 0.3)
     monkeypatch.setattr(serve, "MAX_CONNECTIONS", 12)
-    with serve.ServeSink(f":{free_port()}", controls, Statistics(None)) as sink:
+    statistics = Statistics(None)
+    with serve.ServeSink(f":{free_port()}", controls, statistics) as sink:
+        sink.statistics = statistics
         yield sink
+    assert not sink.thread.is_alive()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -62,6 +69,38 @@ def ask(sink, path: str = "/status", method: str = "GET", **headers: str) -> int
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def next_part(live) -> bytes:
+    """The next JPEG of the multipart stream."""
+    head = [live.readline() for _ in range(4)]
+    return live.read(int(head[2].split(b":")[1]) + 2)
+
+
+def test_the_page_its_controls_and_the_live_picture(sink, controls):
+    def get(path: str, method: str = "GET"):
+        url = f"http://{sink.host}:{sink.port}{path}"
+        return urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20)
+
+    frame = Packet(SourceFrame(IMAGE, 0, 0, ""), canvas=IMAGE, timings_ms={"model": 5.0})
+    sink.statistics.add(frame)
+    sink.write(frame)
+    assert b"<title>perceive</title>" in get("/").read()
+    status = json.load(get("/status"))
+    assert status["outputs"] == {"things": True, "area": True}
+    assert status["titles"] == {"things": "Objects", "area": "Area"}
+    assert status["stages"]["model"]["median_ms"] == 5.0
+    assert json.load(get("/toggle/things", "POST"))["outputs"]["things"] is False
+    assert controls.hidden == {"things"}
+    for path in ("/pause", "/score/40", "/ego", "/smooth"):
+        get(path, "POST").read()
+    state = (controls.paused, controls.score, controls.ego, controls.smooth)
+    assert state == (True, 0.4, True, True)
+    assert [ask(sink, path, "POST") for path in ("/score/101", "/toggle/none")] == [404, 404]
+    with get("/live") as live:
+        assert live.headers["Content-Type"].startswith("multipart/x-mixed-replace")
+        image = cv2.imdecode(np.frombuffer(next_part(live), np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == IMAGE.shape
 
 
 def test_it_listens_on_localhost_by_default(serve, controls):
@@ -128,6 +167,16 @@ def test_requests_from_other_origins_are_refused(sink, controls):
     assert not controls.hidden
     assert ask(sink, "/pause", "POST", Origin=here) == 200
     assert controls.paused
+
+
+def test_other_host_names_are_refused_on_localhost(sink):
+    assert ask(sink, "/", Host="evil.com") == 400
+
+
+def test_a_port_in_use_is_one_line(sink, serve, controls):
+    second = serve.ServeSink(f"{sink.host}:{sink.port}", controls, Statistics(None))
+    with pytest.raises(UserError, match="in use"), second:
+        pass
 
 
 def test_silent_connections_do_not_block_others(sink):
@@ -212,3 +261,42 @@ def test_a_huge_request_body_is_not_buffered(sink):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
     client.close()
     assert ask(sink) == 200
+
+
+def test_viewers_share_one_encoding_and_skip_frames(serve, monkeypatch):
+    encoded = []
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", lambda *a: encoded.append(1) or encode(*a))
+    newest, viewers = serve.Newest(), serve.Viewers()
+
+    async def watch():
+        many = [serve.parts(newest, viewers) for _ in range(serve.MAX_VIEWERS)]
+        newest.put(IMAGE)
+        assert len({await anext(one) for one in many}) == 1
+        for _ in range(50):  # nobody looks meanwhile: no work is done
+            newest.put(IMAGE)
+        await anext(many[0])
+        assert len(viewers) == serve.MAX_VIEWERS
+        with pytest.raises(StopAsyncIteration):  # one more than are let in
+            await anext(serve.parts(newest, viewers))
+        for one in many:
+            await one.aclose()
+
+    asyncio.run(watch())
+    assert len(encoded) == 2
+    assert len(viewers) == 0
+
+
+def test_a_viewer_that_never_reads_does_not_block_others(sink):
+    """Its connection stays open with full buffers."""
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect((sink.host, sink.port))
+        stalled.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stalled.recv(16)
+        with urllib.request.urlopen(f"http://{sink.host}:{sink.port}/live", timeout=20) as live:
+            for index in range(12):  # far more than the buffers between hold
+                noise[:20] = index
+                sink.write(Packet(SourceFrame(IMAGE, index, 0, ""), canvas=noise))
+                assert len(next_part(live)) > 300_000

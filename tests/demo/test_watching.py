@@ -1,12 +1,7 @@
-"""The window, the page, the car log: where people look."""
+"""The overlay, its switches, the window, the statistics, and the MCAP log."""
 
-import asyncio
-import socket
 import time
-import urllib.error
-import urllib.request
 
-import cv2
 import numpy as np
 import pytest
 
@@ -153,103 +148,6 @@ def test_a_lost_or_hanging_window_does_not_block_the_pipeline(kind, controls, mo
     assert sink.child.returncode is not None
 
 
-@pytest.fixture
-def serve():
-    pytest.importorskip("fastapi", reason="fastapi is not installed (extra demo)")
-    pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra demo)")
-    from demo import serve
-
-    return serve
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-def test_the_page_its_controls_and_the_live_picture(serve, controls):
-    figures, port = Statistics(None), free_port()
-
-    def get(path, method="GET"):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-        return urllib.request.urlopen(request, timeout=20)
-
-    with serve.ServeSink(f"127.0.0.1:{port}", controls, figures) as sink:
-        figures.add(packet(timings_ms={"model": 5.0}))
-        sink.write(packet())
-        assert b"<title>perceive</title>" in get("/").read()
-        body = get("/status").read().decode()
-        assert '"outputs":{"things":true,"area":true}' in body
-        assert '"median_ms":5.0' in body
-        assert '"things":false' in get("/toggle/things", "POST").read().decode()
-        assert controls.hidden == {"things"}
-        get("/pause", "POST").read()
-        assert controls.paused
-        assert '"titles":{"things":"Objects","area":"Area"}' in body
-        get("/score/40", "POST").read()
-        get("/ego", "POST").read()
-        get("/smooth", "POST").read()
-        assert (controls.score, controls.ego, controls.smooth) == (0.4, True, True)
-        with pytest.raises(urllib.error.HTTPError):
-            get("/score/101", "POST")
-        for path in ("/toggle/none", "/etc/passwd"):
-            with pytest.raises(urllib.error.HTTPError):
-                get(path, "POST")
-        with get("/live") as live:
-            assert live.headers["Content-Type"].startswith("multipart/x-mixed-replace")
-            head = [live.readline() for _ in range(4)]
-            size = int(head[2].split(b":")[1])
-            image = cv2.imdecode(np.frombuffer(live.read(size), np.uint8), cv2.IMREAD_COLOR)
-            assert image.shape == IMAGE.shape
-    assert not sink.thread.is_alive()
-
-
-def test_other_host_names_are_refused_on_localhost(serve, controls):
-    port = free_port()
-    with serve.ServeSink(f"127.0.0.1:{port}", controls, Statistics(None)):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.com"})
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=20)
-    assert caught.value.code == 400
-
-
-def test_a_port_in_use_is_one_line(serve, controls):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with (
-            pytest.raises(UserError, match="in use"),
-            serve.ServeSink(address, controls, Statistics(None)),
-        ):
-            pass
-
-
-def test_viewers_share_one_encoding_and_skip_frames(serve, monkeypatch):
-    encoded = []
-    encode = cv2.imencode
-    monkeypatch.setattr(cv2, "imencode", lambda *a: encoded.append(1) or encode(*a))
-    newest, viewers = serve.Newest(), serve.Viewers()
-
-    async def watch():
-        many = [serve.parts(newest, viewers) for _ in range(serve.MAX_VIEWERS)]
-        newest.put(IMAGE)
-        assert len({await anext(one) for one in many}) == 1
-        for _ in range(50):  # nobody looks meanwhile: no work is done
-            newest.put(IMAGE)
-        await anext(many[0])
-        assert len(viewers) == serve.MAX_VIEWERS
-        with pytest.raises(StopAsyncIteration):  # one more than are let in
-            await anext(serve.parts(newest, viewers))
-        for one in many:
-            await one.aclose()
-
-    asyncio.run(watch())
-    assert len(encoded) == 2
-    assert len(viewers) == 0
-
-
 def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_path):
     pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")
     reader = pytest.importorskip("mcap.reader", reason="mcap is not installed (extra car)")
@@ -275,23 +173,3 @@ def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_pat
     with pytest.raises(RuntimeError), McapSink(tmp_path / "x.mcap", False, 0.3):
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.mcap"]
-
-
-def test_a_viewer_that_never_reads_does_not_block_others(serve, controls):
-    """Its connection stays open with full buffers; the pipeline and another viewer go on."""
-    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
-    port = free_port()
-    with (
-        serve.ServeSink(f"127.0.0.1:{port}", controls, Statistics(None)) as sink,
-        socket.socket() as deaf,
-    ):
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect(("127.0.0.1", port))
-        deaf.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        deaf.recv(16)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/live", timeout=20) as live:
-            for index in range(12):  # far more than the buffers between hold
-                noise[:20] = index
-                sink.write(Packet(SourceFrame(IMAGE, index, 0, ""), canvas=noise))
-                head = [live.readline() for _ in range(4)]
-                assert len(live.read(int(head[2].split(b":")[1]) + 2)) > 300_000
