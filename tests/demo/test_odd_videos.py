@@ -1,6 +1,7 @@
 """Videos as phones, cameras and editors write them: frames and durations as ffprobe counts them."""
 
 import json
+import os
 import shutil
 import subprocess
 from fractions import Fraction
@@ -36,6 +37,8 @@ def encode(path: Path, codec="libx264", pix_fmt="yuv420p", options=None, **more)
             frame.pts, frame.time_base = time, Fraction(1, FPS)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
+    # For root, SVT-AV1 gives the calling thread real-time priority; it would starve the machine.
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
