@@ -12,8 +12,9 @@ A YOLO data.yaml is such a file too: its `names` are the classes of `det`.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,18 +101,13 @@ class ClassLists:
         """(len(names),) int64: the class of each name, IGNORE or UNKNOWN."""
         return np.array([self.index(task, name, group) for name in names], np.int64)
 
-    def knows(self, name: str) -> bool:
-        """Whether any task has a class for a name in labels, or it is ignored."""
-        return any(self.index(task, name, group) != UNKNOWN
-                   for task, groups in self.groups.items() for group in groups)  # fmt: skip
-
-    def unknown(self, name: str, where: str, count: int) -> UserError:
-        """The error for a name in labels that has no class."""
-        given = self.file or "the class list"
-        labels = f"{count} label{'s' * (count != 1)}"
+    def unknown(self, task: str, name: str, where: str) -> UserError:
+        """The error for a name in labels that the list of the task lacks."""
+        mapped = f"map it ({task}: {{CLASS: [CLASS, {name:.60}]}}) or "
         return UserError(
-            f"unknown class {name!r:.60} in {where} ({labels}): add it to {given}, or there map it "
-            f"(det: {{CLASS: [CLASS, {name:.60}]}}) or ignore it (ignore: [{name:.60}])"
+            f"unknown class {name!r:.60} of {task} in {where}: add it to "
+            f"{self.file or 'the class list'}, or there "
+            f"{mapped if ONLY in self.groups[task] else ''}ignore it (ignore: [{name:.60}])"
         )
 
     @staticmethod
@@ -155,22 +151,49 @@ def read_classes(path: Path) -> ClassLists:
         if task not in TASKS:
             raise unknown_name(f"task in {path}:", str(task), TASKS)
         groups[task], aliases[task] = _of_task(given, f"{path}: {task}", TASKS[task].view)
+        if task == "drivable" and BACKGROUND not in groups[task][ONLY]:
+            groups[task] = {ONLY: (*groups[task][ONLY], BACKGROUND)}
     if not groups:
         raise UserError(f"{path}: no class lists; write e.g. det: [cone, forklift]")
-    return ClassLists(groups, aliases, frozenset(str(name) for name in ignore), file=str(path))
+    lists = ClassLists(groups, aliases, file=str(path))
+    for name in map(str, ignore):
+        for task, parts in groups.items():
+            if any(lists.index(task, name, group) != UNKNOWN for group in parts):
+                raise UserError(
+                    f"{path}: {name!r:.60} is ignored and a class of {task}; remove one"
+                )
+    return replace(lists, ignore=frozenset(map(str, ignore)))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds fields. Raises UserError for anything else."""
+    """A YAML or JSON file that holds fields, each once. Raises UserError for anything else."""
     text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
     try:
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            data = json.loads(text, object_pairs_hook=_distinct)
+        else:
+            data = yaml.load(text, _DistinctLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not valid YAML or JSON ({said}); fix it") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: no fields; write e.g. det: [cone, forklift]")
     return data
+
+
+class _DistinctLoader(yaml.SafeLoader):
+    """Raises ValueError for a key that is written twice, where YAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        _distinct([(key.value, None) for key, _ in node.value])
+        return super().construct_mapping(node, deep)
+
+
+def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{key!r:.60} is written twice")
+    return dict(pairs)
 
 
 def yolo_names(data: Mapping[str, Any], path: Path) -> Names:

@@ -16,7 +16,9 @@ from perception.classes import (
     LANE_CATEGORY_BITS,
     LANE_CATEGORY_UNKNOWN,
 )
+from perception.runtime.description import MASK
 from training.data.classes import (
+    BACKGROUND,
     IGNORE,
     OFFICIAL,
     ONLY,
@@ -162,13 +164,25 @@ def _boxes(boxes: Boxes, table: np.ndarray, absent: np.ndarray) -> Boxes:
 
 
 def _check(dataset: Dataset, own: Mapping[str, Groups], lists: ClassLists) -> None:
-    """Raises UserError for a class that frames show and the lists lack."""
+    """Raises UserError for a class that frames show and the lists lack.
+
+    Lanes are not checked: the category of one that has no class is unknown, the lane is not.
+    """
     if not lists.strict:
         return
+    from perception.tasks import TASKS
+
     presence = dataset.presence()
+    place = str(dataset.root or type(dataset).__name__)
     for task, groups in own.items():
-        for name in groups.get(ONLY, ()):
-            count = int(presence.get(f"{task}/{name}", np.zeros(1)).sum())
-            if count and lists.index(task, name) == UNKNOWN:
-                place = str(dataset.root or type(dataset).__name__)
-                raise lists.unknown(name, place, count)
+        for group, names in groups.items() if task != "lane" else ():
+            for name in names if group in lists.groups[task] else ():
+                if lists.index(task, name, group) != UNKNOWN or name == BACKGROUND:
+                    continue
+                if (shown := presence.get(f"{group or task}/{name}")) is not None:
+                    if shown.any():
+                        first = dataset.name(int(shown.argmax()))
+                        where = f"{place}, frame {first} ({shown.sum()} frames)"
+                        raise lists.unknown(task, name, where)
+                elif TASKS[task].view.kind == MASK:  # its frames are not known without reading
+                    raise lists.unknown(task, name, place)

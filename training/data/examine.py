@@ -80,7 +80,9 @@ def _splits(
         except NoFramesError as error:
             missing.append(error)
         except UserError as error:
-            report.findings.append(_finding("label", str(error), split))
+            finding = _finding("label", str(error), split)
+            if finding.message not in {known.message for known in report.findings}:
+                report.findings.append(finding)
             opened += 1
         else:
             opened += 1

@@ -114,6 +114,8 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
         )
     if not sum(len(part) for part in joined[0].datasets[: len(words)]):
         raise UserError(f"{place}: no training frames" + " are left" * bool(args.trait_weights))
+    if not len(joined[1]):
+        raise UserError(f"{place}: no validation frames with a label of {', '.join(tasks)}")
     return joined
 
 

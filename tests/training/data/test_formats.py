@@ -28,6 +28,7 @@ NAMES = ("cone", "forklift")
 BOXES = [("cone", 8.0, 10.0, 24.0, 30.0), ("forklift", 40.0, 4.0, 72.0, 44.0)]
 AREA = [[0.0, 47.0], [30.0, 20.0], [50.0, 20.0], [79.0, 47.0]]
 LINE = [[10.0, 47.0], [38.0, 20.0]]
+IGNORABLE = ["alternative", "car", "bicycle", "traffic light", "clear"]
 FRAMES = [f"f{number:02}" for number in range(10)]
 
 
@@ -255,9 +256,54 @@ def test_an_unknown_class_is_named_with_place_count_and_remedy(tmp_path: Path):
     with pytest.raises(UserError) as caught:
         open_dataset(f"yolo:{tmp_path}/set", "train", ["det"], classes=read_classes(path))
     said = str(caught.value)
-    assert "unknown class 'forklift' in" in said
+    assert "unknown class 'forklift' of det in" in said
     assert "labels/train/f00.txt line 2 (10 labels)" in said
     assert "ignore: [forklift]" in said
+
+
+@pytest.mark.parametrize(
+    ("task", "lists", "said"),
+    [
+        (
+            "drivable",
+            "drivable: [yard]",
+            r"'road' of drivable in .*annotations\.xml image 0",
+        ),
+        ("lane", "lane: [kerb]", r"'edge' of lane in .*, or there ignore it"),
+        ("det", "det: [cone]\nlane: [edge]", r"'forklift' of det in .*annotations\.xml image 0"),
+        ("scene", "scene: {floor: [dry]}", r"'wet' of scene in .*f09\.png, floor \(1 frames\)"),
+    ],
+)
+def test_a_name_that_the_list_of_its_task_lacks(tmp_path: Path, task: str, lists: str, said: str):
+    write_cvat(tmp_path / "set")
+    put(tmp_path / "set/attributes.csv", "name,floor\nf00,dry\nf09,wet\n")
+    classes = read_classes(put(tmp_path / "classes.yaml", lists))
+    with pytest.raises(UserError, match=f"unknown class {said}"):
+        open_dataset(f"cvat:{tmp_path}/set", "train", [task], classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("task", "lists", "said"),
+    [
+        (
+            "det",
+            "det: [pedestrian]",
+            r"'car' of det in .*bdd, frame 0b00bbbb-0+2 \(1 fr",
+        ),
+        ("drivable", "drivable: [direct]", "'alternative' of drivable in .*bdd: add it to"),
+        ("scene", "scene: {weather: [rainy]}", r"'clear' of scene in .*bdd, frame 0b00bbbb"),
+    ],
+)
+def test_a_class_of_bdd100k_that_the_list_lacks(
+    tmp_path: Path, bdd_frames, bdd_write, task: str, lists: str, said: str
+):
+    bdd_write(tmp_path / "bdd", "masks", bdd_frames)
+    parts = [open_dataset(f"{tmp_path}/bdd", "train", [task])]
+    given = read_classes(put(tmp_path / "classes.yaml", lists))
+    with pytest.raises(UserError, match=f"unknown class {said}"):
+        conform(parts, given)
+    put(tmp_path / "classes.yaml", f"{lists}\nignore: {json.dumps(IGNORABLE)}")
+    assert len(conform(parts, read_classes(tmp_path / "classes.yaml"))[0]) == len(bdd_frames)
 
 
 def test_bdd100k_and_own_classes_join(tmp_path: Path, bdd_frames, bdd_write):
@@ -292,6 +338,9 @@ def test_masks_with_a_palette(tmp_path: Path):
     assert kind_and_root(str(tmp_path))[0] == "masks"
     dataset = open_dataset(str(tmp_path), "train")
     assert dataset.classes["drivable"][""] == ("road", "background")
+    classes = read_classes(put(tmp_path / "classes.yaml", "drivable: [yard]"))
+    with pytest.raises(UserError, match=r"'road' of drivable in .*drivable/palette\.yaml"):
+        open_dataset(str(tmp_path), "train", classes=classes)
     labels = dataset[0].labels
     area, lane = labels["drivable"].mask, labels["lane"].lane
     assert (area[40, 20], area[10, 20], area[0, 0]) == (0, 1, 255)
@@ -307,6 +356,9 @@ def test_attributes_come_from_a_csv(tmp_path: Path):
     dataset = open_dataset(f"voc:{tmp_path}", "train")
     assert dataset.classes["scene"] == {"weather": ("dry", "rain"), "road": ("wet",)}
     assert dataset[1].labels["scene"].labels.tolist() == [1, 0]
+    path.write_text("name,weather\nf00.png,rain\n")
+    with pytest.raises(NoFramesError, match="no frame of split 'val' has a label for scene"):
+        open_dataset(f"voc:{tmp_path}", "val", ["scene"])
     path.write_text("name,weather\nf77.png,rain\n")
     with pytest.raises(UserError, match=r"attributes\.csv line 2: no frame 'f77\.png'"):
         open_dataset(f"voc:{tmp_path}", "train")
@@ -318,6 +370,8 @@ def test_attributes_come_from_a_csv(tmp_path: Path):
         ("det: [cone, cone]", "'cone' stands there twice"),
         ("det: [cone, '']", "entry 2 is no name"),
         ("det: []", "write a list of class names"),
+        ("det: [cone]\ndet: [forklift]", "'det' is written twice"),
+        ("det: [cone]\nignore: [cone]", "'cone' is ignored and a class of det"),
         ("dets: [cone]", "did you mean 'det'"),
         ("names: [a, b]\nnc: 3", "nc is 3, but names lists 2 classes"),
         ("names: {0: a, 2: b}", "number the classes from 0"),
@@ -347,6 +401,10 @@ def test_wrong_labels_are_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"annotations\.xml: CVAT version 2\.0; export as"):
         open_dataset(f"cvat:{tmp_path}/b", "train")
     write_voc(tmp_path / "c")
+    nameless = (tmp_path / "c/Annotations/f00.xml").read_text().replace("cone", "")
+    put(tmp_path / "c/Annotations/f00.xml", nameless)
+    with pytest.raises(UserError, match=r"f00\.xml object 1: a label has no class name"):
+        open_dataset(f"voc:{tmp_path}/c", "train")
     images(tmp_path / "c/more", FRAMES[:1])
     with pytest.raises(UserError, match="two frames of one name in two folders"):
         open_dataset(f"voc:{tmp_path}/c", "train")

@@ -15,7 +15,7 @@ from perception.errors import NoFramesError, UserError
 from perception.images import read_image
 from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
 from training.data.dataset import Dataset, bad_frames, wanted_tasks
-from training.data.formats.class_lists import class_tables, lists_of_table
+from training.data.formats.class_lists import check_classes, class_tables, lists_of_table
 from training.data.formats.images import Images, attribute_files, check_duplicates, read_attributes
 from training.data.formats.table import Builder, Table, cached_table
 from training.data.formats.table_labels import TableLabels
@@ -69,6 +69,7 @@ class Annotated(Dataset):
         self.bad = bad_frames(self._problems(), strict, self.root)
         labelled = {task: self._labelled(task) for task in self.lists.groups}
         names = self.labels if tasks is None else tuple(labelled)
+        check_classes(self.table, self.lists, classes, self._tables, tasks or names, self.root)
         some = {task: bool(labelled[task].any()) for task in names if task in labelled}
         self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")
         self._has = {task: labelled[task][self.frames] for task in self.tasks}
@@ -76,7 +77,10 @@ class Annotated(Dataset):
             keep = np.any(list(self._has.values()), axis=0)
             self.frames = self.frames[keep]
             self._has = {task: has[keep] for task, has in self._has.items()}
-        self._check_classes()
+        if not len(self.frames):
+            raise NoFramesError(
+                f"{self.root}: no frame of split {split!r} has a label for {', '.join(self.tasks)}"
+            )
 
     # What a format implements -----------------------------------------------------------------
 
@@ -151,20 +155,6 @@ class Annotated(Dataset):
         for path in attribute_files(self.label_root):
             read_attributes(path, builder)
         return builder.table()
-
-    def _check_classes(self) -> None:
-        """Raises UserError for a name in labels that no task has a class for."""
-        wanted = [task for task in self.tasks if task in self._tables]
-        boxes = np.bincount(self.table.box_class, minlength=len(self.table.texts["names"]))
-        shapes = np.bincount(self.table.shape_class, minlength=len(self.table.texts["names"]))
-        for number, name in enumerate(self.table.texts["names"]):
-            counted = (boxes[number] if "det" in wanted else 0) + (
-                shapes[number] if {"drivable", "lane", "semantic"} & set(wanted) else 0
-            )
-            known = any(table[number] != UNKNOWN for table in self._tables.values())
-            if counted and not known and self.lists.strict:
-                where = self.table.texts["first"].get(name, str(self.label_root))
-                raise self.lists.unknown(name, where, int(counted))
 
     def _frames_of(self, split: str) -> np.ndarray:
         """Numbers of the split's frames, ordered by name."""

@@ -1,5 +1,8 @@
 """The class lists of a folder in an annotation format: from its own names and those of the run."""
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 import numpy as np
 
 from perception.classes import LANE_CATEGORIES
@@ -58,18 +61,12 @@ def lists_of_table(table: Table, given: ClassLists | None) -> ClassLists:
     lists = ClassLists({**default.groups, **own}, default.aliases, uncertain=default.uncertain)
     if given is None:
         return lists
-    with_background = {
-        task: {ONLY: (*groups[ONLY], BACKGROUND)}
-        if task == "drivable" and BACKGROUND not in groups[ONLY]
-        else groups
-        for task, groups in given.groups.items()
-    }
-    taken = {t: g for t, g in lists.groups.items() if t not in with_background}
+    taken = {t: g for t, g in lists.groups.items() if t not in given}
     if "semantic" in given and "drivable" not in given:
         taken.pop("drivable", None)
     aliases = {**lists.aliases, **given.aliases}
     uncertain = frozenset() if "det" in given else lists.uncertain
-    groups = {**taken, **with_background}
+    groups = {**taken, **given.groups}
     return ClassLists(groups, aliases, given.ignore, uncertain, given.file, given.strict)
 
 
@@ -81,6 +78,52 @@ def class_tables(table: Table, lists: ClassLists) -> dict[str, np.ndarray]:
         for task in lists.groups
         if task != "scene"
     }
+
+
+def check_classes(
+    table: Table,
+    lists: ClassLists,
+    given: ClassLists | None,
+    tables: Mapping[str, np.ndarray],
+    tasks: Iterable[str],
+    root: Path,
+) -> None:
+    """Raises UserError for a name in the labels of `tasks` that the lists of the run lack.
+
+    A name that a list given for another task has is none of this one's: one COCO category may label
+    boxes and areas, of which a run wants the areas only.
+    """
+    if given is None or not given.strict:
+        return
+    names, closed = table.texts["names"], table.shape_closed
+    used = {"det": table.box_class, "lane": table.shape_class[~closed]}
+    elsewhere = np.zeros(len(names), bool)
+    for task in given.groups:
+        elsewhere |= tables[task] != UNKNOWN if task in tables else False
+    for task in tasks:
+        if task in table.texts["masks"] and task in given:
+            palette = table.texts["masks"][task]
+            for name in palette["names"]:
+                if class_index(lists, task, name) == UNKNOWN and name != BACKGROUND:
+                    raise lists.unknown(task, name, palette["path"])
+        elif task == "scene" and task in given:
+            _check_attributes(table, lists, root)
+        elif task in tables:
+            counts = np.bincount(used.get(task, table.shape_class[closed]), minlength=len(names))
+            for number in np.flatnonzero((tables[task] == UNKNOWN) & ~elsewhere & (counts > 0)):
+                first = table.texts["first"].get(names[number], str(root))
+                raise lists.unknown(task, names[number], f"{first} ({counts[number]} labels)")
+
+
+def _check_attributes(table: Table, lists: ClassLists, root: Path) -> None:
+    for column, (group, values) in enumerate(table.texts["groups"].items()):
+        if group not in lists.groups["scene"]:
+            continue
+        for code, value in enumerate(values):
+            frames = np.flatnonzero(table.attributes[:, column] == code)
+            if len(frames) and lists.index("scene", value, group) == UNKNOWN:
+                first = root / table.texts["images"][frames[0]]
+                raise lists.unknown("scene", value, f"{first}, {group} ({len(frames)} frames)")
 
 
 def class_index(lists: ClassLists, task: str, name: str) -> int:

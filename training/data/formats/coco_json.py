@@ -96,8 +96,11 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
             frames[item["id"]] = builder.frame(found, split, size_hw)
             builder.annotated(frames[item["id"]], boxes=True)
         elif key == "categories":
-            names[item["id"]] = str(item["name"])
-            builder.name(str(item["name"]))
+            name = str(item["name"]).strip()
+            if not name:
+                raise UserError(f"{path}: category {item['id']} has no name; write one there")
+            names[item["id"]] = name
+            builder.name(name)
         elif key == "annotations":
             # Sections come in any order.
             (waiting.append(item) if not (frames and names) else add(item))

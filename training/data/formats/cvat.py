@@ -40,8 +40,6 @@ class CVAT(Annotated):
                 _read(path, builder, images, split)
             except ElementTree.ParseError as error:
                 raise UserError(f"{path}: not XML ({error}); restore it") from None
-            except (ValueError, KeyError) as error:
-                raise UserError(f"{path}: not CVAT XML {VERSION} ({error!r:.100})") from None
 
 
 def _begins(path: Path) -> bool:
@@ -65,23 +63,28 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
         elif item.tag == "image":
             if not checked:
                 raise UserError(f"{path}: no version; export it as CVAT for images {VERSION}")
-            _annotate(builder, item, path, images, split)
+            where = f"{path} image {item.get('id', '?')} ({item.get('name', '?'):.60})"
+            try:
+                _annotate(builder, item, where, images, split)
+            except (ValueError, KeyError) as error:
+                raise UserError(
+                    f"{where}: unreadable ({error!r:.100}); export it as CVAT for images {VERSION}"
+                ) from None
             item.clear()
 
 
 def _annotate(
-    builder: Builder, item: ElementTree.Element, path: Path, images: Images, split: str
+    builder: Builder, item: ElementTree.Element, where: str, images: Images, split: str
 ) -> None:
     name = item.attrib["name"]
-    image = images.find(name, str(path))
+    image = images.find(name, where)
     if image is None:
-        raise UserError(f"{path}: no image {name!r:.100} below {images.root}; add it")
+        raise UserError(f"{where}: no image of this name below {images.root}; add it")
     inside = next((part for part in image.split("/")[:-1] if part in SPLITS), "")
     subset = item.attrib.get("subset", "").lower()
     size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
     frame = builder.frame(image, split or (subset if subset in SPLITS else "") or inside, size_hw)
     builder.annotated(frame, boxes=True, shapes=True)
-    where = f"{path} image {item.attrib.get('id', '?')} ({name:.60})"
     for child in item:
         label = child.attrib.get("label", "")
         if child.tag == "box":

@@ -43,7 +43,9 @@ class LabelMe(Annotated):
                 try:
                     self._read(builder, path, data, images)
                 except (ValueError, TypeError, KeyError) as error:
-                    raise UserError(f"{path}: not a LabelMe file ({error!r:.100})") from None
+                    raise UserError(
+                        f"{path}: not a LabelMe file ({error!r:.100}); save it again in LabelMe"
+                    ) from None
 
     def _read(self, builder: Builder, path: Path, data: dict[str, Any], images: Images) -> None:
         named = str(data.get("imagePath") or path.stem).replace("\\", "/").rpartition("/")[2]
@@ -60,6 +62,9 @@ class LabelMe(Annotated):
             name, kind = str(shape.get("label", "")), str(shape.get("shape_type", "polygon"))
             points, where = shape["points"], f"{path} shape {number}"
             if kind == "rectangle":
+                if len(points) != 2:
+                    builder.problem(frame, f"{where}: rectangle of {len(points)} points; redraw it")
+                    continue
                 (x1, y1), (x2, y2) = points
                 xyxy = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
                 builder.box(frame, name, xyxy, where)

@@ -31,7 +31,7 @@ class PaletteMasks(Annotated):
     def read(self, builder: Builder, images: Images) -> None:
         files = {task: _masks(self.label_root, task) for task in TASKS}
         palettes = {
-            task: read_palette(path)
+            task: read_palette(path) | {"path": str(path)}
             for task in TASKS
             if (path := palette_file(self.label_root / "masks" / task)) is not None
         }

@@ -20,13 +20,14 @@ from perception.classes import LANE_DIRECTION_SHIFT as DIRECTION
 from perception.classes import LANE_DIRECTIONS, LANE_STYLES
 from perception.classes import LANE_STYLE_SHIFT as STYLE
 from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
+from perception.errors import UserError
 from perception.files import cache_folder, replacing
 from perception.images import IMAGE_SUFFIXES
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 __all__ = ["IGNORE_FLAG", "OCCLUDED_FLAG", "TRUNCATED_FLAG", "Builder", "Table", "cached_table"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MOST_PROBLEMS: Final = 10_000
 MOST_VERTICES: Final = 2000  # of one outline
 REACH: Final = 100_000  # pixels; no frame is larger
@@ -102,7 +103,12 @@ class Builder:
             self.problems.append((frame, text[:400]))
 
     def name(self, name: str, where: str = "") -> int:
-        """The number of a class name; `where` is the place of its first label."""
+        """The number of a class name; `where` is the place of its first label.
+
+        Raises UserError for an empty name.
+        """
+        if not name.strip():
+            raise UserError(f"{where or self.root}: a label has no class name; write one there")
         number = self.names.setdefault(name, len(self.names))
         if where and name not in self.first:
             self.first[name] = where
