@@ -12,14 +12,15 @@ from perception.runtime.annotations import FORMATS, parse_export
 VIEWER = "viewer"
 LOOPBACK = "127.0.0.1:8000"
 DESCRIPTION = """\
-Runs the perception model on a video, a folder of images, a camera or a network stream, and
-shows, saves or logs the result.
+Runs the perception model on a video, a folder of images, a ROS bag, a camera or a network stream,
+and shows, saves or logs the result.
 
 examples:
   perceive drive.mp4                          write drive-overlay.mp4
   perceive drive.mp4 --show                   watch it in a window
   perceive photos/ --save out/                write one picture per photo
   perceive drive.mp4 --save drive.gif         write a small animation
+  perceive drive.mcap --topic /front/image    a ROS bag (extra car)
   perceive 0 --serve                          the first camera, on a page in the browser
   perceive rtsp://host/front --json log.jsonl log a stream
 """
@@ -72,8 +73,9 @@ def parser() -> argparse.ArgumentParser:
         "video",
         nargs="?",
         default="",
-        help="video file, folder of images, camera number or stream address",
+        help="video file, folder of images, ROS bag, camera number or stream address",
     )
+    made.add_argument("--topic", metavar="NAME", help="image topic of a ROS bag that has several")
     add_outputs(made.add_argument_group("output (default: --save next to the input)"))
     add_drawing(made.add_argument_group("drawing"))
     add_options(made.add_argument_group("distances"))

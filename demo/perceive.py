@@ -46,7 +46,7 @@ def perceive(args: argparse.Namespace) -> int:
 
         serve(model, args.web)
         return 0
-    source = open_source(args.video, args.loop)
+    source = open_source(args.video, args.loop, args.topic)
     choose_output(args, source)
     runner = Runner(model, args.provider, args.threads)
     runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from demo.bag import Bag, is_bag
 from demo.live import Live
 from demo.pipeline import Source, SourceFrame
 from perception.errors import UserError, require_extra
@@ -39,13 +40,19 @@ ROTATIONS = {
 }
 
 
-def open_source(text: str, loop: bool = False) -> Source:
-    """A source from what the user typed. Raises UserError where there is none."""
+def open_source(text: str, loop: bool = False, topic: str | None = None) -> Source:
+    """A source from what the user typed; `topic` is that of a bag. Raises UserError where there is
+    none."""
     if text.isdigit() or re.match(r"^[a-z][a-z0-9+.]*://", text):
         return Live(text)
     path = Path(text)
     if not path.exists():
         raise UserError(f"{text}: no such file, folder, camera number or stream address")
+    if is_bag(path):
+        bag = Bag(path, topic)
+        return Looped(bag) if loop else bag
+    if topic is not None:
+        raise UserError(f"--topic {topic}: only a ROS bag has topics, and {text} is none")
     is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
     source: Source = ImageFolder(path) if is_images else VideoFile(path)
     return Looped(source) if loop else source
