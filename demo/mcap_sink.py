@@ -1,4 +1,5 @@
-"""perceive --mcap: a log for Foxglove with image, annotations and masks of every frame."""
+"""perceive --mcap: a log for Foxglove with image, annotations and masks of every frame; with a
+camera also lanes, distances and a grid in metres. demo/car/foxglove-layout.json shows it."""
 
 import time
 from pathlib import Path
@@ -19,10 +20,12 @@ from foxglove.messages import (
     Timestamp,
 )
 
+from demo.mcap_road import RoadChannels
 from demo.overlay import EGO_COLOUR
 from demo.pipeline import Packet
 from demo.sinks import FileSink
 from perception.runtime.colours import BGR, colour
+from perception.runtime.distance import Ranges
 from perception.runtime.scene import Boxes, Labels, Mask
 
 CAMERA = "camera"
@@ -30,7 +33,8 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 
 class McapSink(FileSink):
-    """One image message and one annotations message per frame, and one PNG per mask.
+    """One image message and one annotations message per frame, and one PNG per mask; the road in
+    metres where the frame has it.
 
     Times are the source's own for a file and the wall clock's for a live source.
     """
@@ -47,6 +51,7 @@ class McapSink(FileSink):
         self.image = CompressedImageChannel(f"/{CAMERA}/image", context=self.context)
         self.notes = ImageAnnotationsChannel(f"/{CAMERA}/annotations", context=self.context)
         self.masks: dict[str, CompressedImageChannel] = {}
+        self.road: RoadChannels | None = None
 
     def append(self, packet: Packet) -> None:
         """Logs a frame."""
@@ -56,20 +61,27 @@ class McapSink(FileSink):
         stamp = Timestamp(sec=now // 10**9, nsec=now % 10**9)
         self._picture(self.image, packet.frame.image, ".jpg", stamp, now)
         points, texts = [], []
-        for _, boxes in scene.of(Boxes):
-            for i in range(len(seen := boxes.above(self.score))):
-                points.append(_outline(seen, i, stamp))
-                texts.append(_caption(seen, i, stamp))
+        for name, boxes in scene.of(Boxes):
+            ranges = packet.road.ranges[name] if packet.road else None
+            for i in np.flatnonzero(boxes.scores >= self.score).tolist():
+                points.append(_outline(boxes, i, stamp))
+                texts.append(_caption(boxes, i, ranges, stamp))
         for _, labels in scene.of(Labels):
             texts += _lines(labels, stamp)
+        strip = PointsAnnotationType.LineStrip
+        for lane in packet.road.lanes if packet.road else ():
+            points.append(_points(lane.points, colour(lane.category), strip, stamp))
         for path in packet.ego.values():
-            points.append(_points(path, EGO_COLOUR, PointsAnnotationType.LineStrip, stamp))
+            points.append(_points(path, EGO_COLOUR, strip, stamp))
         self.notes.log(ImageAnnotations(points=points, texts=texts, timestamp=stamp), log_time=now)
         for name, mask in scene.of(Mask):
             if name not in self.masks:
                 topic = f"/{CAMERA}/{name}"
                 self.masks[name] = CompressedImageChannel(topic, context=self.context)
             self._picture(self.masks[name], mask.small, ".png", stamp, now)
+        if packet.road is not None and packet.road.camera is not None:
+            self.road = self.road or RoadChannels(self.context)
+            self.road.log(scene, packet.road, self.score, stamp, now)
 
     def _picture(
         self, channel: CompressedImageChannel, image: np.ndarray, kind: str, stamp: Any, now: int
@@ -97,9 +109,12 @@ def _outline(boxes: Boxes, i: int, stamp: Any) -> PointsAnnotation:
     return _points(corners, colour(boxes.name(i)), PointsAnnotationType.LineLoop, stamp)
 
 
-def _caption(boxes: Boxes, i: int, stamp: Any) -> TextAnnotation:
+def _caption(boxes: Boxes, i: int, ranges: Ranges | None, stamp: Any) -> TextAnnotation:
     x, y = (float(value) for value in boxes.xyxy[i, :2])
-    return _text(boxes.text(i), x, y, colour(boxes.name(i)), stamp)
+    text = boxes.text(i)
+    if ranges is not None and np.isfinite(ranges.distance_m[i]):
+        text += f" {ranges.distance_m[i]:.0f} m"
+    return _text(text, x, y, colour(boxes.name(i)), stamp)
 
 
 def _lines(labels: Labels, stamp: Any) -> list[TextAnnotation]:

@@ -126,6 +126,12 @@ def draw_inset(canvas: np.ndarray, picture: np.ndarray | None) -> None:
     canvas[y : y + tall, x : x + wide] = picture
 
 
+def grid_cells(grid: birds_eye.Costmap) -> np.ndarray:
+    """int8 (y, x) cells as ROS and Foxglove order a grid: x forward, y from the right to the left,
+    beginning at the corner to the right of the camera."""
+    return np.ascontiguousarray(grid.cells[::-1, ::-1].T)
+
+
 def frame_attributes(road: Road) -> dict[str, Any]:
     """Numbers and warnings of the whole frame; what the geometry does not support is absent."""
     numbers = {
