@@ -104,7 +104,7 @@ def _lanes(lanes: Iterable[Lane], stamp: Timestamp) -> Iterable[SceneEntity]:
                 points=[Point3(x=float(z), y=float(-x), z=0.02) for x, z in lane.ground],
                 color=_colour(colour(lane.category), 1.0),
             )
-            name = f"lane {lane.id if lane.id >= 0 else f'across {number}'}"
+            name = f"marking {lane.id}" if lane.id >= 0 else f"across {number}"
             yield _entity(name, stamp, lines=[line])
 
 

@@ -167,7 +167,9 @@ class Perceive:
             scene = self.runner(to_bgr(message))
             if self.tracker is not None:
                 self.tracker.update(scene)
-            road = self.geometry and self.geometry.update(scene, stamp.sec + 1e-9 * stamp.nanosec)
+            road = None
+            if self.geometry is not None:
+                road = self.geometry.update(scene, stamp.sec + 1e-9 * stamp.nanosec)
         except UserError as error:
             self.refused += 1
             self.node.get_logger().warning(str(error), throttle_duration_sec=LOG_EVERY_S)
