@@ -16,6 +16,7 @@ from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
+from perception.hub import ONNX, local_file
 from perception.runtime.annotations import FORMATS, parse_export
 from perception.runtime.choose import choose
 from perception.runtime.providers import read_description
@@ -90,7 +91,8 @@ def check(args: argparse.Namespace) -> Settings:
         raise UserError("--pick: add --export FORMAT:DIR for the picked frames and their labels")
     if args.export:
         check_target(*parse_export(args.export), bool(args.pick))
-    model = (args.model or default_model()).resolve()
+    # Not resolve(): in the cache of the hub the name is a link to a file without .onnx.
+    model = local_file(args.model or default_model(), ONNX).absolute()
     description = read_description(model)
     provider = args.provider
     if args.address == LOCAL and provider == "auto":
@@ -258,7 +260,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("videos", nargs="+", type=Path, help="folders of videos, or videos")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the labels")
     group = made.add_argument_group("model")
-    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx made by export-onnx")
+    group.add_argument(
+        "--model",
+        metavar="FILE",
+        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
+    )
     group.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
     group.add_argument(
         "--score", type=float, help="lowest score of a box (default: from the model file)"

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def perceive(args: argparse.Namespace) -> int:
     """Opens source, model and sinks, runs the loop and prints the summary."""
     check(args)
-    model = local_file(args.model, ONNX) if args.model else default_model()
+    model = local_file(args.model or default_model(), ONNX)
     if args.web:
         from demo.web_site import serve
 

@@ -1,8 +1,8 @@
 """perceive --serve: a page with the live picture, a switch per output, and timings.
 
 Viewers pull: the pipeline only replaces the newest canvas, so that a slow viewer does not block
-it. Bound to the loopback interface by default. For a public address put a reverse proxy in front:
-uvicorn bounds the number of connections and the size of headers, not how long a client may wait.
+it. Bound to the loopback interface by default. On a public address anyone who reaches it sees the
+picture and the buttons: put a reverse proxy with a login in front.
 """
 
 import asyncio
@@ -21,13 +21,16 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from demo.overlay import Controls
 from demo.pipeline import Packet
 from demo.progress import Statistics
 from perception.errors import UserError
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 64  # more get the answer 503
+MAX_SOCKETS = 256  # more are closed at once: the process has file descriptors for about 1000
+REQUEST_S = 10.0  # time for one complete request head
 MAX_HEADER_BYTES = 16 << 10
 MAX_VIEWERS = 8
 STALLED_S = 10.0  # a viewer that has not taken a picture for so long loses its place to another
@@ -64,6 +67,26 @@ class Newest:
             return self.data
 
 
+class BoundedProtocol(H11Protocol):
+    """uvicorn's, with two bounds that its settings lack: the number of sockets, and the time until
+    a request is complete (slow-client protection)."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        if len(self.connections) > MAX_SOCKETS:
+            self.transport.abort()
+        else:
+            self.loop.call_later(REQUEST_S, self.close_if_idle, None)
+
+    def close_if_idle(self, before: object) -> None:
+        """Closes the connection unless a request is being answered or came since `before`."""
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is before:
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self.loop.call_later(REQUEST_S, self.close_if_idle, self.cycle)
+
+
 class ServeSink(AbstractContextManager["ServeSink"]):
     """The web server, in its own thread."""
 
@@ -79,7 +102,7 @@ class ServeSink(AbstractContextManager["ServeSink"]):
             host=self.host,
             port=self.port,
             log_level="critical",  # malformed requests are not reported on the terminal
-            http="h11",
+            http=BoundedProtocol,
             limit_concurrency=MAX_CONNECTIONS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_graceful_shutdown=1,

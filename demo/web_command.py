@@ -12,6 +12,7 @@ from pathlib import Path
 from demo.web_runtime import fetch
 from demo.web_site import build
 from perception.errors import cli
+from perception.hub import ONNX, local_file
 from perception.runtime.runner import default_model
 
 
@@ -26,7 +27,7 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 
 def run_build(args: argparse.Namespace) -> None:
-    build(args.model or default_model(), args.folder)
+    build(local_file(args.model or default_model(), ONNX), args.folder)
     print(f"wrote {args.folder}; put it on any static host, its start page is index.html")
 
 
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=run_fetch)
     two = commands.add_parser("build", help="write the page into a folder")
     two.add_argument("folder", type=Path)
-    two.add_argument("--model", type=Path, help="an .onnx made by export-onnx")
+    two.add_argument("--model", help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]")
     two.set_defaults(run=run_build)
     return made
 

@@ -14,23 +14,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from export.bench import MODEL, Subject, machine, measure, open_subject, pin, ratio, summary
 from perception.errors import cli, require_extra
 from perception.files import write_atomic
+from perception.hub import ONNX, local_file
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these need extras, which main() checks first
     from export.arguments import BenchOnnxArguments
+    from export.bench import Subject
 
 TIMM: Final = "timm:"
 
 
-def subjects(arguments: "BenchOnnxArguments", folder: Path) -> list[Subject]:
+def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
     """Every model on every provider, loaded; timm backbones are exported to the folder."""
+    from export.bench import open_subject
+
     found = []
     for model in arguments.models:
-        path = Path(model)
         if model.startswith(TIMM):
             path = _export_timm(model.removeprefix(TIMM), arguments.size, folder)
+        else:
+            path = local_file(model, ONNX)
         for provider in arguments.providers:
             subject = open_subject(
                 model, path, provider, arguments.threads, arguments.frame, arguments.size
@@ -49,8 +53,10 @@ def _export_timm(name: str, size_hw: tuple[int, int], folder: Path) -> Path:
     return path
 
 
-def report(found: Sequence[Subject], seed: int) -> list[dict[str, Any]]:
+def report(found: "Sequence[Subject]", seed: int) -> list[dict[str, Any]]:
     """One JSON-able row per subject; ratios are to the first."""
+    from export.bench import MODEL, ratio, summary
+
     base = found[0].times[MODEL]
     return [
         {
@@ -70,6 +76,8 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
     """Prints the table."""
     from rich.console import Console
     from rich.table import Column, Table
+
+    from export.bench import MODEL
 
     others = list(dict.fromkeys(s for row in rows for s in row["ms"] if s != MODEL))
     table = Table(
@@ -99,6 +107,8 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
 def run(arguments: "BenchOnnxArguments") -> int:
     """The whole command."""
     from rich.progress import Progress
+
+    from export.bench import machine, measure, pin
 
     cores = pin(arguments.threads)
     load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -24,8 +24,9 @@ def run(arguments: "ExportArguments") -> int:
     from export.to_onnx import describe, round_to_half, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
+    from perception.hub import CHECKPOINT, local_file
 
-    model, meta = load(arguments.checkpoint, list(arguments.tasks) or None)
+    model, meta = load(local_file(arguments.checkpoint, CHECKPOINT), list(arguments.tasks) or None)
     height, width = arguments.size or meta.size_hw
     description = describe(model, meta, (height, width))
     frames = _frames(arguments, description.size_hw)

@@ -23,18 +23,20 @@ HUB_TASKS: Final = {
     "label": "image-classification",
     "map": "depth-estimation",
 }
+PREFIX: Final = re.compile("hf://?")  # Path() shortens // to /
 NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def local_file(name: str | Path, filename: str) -> Path:
-    """The path itself, or for hf://… the downloaded `filename` of that model.
+    """The path itself, or for hf://… the downloaded `filename` of that model. Every command that
+    takes a model resolves its name here.
 
     Raises UserError for a malformed or unknown name, a gated model, a file that the model lacks or
     whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
-    text = str(name)
-    if not text.startswith(SCHEME):
+    if not PREFIX.match(str(name)):
         return Path(name)
+    text = PREFIX.sub(SCHEME, str(name), count=1)
     repo, revision = parse(text)
     require_extra("hub", "huggingface_hub")
     path = _download(text, repo, revision, filename)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
-from perception.runtime.annotations import Export, parse_export
+from perception.hub import ONNX, local_file
 from perception.runtime.description import BOX_SCORE
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Arguments:
     """The command line of eval-bdd."""
 
     file: Path
-    """Checkpoint of train-bdd (.safetensors) or exported .onnx."""
+    """Checkpoint of train-bdd (.safetensors), exported .onnx, or hf://OWNER/NAME[@REVISION]."""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     scores: ScoreOptions = field(default_factory=ScoreOptions)
@@ -118,6 +118,8 @@ class Arguments:
         if not 0 <= self.output.export_score <= 1:
             raise UserError(f"--export-score {self.output.export_score}: give a number from 0 to 1")
         if self.output.export:
+            from perception.runtime.annotations import parse_export  # needs OpenCV
+
             parse_export(self.output.export)
         if self.output.store and self.file.suffix != ".safetensors":
             raise UserError(f"--store {self.file}: only a checkpoint (.safetensors) can store them")
@@ -167,6 +169,7 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
     """Scores a model, prints the tables and writes the files that were asked for."""
     from rich.console import Console
 
+    from perception.runtime.annotations import Export, parse_export
     from training.evaluation.reference import ToolkitCheck
     from training.evaluation.report import as_json, markdown, show
     from training.evaluation.scores import Sink, evaluate
@@ -234,7 +237,8 @@ def run() -> None:
         require_extra("bdd", "bdd100k", "scalabel")
     from training.evaluation.predictor import open_predictor
 
-    score(arguments, open_predictor(arguments.file, arguments.model.provider))
+    file = local_file(arguments.file, ONNX)
+    score(arguments, open_predictor(file, arguments.model.provider))
 
 
 def main() -> int:

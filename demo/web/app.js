@@ -13,7 +13,7 @@ export const state = {
   source: null, busy: false, paused: false, ends: [], frames: 0, timings: {},
 };
 const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-const answers = { ready, scene, error: ({ message }) => { state.busy = false; problem(message); } };
+const answers = { ready, scene, error: failed };
 
 worker.onmessage = ({ data }) => answers[data.type](data);
 worker.onerror = event => problem(`the page's worker does not start (${event.message ?? "no reason given"}); ` +
@@ -55,6 +55,12 @@ function ready({ description, engine, threads, note }) {
   switches();
   say("ready: drop a photo or a clip");
   state.source?.again();
+}
+
+function failed({ message }) {
+  state.busy = false;
+  problem(message);
+  say(state.description ? `ready: ${state.description.name} stays loaded` : "no model: drop an .onnx here");
 }
 
 // ---- frames

@@ -53,7 +53,7 @@ function threadCount() {
 /** A session on one engine, tried once on a plain frame: WebGPU can fail as late as then. */
 async function open(engine, threads, bytes, description, source) {
   if (engine === "webgpu" && !(await navigator.gpu?.requestAdapter()))
-    throw new Error("this browser offers no WebGPU adapter");
+    throw new Error("this browser offers no WebGPU adapter; WASM needs none");
   if (typeof WebAssembly !== "object")
     throw new UserError("this browser has no WebAssembly; use a current Chrome, Edge, Firefox or Safari");
   const ort = await runtime(engine, threads);

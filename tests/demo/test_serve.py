@@ -9,6 +9,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -184,6 +185,48 @@ def test_silent_connections_do_not_block_others(sink):
     slow.sendall(b"GET / HTTP/1.1\r\nHost: local")  # and never the rest
     assert ask(sink) == 200
     assert silent.fileno() != slow.fileno()
+
+
+def test_connections_without_a_complete_request_are_closed(sink, serve, monkeypatch):
+    monkeypatch.setattr(serve, "REQUEST_S", 0.2)
+    silent, slow, again = connect(sink), connect(sink), connect(sink)
+    again.sendall(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert again.recv(1000).startswith(b"HTTP/1.1 200")
+    opened, end = {silent, slow, again}, time.monotonic() + 30
+    while opened and time.monotonic() < end:
+        for client in opened - {silent}:  # headers byte by byte, without an end
+            with suppress(OSError):
+                client.sendall(b"G")
+        opened = {client for client in opened if not is_closed(client)}
+        time.sleep(0.02)
+    assert not opened
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether the server has ended the connection."""
+    client.setblocking(False)
+    try:
+        while client.recv(1 << 16):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def test_idle_connections_are_bounded_and_leave_by_themselves(sink, serve, monkeypatch):
+    monkeypatch.setattr(serve, "REQUEST_S", 0.5)
+    monkeypatch.setattr(serve, "MAX_SOCKETS", 40)
+    held = [connect(sink) for _ in range(300)]
+    codes, end = set(), time.monotonic() + 30
+    while 200 not in codes and time.monotonic() < end:
+        with suppress(OSError):
+            codes.add(ask(sink))
+    assert 200 in codes  # although all clients still hold their side
+    assert len(sink.server.server_state.connections) <= 40
+    for client in held:
+        client.close()
 
 
 def test_the_number_of_connections_is_bounded(sink):

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from export import bench_onnx
+from export import bench, bench_onnx
 from export.bench import MODEL, Subject, example, measure, open_subject, ratio, summary
 from perception.errors import UserError
 
@@ -19,7 +19,7 @@ from perception.errors import UserError
 @pytest.fixture(autouse=True)
 def free_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pinning would hold the rest of the test run to one core."""
-    monkeypatch.setattr(bench_onnx, "pin", lambda threads: list(range(threads)))
+    monkeypatch.setattr(bench, "pin", lambda threads: list(range(threads)))
 
 
 def foreign(path: Path, inputs: int = 1, shape: tuple = (1, 3, "h", "w")) -> Path:
