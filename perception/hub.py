@@ -151,6 +151,7 @@ def card(description: Description, repo: str) -> str:
             task_name=task,
             dataset_type="validation-frames-of-the-run",
             dataset_name="Validation frames of the training run, protocol of eval-bdd",
+            dataset_config=task,  # results that differ in nothing else are put under one task
             metric_type=metric,
             metric_name=f"{task} {metric}",
             metric_value=round(value, 2),
@@ -173,9 +174,11 @@ def card(description: Description, repo: str) -> str:
 
 
 def _headline(scores: Any) -> list[tuple[str, float]]:
-    """Scores of a task as a whole; those of single classes have a slash in their name."""
+    """Scores of a task as a whole: without those of single classes, which have a slash in their
+    name, and without the threshold of boxes, which is no score."""
     items = scores.items() if isinstance(scores, dict) else ()
-    return [(k, float(v)) for k, v in items if isinstance(v, int | float) and "/" not in k]
+    kept = [(k, v) for k, v in items if "/" not in k and k != "threshold"]
+    return [(k, float(v)) for k, v in kept if isinstance(v, int | float)]
 
 
 def _datasets(description: Description) -> list[str]:

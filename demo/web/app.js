@@ -158,7 +158,7 @@ const pressed = (button, on) => button.setAttribute("aria-pressed", on);
 function switches() {
   const made = state.description.tasks.map(task => {
     const button = document.createElement("button");
-    button.textContent = task.title ?? task.name;
+    button.textContent = task.title;
     button.title = isLane(task) ? "lane lines by type" : task.kind;
     pressed(button, true);
     button.onclick = () => {

@@ -91,11 +91,20 @@ function parse(text, source) {
     if (typeof task?.name !== "string" || !KINDS.includes(task.kind))
       throw malformed(`task ${task?.name} of kind ${task?.kind}`);
   const scores = data.scores ?? {}, boxScore = f1Score(scores);
-  for (const task of data.tasks) task.shown = shownScores(task, scores[task.name], boxScore);
+  for (const task of data.tasks) {
+    task.shown = shownScores(task, scores[task.name], boxScore);
+    task.title = title(task);
+  }
   return {
     name: String(data.name), sizeHw: [height, width], padValue: pad, tasks: data.tasks, boxScore,
     licence: String(data.licence ?? ""),
   };
+}
+
+/** An output's name on the page, as View.title in perception/runtime/description.py. */
+function title({ name, kind, encoding }) {
+  if (encoding === LANE_BYTE) return "Lanes";
+  return { boxes: "Objects", label: "Scene" }[kind] ?? name[0].toUpperCase() + name.slice(1).toLowerCase();
 }
 
 /** {class: score from which its boxes are drawn}: what the file states, else `boxScore`. */

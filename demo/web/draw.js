@@ -80,7 +80,7 @@ function overlay(context, output, task) {
   context.save();
   context.imageSmoothingQuality = "high";
   const enlarged = context.canvas.width / width;
-  if (enlarged > 1) context.filter = `blur(${0.4 * enlarged}px)`; // pixel stairs become slopes
+  if (enlarged > 1) context.filter = `blur(${0.6 * enlarged}px)`; // pixel stairs become slopes
   if (lane) { // a dark halo keeps white lines visible on bright asphalt
     context.shadowColor = "rgb(0 0 0 / 0.75)";
     context.shadowBlur = context.canvas.width / 400;
@@ -138,7 +138,7 @@ function insets(context, tasks, outputs) {
     context.fillRect(x - 2, margin - 2, wide + 4, tall + 4);
     context.drawImage(small, x, margin, wide, tall);
     context.font = `600 ${margin}px system-ui, sans-serif`;
-    context.fillText(task.name, x + margin / 2, margin * 2.2);
+    context.fillText(task.title, x + margin / 2, margin * 2.2);
     x -= margin;
   }
 }

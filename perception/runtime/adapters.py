@@ -3,8 +3,8 @@
 YOLOP (input (1, 3, H, W) RGB, ImageNet mean and deviation; outputs in this order: boxes (1, N, 6)
 as centre x, centre y, width, height, objectness, class; drivable area and lane (1, 2, H, W)) and
 TwinLiteNet (input (1, 3, H, W) RGB from 0 to 1; outputs drivable area and lane (1, 2, H, W)). The
-pages that document them are listed in docs/evaluation.md. Recognised by the types and shapes of inputs and outputs. All boxes are vehicles; areas are direct,
-lanes of no known type.
+pages that document them are listed in docs/evaluation.md. Recognised by the types and shapes of
+inputs and outputs. All boxes are vehicles; areas are direct, lanes of no known type.
 """
 
 from collections.abc import Sequence

@@ -192,6 +192,8 @@ def test_card_is_written_from_the_model_file():
         description.scores["drivable"]["mIoU"], abs=0.005
     )
     assert "protocol of eval-bdd" in scores["drivable mIoU"].dataset_name
+    assert all(name.startswith(f"{score.task_name} ") for name, score in scores.items())
+    assert "det threshold" not in scores
     assert "--model hf://owner/name" in text
 
 

@@ -127,7 +127,8 @@ def test_every_kind_of_output_is_read_and_switched(browser, serve, tiny_onnx, tm
     names = browser.evaluate(
         "[...document.querySelectorAll('#switches button')].map(b => b.textContent)"
     )
-    assert names == list(got)
+    views = read_description(tiny_onnx).views
+    assert names == [views[name].title(name) for name in got]
     assert "car" in browser.evaluate("document.getElementById('legend').textContent")
     browser.evaluate("document.querySelector('#switches button').click()")
     assert "car" not in browser.evaluate("document.getElementById('legend').textContent")
