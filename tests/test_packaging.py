@@ -4,7 +4,6 @@ import os
 import runpy
 import subprocess
 import sys
-import tomllib
 import zipfile
 from email.parser import Parser
 from importlib.util import find_spec
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+tomllib = pytest.importorskip("tomllib", reason="in the standard library from Python 3.11")
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / ".ci" / "build_dist.py"
