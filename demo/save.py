@@ -187,7 +187,7 @@ class Encoder:
         import av
 
         self.make: Any = av.VideoFrame.from_ndarray
-        # Any: the library's stubs do not tell kinds of streams apart.
+        # Any: the library's stubs do not distinguish kinds of streams.
         opened: Any = av.open
         self.container = opened(str(path), "w", container[0], options=container[1])
         self.stream = self.container.add_stream(codec[0], rate=rate, options=codec[1])

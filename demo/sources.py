@@ -22,7 +22,7 @@ FOLDER_FPS = 10.0
 # A larger step between two frames is a damaged timestamp.
 MAX_LEAP_S = 3600.0
 # What FFmpeg may open: video containers only, no playlists that name other files or the network,
-# and no picture above the bound, whatever the header says or a later frame turns into.
+# and no frame above the limit, neither by the header nor later in the file.
 FILE_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,"

@@ -1,7 +1,8 @@
-"""perceive-web fetch | build DIR: prepares the page that runs a model in the browser.
+"""Prepare the page that runs a model in the browser. `perceive --web` serves it on this machine.
 
-`fetch` downloads onnxruntime-web once; `build` writes the page, the runtime and a model into a
-folder for any static host. `perceive --web` serves the same page on this machine.
+examples:
+  perceive-web fetch         download onnxruntime-web into the cache, once
+  perceive-web build site/   write page, runtime and model into a folder for a static host
 """
 
 import argparse
@@ -33,14 +34,22 @@ def run_build(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser("perceive-web", description=__doc__)
+    made = argparse.ArgumentParser(
+        "perceive-web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = made.add_subparsers(required=True)
     one = commands.add_parser("fetch", help="download onnxruntime-web (npm) into the cache")
-    one.add_argument("--tarball", type=Path, help="its npm package, where npm is not installed")
+    one.add_argument(
+        "--tarball", type=Path, metavar="FILE", help="the npm package, where npm is not installed"
+    )
     one.set_defaults(run=run_fetch)
     two = commands.add_parser("build", help="write the page into a folder")
     two.add_argument("folder", type=Path)
-    two.add_argument("--model", help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]")
+    two.add_argument(
+        "--model",
+        metavar="FILE",
+        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
+    )
     two.set_defaults(run=run_build)
     return made
 

@@ -1,7 +1,10 @@
-"""push-model MODEL.onnx hf://OWNER/NAME [--checkpoint FILE]: upload a model with its card.
+"""Upload a model with its card to a hub. Log in first with 'hf auth login'.
 
-The card's licence, data and scores are those in the model file. --card prints the card and uploads
-nothing. Log in before with 'hf auth login'.
+The licence, data and scores on the card are those recorded in the model file.
+
+examples:
+  push-model model.onnx hf://OWNER/NAME --checkpoint runs/bdd/best.safetensors
+  push-model model.onnx hf://OWNER/NAME --card    print the card, upload nothing
 """
 
 import argparse
@@ -36,10 +39,14 @@ def run(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser("push-model", description=__doc__)
+    made = argparse.ArgumentParser(
+        "push-model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("model", type=Path, help="an .onnx made by export-onnx")
     made.add_argument("name", help="hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-    made.add_argument("--checkpoint", type=Path, help="its .safetensors, for --init hf://…")
+    made.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="its .safetensors, for --init hf://…"
+    )
     made.add_argument("--card", action="store_true", help="print the card, upload nothing")
     return made
 

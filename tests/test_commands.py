@@ -1,4 +1,4 @@
-"""Every command of pyproject.toml runs as a module too."""
+"""Every command of pyproject.toml also runs with `python -m`; --help has an example."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ tomllib = pytest.importorskip("tomllib", reason="in the standard library from Py
 ROOT = Path(__file__).parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
-# Their console scripts check for OpenCV first.
+# Modules of the console scripts in demo/start.py, which checks for OpenCV first.
 MODULES = {
     "perceive": "demo.perceive",
     "perceive-archive": "demo.archive",
@@ -33,3 +33,4 @@ def test_help_of_each_command_run_as_a_module(name: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "usage: " in done.stdout
+    assert "xample" in done.stdout

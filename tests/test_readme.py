@@ -26,17 +26,18 @@ def test_the_readme_lists_every_command_and_no_other():
     assert listed == set(scripts())
 
 
-def test_every_linked_file_is_there():
-    links = re.findall(r"\]\(((?!http)[^)#]+)\)", readme())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
-def test_every_script_has_its_function():
-    for target in scripts().values():
-        module, function = target.split(":")
-        source = (ROOT / (module.replace(".", "/") + ".py")).read_text()
-        assert f"def {function}(" in source, target
+def test_linked_files_and_named_tests_exist():
+    missing, tests = [], {path: path.read_text() for path in ROOT.glob("tests/**/*.py")}
+    names = set(re.findall(r"def (test_\w+)", "".join(tests.values())))
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        text = path.read_text()
+        files = [path.parent / link for link in re.findall(r"\]\(((?!http)[^)#]+)\)", text)]
+        files += [ROOT / name for name in re.findall(r"\btests/[\w/]+\.py", text)]
+        missing += [f"{path.name}: {file}" for file in files if not file.exists()]
+        missing += [
+            f"{path.name}: {n}" for n in re.findall(r"::(test_\w+)", text) if n not in names
+        ]
+    assert missing == []
 
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):

@@ -46,7 +46,7 @@ class Letterbox:
 
     @property
     def inner_hw(self) -> tuple[int, int]:
-        """Size of the scaled frame inside the model's input; at least one pixel a side."""
+        """Size of the scaled frame inside the model's input; at least one pixel per side."""
         scale = min(s / f for s, f in zip(self.size_hw, self.frame_hw, strict=True))
         height, width = (
             min(size, max(1, round(frame * scale)))

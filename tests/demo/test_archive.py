@@ -275,6 +275,7 @@ def ray_here():
         pytest.skip("ray is not installed (extra `ray`)")
 
 
+@pytest.mark.slow
 def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     """One of the good clips was done before, and another run was killed in the other one."""
     out = tmp_path / "out"

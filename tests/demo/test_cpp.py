@@ -24,6 +24,7 @@ from perception.runtime.letterbox import Letterbox
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "demo" / "car" / "cpp"
 MODEL = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"

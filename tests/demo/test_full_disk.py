@@ -188,6 +188,7 @@ ls -A . >&2; cp -r . "$KEEP"; exit $code
 """
 
 
+@pytest.mark.slow
 def test_the_command_on_a_file_system_that_fills_up(tiny_onnx, video, tmp_path):
     """A file system of 28 MB in memory, mounted for this test alone."""
     pytest.importorskip("av", reason="PyAV is not installed (extra demo)")

@@ -1,4 +1,4 @@
-"""A film cut off at 50 places: what can be read is used, and one line says that it was cut."""
+"""Videos truncated at 50 places: what can be read is used, and one line reports the cut."""
 
 import json
 import random
@@ -15,12 +15,12 @@ PLACES = 50
 FRAMES = 30
 
 
-def films(video, folder):
-    """The same film with its index at the end (mp4v), at the start (H.264), and without (Matroska,
+def videos(video, folder):
+    """The same video with its index at the end (mp4v), at the start (H.264), and without (Matroska,
     AVI), as far as this machine can write them."""
     found = {"index at the end": video}
     for suffix, code in ((".mkv", "mp4v"), (".avi", "MJPG")):
-        path = folder / f"film{suffix}"
+        path = folder / f"video{suffix}"
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 25, (160, 120))
         for image in pictures():
             writer.write(image)
@@ -32,10 +32,10 @@ def films(video, folder):
         return found
     path = folder / "start.mp4"
     with av.open(str(path), "w", options={"movflags": "faststart"}) as file:
-        film = file.add_stream("libx264", rate=25, width=160, height=120, pix_fmt="yuv420p")
+        stream = file.add_stream("libx264", rate=25, width=160, height=120, pix_fmt="yuv420p")
         for image in pictures():
-            file.mux(film.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
-        file.mux(film.encode(None))
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        file.mux(stream.encode(None))
     return found | {"index at the start": path}
 
 
@@ -47,9 +47,9 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def cut(video, tmp_path_factory):
-    """cut(kind, place) -> (path of the film's first bytes, share of it); and the kinds."""
-    folder = tmp_path_factory.mktemp("films")
-    made = films(video, folder)
+    """cut(kind, place) -> (path of the video's first bytes, share of it); and the kinds."""
+    folder = tmp_path_factory.mktemp("videos")
+    made = videos(video, folder)
     whole = {kind: path.read_bytes() for kind, path in made.items()}
     suffixes = {kind: path.suffix for kind, path in made.items()}
 

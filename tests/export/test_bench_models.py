@@ -40,6 +40,7 @@ def test_memory_of_a_model_is_measured_in_a_child_process(exported: SimpleNamesp
     assert exported.path.stat().st_size / 1e6 < peak_megabytes(exported.path, 1) < 1000
 
 
+@pytest.mark.slow
 def test_command_prints_and_writes_the_zoo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

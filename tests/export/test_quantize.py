@@ -60,6 +60,7 @@ def test_the_int8_file_runs_and_describes_itself(
     assert not all(d.agrees for d in strict)  # integers are felt: the strict check is no formality
 
 
+@pytest.mark.slow
 def test_half_weights_and_float_outputs(exported: SimpleNamespace, tmp_path: Path) -> None:
     path = tmp_path / "half.onnx"
     graph = to_onnx(exported.model, exported.description, half=True)
@@ -76,6 +77,7 @@ def test_half_weights_and_float_outputs(exported: SimpleNamespace, tmp_path: Pat
     assert all(str(p.dtype) == "torch.float32" for p in exported.model.parameters())
 
 
+@pytest.mark.slow
 def test_openvino_keeps_the_output_names_of_a_float16_file(
     exported: SimpleNamespace, tmp_path: Path
 ) -> None:

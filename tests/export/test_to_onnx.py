@@ -70,6 +70,7 @@ def test_operations_are_fused_and_constants_folded(exported: SimpleNamespace) ->
     assert not found & {"Shape", "BatchNormalization", "Erf", "Identity", "Dropout", "Constant"}
 
 
+@pytest.mark.slow
 def test_half_stored_weights_give_the_same_numbers(
     exported: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -88,11 +89,13 @@ def test_half_stored_weights_give_the_same_numbers(
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_weights_that_float16_cannot_hold_stay_single(exported: SimpleNamespace) -> None:
     graph = to_onnx(exported.model, exported.description, half_weights=True)
     assert TensorProto.FLOAT16 not in {tensor.data_type for tensor in graph.graph.initializer}
 
 
+@pytest.mark.slow
 def test_rewrite_saves_transposes_of_the_wide_tokens(exported: SimpleNamespace) -> None:
     plain = to_onnx(exported.model, exported.description, rewrite=False)
 
@@ -118,6 +121,7 @@ def test_sizes_that_are_no_multiple_of_32_are_refused(
         describe(exported.model, meta, size_hw)
 
 
+@pytest.mark.slow
 def test_dynamic_graph_takes_other_batches_and_sizes(
     exported: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -218,13 +218,13 @@ def h264() -> list[bytes]:
 
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4") as file:
-        film = file.add_stream("libx264", rate=25)
-        film.height, film.width, film.pix_fmt = *SIZE_HW, "yuv420p"
-        film.options = {"bf": "0", "threads": "1"}
+        stream = file.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+        stream.options = {"bf": "0", "threads": "1"}
         for index in range(6):
             image = av.VideoFrame.from_ndarray(np.roll(picture(), index, 1), "bgr24")
-            file.mux(film.encode(image))
-        file.mux(film.encode(None))
+            file.mux(stream.encode(image))
+        file.mux(stream.encode(None))
     return [stream.getvalue()]
 
 

@@ -81,6 +81,7 @@ HUGE = {
 }
 
 
+@pytest.mark.slow
 def test_two_gigabytes_of_json_are_refused_in_one_line(tmp_path, write):
     roots = [make_root(tmp_path / name) for name in HUGE]
     for root, (start, _) in zip(roots, HUGE.values(), strict=True):
@@ -157,6 +158,7 @@ def test_coco_and_voc_names_stay_in_their_folders(name, tmp_path, write):
         VOC(tmp_path, "train")
 
 
+@pytest.mark.slow
 def test_a_large_coco_file_streams(tmp_path, write):
     """60,000 annotations with long outlines, 36 MB of text, in the file's usual order."""
     path = tmp_path / "annotations/instances_train2017.json"
@@ -192,6 +194,7 @@ def test_an_outline_far_outside_or_with_a_million_vertices_is_refused(root, writ
             BDD100K(root, "train", cache_folder=no_cache(root))
 
 
+@pytest.mark.slow
 def test_the_longest_outlines_allowed_draw_within_bounds(root, write):
     """Zigzags across the frame by as many corners as are read, straight and bent."""
     wild = [[number % 2 * 90_000 - 20_000, number * 37 % 99 - 20] for number in range(2000)]

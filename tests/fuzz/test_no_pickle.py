@@ -45,13 +45,11 @@ def breaches(source: str) -> Iterator[str]:
                 yield f"{name} with {keyword}"
 
 
-def sources() -> list[Path]:
-    return sorted(path for place in PLACES for path in (ROOT / place).rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_loads_code_from_data(path):
-    assert list(breaches(path.read_text())) == []
+def test_nothing_loads_code_from_data():
+    sources = [path for place in PLACES for path in (ROOT / place).rglob("*.py")]
+    assert len(sources) > 50
+    found = {str(path): list(breaches(path.read_text())) for path in sources}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
 @pytest.mark.parametrize(

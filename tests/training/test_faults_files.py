@@ -49,7 +49,7 @@ def train_bdd(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return cli(train)
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "data", "line"),
     [

@@ -100,7 +100,9 @@ def test_learns_one_sample(name):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert np.mean(losses[-3:]) < 0.9 * losses[0], losses
+        if len(losses) > 3 and np.mean(losses[-3:]) < 0.9 * losses[0]:
+            return
+    raise AssertionError(losses)
 
 
 @pytest.mark.parametrize("name", TASKS)

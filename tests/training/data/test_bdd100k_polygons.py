@@ -60,6 +60,7 @@ def test_random_outlines_equal_the_toolkits(tmp_path):
         assert np.array_equal(fill(polygon["vertices"], polygon["types"]), expected)
 
 
+@pytest.mark.slow
 def test_real_2018_areas_equal_the_toolkits(tmp_path):
     path = GENUINE / "labels/bdd100k_labels_images_train.json"
     if not path.is_file():

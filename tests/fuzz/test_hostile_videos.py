@@ -47,7 +47,7 @@ def test_playlists_are_refused(kind, video, tmp_path):
         "ffconcat": f"ffconcat version 1.0\nfile {video.name}\n",
         "sdp": "v=0\nm=video 5004 RTP/AVP 96\nc=IN IP4 127.0.0.1\na=rtpmap:96 H264/90000\n",
     }
-    for name in (f"list.{kind}", "film.mp4"):
+    for name in (f"list.{kind}", "video.mp4"):
         path = tmp_path / name
         if kind == "pipe":
             os.mkfifo(path)
