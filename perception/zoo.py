@@ -9,8 +9,8 @@ from torch import nn
 
 from perception.baselines.yolop import AnchorDet, DensePAN, NearestDrivable, NearestLane
 from perception.errors import UserError, unknown_name
+from perception.layers import BiFPN
 from perception.model import HydraNet
-from perception.neck import BiFPN
 from perception.runtime.description import View
 from perception.sharing import share
 from perception.tasks import TASKS, check_tasks

@@ -18,7 +18,7 @@ from perception.metrics.base import Metric
 from perception.metrics.detection import DetectionMetric
 from perception.runtime.description import View
 from perception.tasks.base import LossPart, Raw, Target, Task
-from perception.tasks.box_losses import ciou_loss
+from perception.tasks.det_training import ciou_loss
 from perception.tasks.drivable import Drivable
 from perception.tasks.lane import Lane
 

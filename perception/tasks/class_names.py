@@ -1,6 +1,6 @@
 """Class lists as data: a task's view with the user's own names, checked, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,6 +10,8 @@ from perception.runtime.description import LABEL, LANE_BYTE, Group, View
 # What the bits of the lane byte hold, and the largest class index of a uint8 mask (255: ignored).
 LANE_LIMITS: Final = {"categories": 8, "styles": 2, "directions": 2}
 MASK_LIMIT: Final = 255
+ANY_LIMIT: Final = 10_000
+MOST_CLASSES: Final = 250  # of a user's list: values of an 8-bit mask, without a few spare ones
 
 
 def with_classes(task: str, view: View, names: Any) -> View:
@@ -21,19 +23,22 @@ def with_classes(task: str, view: View, names: Any) -> View:
     if view.kind == LABEL:
         groups = _mapping(task, names)
         return replace(
-            view, groups=tuple(Group(g, _names(f"{task}/{g}", groups[g])) for g in groups)
+            view,
+            groups=tuple(
+                Group(g, check_names(groups[g], f"classes of {task}/{g}")) for g in groups
+            ),
         )
     if view.encoding == LANE_BYTE:
         given: dict[str, Any] = {}
         for field, values in _mapping(task, names).items():
             if field not in LANE_LIMITS:
                 raise UserError(f"classes of {task}: no {field!r}; use {', '.join(LANE_LIMITS)}")
-            given[field] = _names(f"{task}/{field}", values, LANE_LIMITS[field])
+            given[field] = check_names(values, f"classes of {task}/{field}", LANE_LIMITS[field])
         return replace(view, **given)
     if not view.classes:
         raise UserError(f"classes of {task}: this task has none")
-    limit = MASK_LIMIT if view.kind != "boxes" else 10_000
-    return replace(view, classes=_names(task, names, limit))
+    limit = MASK_LIMIT if view.kind != "boxes" else ANY_LIMIT
+    return replace(view, classes=check_names(names, f"classes of {task}", limit))
 
 
 def names_of(view: View) -> Any:
@@ -51,14 +56,21 @@ def _mapping(task: str, names: Any) -> Mapping[str, Any]:
     return {str(key): value for key, value in names.items()}
 
 
-def _names(field: str, names: Any, limit: int = 10_000) -> tuple[str, ...]:
-    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
-        raise UserError(f"classes of {field}: {names!r:.100} is not a list of names")
-    if len(names) > limit:
-        raise UserError(f"classes of {field}: {len(names)} names, at most {limit}")
-    for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            raise UserError(f"classes of {field}: name {index} is {name!r:.100}; give a text")
-        if name in names[:index]:
-            raise UserError(f"classes of {field}: {name!r:.100} occurs twice")
-    return tuple(names)
+def check_names(names: Any, place: str, most: int = MOST_CLASSES) -> tuple[str, ...]:
+    """Names of classes. Raises UserError for an empty list, and empty, duplicate or too many names.
+
+    Numbers count as names: YAML reads `[1, 2]` so. `place` begins the message.
+    """
+    if not isinstance(names, list | tuple) or not names:
+        raise UserError(f"{place}: write a list of class names")
+    if len(names) > most:
+        raise UserError(f"{place}: {len(names)} classes; at most {most} are possible")
+    found: dict[str, None] = {}
+    for number, name in enumerate(names, 1):
+        text = "" if name is None or isinstance(name, list | dict) else str(name).strip()
+        if not text or not text.isprintable() or len(text) > 100:
+            raise UserError(f"{place}: entry {number} is no name; write 1 to 100 characters")
+        if text in found:
+            raise UserError(f"{place}: {text!r} occurs twice; remove one")
+        found[text] = None
+    return tuple(found)

@@ -19,9 +19,20 @@ from perception.layers import ConvBlock, SeparableBlock
 from perception.metrics.base import Metric
 from perception.metrics.detection import DetectionMetric
 from perception.runtime.description import View
-from perception.tasks.assign import Assigner, Candidates, Grid, Positives, find_candidates
 from perception.tasks.base import LossPart, Raw, Target, Task
-from perception.tasks.box_losses import ciou_loss, distribution_loss, iou, quality_focal_loss
+from perception.tasks.det_training import (
+    Assigner,
+    Candidates,
+    Grid,
+    Positives,
+    ciou_loss,
+    distribution_loss,
+    find_candidates,
+    ignored_points,
+    iou,
+    score_loss,
+    trainable_classes,
+)
 
 MAX_BOXES: Final = 100
 CANDIDATES: Final = 300  # before duplicates are suppressed
@@ -93,12 +104,12 @@ class Det(Task):
         """
         grid = self._grid(raw)
         points = grid.points(target["classes"].device)
-        truth, classes = target["boxes_xyxy"].float(), _trainable_classes(target)
+        truth, classes = target["boxes_xyxy"].float(), trainable_classes(target)
         candidates = find_candidates(truth, classes >= 0, grid)
         box = torch.cat([raw[f"box{s}"].flatten(2) for s in self.strides], 2)  # (B, 4 * BINS, A)
         overlap = _overlaps(box, candidates, truth, points)
         rarity = (self.seen.max() / self.seen).pow(RARITY).clamp(max=RARITY_LIMIT)
-        ignored = _ignored(target, points, len(rarity))
+        ignored = ignored_points(target, points, len(rarity))
         logits = {head: self._flat(raw, head) for head in ASSIGNERS}
         chosen = {
             head: assign(candidates, _class_scores(logits[head], candidates, classes), overlap)
@@ -111,7 +122,7 @@ class Det(Task):
             share = positives.quality * rarity[label]
             per_frame = share.new_zeros(len(truth)).index_add(0, positives.frame, share)
             count = per_frame.clamp(min=1).sum()
-            score = _score_loss(logits[head], positives, label, rarity, ignored)
+            score = score_loss(logits[head], positives, label, rarity, ignored)
             losses[f"{head}_score"] = LossPart(score, count)
             losses[f"{head}_box"] = LossPart(BOX_WEIGHT * (box_loss * share).sum(), count)
         if self.training:
@@ -278,45 +289,8 @@ def _box_losses(
     return loss.split([len(positives.frame) for positives in chosen])
 
 
-def _trainable_classes(target: Target) -> Tensor:
-    """The classes (B, M), -1 also where a box is ignored or has no area."""
-    size = target["boxes_xyxy"][..., 2:] - target["boxes_xyxy"][..., :2]
-    return torch.where(~target["ignore"] & (size > 0).all(-1), target["classes"], -1)
-
-
 def _class_scores(logits: Tensor, candidates: Candidates, classes: Tensor) -> Tensor:
     """The score of each box's own class at its candidates: (B, M, N)."""
     frame = torch.arange(len(logits), device=logits.device)[:, None, None]
     chosen = logits.detach()[frame, candidates.point, classes.clamp(min=0)[:, :, None]]
     return chosen.float().sigmoid()
-
-
-def _ignored(target: Target, points: Tensor, classes: int) -> Tensor | None:
-    """(B, A, classes) bool: points in ignored boxes, where the box's class is no false positive."""
-    frame, box = target["ignore"].nonzero(as_tuple=True)
-    if len(frame) == 0:
-        return None
-    xyxy, label = target["boxes_xyxy"][frame, box].float(), target["classes"][frame, box]
-    xy = points[:, :2]
-    inside = ((xy > xyxy[:, None, :2]) & (xy < xyxy[:, None, 2:])).all(-1)  # (I, A)
-    # An ignored box without a class covers all classes.
-    named = label[:, None] == torch.arange(classes, device=xyxy.device)
-    hit = inside[:, :, None] & (named | (label < 0)[:, None])[:, None, :]  # (I, A, classes)
-    covered = xyxy.new_zeros(len(target["ignore"]), *hit.shape[1:])
-    return covered.index_put((frame,), hit.float(), accumulate=True) > 0
-
-
-def _score_loss(
-    logits: Tensor, positives: Positives, label: Tensor, rarity: Tensor, ignored: Tensor | None
-) -> Tensor:
-    """Quality focal loss summed over all points and classes; positives weighted by rarity.
-
-    The loss for quality 0 is computed everywhere and replaced at the few positives.
-    """
-    logits = logits.float()
-    background = logits.sigmoid().square() * F.softplus(logits)
-    if ignored is not None:
-        background = background.masked_fill(ignored, 0.0)
-    place = positives.frame, positives.point, label
-    at_positives = rarity[label] * quality_focal_loss(logits[place], positives.quality)
-    return background.sum() + (at_positives - background[place]).sum()

@@ -112,13 +112,13 @@ def test_own_classes_are_stored_and_rebuilt(tmp_path):
 @pytest.mark.parametrize(
     ("task", "names", "message"),
     [
-        ("det", [], r"classes of det: \[\] is not a list"),
-        ("det", "cone", "classes of det: 'cone' is not a list"),
+        ("det", [], "classes of det: write a list of class names"),
+        ("det", "cone", "classes of det: write a list of class names"),
         ("det", ["cone", "cone"], "classes of det: 'cone' occurs twice"),
-        ("det", ["cone", " "], "classes of det: name 1 is ' '"),
+        ("det", ["cone", " "], "classes of det: entry 2 is no name"),
         ("scene", ["day"], "classes of scene: give a list of names for each"),
-        ("scene", {"light": [3]}, "classes of scene/light: name 0 is 3"),
-        ("lane", {"styles": ["a", "b", "c"]}, "classes of lane/styles: 3 names, at most 2"),
+        ("scene", {"light": [None]}, "classes of scene/light: entry 1 is no name"),
+        ("lane", {"styles": ["a", "b", "c"]}, "classes of lane/styles: 3 classes; at most 2"),
         ("lane", {"colours": ["a"]}, "classes of lane: no 'colours'"),
         ("depth", ["near"], "classes of depth: this task has none"),
     ],

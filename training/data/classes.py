@@ -33,11 +33,10 @@ from perception.classes import (
 from perception.errors import UserError, unknown_name
 from perception.files import read_bounded
 from perception.runtime.description import LABEL, LANE_BYTE, View
-from perception.tasks.class_names import names_of, with_classes
+from perception.tasks.class_names import LANE_LIMITS, check_names, names_of, with_classes
 from training.data.bdd.table import DRIVABLE_NAMES, IGNORED, RENAMED
 
 MAX_BYTES: Final = 1 << 20
-MOST_CLASSES: Final = 250  # values of an 8-bit mask, without 255 and a few spare ones
 UNKNOWN, IGNORE = -1, -2
 BACKGROUND: Final = "background"
 ONLY: Final = ""  # the group of a task with one list
@@ -46,8 +45,6 @@ LANE_PARTS: Final = {
     "styles": LANE_STYLES,
     "directions": LANE_DIRECTIONS,
 }
-# Lane bytes have three bits for the category, one for the style and one for the direction.
-MOST_OF_LANES: Final = {"categories": 8, "styles": 2, "directions": 2}
 
 Names = tuple[str, ...]
 Groups = dict[str, Names]  # {ONLY: names}, or names per attribute group or part of a lane
@@ -213,26 +210,6 @@ def yolo_names(data: Mapping[str, Any], path: Path) -> Names:
     return checked
 
 
-def check_names(names: Any, place: str, most: int = MOST_CLASSES) -> Names:
-    """Names of classes. Raises UserError for an empty list, and empty, duplicate or too many names.
-
-    Numbers count as names: YAML reads `[1, 2]` so.
-    """
-    if not isinstance(names, list | tuple) or not names:
-        raise UserError(f"{place}: write a list of class names")
-    if len(names) > most:
-        raise UserError(f"{place}: {len(names)} classes; at most {most} are possible")
-    found: list[str] = []
-    for number, name in enumerate(names, 1):
-        text = "" if name is None or isinstance(name, list | dict) else str(name).strip()
-        if not text or not text.isprintable() or len(text) > 100:
-            raise UserError(f"{place}: entry {number} is no name; write 1 to 100 characters")
-        if text in found:
-            raise UserError(f"{place}: {text!r} stands there twice; remove one")
-        found.append(text)
-    return tuple(found)
-
-
 def _of_task(given: Any, place: str, view: View) -> tuple[Groups, dict[str, str]]:
     """(lists, names in labels to classes) of a task's entry."""
     if view.kind == LABEL:
@@ -259,7 +236,7 @@ def _of_lanes(given: Any, place: str) -> Groups:
         if part not in LANE_PARTS:
             raise unknown_name(f"part of lanes in {place}:", str(part), LANE_PARTS)
     lists = {
-        part: check_names(names, f"{place}: {part}", MOST_OF_LANES[part])
+        part: check_names(names, f"{place}: {part}", LANE_LIMITS[part])
         for part, names in parts.items()
     }
     return dict(LANE_PARTS) | lists

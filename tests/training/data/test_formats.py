@@ -367,7 +367,7 @@ def test_attributes_come_from_a_csv(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("det: [cone, cone]", "'cone' stands there twice"),
+        ("det: [cone, cone]", "'cone' occurs twice"),
         ("det: [cone, '']", "entry 2 is no name"),
         ("det: []", "write a list of class names"),
         ("det: [cone]\ndet: [forklift]", "'det' is written twice"),

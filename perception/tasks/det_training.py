@@ -1,19 +1,25 @@
-"""Task-aligned assignment (TOOD, arXiv 2108.07755): which points of the pyramid learn which box.
+"""What trains a detection head: assignment of points to boxes, and losses.
 
-Candidates are the points around a box's centre on every level, found by index arithmetic, so the
-cost grows with the number of boxes and not with points times boxes.
+Assignment is task-aligned (TOOD, arXiv 2108.07755). Candidates are the points around a box's centre
+on every level, found by index arithmetic, so the cost grows with the number of boxes and not with
+points times boxes. Losses are computed in float32 under autocast too.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from perception.tasks.base import Target
 
 # Candidates per level: (2 * REACH + 1)^2 around the point that holds the box's centre.
 REACH: Final = 2
 # Overlap credited to the nearest candidate of a box that no prediction touches yet.
 TOUCH: Final = 0.01
+EPS: Final = 1e-7
 
 
 @dataclass(frozen=True)
@@ -144,3 +150,99 @@ def _wins(value: Tensor, slot: Tensor, slots: int) -> Tensor:
         0, slot.flatten(), torch.where(top, order, last).flatten(), "amin"
     )
     return top & (order == first[slot])
+
+
+def trainable_classes(target: Target) -> Tensor:
+    """The classes (B, M), -1 also where a box is ignored or has no area."""
+    size = target["boxes_xyxy"][..., 2:] - target["boxes_xyxy"][..., :2]
+    return torch.where(~target["ignore"] & (size > 0).all(-1), target["classes"], -1)
+
+
+def ignored_points(target: Target, points: Tensor, classes: int) -> Tensor | None:
+    """(B, A, classes) bool: points in ignored boxes, where the box's class is no false positive."""
+    frame, box = target["ignore"].nonzero(as_tuple=True)
+    if len(frame) == 0:
+        return None
+    xyxy, label = target["boxes_xyxy"][frame, box].float(), target["classes"][frame, box]
+    xy = points[:, :2]
+    inside = ((xy > xyxy[:, None, :2]) & (xy < xyxy[:, None, 2:])).all(-1)  # (I, A)
+    # An ignored box without a class covers all classes.
+    named = label[:, None] == torch.arange(classes, device=xyxy.device)
+    hit = inside[:, :, None] & (named | (label < 0)[:, None])[:, None, :]  # (I, A, classes)
+    covered = xyxy.new_zeros(len(target["ignore"]), *hit.shape[1:])
+    return covered.index_put((frame,), hit.float(), accumulate=True) > 0
+
+
+def score_loss(
+    logits: Tensor, positives: Positives, label: Tensor, rarity: Tensor, ignored: Tensor | None
+) -> Tensor:
+    """Quality focal loss summed over all points and classes; positives weighted by rarity.
+
+    The loss for quality 0 is computed everywhere and replaced at the few positives.
+    """
+    logits = logits.float()
+    background = logits.sigmoid().square() * F.softplus(logits)
+    if ignored is not None:
+        background = background.masked_fill(ignored, 0.0)
+    place = positives.frame, positives.point, label
+    at_positives = rarity[label] * quality_focal_loss(logits[place], positives.quality)
+    return background.sum() + (at_positives - background[place]).sum()
+
+
+def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    """Elementwise IoU of broadcastable boxes (..., 4) -> (...); 0 for an empty box."""
+    overlap, union = _overlap_union(a_xyxy, b_xyxy)
+    return overlap / union.clamp(min=EPS)
+
+
+def ciou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
+    """1 - complete IoU (arXiv 1911.08287): overlap, centre distance and aspect ratio."""
+    pred, target = pred_xyxy.float(), target_xyxy.float()
+    overlap = iou(pred, target)
+    diagonal = _hull_wh(pred, target).square().sum(-1).clamp(min=EPS)
+    centres = (pred[..., :2] + pred[..., 2:] - target[..., :2] - target[..., 2:]) / 2
+    pred_wh, target_wh = pred[..., 2:] - pred[..., :2], target[..., 2:] - target[..., :2]
+    angle = torch.atan2(target_wh[..., 0], target_wh[..., 1].clamp(min=EPS)) - torch.atan2(
+        pred_wh[..., 0], pred_wh[..., 1].clamp(min=EPS)
+    )
+    aspect = (4 / math.pi**2) * angle.square()
+    trade_off = (aspect / (1 - overlap + aspect).clamp(min=EPS)).detach()
+    return 1 - overlap + centres.square().sum(-1) / diagonal + trade_off * aspect
+
+
+def quality_focal_loss(logits: Tensor, quality: Tensor, gamma: float = 2.0) -> Tensor:
+    """Elementwise |quality - p|^gamma * BCE (arXiv 2006.04388), for soft targets."""
+    logits, quality = logits.float(), quality.float()
+    focus = (quality - logits.sigmoid()).abs().pow(gamma)
+    return focus * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+
+
+def distribution_loss(logits: Tensor, value: Tensor, span: float) -> Tensor:
+    """Distribution focal loss (arXiv 2006.04388): (..., bins) and (...) -> (...).
+
+    The bins are evenly spaced values in +-span; the target is split between the two around `value`.
+    Values outside the span are clamped to it.
+    """
+    bins = logits.shape[-1]
+    place = (value.float().clamp(-span, span) + span) * ((bins - 1) / (2 * span))
+    low = place.floor().long().clamp(max=bins - 2)[..., None]
+    near, far = logits.float().log_softmax(-1).gather(-1, torch.cat([low, low + 1], -1)).unbind(-1)
+    part = place - low[..., 0]
+    return -(near * (1 - part) + far * part)
+
+
+def _overlap_union(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = a_xyxy.float(), b_xyxy.float()
+    wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)
+    overlap = wh[..., 0] * wh[..., 1]
+    return overlap, _area(a) + _area(b) - overlap
+
+
+def _area(xyxy: Tensor) -> Tensor:
+    wh = (xyxy[..., 2:] - xyxy[..., :2]).clamp(0)
+    return wh[..., 0] * wh[..., 1]
+
+
+def _hull_wh(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    a, b = a_xyxy.float(), b_xyxy.float()
+    return torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
