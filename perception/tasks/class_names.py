@@ -22,12 +22,8 @@ def with_classes(task: str, view: View, names: Any) -> View:
     """
     if view.kind == LABEL:
         groups = _mapping(task, names)
-        return replace(
-            view,
-            groups=tuple(
-                Group(g, check_names(groups[g], f"classes of {task}/{g}")) for g in groups
-            ),
-        )
+        lists = {g: check_names(groups[g], f"classes of {task}/{g}", ANY_LIMIT) for g in groups}
+        return replace(view, groups=tuple(Group(g, listed) for g, listed in lists.items()))
     if view.encoding == LANE_BYTE:
         given: dict[str, Any] = {}
         for field, values in _mapping(task, names).items():

@@ -18,10 +18,10 @@ from perception.files import read_bounded
 from perception.images import read_image
 from training.data.bdd import layouts, polygons
 from training.data.bdd.cache import fingerprint, open_index
-from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS, suffix_spellings
+from training.data.bdd.index import MASK_TASKS, NO_SOURCE, POLYGONS
 from training.data.bdd.masks import read_mask
 from training.data.bdd.polygons import repeat
-from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TOLERANCE, TRUNCATED_FLAG
+from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 from training.data.dataset import Dataset, bad_frames, wanted_tasks
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
@@ -91,7 +91,7 @@ class BDD100K(Dataset):
         frame = int(self.frames[index])
         if frame in self.bad:
             raise UserError(self.bad[frame])
-        image, size_hw = read_image(self._image_path(frame), self.decode_size_hw)
+        image, size_hw = read_image(self.index.image_path(frame, self.layout), self.decode_size_hw)
         labels: dict[str, Label] = {}
         for task in self.tasks:
             label = self._label(task, frame, size_hw)
@@ -105,7 +105,7 @@ class BDD100K(Dataset):
 
     def image_path(self, index: int) -> Path:
         """The frame's file."""
-        return self._image_path(int(self.frames[index]))
+        return self.index.image_path(int(self.frames[index]), self.layout)
 
     def attributes(self, index: int) -> dict[str, str]:
         """Weather, scene and time of day as BDD100K names them; "undefined" where not known."""
@@ -206,10 +206,6 @@ class BDD100K(Dataset):
         }
         return {task: has[task] for task in TASKS}
 
-    def _image_path(self, frame: int) -> Path:
-        folder, suffix = self.index.image[frame].tolist()
-        return self.layout.images[folder] / (self.index.stem(frame) + suffix_spellings()[suffix])
-
     def _label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label | None:
         if task == DETECTION:
             return self._boxes(frame, size_hw) if self.index.has_boxes[frame] else None
@@ -232,24 +228,14 @@ class BDD100K(Dataset):
         return read_mask(path, mask.encoding, size_hw)
 
     def _boxes(self, frame: int, size_hw: tuple[int, int]) -> Boxes:
+        xyxy, outside = self.index.boxes(frame, size_hw)
+        if outside:
+            raise UserError(f"{self.index.image_path(frame, self.layout)}: {outside[0]}")
         start, count = self.index.box_rows[frame]
         rows = slice(start, start + count)
-        xyxy = np.array(self.index.box_xyxy[rows])
-        limit = np.array(size_hw[::-1] * 2, np.float32)
-        if self.index.relative[frame]:
-            xyxy *= limit
-        beyond = np.flatnonzero(
-            (xyxy > limit + TOLERANCE).any(1) | (xyxy[:, :2] >= limit[:2]).any(1)
-        )
-        if len(beyond):
-            corners = ", ".join(f"{value:.1f}" for value in xyxy[beyond[0]])
-            raise UserError(
-                f"{self._image_path(frame)}: box {beyond[0]} ({corners}) is outside the "
-                f"{size_hw[1]}x{size_hw[0]} frame; fix its label"
-            )
         flags = self.index.box_flags[rows]
         return Boxes(
-            xyxy=np.clip(xyxy, 0, limit),
+            xyxy=np.clip(xyxy, 0, np.array(size_hw[::-1] * 2, np.float32)),
             classes=self.index.box_class[rows].astype(np.int64),
             size_hw=size_hw,
             ignore=flags & IGNORE_FLAG > 0,

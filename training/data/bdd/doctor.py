@@ -22,10 +22,9 @@ from perception.errors import UserError
 from perception.images import read_image
 from training.data.bdd import layouts
 from training.data.bdd.cache import open_index
-from training.data.bdd.index import MASK_TASKS, NO_SOURCE, Index, suffix_spellings
-from training.data.bdd.layouts import Layout
+from training.data.bdd.index import MASK_TASKS, NO_SOURCE, Index
+from training.data.bdd.layouts import SUFFIXES, Layout
 from training.data.bdd.masks import read_mask
-from training.data.bdd.table import TOLERANCE
 
 CHUNK: Final = 100
 DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
@@ -116,7 +115,7 @@ def _of_labels(layout: Layout, index: Index) -> Iterator[Finding]:
         seen: dict[str, str] = {}
         for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_file()):
             stem, _, suffix = name.rpartition(".")
-            if f".{suffix}" not in suffix_spellings():
+            if f".{suffix}" not in SUFFIXES:
                 if folder in labels_beside:
                     continue
                 message = "is no picture; move it elsewhere"
@@ -133,25 +132,23 @@ def _missing(layout: Layout, index: Index) -> Iterator[Finding]:
         if EXPECTED_SHARE < has.mean() < 1:
             for frame in np.flatnonzero(~has).tolist():
                 message = f"has no label for {task}, as {has.mean():.1%} of the split have"
-                yield Finding("missing label", _image(layout, index, frame), message, layout.split)
+                yield Finding(
+                    "missing label", str(index.image_path(frame, layout)), message, layout.split
+                )
     if layout.split == "train":
         return
     teachers = [n for n, mask in enumerate(layout.masks) if mask.name == "teacher"]
     lane = np.isin(index.source[:, MASK_TASKS.index("lane")], teachers)
     for frame in np.flatnonzero(lane).tolist():
         message = "has only a teacher's lanes: a score on them is agreement, not accuracy"
-        yield Finding("teacher lanes", _image(layout, index, frame), message, layout.split)
+        file = str(index.image_path(frame, layout))
+        yield Finding("teacher lanes", file, message, layout.split)
 
 
 def labelled(index: Index) -> dict[str, np.ndarray]:
     """(N,) bool for each task: which frames have a label of it."""
     masks = {task: index.source[:, column] != NO_SOURCE for column, task in enumerate(MASK_TASKS)}
     return {"det": index.has_boxes, "scene": index.has_attributes, **masks}
-
-
-def _image(layout: Layout, index: Index, frame: int) -> str:
-    folder, suffix = index.image[frame].tolist()
-    return str(layout.images[folder] / (index.stem(frame) + suffix_spellings()[suffix]))
 
 
 def _check_frames(layout: Layout, jobs: int, count: int) -> Iterator[Checked]:
@@ -200,7 +197,7 @@ class _Complaints:
 def _check_frame(
     layout: Layout, index: Index, frame: int, checked: Checked, complaints: _Complaints
 ) -> None:
-    path = Path(_image(layout, index, frame))
+    path = index.image_path(frame, layout)
 
     def add(kind: str, file: Path, message: str) -> None:
         checked.findings.append(Finding(kind, str(file), message, layout.split))
@@ -226,24 +223,8 @@ def _check_frame(
             except UserError as error:
                 add("broken mask", file, str(error).partition(": ")[2])
     if size_hw is not None:
-        for message in boxes_outside(index, frame, size_hw):
+        for message in index.boxes(frame, size_hw)[1]:
             add("box outside", path, message)
-
-
-def boxes_outside(index: Index, frame: int, size_hw: tuple[int, int]) -> list[str]:
-    """A message for each box that reaches beyond the frame by more than rounding."""
-    start, count = index.box_rows[frame].tolist()
-    xyxy = np.array(index.box_xyxy[start : start + count])
-    limit = np.array(size_hw[::-1] * 2, np.float32)
-    if index.relative[frame]:
-        xyxy *= limit
-    beyond = (xyxy > limit + TOLERANCE).any(1) | (xyxy[:, :2] >= limit[:2]).any(1)
-    return [
-        f"its {DETECTION[index.box_class[start + row]]} "
-        f"({', '.join(f'{value:.1f}' for value in xyxy[row])}) is outside the "
-        f"{size_hw[1]}x{size_hw[0]} frame; fix its label"
-        for row in np.flatnonzero(beyond).tolist()
-    ]
 
 
 def _leaks(stems: dict[str, set[str]]) -> Iterator[Finding]:

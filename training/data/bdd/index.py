@@ -4,7 +4,6 @@ Columns are flat numpy arrays, so that they can be written as .npy files, mapped
 shared by every loader worker (cache.py).
 """
 
-import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -14,12 +13,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from perception.classes import ATTRIBUTES
+from perception.classes import ATTRIBUTES, DETECTION
 from perception.errors import UserError
-from perception.images import IMAGE_SUFFIXES
 from training.data.bdd import stream, yolo
-from training.data.bdd.layouts import LabelSource, Layout, MaskSource
-from training.data.bdd.table import Table, frame_attributes
+from training.data.bdd.layouts import (
+    SUFFIXES,
+    LabelSource,
+    Layout,
+    MaskSource,
+    frames_of,
+    names_in,
+    stem_of,
+)
+from training.data.bdd.table import TOLERANCE, Table, frame_attributes
 
 NO_SOURCE: Final = -1
 POLYGONS: Final = 100
@@ -66,6 +72,27 @@ class Index:
         """The frame's name without suffix."""
         return self.stems[frame].decode()
 
+    def image_path(self, frame: int, layout: Layout) -> Path:
+        """The frame's file."""
+        folder, suffix = self.image[frame].tolist()
+        return layout.images[folder] / (self.stem(frame) + SUFFIXES[suffix])
+
+    def boxes(self, frame: int, size_hw: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+        """(K, 4) float32 corners in pixels, and a message for each box outside the frame."""
+        start, count = self.box_rows[frame].tolist()
+        xyxy = np.array(self.box_xyxy[start : start + count])
+        limit = np.array(size_hw[::-1] * 2, np.float32)
+        if self.relative[frame]:
+            xyxy *= limit
+        beyond = (xyxy > limit + TOLERANCE).any(1) | (xyxy[:, :2] >= limit[:2]).any(1)
+        messages = [
+            f"its {DETECTION[self.box_class[start + row]]} "
+            f"({', '.join(f'{value:.1f}' for value in xyxy[row])}) is outside the "
+            f"{size_hw[1]}x{size_hw[0]} frame; fix its label"
+            for row in np.flatnonzero(beyond).tolist()
+        ]
+        return xyxy, messages
+
     def problems(self) -> list[tuple[int, str]]:
         """(frame or -1, what is wrong) for everything that the label files hold wrong."""
         texts = (text.decode() for text in self.problem_text)
@@ -80,7 +107,7 @@ def build(layout: Layout) -> Index:
 class _Builder:
     def __init__(self, layout: Layout) -> None:
         self.layout, self.table = layout, Table()
-        images = _images(layout)
+        images = frames_of(layout)
         self.stems = sorted(images)
         self.image = np.array([images[stem] for stem in self.stems], np.uint8).reshape(-1, 2)
         self.position = {stem: row for row, stem in enumerate(self.stems)}
@@ -153,7 +180,7 @@ class _Builder:
             if name.startswith("/") or ".." in name.split("/"):
                 self._problem(-1, f"{path}: frame name {name!r} leaves its folder; fix it")
                 continue
-            row = self.position.get(_stem(name))
+            row = self.position.get(stem_of(name))
             if row is None:
                 self._orphan(path, name)
                 continue
@@ -248,7 +275,7 @@ class _Builder:
 
     def _choose(self, column: np.ndarray, masks: list[tuple[int, MaskSource]]) -> None:
         for number, mask in masks:
-            for name in _names(mask.folder):
+            for name in names_in(mask.folder):
                 if not name.endswith(mask.suffix):
                     continue
                 row = self.position.get(name[: -len(mask.suffix)])
@@ -266,36 +293,3 @@ def _one_line(text: str) -> str:
 
 def _array(column: array, dtype: Any) -> np.ndarray:
     return np.frombuffer(column, dtype) if len(column) else np.zeros(0, dtype)
-
-
-def _names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
-
-
-def _stem(name: str) -> str:
-    """`b1d0091f-75824d0d` of `b1d0091f-75824d0d.jpg`, and of a name without suffix."""
-    name = name.rsplit("/", 1)[-1]
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
-
-
-def _images(layout: Layout) -> dict[str, tuple[int, int]]:
-    """(folder, suffix) of each frame; a frame in two folders is taken from the first."""
-    found: dict[str, tuple[int, int]] = {}
-    for number, folder in enumerate(layout.images):
-        for name in _names(folder):
-            stem, dot, suffix = name.rpartition(".")
-            if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES and not name.startswith("."):
-                found.setdefault(stem, (number, _suffix_code(suffix)))
-    return found
-
-
-def _suffix_code(suffix: str) -> int:
-    spellings = suffix_spellings()
-    return spellings.index(f".{suffix}") if f".{suffix}" in spellings else 0
-
-
-def suffix_spellings() -> tuple[str, ...]:
-    """Image suffixes as files spell them."""
-    return IMAGE_SUFFIXES + tuple(suffix.upper() for suffix in IMAGE_SUFFIXES)

@@ -16,6 +16,12 @@ from typing import Final
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
 
+# Image suffixes as files spell them; the index stores a frame's as a position in these.
+SUFFIXES: Final = (
+    *IMAGE_SUFFIXES,
+    *(suffix.upper() for suffix in IMAGE_SUFFIXES),
+    *(suffix.title() for suffix in IMAGE_SUFFIXES),
+)
 SPLITS: Final = ("train", "val", "test")
 DEEPEST: Final = 3
 # Folders that a release consists of; a folder that holds one may be the top of a release.
@@ -191,6 +197,30 @@ def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(suffixes) for entry in entries)
+
+
+def frames_of(layout: Layout) -> dict[str, tuple[int, int]]:
+    """(folder, suffix) of each frame; a frame in two folders is taken from the first."""
+    found: dict[str, tuple[int, int]] = {}
+    for number, folder in enumerate(layout.images):
+        for name in names_in(folder):
+            stem, dot, suffix = name.rpartition(".")
+            if dot and f".{suffix}" in SUFFIXES and not name.startswith("."):
+                found.setdefault(stem, (number, SUFFIXES.index(f".{suffix}")))
+    return found
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the entries of a folder."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def stem_of(name: str) -> str:
+    """`b1d0091f-75824d0d` of `b1d0091f-75824d0d.jpg`, and of a name without suffix."""
+    name = name.rsplit("/", 1)[-1]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
 def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
