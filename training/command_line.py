@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import tyro
-import yaml
 
 from perception.errors import UserError, unknown_name
-from perception.files import read_bounded
 from perception.sizes import parse_size
 from training.config import Config, RunArgs, parse_names, parse_weights
+from training.data.classes import read_yaml
 from training.recipes import RECIPES
 
 CONFIG_FILE: Final = "config.json"
 STAGES_FILE: Final = "stages.json"
-MAX_BYTES: Final = 1 << 20
 GROUPS: Final = tuple(field.name for field in fields(Config))
 # Flags that make no sense in a file.
 COMMAND_ONLY: Final = ("resume", "config")
@@ -166,14 +164,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file. Raises UserError where it is none."""
     if not path.is_file():
         raise UserError(f"--config {path}: no such file")
-    try:
-        text = read_bounded(path, MAX_BYTES).decode()
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"--config {path}: not valid YAML or JSON ({reason})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"--config {path}: write one setting per line, e.g. `lr: 0.001`")
+    found = read_yaml(path, "write one setting per line, e.g. `lr: 0.001`")
     return {str(key): value for key, value in found.items()}
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from perception.errors import UserError
-from training.command_line import parse_command_line, read_command_line, registered_names
+from training.command_line import (
+    config_from_json,
+    parse_command_line,
+    read_command_line,
+    registered_names,
+)
 from training.config import Config
 from training.recipes import RECIPES
-from training.settings import config_from_json
 
 
 @pytest.mark.parametrize("name", RECIPES)

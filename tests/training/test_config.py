@@ -5,8 +5,7 @@ import json
 import pytest
 
 from perception.errors import UserError
-from training.command_line import parse_command_line
-from training.settings import config_from_json
+from training.command_line import config_from_json, parse_command_line
 
 
 def test_the_command_of_the_readme() -> None:

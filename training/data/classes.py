@@ -162,8 +162,9 @@ def read_classes(path: Path) -> ClassLists:
     return replace(lists, ignore=frozenset(map(str, ignore)))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds fields, each once. Raises UserError for anything else."""
+def read_yaml(path: Path, hint: str = "write e.g. det: [cone, forklift]") -> dict[str, Any]:
+    """A YAML or JSON file that holds fields, each once. Raises UserError, with the hint, for
+    anything else."""
     text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
     try:
         if path.suffix == ".json":
@@ -174,7 +175,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         said = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not valid YAML or JSON ({said}); fix it") from None
     if not isinstance(data, dict):
-        raise UserError(f"{path}: no fields; write e.g. det: [cone, forklift]")
+        raise UserError(f"{path}: no fields; {hint}")
     return data
 
 
