@@ -223,7 +223,7 @@ class Run:
     def report(self, scores: Scores, seconds: float) -> None:
         """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
         model = self.learner.eval_model
-        epoch, overall = self.position.epoch + 1, headline(model, scores)
+        epoch, overall = self.position.epoch + 1, headline(model.tasks, scores)
         names = {name: task.score for name, task in model.tasks.items()}
         title = f"epoch {epoch}: {overall:.2f} ({len(self.val)} frames, {1 / seconds:.1f} img/s)"
         self.console.print(score_table(scores, names, title))

@@ -4,6 +4,7 @@
 """
 
 import math
+import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from perception.model import HydraNet
-from perception.tasks.base import to_float
+from perception.tasks.base import Task, to_float
 from training.data.sampling import EvalBatch
 from training.learner import Learner
 from training.logs import Scores
@@ -77,16 +78,17 @@ def unpack_found(
         yield task, output, target
 
 
-def headline(model: HydraNet, scores: Scores) -> float:
-    """One number for the best checkpoint: the mean headline score of tasks in percent.
+def headline(tasks: Mapping[str, Task | type[Task]], scores: Scores) -> float:
+    """One number for the best checkpoint: the mean headline score of the tasks in percent.
 
-    Where no task has a score that is better when higher, the negative mean of their errors.
+    Where no task has a score that is better when higher, the negative mean of their errors. Scores
+    that are missing or NaN are left out.
     """
-    upward = [
-        scores[name][task.score] for name, task in model.tasks.items() if task.higher_is_better
-    ]
-    downward = [
-        -scores[name][task.score] for name, task in model.tasks.items() if not task.higher_is_better
-    ]
-    known = [score for score in upward or downward if math.isfinite(score)]
-    return sum(known) / len(known) if known else float("-inf")
+    known = {
+        name: value
+        for name, task in tasks.items()
+        if math.isfinite(value := scores.get(name, {}).get(task.score, math.nan))
+    }
+    upward = [value for name, value in known.items() if tasks[name].higher_is_better]
+    found = upward or [-value for value in known.values()]
+    return statistics.fmean(found) if found else -math.inf

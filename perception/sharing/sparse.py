@@ -69,15 +69,6 @@ class Sparse(nn.Module):
             trunks.append(trunk)
         return Unfolded(trunks)
 
-    @torch.no_grad()
-    def overlap(self) -> Tensor:
-        """(tasks, tasks): the share of the row task's weights that the column task also uses."""
-        masks = []
-        for scores, limits in zip(self.scores, self.limits, strict=True):
-            pairs = zip(cast(nn.ParameterList, scores), limits, strict=True)
-            masks.append(torch.cat([(score >= limit).flatten() for score, limit in pairs]))
-        return torch.stack([torch.stack([(a & b).sum() / a.sum() for b in masks]) for a in masks])
-
 
 class Unfolded(nn.Module):
     """One trunk per task."""

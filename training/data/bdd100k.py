@@ -157,11 +157,6 @@ class BDD100K(Dataset):
         """(len(self),) bool: which frames have a label of the task."""
         return self._labelled()[task][self.frames]
 
-    def box_classes(self, index: int) -> np.ndarray:
-        """(M,) int8 classes of a frame's boxes, without reading the frame (for sampling)."""
-        start, count = self.index.box_rows[int(self.frames[index])]
-        return self.index.box_class[start : start + count]
-
     def presence(self) -> dict[str, np.ndarray]:
         """(len(self),) bool for each trait: a task, "det/train", "weather/foggy" (for sampling)."""
         found = {task: self.has(task) for task in self.tasks}

@@ -60,12 +60,6 @@ def named(entries: Iterable[Mapping[str, Any]], task: str = "det") -> list[Any]:
     return load()["to_scalabel"].bdd100k_to_scalabel(frames(entries), config(task))
 
 
-def category_maps(task: str = "det") -> tuple[dict[str, str], dict[str, str]]:
-    """(renamed, ignored): the toolkit's category name mappings of a task."""
-    settings = config(task)
-    return dict(settings.name_mapping or {}), dict(settings.ignored_mapping or {})
-
-
 def evaluate_detection(
     truth: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, Any]]
 ) -> dict[str, list[dict[str, float]]]:

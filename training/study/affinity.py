@@ -12,9 +12,10 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from perception.tasks.base import total_loss
+from perception.tasks.base import to_float, total_loss
 from training.data.sample import Batch
 from training.learner import Learner
+from training.nonfinite import Memory
 from training.optimiser import is_trunk, stage_of
 
 Matrix = dict[str, dict[str, float]]
@@ -45,18 +46,15 @@ def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, obje
 @contextmanager
 def preserved_state(learner: Learner) -> Iterator[None]:
     """Training mode inside; buffers, mode and random states are restored afterwards."""
-    model, mode = learner.model, learner.model.training
-    buffers = [buffer.clone() for buffer in model.buffers()]
+    mode, memory = learner.model.training, Memory(learner.model)
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         learner.train_mode()
         try:
             yield
         finally:
-            model.train(mode)
-            with torch.no_grad():
-                for buffer, before in zip(model.buffers(), buffers, strict=True):
-                    buffer.copy_(before)
+            learner.model.train(mode)
+            memory.put_back()
 
 
 def stages(learner: Learner) -> dict[str, list[int]]:
@@ -82,8 +80,7 @@ def task_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
             if len(batch.rows.get(task, ())):
                 with learner.autocast():
                     raw = head([feature[batch.rows[task]] for feature in features])
-                raw = {key: value.float() for key, value in raw.items()}
-                found[task] = total_loss(head.loss(raw, batch.targets[task]))
+                found[task] = total_loss(head.loss(to_float(raw), batch.targets[task]))
     return found
 
 

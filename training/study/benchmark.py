@@ -11,7 +11,6 @@ import importlib.util
 import json
 import math
 import shutil
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,10 +29,10 @@ from training.data.sources import open_sources
 from training.study.arguments import StudyArgs
 from training.study.benchmark_report import Entry, write_benchmark
 from training.study.cost import count_macs, network
-from training.study.gain import score_of
 from training.study.plan import Row, Trial
 from training.study.run_study import Log, base_config, check_rows, make_choice
 from training.study.trials import Record, Store, run_folder, run_trials
+from training.validation import headline
 
 TUNING_SHARE: Final = 0.1  # of the budget, per learning rate
 
@@ -108,17 +107,11 @@ def tune(model: str, tasks: tuple[str, ...], args: StudyArgs, base: Config, log:
     trials = {rate: Trial(row, 0, tuning_config(base, rate), probe=False) for rate in args.rates}
     train(list(trials.values()), args, log)
     stored = Store(args.out).read()
-    scores = {rate: mean_headline(stored[trial.key]) for rate, trial in trials.items()}
+    scores = {
+        rate: headline({task: TASKS[task] for task in tasks}, stored[trial.key]["scores"])
+        for rate, trial in trials.items()
+    }
     return Tuning(scores, max(scores, key=scores.__getitem__))
-
-
-def mean_headline(record: Record) -> float:
-    """The mean headline score of the tasks in percent; of errors, negative, where there is none."""
-    values = {task: score_of(record, task) for task in record["row"]["tasks"]}
-    known = {task: value for task, value in values.items() if value is not None}
-    upward = [value for task, value in known.items() if TASKS[task].higher_is_better]
-    found = upward or [-value for value in known.values()]
-    return statistics.fmean(found) if found else -math.inf
 
 
 def final_trials(

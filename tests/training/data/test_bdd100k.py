@@ -305,8 +305,8 @@ def test_names_are_mapped_as_the_toolkit_maps_them():
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
     from training.data import toolkit
 
-    renamed, ignored = toolkit.category_maps()
-    assert (renamed, ignored) == (RENAMED, IGNORED)
+    settings = toolkit.config("det")
+    assert (settings.name_mapping, settings.ignored_mapping) == (RENAMED, IGNORED)
 
 
 def test_real_frames_carry_true_lanes_where_they_exist():

@@ -274,9 +274,6 @@ def test_names_are_mapped_as_the_toolkit_does():
     (frame,) = toolkit.named([{"name": "a.jpg", "labels": labels}])
     assert [label.category for label in frame.labels] == ["bicycle", "pedestrian", "car", "car"]
     assert frame.labels[2].attributes == {"ignored": True}
-    renamed, ignored = toolkit.category_maps()
-    assert renamed["motor"] == "motorcycle"
-    assert ignored["trailer"] == "truck"
 
 
 def test_masks_are_drawn_from_polygons(tmp_path):
