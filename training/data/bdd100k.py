@@ -1,4 +1,4 @@
-"""BDD100K in whatever shape it lies on the disk: frames with the labels that each of them has.
+"""BDD100K in the layout of any of its releases; each frame has the labels that exist for it.
 
 Cite: Yu et al., "BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask Learning", 2020.
 """
@@ -31,14 +31,14 @@ SCENE: Final = "scene"
 TASKS: Final = (DETECTION, "drivable", "lane", SCENE, "semantic")
 LANE_WIDTH_TRAIN: Final = 8
 MAX_PROVENANCE: Final = 64 << 20
-# Share of a picture painted out above which a detector could learn to read the traces.
+# Share of an image that is inpainted, above which it is counted under origin/painted.
 PAINTED: Final = 0.01
 
 
 class BDD100K(Dataset):
     """Frames of one split that have a label of at least one of the tasks.
 
-    `tasks` are those of the wanted ones that the folder labels at all. With `decode_size_hw` (the
+    `tasks` are those of the wanted ones that have labels in the folder. With `decode_size_hw` (the
     size frames will be fitted into) JPEGs are decoded scaled; labels stay at native size. Lanes
     that exist only as lines are drawn `lane_width` pixels wide; without it 8 px for train, and for
     other splits as the official toolkit draws them (about 2.5 px).
@@ -125,7 +125,7 @@ class BDD100K(Dataset):
         return "polygons" if code == POLYGONS else self.layout.masks[code].name
 
     def provenance(self, index: int) -> tuple[str, float | None]:
-        """("clean" or "restored", share of the picture painted out where known)."""
+        """("clean" or "restored", share of the image that is inpainted, where known)."""
         entry = self._provenance.get(self.name(index))
         entry = entry if isinstance(entry, dict) else {}
         painted = entry.get("painted_out")
@@ -133,8 +133,8 @@ class BDD100K(Dataset):
         return str(entry.get("how", "clean"))[:100], share
 
     def origins(self) -> dict[str, np.ndarray]:
-        """(len(self),) bool: frames that are original files, restored ones, and those of which more
-        than PAINTED of the picture is known to be painted out."""
+        """(len(self),) bool: original files, restored ones, and those of which more than PAINTED is
+        known to be inpainted."""
         provenance = [self.provenance(index) for index in range(len(self))]
         return {
             "origin/clean": np.array([how == "clean" for how, _ in provenance], bool),
@@ -146,8 +146,7 @@ class BDD100K(Dataset):
         if not any((self.root / "labels").glob("provenance_*.json")):
             return []
         return [
-            "these splits are not BDD100K's own: no figure here may stand in one table with "
-            "published ones"
+            "these splits are not BDD100K's own: the scores cannot be compared with published ones"
         ]
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""Samples kept decoded and resized on disk, so that reading one needs no decoding."""
+"""Samples stored decoded and resized, so that reading one needs no decoding."""
 
 import hashlib
 from dataclasses import fields

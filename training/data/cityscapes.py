@@ -21,7 +21,7 @@ from training.data.sample import Sample
 
 # Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
 IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-# Metres times pixels of the usual camera, where no camera file is there.
+# Metres times pixels of the usual camera, for frames without a camera file.
 BASELINE_FOCAL: Final = 0.209313 * 2262.52
 MAX_CAMERA: Final = 1 << 16
 
@@ -45,15 +45,15 @@ class Cityscapes(FolderDataset):
             f"{', '.join(self.tasks)}, gtFine/ or disparity/ next to it"
         )
 
-    def _beside(self, frame: Path, kind: str, ending: str) -> Path | None:
+    def _companion(self, frame: Path, kind: str, ending: str) -> Path | None:
         stem = frame.name.removesuffix("_leftImg8bit.png")
         path = self.root / kind / self.split / frame.parent.name / f"{stem}_{ending}"
         return path if path.is_file() else None
 
     def _sources(self, frame: Path) -> dict[str, Path | None]:
         sources = {
-            "semantic": self._beside(frame, "gtFine", "gtFine_labelIds.png"),
-            "depth": self._beside(frame, "disparity", "disparity.png"),
+            "semantic": self._companion(frame, "gtFine", "gtFine_labelIds.png"),
+            "depth": self._companion(frame, "disparity", "disparity.png"),
         }
         return {task: sources[task] for task in self.tasks}
 
@@ -65,7 +65,7 @@ class Cityscapes(FolderDataset):
             ids = _plain(mask, read_pixels(mask, size_hw), np.uint8)
             labels["semantic"] = Mask(to_train_ids(ids))
         if disparity := sources.get("depth"):
-            camera = self._beside(frame, "camera", "camera.json")
+            camera = self._companion(frame, "camera", "camera.json")
             pixels = _plain(disparity, read_pixels(disparity, size_hw), np.uint16)
             labels["depth"] = Distance(to_metres(pixels, baseline(camera)))
         return Sample(image, labels, frame.name.removesuffix("_leftImg8bit.png"))
@@ -89,7 +89,7 @@ def to_train_ids(ids: np.ndarray) -> np.ndarray:
 def to_metres(disparity: np.ndarray, baseline_focal: float) -> np.ndarray:
     """16-bit disparity (0 unknown, else (p - 1) / 256 pixels) to metres, NaN unknown.
 
-    Disparities below a pixel say little more than "far": they are unknown too.
+    Disparities below one pixel are too imprecise and become unknown as well.
     """
     pixels = (disparity.astype(np.float32) - 1) / 256
     known = (disparity > 0) & (pixels >= 1)

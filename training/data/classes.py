@@ -56,7 +56,7 @@ OFFICIAL: Final[dict[str, Groups]] = {
     "semantic": {ONLY: SEMANTIC},
     "scene": dict(ATTRIBUTES),
 }
-# Names of BDD100K's releases that stand for a class of its official lists.
+# Other names of the official classes in BDD100K's releases.
 OFFICIAL_ALIASES: Final[dict[str, dict[str, str]]] = {
     "det": {**RENAMED, **IGNORED},
     "drivable": {name: DRIVABLE[value] for name, value in DRIVABLE_NAMES.items()}
@@ -118,7 +118,7 @@ class ClassLists:
     def of_views(views: Mapping[str, View], given: "ClassLists | None" = None) -> "ClassLists":
         """The lists of a trained model; names in labels map as in `given` or as in BDD100K's.
 
-        Labels of other classes are dropped: the model does not claim to know them.
+        Labels of other classes are dropped.
         """
         groups: dict[str, Groups] = {}
         for task, view in views.items():

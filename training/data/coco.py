@@ -26,8 +26,8 @@ from training.data.formats.coco_json import CocoJSON
 from training.data.labels import Boxes, Label
 from training.data.sample import Sample
 
-# Riders are persons to COCO and of the signs only one is annotated, so as `det` it teaches
-# pedestrian a little too much and traffic sign a little too little.
+# COCO annotates riders as persons, and of the traffic signs only stop signs, so as `det` it has too
+# many pedestrians and too few traffic signs.
 AS_BDD100K: Final = {
     "person": "pedestrian",
     "car": "car",
@@ -54,7 +54,7 @@ class COCO(FolderDataset):
 
     @classmethod
     def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
-        """COCO itself, or any folder in its format with its own categories."""
+        """This class for COCO itself, else the reader of its format with other categories."""
         own = labels is not None or not _is_coco(Path(root))
         return CocoJSON if own or (classes is not None and classes.is_own("det")) else cls
 

@@ -1,7 +1,7 @@
-"""A dataset with its classes brought to the lists of a run: renumbered, mapped, ignored.
+"""A dataset with its classes mapped to the lists of a run: renumbered, renamed or ignored.
 
-Classes that a dataset does not annotate are unknown in its frames, not absent: for each, a region
-as large as the frame is ignored, so that detecting one there counts neither right nor wrong.
+Classes that a dataset does not annotate are unknown in its frames, not absent: for each, the whole
+frame is an ignored region.
 """
 
 from collections.abc import Mapping, Sequence

@@ -126,11 +126,11 @@ class Dataset(ABC):
         return None
 
     def notes(self) -> list[str]:
-        """Sentences that must stand next to any score on this data."""
+        """Sentences that must accompany any score on this data."""
         return []
 
     def problems(self) -> list[str]:
-        """What is wrong with labels, known without reading the frames: "file: what to do"."""
+        """Problems of labels that are known without reading the frames: "file: what to do"."""
         return []
 
     def fingerprint(self) -> str:
@@ -162,10 +162,7 @@ def bad_frames(problems: Sequence[tuple[int, str]], strict: bool, root: Path) ->
 
 
 class Wrapper(Dataset):
-    """A dataset seen through another: every member is passed on, at `rows` where these are given.
-
-    Subclasses change what they are for.
-    """
+    """Base class of datasets that change another: passes every member on, of `rows` if given."""
 
     def __init__(self, dataset: Dataset, rows: np.ndarray | None = None) -> None:
         self.dataset = dataset

@@ -1,4 +1,4 @@
-"""check-bdd on any dataset: every frame of every split is read, and what is wrong is listed.
+"""check-bdd on any dataset: reads every frame of every split and lists all problems.
 
 BDD100K folders have more to check (bdd/doctor.py): several sources of masks, provenance, drives.
 """
@@ -32,7 +32,7 @@ def examine(
     labels: Path | None = None,
     classes: ClassLists | None = None,
 ) -> tuple[Report, dict[str, Dataset]]:
-    """All that is wrong with a `--data` word, and its readable splits.
+    """The report on a `--data` word, and its readable splits.
 
     Raises UserError only where there are no frames at all.
     """

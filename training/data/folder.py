@@ -1,4 +1,4 @@
-"""What datasets of one file a frame share: split, wanted tasks, and errors that name the file."""
+"""Base class of datasets that are a list of files per split."""
 
 import re
 import tokenize
@@ -13,7 +13,7 @@ from perception.images import IMAGE_SUFFIXES
 from training.data.dataset import Dataset, wanted_tasks
 from training.data.sample import Sample
 
-# All that np.load was seen to raise: its header is Python text, a .npz in disguise is a zip.
+# What np.load raises for damaged files: its header is Python text, and a .npz is a zip archive.
 UNREADABLE_ARRAY: Final = (
     OSError,
     ValueError,
@@ -32,8 +32,8 @@ class FolderDataset(Dataset):
     """Frames of one split of a folder; `tasks` are those of the wanted ones that it labels.
 
     Images may be decoded no larger than `decode_size_hw` needs; labels stay at native size.
-    Without `strict`, whatever can be checked only by reading a frame is checked when it is read,
-    which is what these datasets do anyway. Raises UserError naming the folder and what to do.
+    Labels are read with their frame, so `strict` changes nothing. Raises UserError naming the
+    folder and what to do.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FolderDataset(Dataset):
 
     @classmethod
     def place(cls, root: Path) -> Path:
-        """The folder that holds the data, which archives often unpack one level deeper."""
+        """The folder that holds the data: `root`, or a folder in it that the archive unpacks to."""
         return root
 
     @abstractmethod
@@ -70,11 +70,11 @@ class FolderDataset(Dataset):
 
     @abstractmethod
     def expected(self) -> str:
-        """What should have been in the folder, for the error message."""
+        """What the folder should contain, for the error message."""
 
     @abstractmethod
     def read(self, frame: Any) -> Sample:
-        """One of the frames that `find` gave."""
+        """Reads one of the frames that `find` returned."""
 
 
 def deeper(root: Path, *names: str) -> Path:
@@ -99,7 +99,7 @@ def is_inside(name: str) -> bool:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name."""
+    """The image files of a folder, sorted by name."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,7 +1,7 @@
 """ImageNet-1k as folders of classes: `{train,val}/n01440764/*.JPEG`.
 
-The validation images must lie in class folders too, as every training toolkit wants them
-(https://image-net.org). Cite: Russakovsky et al., IJCV 2015.
+The validation images must be in class folders too (https://image-net.org).
+Cite: Russakovsky et al., IJCV 2015.
 """
 
 import os
@@ -24,7 +24,7 @@ SYNSETS: Final = tuple(ImageNetInfo("imagenet-1k").label_names())
 
 
 class ImageNet(FolderDataset):
-    """One class an image; a folder with a part of the classes is fine."""
+    """One class per image; the folder may hold a part of the classes."""
 
     labels = (TASK,)
 

@@ -1,13 +1,12 @@
-"""Pictures made of several frames, every label kind alike: mosaic (four) and mixup (two).
+"""Training images made of several frames: mosaic (four frames) and mixup (two).
 
-Mosaic here leaves every pixel where it was: the four frames meet at one point and each fills its
-own corner of the picture. Road stays below and sky above, which masks and lanes rely on, and things
-keep their size (small as they are, BDD100K's objects are not for shrinking). It is CutMix (Yun et
-al., arXiv 1905.04899) with four frames rather than YOLOv4's mosaic (arXiv 2004.10934).
+Mosaic does not move or scale pixels: each of the four frames fills its own corner of the image. So
+the road stays at the bottom and the sky at the top, and objects, many of which are small in
+BDD100K, keep their size. This is CutMix (Yun et al., arXiv 1905.04899) with four frames rather than
+YOLOv4's mosaic (arXiv 2004.10934).
 
-Frames that label different tasks may meet. What a frame does not say stays unsaid: its pixels are
-'not annotated' and its area is a region where detections are neither right nor wrong, so that
-partly labelled datasets mix without a rule about who may meet whom.
+Frames with labels of different tasks can be combined. Where a frame lacks a label, its pixels are
+'not annotated', and for boxes its area is an ignored region.
 """
 
 import math
@@ -33,9 +32,9 @@ from training.data.labels import (
 )
 from training.data.sample import Sample
 
-# The crossing of the four frames lies in this middle share of the picture.
+# Range of the point where the four frames meet, as shares of the image.
 MIDDLE: Final = (0.25, 0.75)
-# Both pictures of a mixup are seen about equally well (YOLOv5's Beta(32, 32)).
+# As in YOLOv5: both frames of a mixup have about the same weight.
 MIXUP_BETA: Final = 32.0
 
 Region = tuple[slice, slice]  # rows, columns
@@ -46,7 +45,7 @@ Parts = Sequence[Any]  # labels of one kind, None where a frame has none
 class Mixing:
     """How often a training frame becomes a mosaic, and how often it is then blended with another.
 
-    Later epochs than the first `epochs` show frames as they are.
+    After the first `epochs` epochs frames are used as they are.
     """
 
     mosaic: float = 0.0
@@ -76,7 +75,7 @@ def make_mixing(args: DataArgs, epochs: int) -> Mixing | None:
 def mosaic(samples: Sequence[Sample], crossing_yx: tuple[float, float]) -> Sample:
     """The first frame's top left, the second's top right, then bottom left and bottom right.
 
-    `crossing_yx` is where they meet, as shares of the picture; all frames have one size.
+    `crossing_yx` is where they meet, as shares of the image; all frames have the same size.
     """
     regions = corners(samples[0].image.shape[:2], crossing_yx)
     image = np.empty_like(samples[0].image)
@@ -86,21 +85,21 @@ def mosaic(samples: Sequence[Sample], crossing_yx: tuple[float, float]) -> Sampl
     for task in dict.fromkeys(task for sample in samples for task in sample.labels):
         parts = [sample.labels.get(task) for sample in samples]
         labels[task] = kind_of(parts).tile(parts, regions, image.shape[:2])
-    return Sample(image, said(labels), "+".join(sample.name for sample in samples))
+    return Sample(image, without_none(labels), "+".join(sample.name for sample in samples))
 
 
 def mixup(first: Sample, second: Sample, share: float) -> Sample:
-    """`share` of the first picture over the second (arXiv 1710.09412, for pictures of many things).
+    """`share` of the first image plus the rest of the second (arXiv 1710.09412).
 
-    Boxes and lane lines of either are there; masks and attributes count where both say the same;
-    depth and normals mean nothing in such a picture.
+    Keeps the boxes and lane lines of both, and masks and attributes where both frames agree; depth
+    and normals are dropped.
     """
     image = cv2.addWeighted(first.image, share, second.image, 1 - share, 0)
     labels = {}
     for task in dict.fromkeys((*first.labels, *second.labels)):
         parts = [first.labels.get(task), second.labels.get(task)]
         labels[task] = kind_of(parts).blend(parts, image.shape[:2])
-    return Sample(image, said(labels), f"{first.name}+{second.name}")
+    return Sample(image, without_none(labels), f"{first.name}+{second.name}")
 
 
 def corners(size_hw: tuple[int, int], crossing_yx: tuple[float, float]) -> list[Region]:
@@ -110,21 +109,21 @@ def corners(size_hw: tuple[int, int], crossing_yx: tuple[float, float]) -> list[
     return [(row, column) for row in rows for column in columns]
 
 
-def said(labels: dict[str, Label | None]) -> dict[str, Label]:
-    """The labels without those that say nothing any more."""
+def without_none(labels: dict[str, Label | None]) -> dict[str, Label]:
+    """The labels that are left."""
     return {task: label for task, label in labels.items() if label is not None}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How labels of a kind become one: side by side, and on top of each other."""
+    """How labels of a kind are combined: side by side, and on top of each other."""
 
     tile: Callable[[Parts, Sequence[Region], tuple[int, int]], Label | None]
     blend: Callable[[Parts, tuple[int, int]], Label | None]
 
 
 def kind_of(parts: Parts) -> Kind:
-    """By the first label there is."""
+    """The entry of KINDS for the first label that is not None."""
     return KINDS[type(next(part for part in parts if part is not None))]
 
 
@@ -140,15 +139,15 @@ def tile_pixels(parts: Parts, regions: Sequence[Region], size_hw: tuple[int, int
 
 
 def tile_boxes(parts: Parts, regions: Sequence[Region], size_hw: tuple[int, int]) -> Boxes:
-    """What is seen of each frame's boxes in its region."""
+    """Each frame's boxes, cut to its region."""
     pieces = [
-        silent(region, size_hw) if part is None else part.cut(xyxy_of(region))
+        unannotated(region, size_hw) if part is None else part.cut(xyxy_of(region))
         for part, region in zip(parts, regions, strict=True)
     ]
-    return together(pieces)
+    return joined(pieces)
 
 
-def silent(region: Region, size_hw: tuple[int, int]) -> Boxes:
+def unannotated(region: Region, size_hw: tuple[int, int]) -> Boxes:
     """One region in which nothing is annotated: an ignored box without a class."""
     return Boxes(np.array([xyxy_of(region)]), np.array([-1]), size_hw, ignore=np.array([True]))
 
@@ -159,8 +158,8 @@ def xyxy_of(region: Region) -> tuple[int, int, int, int]:
     return columns.start, rows.start, columns.stop, rows.stop
 
 
-def together(pieces: Sequence[Boxes]) -> Boxes:
-    """All boxes as those of one frame."""
+def joined(pieces: Sequence[Boxes]) -> Boxes:
+    """All boxes, as those of one frame."""
     names = ("xyxy", "classes", "ignore", "occluded", "truncated")
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names
@@ -178,9 +177,9 @@ def tile_labels(parts: Parts, *_: Any) -> Labels | None:
 
 
 def blend_boxes(parts: Parts, size_hw: tuple[int, int]) -> Boxes:
-    """Boxes of both; where one frame has no labels its objects may be anywhere."""
+    """Boxes of both; a frame without labels makes the whole image an ignored region."""
     whole = (slice(0, size_hw[0]), slice(0, size_hw[1]))
-    return together([silent(whole, size_hw) if part is None else part for part in parts])
+    return joined([unannotated(whole, size_hw) if part is None else part for part in parts])
 
 
 def blend_mask(parts: Parts, size_hw: tuple[int, int]) -> Mask | None:
@@ -199,7 +198,7 @@ def blend_lane(parts: Parts, size_hw: tuple[int, int]) -> LaneMask:
 
 
 def blend_to_nothing(parts: Parts, size_hw: tuple[int, int]) -> None:
-    """Two surfaces seen through each other have no one depth."""
+    """No label: a blend of two surfaces has no depth."""
 
 
 KINDS: Final[dict[type, Kind]] = {

@@ -1,4 +1,4 @@
-"""NYUv2 as the multi-task literature preprocesses it: 288x384 arrays, one file a frame and label.
+"""NYUv2 as the multi-task literature preprocesses it: 288x384 arrays, one file per frame and label.
 
 `{train,val}/{image,label,depth,normal}/N.npy`: image RGB in 0..1, 13 classes with -1 unlabelled,
 depth in metres with 0 invalid, unit normals with zeros invalid. The download is linked from
@@ -124,10 +124,10 @@ READERS: Final[dict[str, Callable[[np.ndarray], Label]]] = {
 def write_rendered(
     folder: Path, train: int, val: int, seed: int = 0, size_hw: tuple[int, int] = SIZE_HW
 ) -> None:
-    """Rendered roads in NYUv2's format, to try everything before the download.
+    """Rendered roads in NYUv2's format, for trials without the download.
 
     The 19 driving classes are folded into 13 numbers (the last of them holds the rest), so the
-    names of NYUv2 do not fit what is seen.
+    class names of NYUv2 do not describe them.
     """
     for split, count, start in (("train", train, seed), ("val", val, seed + 1_000_003)):
         roads = RenderedRoads(count, start, size_hw, ("semantic", "depth", "normals"))

@@ -1,7 +1,8 @@
-"""The frames of each step, a function of (seed, epoch, position) for any ranks and workers.
+"""The frames of each step, augmented and batched: a function of (seed, epoch, position)
+for any number of ranks and workers.
 
 The only state is epoch and position, so a stopped run continues at the next step. Augmentation is
-a function of (seed, epoch, frame), so workers have no state either.
+a function of (seed, epoch, frame), so that workers need no state.
 """
 
 import os
@@ -63,7 +64,7 @@ class Order:
 
     @property
     def steps(self) -> int:
-        """Joint batches an epoch; training drops the last when it is not full."""
+        """Joint batches per epoch; training drops the last one where it is not full."""
         if self.shuffle and self.count >= self.batch:
             return self.count // self.batch
         return -(-self.count // self.batch)
@@ -78,7 +79,7 @@ class Order:
             yield whole[self.rank :: self.ranks]
 
     def _keys(self, epoch: int) -> list[Key]:
-        """The epoch's frames in order; a repeat has its own key, so that it looks different."""
+        """The epoch's frames in order; a repeat has its own key and so its own augmentation."""
         rng = np.random.default_rng((self.seed, epoch))
         if not self.shuffle:
             return [(epoch, index) for index in range(self.count)]
@@ -95,8 +96,8 @@ class Order:
 class Frames(TorchDataset[Sample]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index).
 
-    With `mixing` some are made of several frames; the others of these are drawn as `weights`
-    (len(dataset),) say, like the first.
+    With `mixing` some are made of several frames, drawn with probabilities proportional to
+    `weights` (len(dataset),).
     """
 
     def __init__(
@@ -173,7 +174,7 @@ def loader(
     pin: bool,
     join: Callable[..., Any] = collate,
 ) -> DataLoader[Any]:
-    """Batches in the order's order; workers live as long as the loader."""
+    """Batches in the given order; workers live as long as the loader."""
     return DataLoader(
         frames,
         batch_sampler=order,

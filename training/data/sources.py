@@ -48,7 +48,7 @@ DATASETS: Final[dict[str, type[Dataset]]] = {
     "scalabel": Scalabel,
     "rendered": RenderedRoads,
 }
-# A folder that no dataset recognises is opened as this one: its errors say what was looked for.
+# A folder that no dataset recognises is opened as this one; its error lists the expected folders.
 FALLBACK: Final = "bdd100k"
 
 
@@ -102,7 +102,7 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
         train.append(open_part(f"rendered:{args.rendered}", "train", args, tasks))
         weights = [*(weights or [1.0] * len(args.data)), args.rendered_weight]
     val = open_validation(words, args, tasks, classes)
-    # The lists of all parts together: validation has the classes of training.
+    # Training and validation together, so that both have the same classes.
     parts = conform([*train, *first(val, args.val_limit)], classes)
     joined = Union(parts[: len(train)], tasks, weights), Union(parts[len(train) :], tasks)
     place = ", ".join(args.data) or "rendered roads"
@@ -151,10 +151,10 @@ def open_part(
 ) -> Dataset:
     """One split of the `--data` word at a `place` as a run reads it: cached with --cache."""
     training = split == "train"
-    # A frame decoded at a reduced size may be enlarged a little; more would train on blur.
+    # Zoomed crops enlarge a frame decoded at reduced size: decode at a larger size for strong zoom.
     sharp = max(1.0, args.zoom[1] / 1.6) if training else 1.0
     size_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
-    # Validation scores what the deployed model gets: frames decoded whole.
+    # Validation frames are decoded at full size, as for the deployed model.
     dataset = open_dataset(
         word,
         split,

@@ -1,6 +1,6 @@
-"""Datasets with different labels as one, subsets of them, and which frames an epoch draws.
+"""Several datasets as one, subsets of a dataset, and how often each frame is drawn.
 
-Frames with a rare trait (a task labelled on few frames, a class seen on few) can be drawn more
+Frames with a rare trait (a task or a class that few frames are labelled with) can be drawn more
 often, by the repeat factor of LVIS (Gupta et al., CVPR 2019): max(1, sqrt(wanted / share)).
 """
 
@@ -17,19 +17,18 @@ from perception.errors import UserError, unknown_name
 from training.data.dataset import Dataset, Wrapper
 from training.data.sample import Sample
 
-# Traits that less than this share of the frames have are drawn more often.
+# Frames with a trait that fewer than this share of the frames have are drawn more often.
 WANTED_SHARE: Final = 0.1
 MOST_REPEATS: Final = 8.0
-# Which frames a share holds is independent of the order of an epoch.
+# Seed of the choice of frames for --share, apart from the seeds of the epochs.
 SHARE_SEED: Final = 2_000_003
 
 
 class Union(Dataset):
     """Datasets one after the other, of which the labels of `tasks` are kept (None: all).
 
-    Each frame has the labels of its own dataset; the batch says which rows have which. `weights`:
-    how much of what is drawn comes from each dataset, relative to its size (1 = its natural
-    share). Raises UserError for weights that do not fit.
+    Each frame has the labels of its own dataset. `weights`: how often frames of each dataset are
+    drawn, relative to the others. Raises UserError for weights that do not fit.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Union(Dataset):
             raise UserError(f"dataset weights {self.weights}: give numbers from 0 up, not all 0")
         found = dict.fromkeys(task for part in self.datasets for task in part.tasks)
         self.tasks = tuple(task for task in (found if tasks is None else tasks) if task in found)
-        # Of parts with one list per task; `conform` brings them to it.
+        # `conform` has given all parts the same list per task.
         self.classes = {
             task: lists for part in reversed(self.datasets) for task, lists in part.classes.items()
         }
@@ -141,7 +140,7 @@ class Subset(Wrapper):
 
 
 def first(parts: Sequence[Dataset], count: int) -> list[Dataset]:
-    """The first `count` frames of the datasets, taken in order; 0 leaves all."""
+    """The first `count` frames of the datasets in order; 0: all."""
     left: list[Dataset] = []
     for part in parts:
         had = sum(len(kept) for kept in left)
@@ -201,14 +200,14 @@ def draw(weights: np.ndarray, rng: np.random.Generator, count: int | None = None
     """(count,) int64 indices in random order, each about count * weight / sum(weights) times.
 
     Systematic resampling: a frame's number of draws differs from its share by less than one, so
-    equal weights draw every frame exactly once, and nothing rare is missed by chance for long.
+    equal weights draw every frame exactly once.
     """
     count = len(weights) if count is None else count
     total = weights.sum()
     if not total > 0:
         raise UserError("no frame has a weight above 0")
     ends = np.cumsum(weights) / total * count
-    ends[-1] = count  # rounding must not lose the last
+    ends[-1] = count  # exact in spite of rounding
     marks = np.arange(count) + rng.random()
     drawn = np.searchsorted(ends, np.minimum(marks, np.nextafter(count, 0)), side="right")
     return rng.permutation(np.minimum(drawn, len(weights) - 1))

@@ -28,7 +28,7 @@ MASKS: Final = "semantic_voc"
 CLASSES: Final = "classes_voc"
 MAX_LIST: Final = 16 << 20
 MAX_XML: Final = 1 << 20
-LOOKED_AT: Final = 200  # annotations
+MOST_READ: Final = 200  # annotations that are read to recognise VOC
 PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 
 
@@ -47,7 +47,7 @@ class VOC(FolderDataset):
 
     @classmethod
     def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
-        """VOC itself, or any folder of its XML files with other classes."""
+        """This class for VOC itself, else the reader of its format with other classes."""
         own = labels is not None or not _is_voc(cls.place(Path(root)))
         return PascalXML if own or (classes is not None and classes.is_own("det")) else cls
 
@@ -86,7 +86,7 @@ class VOC(FolderDataset):
 
 
 def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
-    """The boxes of an annotation; `difficult` ones are neither right nor wrong to find."""
+    """The boxes of an annotation; `difficult` ones are ignored."""
     try:
         objects = ElementTree.fromstring(read_bounded(path, MAX_XML)).findall("object")
         rows = [[float(item.findtext(f"bndbox/{side}", "")) - (side[1:] == "min")
@@ -102,7 +102,7 @@ def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
 
 
 def shown(boxes: Boxes) -> Labels:
-    """For each class 0 where it is not shown, 1 where it is, 2 where only difficult objects are."""
+    """Per class: 0 absent, 1 present, 2 only as difficult objects."""
     labels = np.zeros(len(VOC_OBJECTS), np.int64)
     labels[boxes.classes[boxes.ignore]] = 2
     labels[boxes.classes[~boxes.ignore]] = 1
@@ -110,7 +110,7 @@ def shown(boxes: Boxes) -> Labels:
 
 
 def read_class_mask(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    """Class numbers of a palette PNG, which OpenCV gives as colours: they are turned back."""
+    """Class numbers of a palette PNG, which OpenCV decodes to colours: they are mapped back."""
     pixels = read_pixels(path, size_hw)
     if pixels.ndim == 2:
         return np.where(pixels <= len(VOC_OBJECTS), pixels, IGNORE).astype(np.uint8)
@@ -137,7 +137,7 @@ def _is_voc(root: Path) -> bool:
     if not (root / "JPEGImages").is_dir() or not (root / "ImageSets").is_dir():
         return not PascalXML.recognises(root)
     named: set[str] = set()
-    for path in sorted((root / "Annotations").glob("*.xml"))[:LOOKED_AT]:
+    for path in sorted((root / "Annotations").glob("*.xml"))[:MOST_READ]:
         text = read_bounded(path, MAX_XML).decode(errors="replace")
         named |= set(re.findall(r"<object>\s*<name>([^<]*)</name>", text))
     return named <= set(VOC_OBJECTS)

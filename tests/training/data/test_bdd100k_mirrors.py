@@ -66,7 +66,10 @@ def test_of_two_candidates_the_first_is_taken_and_named(
     bdd_write(tmp_path / "bdd100k", "masks", bdd_frames[:1])
     assert len(BDD100K(tmp_path, "train")) == len(bdd_frames)
     said = capsys.readouterr().err
-    assert f"{tmp_path}/images/100k/train: taken, not {tmp_path}/bdd100k/images/100k/train" in said
+    assert (
+        f"{tmp_path}/images/100k/train: used instead of {tmp_path}/bdd100k/images/100k/train"
+        in said
+    )
 
 
 def to_fiftyone(frame: dict) -> dict:

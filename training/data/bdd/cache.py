@@ -1,7 +1,7 @@
 """The index on disk: one folder of .npy columns, mapped into memory and shared by all workers.
 
 The folder's name is a digest of everything the index was read from (paths, sizes, times), so a
-changed file means another name, and an old cache can never be taken for a new one.
+changed file leads to another name.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ FORMAT: Final = 4
 def open_index(layout: Layout, folder: Path | None = None) -> Index:
     """The index of a split: from its cache in well under a second, else built and cached.
 
-    Columns are read-only maps of files. Where nothing can be written the index is just built.
+    Columns are read-only maps of files. Where the cache cannot be written, the index is built in
+    memory.
     """
     folder = (folder or cache_folder()) / "bdd"
     place = hashlib.sha256(f"{layout.root.resolve()}\n{layout.split}".encode()).hexdigest()[:12]
@@ -60,7 +61,7 @@ def fingerprint(layout: Layout) -> str:
 
 
 def _stamp(path: Path) -> bytes:
-    """A folder's time changes when an entry comes or goes; masks are read anew in any case."""
+    """Path, size and time. A folder's time changes when an entry is added or removed."""
     status = path.stat()
     return f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode()
 
@@ -109,7 +110,7 @@ def _save(index: Index, target: Path) -> None:
     try:
         for name, column in index.columns().items():
             np.save(temporary / f"{name}.npy", column, allow_pickle=False)
-        if target.exists():  # damaged, or another process was faster: both may go
+        if target.exists():  # damaged, or written by another process meanwhile
             shutil.rmtree(target, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.rename(temporary, target)

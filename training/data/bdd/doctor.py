@@ -1,7 +1,6 @@
-"""Looks at every frame and every label of a BDD100K folder and says all that is wrong.
+"""Checks every frame and every label of a BDD100K folder and lists all problems.
 
-Unlike training, which stops at the first wrong file, nothing here stops: each finding names its
-file, and the next file is looked at.
+Training stops at the first wrong file; this check goes on, and each finding names its file.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ TASKS: Final = ("det", "scene", *MASK_TASKS)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with one file."""
+    """One problem of one file."""
 
     kind: str
     file: str
@@ -45,7 +44,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """All findings, and what was counted on the way."""
+    """All findings, and counts per split."""
 
     root: str
     findings: list[Finding] = field(default_factory=list)
@@ -63,7 +62,7 @@ class Report:
 
 @dataclass
 class Checked:
-    """What a worker saw of some frames."""
+    """What a worker found in some frames."""
 
     findings: list[Finding] = field(default_factory=list)
     digests: list[tuple[str, str]] = field(default_factory=list)
@@ -73,11 +72,11 @@ class Checked:
 def examine(
     root: Path, jobs: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Report:
-    """Everything about a folder. Raises UserError only where it holds no frames at all."""
+    """The report on a folder. Raises UserError only where it holds no frames at all."""
     report = Report(str(root))
     found = layouts.splits(root)
     if not found:
-        layouts.find(root, "train")  # raises, and says what was looked for
+        layouts.find(root, "train")  # raises with the names of the expected folders
     stems: dict[str, set[str]] = {}
     digests: dict[str, list[tuple[str, str]]] = {}
     parts = {split: layouts.find(root, split) for split in found}
@@ -103,22 +102,22 @@ def examine(
 
 
 def _of_labels(layout: Layout, index: Index) -> Iterator[Finding]:
-    """What reading the label files and listing the folders brought up."""
+    """Problems found when the label files were read and the folders listed."""
     for _, text in index.problems():
         file, _, message = text.partition(": ")
         yield Finding("label", file, message, layout.split)
     for orphan in index.orphans:
         file, _, name = orphan.decode().rpartition(": ")
         yield Finding("label without frame", file, f"no image for {name}", layout.split)
-    labels_beside = {source.path for source in layout.labels}
+    label_folders = {source.path for source in layout.labels}
     for folder in layout.images:
         seen: dict[str, str] = {}
         for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_file()):
             stem, _, suffix = name.rpartition(".")
             if f".{suffix}" not in SUFFIXES:
-                if folder in labels_beside:
+                if folder in label_folders:
                     continue
-                message = "is no picture; move it elsewhere"
+                message = "is not an image; move it elsewhere"
                 yield Finding("stray file", str(folder / name), message, layout.split)
             elif stem in seen:
                 message = f"has the same name as {seen[stem]}; rename or delete one"
@@ -127,7 +126,7 @@ def _of_labels(layout: Layout, index: Index) -> Iterator[Finding]:
 
 
 def _missing(layout: Layout, index: Index) -> Iterator[Finding]:
-    """Labels that most frames of a split have and these have not."""
+    """Frames without a label that most frames of the split have."""
     for task, has in labelled(index).items():
         if EXPECTED_SHARE < has.mean() < 1:
             for frame in np.flatnonzero(~has).tolist():
@@ -165,28 +164,28 @@ def check_chunk(layout: Layout, chunk: range) -> Checked:
     cv2.setNumThreads(1)
     index = open_index(layout)
     checked = Checked()
-    with _Complaints() as complaints:
+    with _CapturedStderr() as stderr:
         for frame in chunk:
-            _check_frame(layout, index, frame, checked, complaints)
+            _check_frame(layout, index, frame, checked, stderr)
     return checked
 
 
-class _Complaints:
-    """What libjpeg writes to stderr, caught: the only sign of a damaged JPEG it still decodes."""
+class _CapturedStderr:
+    """Captures stderr: libjpeg reports damage in a JPEG that it still decodes only there."""
 
-    def __enter__(self) -> "_Complaints":
+    def __enter__(self) -> "_CapturedStderr":
         self.file = tempfile.TemporaryFile()
-        self.stderr = os.dup(2)
+        self.saved = os.dup(2)
         os.dup2(self.file.fileno(), 2)
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.dup2(self.stderr, 2)
-        os.close(self.stderr)
+        os.dup2(self.saved, 2)
+        os.close(self.saved)
         self.file.close()
 
-    def taken(self) -> str:
-        """The last line since the last call."""
+    def last_line(self) -> str:
+        """The last line written since the last call; "" for none."""
         self.file.seek(0)
         lines = self.file.read().decode(errors="replace").split("\n")
         self.file.seek(0)
@@ -195,7 +194,7 @@ class _Complaints:
 
 
 def _check_frame(
-    layout: Layout, index: Index, frame: int, checked: Checked, complaints: _Complaints
+    layout: Layout, index: Index, frame: int, checked: Checked, stderr: _CapturedStderr
 ) -> None:
     path = index.image_path(frame, layout)
 
@@ -205,7 +204,7 @@ def _check_frame(
     size_hw = None
     try:
         image, size_hw = read_image(path)
-        said = complaints.taken()
+        said = stderr.last_line()
         if "Corrupt" in said or "premature" in said.lower():
             add("broken image", path, f"decodes with damage ({said}); restore it")
         elif image.max() == image.min():
@@ -213,7 +212,7 @@ def _check_frame(
         checked.digests.append((hashlib.sha256(path.read_bytes()).hexdigest(), str(path)))
     except UserError as error:
         add("broken image", path, str(error).partition(": ")[2])
-    complaints.taken()
+    stderr.last_line()
     checked.sizes["broken" if size_hw is None else f"{size_hw[1]}x{size_hw[0]}"] += 1
     for mask in layout.masks:
         file = mask.folder / f"{index.stem(frame)}{mask.suffix}"
@@ -228,7 +227,7 @@ def _check_frame(
 
 
 def _leaks(stems: dict[str, set[str]]) -> Iterator[Finding]:
-    """Frames or drives that are in two splits: a score on the one would be remembered."""
+    """Frames or drives that are in two splits, so that scores would be of training data."""
     names = list(stems)
     for first, second in ((a, b) for i, a in enumerate(names) for b in names[i + 1 :]):
         for stem in sorted(stems[first] & stems[second]):
@@ -245,7 +244,7 @@ def _leaks(stems: dict[str, set[str]]) -> Iterator[Finding]:
 
 
 def duplicates(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
-    """Pictures that are the same byte for byte under different names."""
+    """Image files with the same bytes under different names."""
     first: dict[str, tuple[str, str]] = {}
     for split, pairs in digests.items():
         for digest, file in sorted(pairs, key=lambda pair: pair[1]):
@@ -254,9 +253,9 @@ def duplicates(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
                 continue
             other_split, other = first[digest]
             if Path(other).stem == Path(file).stem:
-                continue  # named among the leaks
+                continue  # already listed as a leak
             kind = "duplicate image" if other_split == split else "leak"
-            message = f"is the same picture as {other}; delete one"
+            message = f"is the same image as {other}; delete one"
             yield Finding(kind, file, message, split)
 
 

@@ -30,9 +30,9 @@ from training.data.bdd.table import TOLERANCE, Table, frame_attributes
 NO_SOURCE: Final = -1
 POLYGONS: Final = 100
 MASK_TASKS: Final = ("drivable", "lane", "semantic")
-# Drawn outlines rank after masks of the same release and before what knows less.
+# Priority: masks of the releases, then polygons, then masks that hold less.
 BEFORE_POLYGONS: Final = ("masks", "2018")
-# Bounds on what a file can make of itself: a crowded frame of the releases has 100 labels.
+# Bounds on untrusted files; a crowded frame of the releases has 100 labels.
 MOST_LABELS: Final = 10_000
 MOST_LISTED: Final = 10_000
 LONGEST_LINE: Final = 400
@@ -94,7 +94,7 @@ class Index:
         return xyxy, messages
 
     def problems(self) -> list[tuple[int, str]]:
-        """(frame or -1, what is wrong) for everything that the label files hold wrong."""
+        """(frame, what is wrong) for each problem in the label files; -1: of no single frame."""
         texts = (text.decode() for text in self.problem_text)
         return list(zip(self.problem_frame.tolist(), texts, strict=True))
 
@@ -158,7 +158,7 @@ class _Builder:
         )
 
     def _problem(self, row: int, text: str) -> None:
-        """Every wrong frame keeps its first line; a file of millions of wrong ones few more."""
+        """Keeps the first problem of every frame, and at most MOST_LISTED others."""
         self.counted[row] += 1
         if len(self.problems) < MOST_LISTED or (row >= 0 and self.counted[row] == 1):
             self.problems.append((row, _one_line(text)))
@@ -198,7 +198,7 @@ class _Builder:
                 self.drawn[name][rows] = True
 
     def _frames_of(self, source: LabelSource) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """(file, frame) pairs; a file that breaks off is a problem, not the end of reading."""
+        """(file, frame) pairs; a damaged file is listed as a problem, and reading goes on."""
         whole = source.format == "scalabel"
         for path in [source.path] if whole else sorted(source.path.glob("*.json")):
             try:
@@ -286,7 +286,7 @@ class _Builder:
 
 
 def _one_line(text: str) -> str:
-    """Printable, and not longer than a line should be, whatever a file calls its frames."""
+    """Escaped to printable characters and cut to LONGEST_LINE."""
     text = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 3]}..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

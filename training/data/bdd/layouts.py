@@ -59,7 +59,7 @@ class LabelSource:
     """A JSON file of many frames, or a folder with one file per frame.
 
     `kinds`: the labels that every frame of it has ("boxes", "drivable", "lane"); empty = those
-    that occur in it at all (a file without a single lane does not say that there are none).
+    that occur in it (a file without a single lane is not annotated with lanes).
     """
 
     path: Path
@@ -109,7 +109,7 @@ YOLO_FOLDERS: Final = (
 
 
 def find(root: Path, split: str, labels: Path | None = None) -> Layout:
-    """The layout of one split; `labels` is searched for labels where they lie elsewhere.
+    """The layout of one split; labels are searched for in `labels`, else in `root`.
 
     Raises NoFramesError where the folder holds no frames for it. Where one part is found in several
     folders, the first in order of depth and name is taken, and stderr says so.
@@ -172,7 +172,7 @@ def _found(
     found = [path for path in dict.fromkeys(paths) if exists(path)]
     if len(found) > 1 and not pattern.startswith("{split}"):
         others = ", ".join(str(path) for path in found[1:])
-        print(f"{found[0]}: taken, not {others}", file=sys.stderr, flush=True)
+        print(f"{found[0]}: used instead of {others}", file=sys.stderr, flush=True)
     return found[:1]
 
 
@@ -192,7 +192,7 @@ def _image_folders(root: Path, split: str) -> Iterator[Path]:
 
 
 def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a folder exists and has a file of one of the kinds."""
+    """Whether a folder exists and has a file with one of the suffixes."""
     if not folder.is_dir():
         return False
     with os.scandir(folder) as entries:
@@ -246,7 +246,7 @@ def _exports(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
         if not folder.is_dir():
             continue
         for path in sorted(folder.glob(f"*{split}*.json")):
-            # A file of exactly this name is meant as labels: if it is broken, that must be said.
+            # A file of exactly this name holds the labels: if it is damaged, that is an error.
             meant = path.name == f"{split}.json"
             if path not in known and (meant or looks_like_frames(path)):
                 yield LabelSource(path, "scalabel")

@@ -1,7 +1,7 @@
 """Mask files of every release, read into the training encodings.
 
-One function an encoding: (H, W) pixels as stored -> (H, W) uint8, or ValueError saying what is
-wrong with the values. `read_mask` adds the file's name and the fix.
+One function per encoding: (H, W) pixels as stored -> (H, W) uint8. It raises ValueError for wrong
+values, to which `read_mask` adds the file's name.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,12 @@ def read_mask(path: Path, encoding: str, size_hw: tuple[int, int] | None = None)
 
 def _single_channel(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype != np.uint8:
-        raise ValueError(f"mask is {pixels.dtype}; save it as 8 bits a pixel")
+        raise ValueError(f"mask is {pixels.dtype}; save it with 8 bits per pixel")
     if pixels.ndim == 3:
-        # Grey saved as colour is common; real colours have no class.
+        # Grey saved as colour is common; other colours have no class.
         first = pixels[..., 0]
         if any(not np.array_equal(first, pixels[..., channel]) for channel in (1, 2)):
-            raise ValueError("mask is a colour picture; point to the class ids instead")
+            raise ValueError("mask is a colour image; give masks of class ids")
         return np.ascontiguousarray(first)
     return pixels
 

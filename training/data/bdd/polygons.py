@@ -83,8 +83,8 @@ def paint(
 def _path(vertices: np.ndarray, curve: np.ndarray, closed: bool = False) -> Outline:
     """matplotlib's path; three vertices from a C on are one cubic Bezier.
 
-    Only the first of the three counts: the releases mark the last one C or L as they please
-    ("CCCL" is one curve over all four), and the toolkit's rasteriser reads it so.
+    Only the type of the first of the three is used, as in the toolkit's rasteriser: the releases
+    mark the last one C or L ("CCCL" is one curve over all four).
     """
     codes = [int(Outline.LINETO)] * len(curve)
     codes[0], at = int(Outline.MOVETO), 1

@@ -1,4 +1,4 @@
-"""JSON files of many frames, read one frame at a time: 1.5 million boxes never stand in memory."""
+"""JSON files of many frames, read one frame at a time with bounded memory."""
 
 import json
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from typing import Any, Final, TextIO
 from perception.errors import UserError
 
 CHUNK: Final = 1 << 22
-# A frame of the releases is below 0.2 million characters; nothing longer is held at once.
+# A frame of the releases is below 0.2 million characters; a longer value than this is an error.
 MAX_VALUE: Final = 1 << 23
 
 
 def frames(path: Path) -> Iterator[dict[str, Any]]:
     """Frames of a Scalabel file: a list, {"frames": [...]}, or one frame of the 2018 release.
 
-    Raises UserError naming the file and the place where it stops being JSON.
+    Raises UserError naming the file and the place of the error.
     """
     with _opened(path) as reader:
         for frame in reader.frames():
@@ -120,7 +120,7 @@ class _Reader:
             if self.position < len(self.text):
                 return self.text[self.position]
             if not self._grow():
-                raise self.broken("it ends in the middle")
+                raise self.broken("it ends too early")
 
     def _value(self) -> Any:
         self._peek()
@@ -136,12 +136,12 @@ class _Reader:
                 if not self._grow():
                     raise self.broken(str(error)) from None
             else:
-                # A number at the window's edge may go on; none stands where frames are read.
+                # A number could continue beyond the window, but only objects are read here.
                 self.position = end
                 return value
 
     def _grow(self) -> bool:
-        """Reads on; the window doubles, so that one broken value costs no quadratic time."""
+        """Reads more; the window doubles, so that a damaged value costs linear time."""
         rest = self.text[self.position :]
         more = self.file.read(max(CHUNK, len(rest)))
         self.consumed += self.position

@@ -30,7 +30,7 @@ RENAMED: Final = {
     "caravan": "car",
     "van": "car",
 }
-# Uncertain objects: neither right nor wrong when detected.
+# Uncertain objects: ignored regions.
 IGNORED: Final = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
 DRIVABLE_NAMES: Final = {
     "direct": 0,
@@ -51,9 +51,9 @@ OCCLUDED_FLAG: Final = 2
 TRUNCATED_FLAG: Final = 4
 DRIVABLE_POLYGON: Final = 0
 LANE_POLYGON: Final = 1
-# A box may stand this far outside (annotation tools round); it is cut to the frame.
+# A box may reach this far out of the frame (annotation tools round); it is cut to the frame.
 TOLERANCE: Final = 2.0
-# No frame is wider; what reaches further would only cost memory when it is drawn.
+# No frame is wider; an outline that reaches further would only cost memory when it is drawn.
 REACH: Final = 100_000
 MOST_VERTICES: Final = 2000  # of one outline
 MOST_VERTICES_OF_FRAME: Final = 20_000
@@ -83,7 +83,7 @@ def lane_byte(category: str, attributes: Mapping[str, Any]) -> int | None:
     """The lane byte of a polyline, with the unknown bits set where a part is not annotated.
 
     None where the label is no lane. Categories are `lane` with attributes (2018, consolidated),
-    `lane/single white` (2018, a file an image) or `single white` (2020).
+    `lane/single white` (2018, one file per image) or `single white` (2020).
     """
     if category == "lane":
         name = str(attributes.get("laneTypes", attributes.get("laneType", "")))
@@ -121,7 +121,7 @@ class Table:
 
     def add_boxes(self, labels: Sequence[Mapping[str, Any]]) -> list[str]:
         """Adds every `box2d`; returns what is wrong with those that cannot be used."""
-        # The one loop that runs 1.5 million times: plain comparisons, reasons only when wrong.
+        # Runs for 1.5 million boxes: plain comparisons; the reason is found only for wrong boxes.
         wrong: list[str] = []
         for label in labels:
             box = label.get("box2d")
@@ -187,7 +187,7 @@ def _name(label: Mapping[str, Any]) -> str:
 
 
 def _why_not(label: Mapping[str, Any], box: Any) -> str:
-    """What is wrong with a box that add_boxes refused."""
+    """What is wrong with a box that `add_boxes` rejected."""
     name, category = f"box {_name(label)}", label.get("category")
     try:
         x1, y1, x2, y2 = (0.0 + box[key] for key in ("x1", "y1", "x2", "y2"))

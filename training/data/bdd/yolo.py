@@ -1,4 +1,4 @@
-"""YOLO text boxes: one file a frame, lines `class cx cy w h` in fractions of the frame."""
+"""YOLO text boxes: one file per frame, lines `class cx cy w h` in fractions of the frame."""
 
 import itertools
 import math
@@ -17,16 +17,16 @@ MOST_LINES: Final = 10_000
 
 
 def class_table(root: Path) -> list[tuple[int, bool]]:
-    """(class index, ignore) of each number; the official order where no file of names lies there.
+    """(class index, ignore) of each number; the official order where there is no file of names.
 
-    Raises UserError where a name is none of BDD100K's.
+    Raises UserError for a name that BDD100K does not have.
     """
     path = name_file(root)
     return _of_names(path) if path else [(index, False) for index in range(len(DETECTION))]
 
 
 def name_file(root: Path) -> Path | None:
-    """The file that names the classes, if one lies in the folder."""
+    """The file in the folder that names the classes, if any."""
     for name in NAME_FILES:
         for path in (root / name, root / "labels" / name):
             if path.is_file():
