@@ -70,7 +70,7 @@ def table(tasks: tuple[str, ...], batch: Batch, rounds: int) -> str:
         middle = statistics.median(ratios)
         rows.append(f"| {method} | {middle:.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f} |")
     equal = statistics.median(spent[PLAIN])
-    rows.append(f"\n{PLAIN}: {equal:.3f} s of processor time a step.")
+    rows.append(f"\n{PLAIN}: {equal:.3f} s of processor time per step.")
     return "\n".join([*rows, *missing])
 
 

@@ -74,7 +74,7 @@ def lane_iou(path: Path, folder: Path) -> float:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Trains, scores, prints a line a task."""
+    """Trains, scores, prints a line per task."""
     folder, out = args.out / "frames", args.out / "run"
     if not folder.is_dir():
         copy_frames(args.data, folder, args.count)

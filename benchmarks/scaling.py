@@ -36,7 +36,7 @@ from training.loop import train_step
 from training.optimiser import make_optimizer
 
 TASKS = ("det", "lane", "drivable", "scene")
-# Whose call a message is, by the function that sends it: the first of these on the stack.
+# Purpose of a message by the function that sends it: the first of these on the stack.
 PURPOSES = {
     "reduced": {"border.py": "gradients"},
     "reduce_step": {"loop.py": "losses, counts and flags"},
@@ -122,7 +122,7 @@ def counting(counted: dict[str, list[int]]) -> Iterator[None]:
 
 
 def purpose() -> str:
-    """Why the caller sends: read off the stack."""
+    """Purpose of the current message, from the stack."""
     frame: Any = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
@@ -138,7 +138,7 @@ def say(value: Any) -> None:
 
 
 class Ranks:
-    """Processes of one arrangement that wait for a word before each round."""
+    """Processes of one arrangement; each starts a round when it reads a line on stdin."""
 
     def __init__(self, ranks: int, threads: int, words: list[str]) -> None:
         with socket.socket() as free:
@@ -191,12 +191,12 @@ def compare(args: argparse.Namespace, words: list[str]) -> int:
         )
         ratios = sorted(b[kind] / a[kind] for a, b in times)
         print(
-            f"{name}: 1 rank with 2 threads {first:.0f} ms a step, 2 ranks with 1 thread "
+            f"{name}: 1 rank with 2 threads {first:.0f} ms per step, 2 ranks with 1 thread "
             f"{second:.0f}; ratio {statistics.median(ratios):.2f} "
             f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
     print(f"losses, forward and backward: {share:.3f} of a step's processor time")
-    print(f"gradient {sent['gradient'] / 1e6:.2f} MB; a rank of two hands over in a step:")
+    print(f"gradient {sent['gradient'] / 1e6:.2f} MB; one of two ranks sends per step:")
     for name, (messages, size) in sorted(sent["sent"].items()):
         print(f"  {name}: {messages} messages, {size / 1e6:.3f} MB")
     return 0
@@ -206,7 +206,7 @@ def run() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=2, help="steps a round")
+    parser.add_argument("--steps", type=int, default=2, help="steps per round")
     parser.add_argument("--batch", type=int, default=4, help="frames of the joint batch")
     parser.add_argument("--height", type=int, default=192)
     parser.add_argument("--width", type=int, default=320)

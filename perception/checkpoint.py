@@ -63,7 +63,7 @@ def to_half(tensor: Tensor) -> Tensor:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Meta]:
-    """(weights, description). Raises UserError if the file is missing, damaged or foreign."""
+    """(weights, description). Raises UserError if the file is missing, damaged or no checkpoint."""
     weights, text = _read_file(path)
     try:
         data = json.loads(text)
@@ -131,7 +131,7 @@ def _check_sizes(path: Path) -> None:
     if header > min(MAX_HEADER, max(size - 8, 0)):
         raise UserError(
             f"{path}: not a readable safetensors file (its header claims {header} bytes); "
-            "fetch it anew"
+            "download it again"
         )
 
 

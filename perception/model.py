@@ -11,7 +11,7 @@ from perception.trunk import Trunk
 
 
 class Heads(nn.ModuleDict):
-    """The tasks by name, typed as what they are."""
+    """The tasks by name; unlike a ModuleDict, typed."""
 
     def __getitem__(self, key: str) -> Task:
         return cast(Task, super().__getitem__(key))

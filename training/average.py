@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from perception.checkpoint import Meta
 
-# Of a checkpoint's description: what the mean takes from the last file.
+# Fields of the description that may differ between checkpoints; the mean has the last file's.
 MAY_DIFFER: Final = ("size_hw", "scores", "training", "licence")
 
 
 @dataclass(frozen=True)
 class AverageArguments:
-    """What average-checkpoints is asked to do."""
+    """The command line of average-checkpoints."""
 
     checkpoints: tuple[Path, ...]
     """Checkpoints of train-bdd (.safetensors), all of the same network and tasks."""
@@ -36,7 +36,7 @@ class AverageArguments:
     """Write half precision."""
     update_bn: str = ""
     """Dataset, as for train-bdd --data, on whose training frames the batch-norm statistics are
-    computed anew. Default: the statistics are averaged like the weights."""
+    recomputed. Default: the statistics are averaged like the weights."""
     frames: int = 512
     """How many frames --update-bn uses."""
     batch: int = 8

@@ -22,7 +22,7 @@ SHOWN: Final = 20
 
 @dataclass(frozen=True)
 class CheckArguments:
-    """What check-bdd is asked to do."""
+    """The command line of check-bdd."""
 
     data: str
     """Dataset folder, or KIND:DIR as for train-bdd."""

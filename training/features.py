@@ -112,7 +112,7 @@ def feature_loader(
     cached = FeatureFrames(letterboxed(frames, args), folder, key)
     mine = range(world.rank, len(frames), world.size)
     with make_progress(console) as bar:
-        line = bar.add_task("features", total=len(mine), losses="", speed="")
+        line = bar.add_task("features", total=len(mine))
         cached.fill(mine, neck_outputs(learner), lambda: bar.advance(line))
     learner.train_mode()
     world.wait()

@@ -1,4 +1,4 @@
-"""What a run prints and writes for people: log.jsonl, progress bar, score table, overlay sheets."""
+"""Output of a run: log.jsonl, progress bar, score table, overlays of validation frames."""
 
 import json
 import math
@@ -32,8 +32,8 @@ Scores = dict[str, dict[str, float]]
 class JsonLog:
     """One JSON object per line; NaN is written as null.
 
-    `offset` is the length that a resume state stores: a resumed run truncates the file there, so
-    that no step is logged twice.
+    `offset` is the length stored in a resume state: a resumed run truncates the file there, so that
+    no step is logged twice.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -44,7 +44,7 @@ class JsonLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line and flushes it to the operating system."""
-        self.file.write(json.dumps(_plain(record)).encode() + b"\n")
+        self.file.write(json.dumps(json_values(record, 9)).encode() + b"\n")
         self.file.flush()
 
     def sync(self) -> int:
@@ -56,29 +56,30 @@ class JsonLog:
         self.file.close()
 
 
-def _plain(value: Any) -> Any:
+def json_values(value: Any, digits: int = 17) -> Any:
+    """Plain values for JSON: NaN and infinities as null, floats with so many significant digits."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_values(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [json_values(item, digits) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.9g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value
 
 
-def make_progress(console: Console) -> Progress:
-    """A bar with the losses, images per second and the time left."""
+def make_progress(console: Console, *columns: str) -> Progress:
+    """A bar with the time left, and `columns` of text that its tasks have as fields."""
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[losses]}"),
-        TextColumn("{task.fields[speed]}"),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in columns),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
         refresh_per_second=2,
+        transient=not columns,
     )
 
 

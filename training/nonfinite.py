@@ -1,4 +1,5 @@
-"""Steps with a loss or gradient that is not finite: which frames cause it, and what to restore."""
+"""Steps with a NaN or infinite loss or gradient: the frames that cause it, and the buffers to
+restore."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def _one(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
 class Memory:
     """A copy of the buffers that a step changes: running statistics and the balancer's state.
 
-    A bad batch has changed them before it is known to be bad; `put_back` restores them.
+    They have changed before it is known that the step must be skipped; `put_back` restores them.
     """
 
     def __init__(self, *modules: nn.Module) -> None:

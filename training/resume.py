@@ -1,8 +1,8 @@
-"""Resume states: every number a run depends on, in files with a SHA-256 checksum.
+"""Resume states: everything a run depends on, in files with a SHA-256 checksum.
 
 state-STEP.safetensors holds weights, averaged weights, optimiser, balancer and random states as
-tensors, and the position in the run as JSON in the header. The last two are kept, so that a damaged
-one costs one checkpoint. A finished run keeps a small one, without what last.safetensors holds.
+tensors, and the position in the run as JSON in the header. The last two are kept, in case one is
+damaged. A finished run keeps a small one, without the weights that last.safetensors holds.
 """
 
 import hashlib
@@ -195,7 +195,7 @@ def state_to_resume(folder: Path, asked: bool) -> tuple[dict[str, Tensor], Posit
     """The state that a run continues from; None where it starts.
 
     torchrun repeats the same command after a failure, so under it --resume is accepted at the first
-    start too. Elsewhere it would silently start a new run in a misspelt folder: UserError.
+    start too. Elsewhere --resume without a state is an error: the folder may be misspelt.
     """
     exists = bool(state_files(folder))
     if exists and not asked:

@@ -160,7 +160,7 @@ class Run:
         """Trains one epoch, or the rest of it. False after a stop (the state is saved)."""
         self.order.at(self.position.epoch, self.position.batch)
         stopped = False
-        with make_progress(self.console) as bar:
+        with make_progress(self.console, "losses", "speed") as bar:
             title = f"epoch {self.position.epoch + 1}/{self.config.optim.epochs}"
             line = bar.add_task(
                 title, total=self.order.steps, completed=self.position.batch, losses="", speed=""
@@ -223,7 +223,7 @@ class Run:
     def report(self, scores: Scores, seconds: float) -> None:
         """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
         model = self.learner.eval_model
-        epoch, overall = self.position.epoch + 1, headline(model.tasks, scores)
+        epoch, overall = self.position.epoch + 1, headline(model.tasks.items(), scores)
         names = {name: task.score for name, task in model.tasks.items()}
         title = f"epoch {epoch}: {overall:.2f} ({len(self.val)} frames, {1 / seconds:.1f} img/s)"
         self.console.print(score_table(scores, names, title))

@@ -55,7 +55,7 @@ def lost_rank(world: World) -> Iterator[None]:
             raise
         line = str(error).strip().splitlines()[0][:120]
         raise UserError(
-            f"rank {world.rank}: another rank has ended ({line}); look at its message, "
+            f"rank {world.rank}: another rank has ended ({line}); see its message, "
             "then continue with --resume"
         ) from None
 

@@ -1,7 +1,7 @@
-"""The command train-bdd: the runs of one command line, one after the other.
+"""The command train-bdd.
 
-A recipe may have several stages, each a run; OUT/stages.json says which are done, so that --resume
-continues in the right one.
+A recipe has one or several stages, each of which is a run; OUT/stages.json lists those that are
+done, so that --resume continues in the right one.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def train() -> int:
-    """The command: 0 when trained to the end, 130 (by `cli`) after a stop that can be resumed."""
+    """The command: 0 when trained to the end; `cli` returns 130 after a stop."""
     require_extra("train", "torch", "timm", "torchjd", "safetensors", "tyro", "rich", "yaml")
     from rich.console import Console
 
@@ -125,7 +125,7 @@ def run_stages(
 
 
 def begin(stages: Sequence["NamedConfig"]) -> StageRecord:
-    """Where the recipe stands in its folder. Raises UserError where it is not the same one."""
+    """The stages that are done. Raises UserError where the folder holds another recipe's run."""
     from training.command_line import STAGES_FILE, stored_stages
     from training.distributed import by_torchrun
     from training.resume import check_same_settings
@@ -153,7 +153,7 @@ def begin(stages: Sequence["NamedConfig"]) -> StageRecord:
 
 
 def fresh_or_resumed(config: "Config") -> "Config":
-    """A stage continues where it has a state, and starts otherwise."""
+    """The settings with `resume` set where the stage has a state."""
     from training.resume import state_files
 
     begun = bool(state_files(Path(config.run.out)))

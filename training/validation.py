@@ -78,17 +78,18 @@ def unpack_found(
         yield task, output, target
 
 
-def headline(tasks: Mapping[str, Task | type[Task]], scores: Scores) -> float:
+def headline(tasks: Iterable[tuple[str, Task | type[Task]]], scores: Scores) -> float:
     """One number for the best checkpoint: the mean headline score of the tasks in percent.
 
     Where no task has a score that is better when higher, the negative mean of their errors. Scores
     that are missing or NaN are left out.
     """
+    heads = dict(tasks)
     known = {
         name: value
-        for name, task in tasks.items()
+        for name, task in heads.items()
         if math.isfinite(value := scores.get(name, {}).get(task.score, math.nan))
     }
-    upward = [value for name, value in known.items() if tasks[name].higher_is_better]
+    upward = [value for name, value in known.items() if heads[name].higher_is_better]
     found = upward or [-value for value in known.values()]
     return statistics.fmean(found) if found else -math.inf

@@ -76,7 +76,7 @@ class Matches(NamedTuple):
 
 
 class AnchorDet(Task):
-    """YOLOv5-style anchors on the strides that ANCHORS has, made unique by NMS.
+    """YOLOv5-style anchors on the strides that ANCHORS has, with NMS in `decode`.
 
     One 1x1 convolution per scale; objectness, class and CIoU losses.
     """
@@ -140,7 +140,7 @@ class AnchorDet(Task):
             boxes.append(_boxes(logits, _anchors(s, logits.shape[3], logits.device), s))
             scores.append(logits[..., 4:5].sigmoid() * logits[..., 5:].sigmoid())
         flat = [torch.cat([v.flatten(1, 3) for v in values], 1) for values in (boxes, scores)]
-        return torch.stack([_unique(*frame) for frame in zip(*flat, strict=True)])
+        return torch.stack([_nms(*frame) for frame in zip(*flat, strict=True)])
 
     @classmethod
     def metric(cls, view: View) -> Metric:
@@ -262,7 +262,7 @@ def _ignored(target: Target, stride: int, size_hw: Sequence[int]) -> Tensor:
     return mask
 
 
-def _unique(boxes: Tensor, scores: Tensor) -> Tensor:
+def _nms(boxes: Tensor, scores: Tensor) -> Tensor:
     """Boxes (A, 4), scores (A, classes) of one frame -> (100, 6), padded with score 0."""
     best, pair = scores.flatten().topk(min(NMS_CANDIDATES, scores.numel()))
     row = torch.div(pair, scores.shape[1], rounding_mode="trunc")

@@ -21,10 +21,10 @@ AREAS: Final = {
     "l": (96.0**2, 1e10),
 }
 MAX_BOXES: Final = 100  # per class and frame
-FEW: Final = 2000  # boxes of truth that are matched at once; of more, only those that can match
+MAX_TRUTH: Final = 2000  # ground truth boxes matched at once; of more, only possible matches
 SHOWN_PRECISION: Final = 0.7  # of the boxes drawn into pictures, for each class
 RARE: Final = 30  # objects of a class below which bootstrap intervals are unreliable
-# One prediction: bit t of tp[a] / fp[a] says whether it is right / wrong at IoU threshold t in
+# One prediction: bit t of tp[a] / fp[a] is set for a true / false positive at IoU threshold t in
 # area range a.
 RECORD: Final = np.dtype(
     [("class", "u1"), ("rank", "u1"), ("score", "f4"), ("tp", "u2", 4), ("fp", "u2", 4)]
@@ -68,7 +68,7 @@ class DetectionMetric(Metric):
         In addition to COCO's: bestF1, the largest F1 of all classes together at IoU 0.5 over all
         score thresholds, and two kinds of score thresholds, in percent of the largest score:
         `threshold`, where bestF1 is reached, and `shown_threshold/<class>`, the lowest one from
-        which boxes of the class have a precision of SHOWN_PRECISION at IoU 0.5 (100: none has;
+        which boxes of the class have a precision of SHOWN_PRECISION at IoU 0.5 (100: not reached;
         NaN: no object of the class, so it cannot be measured).
         """
         picked = range(len(self._found)) if rows is None else rows
@@ -196,18 +196,18 @@ def _candidates(
     A box chooses by IoU, the last of equals, among the ordinary truth of an area range or among
     the ignored; boxes before it can have taken len(boxes) - 1 of either at most.
     """
-    if len(truth) <= FEW:
+    if len(truth) <= MAX_TRUTH:
         return np.arange(len(truth))
     kinds = 1 << len(ignored)  # one per set of area ranges in which a truth is ignored
     kind = (1 << np.arange(len(ignored))) @ ignored
     kept, most = np.empty((0, 3)), len(boxes)  # box and kind as one number, IoU, index
-    for start in range(0, len(truth), FEW):
-        part = slice(start, start + FEW)
+    for start in range(0, len(truth), MAX_TRUTH):
+        part = slice(start, start + MAX_TRUTH)
         ious = np.asarray(coco.iou(boxes, truth[part], crowd[part].astype(np.uint8)))
         box, place = np.nonzero(ious >= IOU_THRESHOLDS[0])
         new = [box * kinds + kind[part][place], ious[box, place], place + start]
         kept = np.concatenate([kept, np.stack(new, axis=1)])
-        if len(kept) > 2 * most * kinds * most or start + FEW >= len(truth):
+        if len(kept) > 2 * most * kinds * most or start + MAX_TRUTH >= len(truth):
             kept = kept[np.lexsort(kept.T[::-1])]
             ends = np.searchsorted(kept[:, 0], kept[:, 0], side="right")
             kept = kept[ends - np.arange(len(kept)) <= most]

@@ -37,8 +37,8 @@ class VehicleMetric(Metric):
 
     Predictions come in order of confidence, and each takes the free ground truth it overlaps most:
     `mAP50`, `recall`. `mAP50_yolop` and `recall_yolop` are what YOLOP's validation computes: NMS
-    at IoU 0.6 over the merged class first; a prediction is wrong if the ground truth it overlaps
-    most of all is taken; and the last sentinel is at recall + 0.001 instead of + 0.01.
+    at IoU 0.6 over the merged class first; a prediction is a false positive if the ground truth it
+    overlaps most is taken; and the last sentinel is at recall + 0.001 instead of + 0.01.
     """
 
     headlines = ("recall", "mAP50")

@@ -23,8 +23,7 @@ def to_float(raw: Raw) -> Raw:
 class LossPart:
     """One term of a loss: a sum over the given frames and what the sum is divided by.
 
-    Sums and counts add up over ranks, so a rank needs no frame of another: it exchanges counts and
-    divides its own sum by their total.
+    Sums and counts add up over ranks: each rank divides its own sum by the total count.
     """
 
     sum: Tensor  # scalar, with gradient
@@ -60,10 +59,10 @@ class Task(nn.Module, ABC):
         self.view = view or type(self).view
 
     def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
-        """{key of the state: name of each row} of the entries that have one row per class, for a
-        head with the classes of `view`.
+        """{key of the state: class of each row} of the entries with one row per class, for a head
+        with the classes of `view`.
 
-        By it a head is initialised from one with other classes; without it, such a head starts
+        Used to initialise a head from one with other classes; without it, such a head starts
         untrained.
         """
         return {}
@@ -78,7 +77,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, raw: Raw) -> Tensor:
-        """Fixed-shape output that can be exported; validation, demo and car use the same."""
+        """Fixed-shape output, traced into the exported file; validation uses it too."""
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Shared by dense heads: a light tower on the stride-4 map, and losses over annotated pixels."""
+"""Parts of dense heads: a small tower on the stride-4 map, and losses over annotated pixels."""
 
 from typing import Final
 
@@ -79,10 +79,9 @@ def cross_entropy(
 def mask_loss(logits: Tensor, mask: Tensor) -> dict[str, LossPart]:
     """Cross entropy and half of the Dice loss of (B, C, H, W) against a class mask (B, H, W).
 
-    Cross entropy is a mean over annotated pixels; Dice is per frame, a mean over the classes shown
-    there, and then over frames: it gives small classes weight. One log-softmax serves both.
-    Per-class sums are scattered instead of taken from one-hot masks, which for 150 classes would
-    not fit in memory.
+    Cross entropy is a mean over annotated pixels; Dice is a mean over the classes of a frame and
+    then over frames, which gives more weight to small classes. Per-class sums are scattered rather
+    than computed from one-hot masks, which would not fit in memory for 150 classes.
     """
     known = (mask != IGNORE).flatten(1)  # (B, P)
     log_p = logits.float().log_softmax(1).flatten(2)  # (B, C, P)

@@ -133,8 +133,8 @@ class Det(Task):
     def decode(self, raw: Raw) -> Tensor:
         """(B, 100, 6): x1 y1 x2 y2 score class, best first.
 
-        Duplicates are suppressed by one comparison of all pairs inside the graph, so that no
-        consumer needs NMS.
+        Duplicates are suppressed by one comparison of all pairs inside the graph: consumers need
+        no NMS.
         """
         logits = self._channels_first(raw, "many").float()
         deltas = self._channels_first(raw, "box")

@@ -80,7 +80,7 @@ class Assigner:
     def __call__(self, candidates: Candidates, score: Tensor, overlap: Tensor) -> Positives:
         """(B, M, N) scores in 0..1 of the box's class and IoU with the box at each candidate.
 
-        Values where a candidate is not allowed are not used.
+        Values of candidates that are not allowed are not used.
         """
         overlap = torch.maximum(overlap, TOUCH * candidates.near)
         fit = score.pow(self.alpha) * overlap.pow(self.beta)

@@ -75,7 +75,7 @@ class Border:
 
 
 def gradients(loss: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """d loss / d inputs zeros where the loss does not depend on an input."""
+    """d loss / d inputs; zeros where the loss does not depend on an input."""
     if not inputs or not loss.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
     found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)

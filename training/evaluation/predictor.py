@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from perception.runtime.description import View
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Scene, read_scene
-from perception.tasks.base import Task
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, Labels
 from training.data.sample import Sample
@@ -40,9 +39,7 @@ class TorchPredictor:
     def __init__(self, path: Path) -> None:
         model, meta = checkpoint.load(path)
         self.name, self.size_hw = meta.model, meta.size_hw
-        self.views: dict[str, View] = {
-            name: cast(Task, task).view for name, task in model.tasks.items()
-        }
+        self.views = {name: task.view for name, task in model.tasks.items()}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = Deployed(model).eval().to(self.device)
 

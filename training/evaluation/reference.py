@@ -14,7 +14,9 @@ from perception.classes import (
     DETECTION,
     DRIVABLE,
     LANE_BACKGROUND,
+    LANE_CATEGORY_UNKNOWN,
     LANE_IGNORE,
+    LANE_TYPE_UNKNOWN,
     SEMANTIC,
 )
 from perception.runtime.description import BOXES, LABEL, LANE_BYTE, MASK, View
@@ -26,7 +28,8 @@ from training.evaluation.predictor import LabelledFrame
 from training.evaluation.scores import TEACHERS
 from training.evaluation.submission import scalabel_labels
 
-UNKNOWN_TYPE: Final = 64 | 128  # bits of lane bytes that no official mask has
+# Bits of lane bytes that no official mask has.
+UNKNOWN_TYPE: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
 
 
 class ToolkitCheck:
@@ -112,7 +115,7 @@ class ToolkitCheck:
         return rows
 
     def notes(self) -> list[str]:
-        """What the toolkit could not score."""
+        """Tasks that the toolkit could not score."""
         left_out = [task for task, count in self.counts.items() if not count]
         if not left_out:
             return []

@@ -1,4 +1,4 @@
-"""An evaluation's result as tables: the same ones on the terminal and in Markdown; and as JSON."""
+"""The result of an evaluation: tables on the terminal and in Markdown, and JSON."""
 
 import json
 import math
@@ -11,12 +11,13 @@ from rich.table import Table
 
 from perception.metrics.detection import SHOWN_PRECISION
 from training.evaluation.scores import overall
+from training.logs import json_values
 
 TITLES: Final = {
     "bdd": "BDD100K metrics",
     "panoptic": "Panoptic driving protocol",
 }
-# Whose reference code a score equals.
+# Source of the reference code that a score equals.
 REFERENCE: Final = {"bdd": "toolkit", "panoptic": "papers"}
 OURS: Final = "ours"
 FEW_FRAMES: Final = 10  # below this, scores of a slice are printed without decimals
@@ -147,7 +148,7 @@ def heading(result: Mapping[str, Any]) -> list[str]:
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:
-    """Prints everything; wide tables in parts, so that no header is broken inside a word."""
+    """Prints everything; wide tables in parts, so that headers are not broken within a word."""
     for line in heading(result):
         console.print(line, highlight=False, soft_wrap=True)
     for grid in grids(result):
@@ -207,14 +208,4 @@ def markdown(result: Mapping[str, Any]) -> str:
 def as_json(result: Mapping[str, Any]) -> str:
     """The whole result, with the scores of the protocols at the top level; NaN is null."""
     rest = {key: value for key, value in result.items() if key != "scores"}
-    return json.dumps(_plain({**rest, **result["scores"]}), indent=1) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return json.dumps(json_values({**rest, **result["scores"]}), indent=1) + "\n"

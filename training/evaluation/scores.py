@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from perception.classes import ATTRIBUTES
 from perception.metrics.base import Metric
@@ -24,15 +23,16 @@ from perception.runtime.scene import Scene
 from perception.tasks import TASKS, check_tasks
 from training.data.dataset import Dataset
 from training.evaluation.predictor import LabelledFrame, Predictor, read_frames
+from training.logs import make_progress
 
 # {protocol: {task: {score: value}}}
 Scores = dict[str, dict[str, dict[str, float]]]
 
-# Sources of labels that are another network's predictions: scored apart, never as accuracy.
+# Sources of labels that are another network's predictions; they are scored separately.
 TEACHERS: Final = ("teacher",)
-# Keys that are no scores but positions on the score axis of boxes, in percent.
+# Keys that are score thresholds of boxes, in percent, and not scores.
 THRESHOLDS: Final = ("threshold", "shown_threshold/*")
-# What must be known about a source of labels before scores are compared.
+# Notes on sources of labels, printed with the scores.
 SOURCE_NOTES: Final = {
     ("lane", "marking"): "lane truth is the painted area, without category, style or direction: "
     "foreground scores only, not comparable with figures measured on lines",
@@ -169,7 +169,7 @@ class Evaluation:
         return out
 
     def notes(self) -> list[str]:
-        """What the metrics say must be known to read their scores, and what was not scored."""
+        """The notes of the metrics, and tasks that were not scored."""
         notes = [note for channel in self.used for note in channel.metric.notes()]
         for channel in self.used:
             if channel.teacher:
@@ -243,12 +243,12 @@ def evaluate(
     Each frame also goes to the `sinks`. Raises UserError for a frame that cannot be read, unless
     `skip_bad`.
     """
-    cv2.setNumThreads(1)  # frames are read and scored in threads of our own
+    cv2.setNumThreads(1)  # the pool below reads and scores frames in parallel
     evaluation = Evaluation(predictor.views, protocols, protocol_batch)
     skipped: list[str] = []
     truth: dict[str, Counter[str]] = {}
     count = min(len(dataset), limit or len(dataset))
-    with ThreadPoolExecutor(threads) as pool, _progress(console) as bar:
+    with ThreadPoolExecutor(threads) as pool, make_progress(console or Console(quiet=True)) as bar:
         line = bar.add_task("frames", total=count)
         ahead = 2 * max(batch, threads)
         frames = read_frames(dataset, pool, ahead, skipped if skip_bad else None, limit)
@@ -285,15 +285,3 @@ def evaluate(
         "bootstrap": bootstrap,
         "intervals": evaluation.intervals(bootstrap),
     }
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console or Console(quiet=True),
-        transient=True,
-    )

@@ -107,10 +107,8 @@ def tune(model: str, tasks: tuple[str, ...], args: StudyArgs, base: Config, log:
     trials = {rate: Trial(row, 0, tuning_config(base, rate), probe=False) for rate in args.rates}
     train(list(trials.values()), args, log)
     stored = Store(args.out).read()
-    scores = {
-        rate: headline({task: TASKS[task] for task in tasks}, stored[trial.key]["scores"])
-        for rate, trial in trials.items()
-    }
+    heads = [(task, TASKS[task]) for task in tasks]
+    scores = {rate: headline(heads, stored[trial.key]["scores"]) for rate, trial in trials.items()}
     return Tuning(scores, max(scores, key=scores.__getitem__))
 
 

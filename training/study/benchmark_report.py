@@ -87,7 +87,7 @@ def write_benchmark(
     text = [
         f"# Benchmark: {', '.join(rates)}",
         f"Each run: {budget_text(entries[0].trial.base)}; learning rate per network as below.",
-        *(["This is a --quick run: it shows that everything works, nothing else."] * args.quick),
+        *(["This is a --quick run: its numbers mean nothing."] * args.quick),
         bullets(winners(entries)),
         *[f"## {title}\n\n{markdown(table)}" for title, table in sections.items()],
         f"## Learning curves\n\n{picture(Saved('curves.png', caption))}",

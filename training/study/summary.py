@@ -1,4 +1,4 @@
-"""The paragraph of a report: what the numbers support, and what they do not."""
+"""The summary of a report: findings with their significance, and limits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -172,7 +172,7 @@ def _limits(results: Sequence[RowResult], base: Config, quick: bool) -> list[str
     steps = max([int(record["steps"]) for record in records], default=0)
     text = []
     if quick:
-        text.append("This is a --quick study: it shows that everything runs, nothing else.")
+        text.append("This is a --quick study: its numbers mean nothing.")
     if steps < FEW_STEPS:
         text.append(f"{steps} steps are far from convergence; the order of the rows may change.")
     if seeds < 3:

@@ -37,7 +37,7 @@ class Store:
                 record = json.loads(line)
                 found[record["key"]] = record
             except (ValueError, KeyError, TypeError):
-                continue  # cut off when the process was killed: the trial is run again
+                continue  # truncated when the process was killed: the trial is run again
         return found
 
     def add(self, record: Record) -> None:
