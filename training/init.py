@@ -53,7 +53,8 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
 def match_classes(model: HydraNet, weights: dict[str, Tensor], path: Path) -> list[str]:
     """Maps the rows per class in `weights` to the classes of the model's heads, in place.
 
-    Rows of new classes keep the model's initial values. Returns a phrase per head whose classes differ.
+    Rows of new classes keep the model's initial values. Returns a phrase per head whose classes
+    differ.
     """
     changes = []
     try:
@@ -130,9 +131,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
         raise UserError(f"--init {path}: not readable ({error})") from None
     except Exception as error:  # weights_only refuses with pickle.UnpicklingError
-        raise UserError(
-            f"--init {path}: not read, because it holds more than weights ({error})"
-        ) from None
+        raise UserError(f"--init {path}: refused, it holds more than weights ({error})") from None
     for key in ("state_dict_ema", "state_dict", "model"):
         found = found.get(key, found) if isinstance(found, dict) else {}
     return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}

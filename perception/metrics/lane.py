@@ -43,8 +43,9 @@ class LaneMetric(Metric):
 
     F1 is the mean over frames, as in the toolkit; IoU and recall are over all pixels of the set.
     Pixels that are not annotated (254) are not counted. Where the category or type of the truth is
-    unknown, a prediction within the radius is not counted for that part. Frames whose lanes are all of unknown type (binary truth) are not counted for it, and a set of only such
-    frames scores NaN. `view` names the classes of the parts; the official ones where it lists none.
+    unknown, a prediction within the radius is not counted for that part. Frames whose lanes are all
+    of unknown type (binary truth) are not counted for it, and a set of only such frames scores NaN.
+    `view` names the classes of the parts; the official ones where it lists none.
     """
 
     official = ("average_F1@*", "direction_F1@*", "style_F1@*", "category_F1@*", "F1@*/*")
