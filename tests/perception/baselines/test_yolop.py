@@ -13,7 +13,7 @@ from perception.baselines.yolop import (
     AnchorDet,
     _anchors,
     _match,
-    _unique,
+    _nms,
 )
 from perception.tasks.base import Raw, total_loss
 
@@ -153,7 +153,7 @@ def test_ignored_boxes_contribute_no_loss() -> None:
 def test_nms_keeps_the_best_of_each_class() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 11], [50, 0, 60, 10]])
     scores = torch.tensor([[0.5, 0.0], [0.9, 0.4], [0.3, 0.0]])
-    found = _unique(boxes, scores)
+    found = _nms(boxes, scores)
     assert found.shape == (MAX_BOXES, 6)
     torch.testing.assert_close(found[:3, 4], torch.tensor([0.9, 0.4, 0.3]))
     assert found[:3, 5].tolist() == [0, 1, 0]
