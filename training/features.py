@@ -24,7 +24,7 @@ from perception.files import replacing
 from training.config import Config, DataArgs
 from training.data.cached import pack, unpack
 from training.data.sample import Batch, Sample, collate
-from training.data.sampling import Frames, Key, Order, letterboxed, loader, worker_count
+from training.data.sampling import Key, Order, TransformedFrames, letterboxed, loader, worker_count
 from training.data.union import Union
 from training.learner import Learner
 from training.logs import make_progress
@@ -40,7 +40,7 @@ class FeatureFrames(TorchDataset[tuple[Sample, list[Tensor]]]):
     name.
     """
 
-    def __init__(self, frames: Frames, folder: Path, key: str) -> None:
+    def __init__(self, frames: TransformedFrames, folder: Path, key: str) -> None:
         self.frames = frames
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 

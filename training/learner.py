@@ -22,7 +22,7 @@ from training.optimiser import make_optimizer
 
 @dataclass
 class Learner:
-    """What is trained, and everything that changes while it is."""
+    """Network, balancer, optimiser and averaged network of a run, with its counters."""
 
     model: HydraNet
     balancer: Balancer

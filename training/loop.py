@@ -21,37 +21,33 @@ OwnParts = Mapping[str, Mapping[str, LossPart]]
 
 
 @dataclass
-class Report:
-    """The result of one step, equal on all ranks but for the names.
-
-    `bad` is why the step was skipped, and `names` then the frames that caused it.
-    """
+class StepReport:
+    """The result of one step; all values but `names` are equal on all ranks."""
 
     step: int
-    loss: float
-    parts: Parts
-    weights: dict[str, float]
-    rate: float
-    norm: float
-    frames: int
-    names: list[str]
-    progress: float  # of the run, at the beginning of the step
-    bad: str = ""
-    stop: bool = False
+    loss: float  # sum over the tasks
+    parts: Parts  # loss terms of each task that is labelled in the joint batch
+    weights: dict[str, float]  # of the tasks, from the balancer
+    rate: float  # learning rate, relative to its peak
+    norm: float  # of the gradient, before clipping
+    frames: int  # in the joint batch
+    names: list[str]  # of this rank's frames; of a skipped step, the frames that caused it
+    progress: float  # share of the run before this step
+    bad: str = ""  # why the step was skipped
+    stop: bool = False  # whether any rank was asked to stop
 
 
 def train_epoch(
     learner: Learner,
     batches: Iterable[Batch],
-    after: Callable[[Report], bool],
+    after: Callable[[StepReport], bool],
     progress: Callable[[], float] = lambda: 0.0,
     stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
     """One step per batch; `after` is called with each report and ends the epoch by returning False.
 
-    `progress` is the share of the run that is done, for the learning rate; `stop_wanted` whether
-    this rank was asked to stop (the report then says so on all ranks). Returns whether the epoch
-    was finished. Raises UserError after `max_bad` consecutive steps with a loss or gradient that
+    `progress` gives the completed share of the run, for the learning rate; `stop_wanted` whether
+    this rank was asked to stop. Returns whether the epoch was finished. Raises UserError after `max_bad` consecutive steps with a loss or gradient that
     is not finite.
     """
     learner.train_mode()
@@ -72,7 +68,7 @@ def train_epoch(
 
 def train_step(
     learner: Learner, batch: Batch, progress: float = 0.0, stop_wanted: bool = False
-) -> Report:
+) -> StepReport:
     """One optimiser step, or none where a loss or gradient is not finite on any rank.
 
     `progress` is the completed share of the run, in [0, 1]; `stop_wanted` on any rank sets the
@@ -81,6 +77,7 @@ def train_step(
     learner.optimizer.zero_grad(set_to_none=True)
     memory = Memory(learner.model, learner.balancer)
     size = learner.world.size
+    # Heads count labels in buffers; what this rank adds is summed over the ranks.
     counters = counters_of(learner) if size > 1 else []
     before = [counter.clone() for counter in counters]
     own, border, raws = forward(learner, batch)
@@ -90,7 +87,7 @@ def train_step(
     for counter, start, more in zip(counters, before, joint.counted, strict=True):
         counter.copy_(start + more.to(start))
     values = joint.losses()
-    report = Report(
+    report = StepReport(
         step=learner.step,
         loss=sum(values.values()),
         parts=joint.parts,
@@ -116,18 +113,18 @@ def train_step(
 
 
 def nonfinite_losses(values: Mapping[str, float]) -> str:
-    """Why the step must be skipped, "" if it need not be."""
+    """Why the step must be skipped; "" where all losses are finite."""
     wrong = [task for task, value in values.items() if not math.isfinite(value)]
     return f"loss of {', '.join(wrong)}" if wrong else ""
 
 
 def finish(
     learner: Learner,
-    report: Report,
+    report: StepReport,
     memory: Memory,
     again: Callable[[], Mapping[str, float]],
 ) -> None:
-    """Updates the weights, or restores what a bad batch has changed."""
+    """Updates the weights, or restores the buffers after a loss or gradient that is not finite."""
     learner.step += 1
     if report.bad:
         learner.bad_in_row += 1
@@ -145,8 +142,8 @@ def finish(
 def forward(
     learner: Learner, batch: Batch
 ) -> tuple[dict[str, dict[str, LossPart]], Border, dict[str, Raw]]:
-    """Loss parts of the tasks that this rank's batch has labels for, the border that their
-    gradients cross, and the heads' raw outputs."""
+    """(loss parts of the tasks labelled in this rank's batch, border of trunk and heads, raw
+    outputs of the heads)."""
     if batch.features is not None:
         outputs = batch.features
     else:
@@ -199,7 +196,7 @@ def reduce_step(
 ) -> Joint:
     """Sums `extra`, `counted`, and every task's frames, loss sums and counts over the ranks.
 
-    They travel in one small message, the only one of a step besides the gradients.
+    One small message, the only one of a step in addition to the gradients.
     """
     world, heads = learner.world, learner.tasks
     rows = [float(len(batch.rows.get(task, ()))) for task in heads]
@@ -228,10 +225,8 @@ def counters_of(learner: Learner) -> list[Tensor]:
 
 
 def losses_again(learner: Learner, batch: Batch) -> dict[str, float]:
-    """The joint losses of the batch with the updated weights, for methods that compare.
-
-    Changes neither gradients nor buffers.
-    """
+    """The joint losses of the batch with the updated weights; gradients and buffers stay as they
+    are."""
     memory = Memory(learner.model)
     with torch.no_grad():
         own, _, _ = forward(learner, batch)

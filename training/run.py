@@ -31,7 +31,7 @@ from training.distributed import World, join_world
 from training.features import feature_loader
 from training.learner import make_learner
 from training.logs import JsonLog, Scores, make_progress, overlay, score_table, write_sheet
-from training.loop import Report, train_epoch
+from training.loop import StepReport, train_epoch
 from training.nonfinite import name_some
 from training.resume import (
     Position,
@@ -167,7 +167,7 @@ class Run:
             )
             start, frames = time.monotonic(), 0
 
-            def after(report: Report) -> bool:
+            def after(report: StepReport) -> bool:
                 nonlocal stopped, frames
                 self.position.batch += 1
                 self.position.step = self.learner.step
@@ -195,7 +195,7 @@ class Run:
         epochs, seed = config.optim.epochs, config.run.seed
         return training_loader(self.train, self.order, config.data, epochs, seed, self.world.on_gpu)
 
-    def record(self, report: Report) -> None:
+    def record(self, report: StepReport) -> None:
         """Logs a training step."""
         if not self.world.leads:
             return
@@ -284,7 +284,7 @@ class Run:
         self.world.wait()
 
 
-def show_losses(report: Report) -> str:
+def show_losses(report: StepReport) -> str:
     """Every task's loss, for the progress bar."""
     return "  ".join(f"{task} {sum(part.values()):.3f}" for task, part in report.parts.items())
 

@@ -17,7 +17,7 @@ from training.data.sample import Batch
 from training.data.sampling import EvalBatch
 from training.distributed import World
 from training.learner import Learner
-from training.loop import Report, train_epoch, train_step
+from training.loop import StepReport, train_epoch, train_step
 from training.optimiser import make_optimizer
 from training.validation import evaluate, headline
 
@@ -112,10 +112,10 @@ def with_nan(good: Batch) -> Batch:
 
 @pytest.mark.parametrize("method", ["equal", "uncertainty", "famo", "pcgrad"])
 def test_losses_fall(method: str) -> None:
-    reports: list[Report] = []
+    reports: list[StepReport] = []
     student = learner(method)
 
-    def after(report: Report) -> bool:
+    def after(report: StepReport) -> bool:
         reports.append(report)
         return True
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from perception.errors import NoFramesError, UserError
 from training.data.bdd import doctor
-from training.data.bdd.doctor import EXPECTED_SHARE, Finding, Report, duplicates
+from training.data.bdd.doctor import EXPECTED_SHARE, CheckReport, Finding, duplicates
 from training.data.classes import OFFICIAL, ONLY, ClassLists
 from training.data.dataset import Dataset
 from training.data.labels import Boxes
@@ -31,7 +31,7 @@ def examine(
     progress: Progress | None = None,
     labels: Path | None = None,
     classes: ClassLists | None = None,
-) -> tuple[Report, dict[str, Dataset]]:
+) -> tuple[CheckReport, dict[str, Dataset]]:
     """The report on a `--data` word, and its readable splits.
 
     Raises UserError only where there are no frames at all.
@@ -39,8 +39,8 @@ def examine(
     kind, root = kind_and_root(word)
     if kind == FALLBACK and labels is None:
         report = doctor.examine(root, jobs, progress)
-        return report, dict(_splits(word, Report(word), labels, classes))
-    report = Report(word)
+        return report, dict(_splits(word, CheckReport(word), labels, classes))
+    report = CheckReport(word)
     datasets = dict(_splits(word, report, labels, classes))
     total, done = sum(map(len, datasets.values())), 0
     digests: dict[str, list[tuple[str, str]]] = {}
@@ -69,7 +69,7 @@ def examine(
 
 
 def _splits(
-    word: str, report: Report, labels: Path | None, classes: ClassLists | None
+    word: str, report: CheckReport, labels: Path | None, classes: ClassLists | None
 ) -> Iterator[tuple[str, Dataset]]:
     """The splits that open; why another one does not is a finding, unless it has no frames."""
     missing: list[NoFramesError] = []

@@ -93,7 +93,7 @@ class Order:
         return keys
 
 
-class Frames(TorchDataset[Sample]):
+class TransformedFrames(TorchDataset[Sample]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index).
 
     With `mixing` some are made of several frames, drawn with probabilities proportional to
@@ -194,7 +194,9 @@ def training_loader(
 ) -> DataLoader[Batch]:
     """Augmented frames of a run of `epochs`, batch by batch in the order given."""
     mixing = make_mixing(args, epochs)
-    augmented = Frames(readable(frames, args), make_augmentation(args), seed, mixing, order.weights)
+    augmented = TransformedFrames(
+        readable(frames, args), make_augmentation(args), seed, mixing, order.weights
+    )
     return loader(augmented, order, worker_count(args.workers), pin)
 
 
@@ -213,9 +215,9 @@ def first_validation_batch(frames: Union, args: DataArgs) -> EvalBatch:
     return next(iter(loader(letterboxed(frames, args), order, 0, False, eval_collate)))
 
 
-def letterboxed(frames: Union, args: DataArgs) -> Frames:
+def letterboxed(frames: Union, args: DataArgs) -> TransformedFrames:
     """The frames without augmentation, as the deployed model sees them."""
-    return Frames(readable(frames, args), Letterboxed(args.size), 0)
+    return TransformedFrames(readable(frames, args), Letterboxed(args.size), 0)
 
 
 def readable(frames: Union, args: DataArgs) -> Dataset:

@@ -25,7 +25,7 @@ ABSENT: Final = "absent"
 
 
 @dataclass(frozen=True)
-class Grid:
+class ScoreTable:
     """A table: `fixed` columns that identify a row, then columns of values."""
 
     title: str
@@ -34,7 +34,7 @@ class Grid:
     fixed: int = 1
 
 
-def grids(result: Mapping[str, Any]) -> Iterator[Grid]:
+def grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
     """Overall scores and thresholds, scores per class, headline scores per slice."""
     for protocol, tasks in result["scores"].items():
         yield _overall_grid(result, protocol)
@@ -45,7 +45,7 @@ def grids(result: Mapping[str, Any]) -> Iterator[Grid]:
     yield from _slice_grids(result)
 
 
-def _overall_grid(result: Mapping[str, Any], protocol: str) -> Grid:
+def _overall_grid(result: Mapping[str, Any], protocol: str) -> ScoreTable:
     intervals = result["intervals"].get(protocol, {})
     columns = ["task", "score", "value", *(["95 % interval"] if intervals else []), "as in"]
     rows = []
@@ -57,10 +57,10 @@ def _overall_grid(result: Mapping[str, Any], protocol: str) -> Grid:
                 ends = intervals.get(task, {}).get(key)
                 row.append(f"{number(ends[0])} – {number(ends[1])}" if ends else "–")
             rows.append([*row, REFERENCE[protocol] if key in official else OURS])
-    return Grid(TITLES[protocol], columns, rows, fixed=2)
+    return ScoreTable(TITLES[protocol], columns, rows, fixed=2)
 
 
-def _class_grid(result: Mapping[str, Any], protocol: str, task: str) -> Iterator[Grid]:
+def _class_grid(result: Mapping[str, Any], protocol: str, task: str) -> Iterator[ScoreTable]:
     """Rows per class, columns per score, from keys written score/class; none without any value."""
     about = result["tasks"][protocol][task]
     scores = result["scores"][protocol][task]
@@ -80,10 +80,10 @@ def _class_grid(result: Mapping[str, Any], protocol: str, task: str) -> Iterator
         if all(map(math.isnan, values)):
             shown = [ABSENT] + [""] * (len(shown) - 1)
         rows.append([name, "–" if count is None else f"{count}", *shown])
-    yield Grid(title, ("class", about["unit"], *names), rows, fixed=2)
+    yield ScoreTable(title, ("class", about["unit"], *names), rows, fixed=2)
 
 
-def _threshold_grids(result: Mapping[str, Any]) -> Iterator[Grid]:
+def _threshold_grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
     for task, thresholds in result["thresholds"].items():
         rows = [
             [key.partition("/")[2] or "all classes, best F1", number(value)]
@@ -91,10 +91,10 @@ def _threshold_grids(result: Mapping[str, Any]) -> Iterator[Grid]:
         ]
         share = f"{100 * SHOWN_PRECISION:.0f} % precision"
         title = f"Score thresholds of {task} boxes (0 to 1): best F1, and {share} per class"
-        yield Grid(title, ("class", "threshold"), rows)
+        yield ScoreTable(title, ("class", "threshold"), rows)
 
 
-def _toolkit_grid(result: Mapping[str, Any]) -> Iterator[Grid]:
+def _toolkit_grid(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
     rows = [
         [row["task"], row["score"], str(row["frames"])]
         + [number(row[key], 4) for key in ("ours", "toolkit")]
@@ -103,10 +103,12 @@ def _toolkit_grid(result: Mapping[str, Any]) -> Iterator[Grid]:
     ]
     if rows:
         columns = ("task", "score", "frames", "ours", "toolkit", "difference")
-        yield Grid("The same predictions scored by the official toolkit", columns, rows, fixed=2)
+        yield ScoreTable(
+            "The same predictions scored by the official toolkit", columns, rows, fixed=2
+        )
 
 
-def _slice_grids(result: Mapping[str, Any]) -> Iterator[Grid]:
+def _slice_grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
     for protocol, tasks in result["tasks"].items():
         heads = [(task, key) for task, about in tasks.items() for key in about["headlines"]]
         rows = []
@@ -120,7 +122,7 @@ def _slice_grids(result: Mapping[str, Any]) -> Iterator[Grid]:
         if rows and heads:
             columns = ("attribute", "frames", *(f"{task} {key}" for task, key in heads))
             title = f"{TITLES[protocol]} by attribute (no decimals: fewer than {FEW_FRAMES} frames)"
-            yield Grid(title, columns, rows, fixed=2)
+            yield ScoreTable(title, columns, rows, fixed=2)
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -164,7 +166,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
             console.print(table)
 
 
-def fitted(grid: Grid, width: int) -> Iterator[Grid]:
+def fitted(grid: ScoreTable, width: int) -> Iterator[ScoreTable]:
     """The table in parts of at most `width` characters, each with the fixed columns."""
 
     def size(columns: Sequence[int]) -> int:
@@ -180,17 +182,17 @@ def fitted(grid: Grid, width: int) -> Iterator[Grid]:
     yield _taken(grid, [*fixed, *part])
 
 
-def _taken(grid: Grid, columns: Sequence[int]) -> Grid:
+def _taken(grid: ScoreTable, columns: Sequence[int]) -> ScoreTable:
     rows = [[row[index] for index in columns] for row in grid.rows]
-    return Grid(grid.title, [grid.columns[index] for index in columns], rows, grid.fixed)
+    return ScoreTable(grid.title, [grid.columns[index] for index in columns], rows, grid.fixed)
 
 
-def _width(grid: Grid, column: int) -> int:
+def _width(grid: ScoreTable, column: int) -> int:
     """Characters that a column needs: its longest cell, or the longest word of its header."""
     return max(map(len, [*grid.columns[column].split(), *(row[column] for row in grid.rows)]))
 
 
-def _is_text(grid: Grid, column: int) -> bool:
+def _is_text(grid: ScoreTable, column: int) -> bool:
     return column == 0 or grid.columns[column] in ("score", "as in")
 
 

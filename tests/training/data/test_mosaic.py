@@ -12,7 +12,7 @@ from training.data.cached import KINDS as CACHED_KINDS
 from training.data.labels import Boxes, Labels, LaneMask, Map, Mask, Normals
 from training.data.mosaic import KINDS, Mixing, corners, make_mixing, mixup, mosaic
 from training.data.sample import Sample, collate
-from training.data.sampling import Frames
+from training.data.sampling import TransformedFrames
 
 SIZE_HW = (8, 12)
 MIDDLE = (0.5, 0.5)  # the corners are 4x6 pixels
@@ -153,7 +153,7 @@ def test_mixup_with_an_unlabelled_frame():
 
 
 class Numbers:
-    """Frames of one brightness each."""
+    """TransformedFrames of one brightness each."""
 
     tasks = ("drivable",)
 
@@ -170,14 +170,17 @@ def untouched(sample, rng):
 
 
 def test_mixing_depends_on_the_key_alone_and_ends_at_the_set_epoch():
-    frames = Frames(Numbers(), untouched, 3, Mixing(1.0, 0.0, epochs=2))
+    frames = TransformedFrames(Numbers(), untouched, 3, Mixing(1.0, 0.0, epochs=2))
     for key in [(0, 4), (1, 4), (1, 4, 2)]:
         np.testing.assert_array_equal(frames[key].image, frames[key].image)
         assert frames[key].name.count("+") == 3
         assert "f40" in frames[key].name.split("+")  # the frame that was asked for is in it
     assert frames[0, 4].name != frames[1, 4].name
     assert frames[2, 4].name == "f40"
-    names = [Frames(Numbers(), untouched, 3, Mixing(0.5, 0.5, 1))[0, i].name for i in range(10)]
+    names = [
+        TransformedFrames(Numbers(), untouched, 3, Mixing(0.5, 0.5, 1))[0, i].name
+        for i in range(10)
+    ]
     assert {name.count("+") for name in names} >= {0, 1, 3}
 
 
@@ -185,14 +188,17 @@ def test_without_mixing_nothing_is_drawn():
     def noisy(sample, rng):
         return frame(int(rng.integers(200)))
 
-    assert Frames(Numbers(), noisy, 3)[0, 4].name == Frames(Numbers(), noisy, 3, None)[0, 4].name
-    off = Frames(Numbers(), noisy, 3, Mixing(1.0, 1.0, epochs=0))
-    assert off[0, 4].name == Frames(Numbers(), noisy, 3)[0, 4].name
+    assert (
+        TransformedFrames(Numbers(), noisy, 3)[0, 4].name
+        == TransformedFrames(Numbers(), noisy, 3, None)[0, 4].name
+    )
+    off = TransformedFrames(Numbers(), noisy, 3, Mixing(1.0, 1.0, epochs=0))
+    assert off[0, 4].name == TransformedFrames(Numbers(), noisy, 3)[0, 4].name
 
 
 def test_frames_that_are_never_drawn_are_in_no_mosaic():
     weights = np.array([1.0, 0, 0, 0, 0, 0, 0, 0, 2, 0])
-    frames = Frames(Numbers(), untouched, 3, Mixing(1.0, 0.0, 99), weights)
+    frames = TransformedFrames(Numbers(), untouched, 3, Mixing(1.0, 0.0, 99), weights)
     names = [name for epoch in range(20) for name in frames[epoch, 0].name.split("+")]
     assert set(names) == {"f0", "f80"}
     assert names.count("f80") > 20  # of the 60 drawn together with frame 0

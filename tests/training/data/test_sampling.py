@@ -7,7 +7,7 @@ from perception.errors import UserError
 from training.data.dataset import Dataset
 from training.data.labels import Labels
 from training.data.sample import Sample
-from training.data.sampling import Frames, Order, eval_collate, loader
+from training.data.sampling import Order, TransformedFrames, eval_collate, loader
 from training.data.union import SkipBad
 
 
@@ -84,7 +84,7 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
         order = Order(8, 2, 3)
         order.at(epoch, start)
         found = {}
-        for batch in loader(Frames(Numbers(), noisy, 3), order, count, False):
+        for batch in loader(TransformedFrames(Numbers(), noisy, 3), order, count, False):
             found |= dict(zip(batch.names, batch.frames.numpy(), strict=True))
         return found
 
@@ -97,11 +97,11 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
 
 def test_bad_frames_stop_or_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"frame 3.*--skip-bad"):
-        Frames(Numbers((3,)), noisy, 0)[0, 3]
-    assert Frames(SkipBad(Numbers((3, 4)), 0.5), noisy, 0)[0, 3].name == "5"
+        TransformedFrames(Numbers((3,)), noisy, 0)[0, 3]
+    assert TransformedFrames(SkipBad(Numbers((3, 4)), 0.5), noisy, 0)[0, 3].name == "5"
     assert "frame 3" in capsys.readouterr().err
     with pytest.raises(UserError, match="more than --skip-bad allows"):
-        Frames(SkipBad(Numbers(tuple(range(8))), 0.5), noisy, 0)[0, 3]
+        TransformedFrames(SkipBad(Numbers(tuple(range(8))), 0.5), noisy, 0)[0, 3]
 
 
 def test_weights_repeat_frames_and_a_repeat_looks_different() -> None:
@@ -109,7 +109,7 @@ def test_weights_repeat_frames_and_a_repeat_looks_different() -> None:
     keys = [key for batch in order for key in batch]
     assert sorted(key[1] for key in keys) == [0, 0, 0, 1]
     assert len(set(keys)) == 4
-    frames = Frames(Numbers(), noisy, 0)
+    frames = TransformedFrames(Numbers(), noisy, 0)
     first, second = (frames[key].image for key in sorted(keys)[:2])
     assert (first != second).any()
 

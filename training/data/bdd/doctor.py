@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass
-class Report:
+class CheckReport:
     """All findings, and counts per split."""
 
     root: str
@@ -71,9 +71,9 @@ class Checked:
 
 def examine(
     root: Path, jobs: int = 1, progress: Callable[[int, int], None] | None = None
-) -> Report:
+) -> CheckReport:
     """The report on a folder. Raises UserError only where it holds no frames at all."""
-    report = Report(str(root))
+    report = CheckReport(str(root))
     found = layouts.splits(root)
     if not found:
         layouts.find(root, "train")  # raises with the names of the expected folders

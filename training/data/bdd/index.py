@@ -25,7 +25,7 @@ from training.data.bdd.layouts import (
     names_in,
     stem_of,
 )
-from training.data.bdd.table import TOLERANCE, Table, frame_attributes
+from training.data.bdd.table import TOLERANCE, LabelColumns, frame_attributes
 
 NO_SOURCE: Final = -1
 POLYGONS: Final = 100
@@ -106,7 +106,7 @@ def build(layout: Layout) -> Index:
 
 class _Builder:
     def __init__(self, layout: Layout) -> None:
-        self.layout, self.table = layout, Table()
+        self.layout, self.table = layout, LabelColumns()
         images = frames_of(layout)
         self.stems = sorted(images)
         self.image = np.array([images[stem] for stem in self.stems], np.uint8).reshape(-1, 2)

@@ -110,7 +110,7 @@ BOX_CLASSES: Final = {
 }
 
 
-class Table:
+class LabelColumns:
     """Boxes and polygons of all frames; a frame's are the rows [start, start + count)."""
 
     def __init__(self) -> None:

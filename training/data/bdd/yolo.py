@@ -9,7 +9,7 @@ from typing import Final
 from perception.classes import DETECTION
 from perception.errors import UserError
 from perception.files import read_bounded
-from training.data.bdd.table import IGNORE_FLAG, Table, box_class
+from training.data.bdd.table import IGNORE_FLAG, LabelColumns, box_class
 
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20
@@ -60,7 +60,7 @@ def _yaml_names(text: str) -> list[str]:
     return [entry.group(1).strip().strip("'\"") for entry in entries if entry]
 
 
-def add_boxes(table: Table, path: Path, classes: list[tuple[int, bool]]) -> list[str]:
+def add_boxes(table: LabelColumns, path: Path, classes: list[tuple[int, bool]]) -> list[str]:
     """Adds a file's boxes in fractions of the frame; returns what is wrong with the others."""
     wrong: list[str] = []
     try:
