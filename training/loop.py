@@ -47,8 +47,8 @@ def train_epoch(
     """One step per batch; `after` is called with each report and ends the epoch by returning False.
 
     `progress` gives the completed share of the run, for the learning rate; `stop_wanted` whether
-    this rank was asked to stop. Returns whether the epoch was finished. Raises UserError after `max_bad` consecutive steps with a loss or gradient that
-    is not finite.
+    this rank was asked to stop. Returns whether the epoch was finished. Raises UserError after
+    `max_bad` consecutive steps with a loss or gradient that is not finite.
     """
     learner.train_mode()
     for batch in batches:
