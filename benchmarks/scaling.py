@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from perception.errors import cli
+from perception.model import build
 from perception.tasks.base import total_loss
-from perception.zoo import build
 from training.balance import BALANCERS
 from training.data.rendered import RenderedRoads
 from training.data.sample import Batch, collate

@@ -26,7 +26,7 @@ def collect(arguments: "BenchModelsArguments", folder: Path) -> list[dict[str, A
 
     from export.bench import MODEL, measure, open_subject, pin, ratio, summary
     from export.to_onnx import latency_reference, save
-    from perception.zoo import ZOO
+    from perception.model import ZOO
 
     set_fused_attn(False)  # multiply_adds cannot see inside the fused call
     size_hw = arguments.size
@@ -52,8 +52,8 @@ def cost(name: str, arguments: "BenchModelsArguments", folder: Path) -> dict[str
     from export.memory import peak_megabytes
     from export.to_onnx import describe, save, to_onnx
     from perception.checkpoint import Meta
+    from perception.model import build
     from perception.tasks import TASKS
-    from perception.zoo import build
 
     tasks = list(arguments.tasks or list(TASKS)[:4])
     model = build(name, tasks).eval()

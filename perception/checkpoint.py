@@ -13,11 +13,10 @@ from torch import Tensor
 
 from perception.errors import UserError
 from perception.files import replacing
-from perception.model import Heads, HydraNet
+from perception.model import Heads, HydraNet, build
 from perception.runtime.description import View
 from perception.tasks import TASKS
 from perception.tasks.class_names import names_of, with_classes
-from perception.zoo import build
 
 KEY: Final = "perception"
 FORMAT: Final = 1

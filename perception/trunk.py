@@ -1,4 +1,4 @@
-"""Any timm backbone as a feature pyramid at strides 4, 8, 16 and 32."""
+"""What the tasks share: a trunk, any timm backbone as a feature pyramid, and the neck (BiFPN)."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.errors import UserError
+from perception.layers import ConvBlock, SeparableBlock, upsample
 
 STRIDES: Final = (4, 8, 16, 32)
 
@@ -86,3 +87,45 @@ def _spellings(key: str) -> Sequence[str]:
     parts = key.split(".")
     flat = [f"{parts[0]}_{parts[1]}", *parts[2:]] if len(parts) > 2 else parts
     return key, ".".join(flat)
+
+
+class Fuse(nn.Module):
+    """Fast normalised fusion (EfficientDet, arXiv 1911.09070, section 3.3), then one block."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(inputs))
+        self.block = SeparableBlock(width, width)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        weights = torch.relu(self.weights)
+        weights = weights / (weights.sum() + 1e-4)
+        return self.block(sum(weight * x for weight, x in zip(weights, features, strict=True)))
+
+
+class BiFPN(nn.Module):
+    """Weighted bidirectional pyramid: top-down, then bottom-up with a skip from the input.
+
+    Maps trunk features of `channels` to as many maps of `width` channels at the same strides.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.lateral = nn.ModuleList(ConvBlock(c, width, active=False) for c in channels)
+        self.down = nn.ModuleList(Fuse(2, width) for _ in channels[:-1])
+        self.shrink = nn.ModuleList(nn.MaxPool2d(3, 2, 1) for _ in channels[1:])
+        self.up = nn.ModuleList(Fuse(3, width) for _ in channels[1:-1])
+        self.top = Fuse(2, width)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        inputs = [block(x) for block, x in zip(self.lateral, features, strict=True)]
+        middle = [inputs[-1]]
+        for x, fuse in zip(reversed(inputs[:-1]), reversed(self.down), strict=True):
+            middle.insert(0, fuse(x, upsample(middle[0])))
+        outputs = [middle[0]]
+        for level, fuse in enumerate(self.up, start=1):
+            below = self.shrink[level - 1](outputs[-1])
+            outputs.append(fuse(inputs[level], middle[level], below))
+        outputs.append(self.top(inputs[-1], self.shrink[-1](outputs[-1])))
+        return outputs

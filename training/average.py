@@ -127,7 +127,7 @@ def with_new_statistics(
     import torch
 
     from perception.checkpoint import views_of
-    from perception.zoo import build
+    from perception.model import build
     from training.data.sources import open_dataset
 
     model = build(meta.model, meta.tasks, views=views_of(meta, args.checkpoints[-1]))

@@ -145,8 +145,8 @@ def parse_command_line(
 
 def registered_names() -> str:
     """Everything a flag can name, for --help."""
+    from perception.model import ZOO
     from perception.tasks import TASKS
-    from perception.zoo import ZOO
     from training.balance import BALANCERS
 
     recipes = [f"{name} ({recipe.purpose})" for name, recipe in RECIPES.items()]

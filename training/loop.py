@@ -149,6 +149,7 @@ def forward(
     else:
         with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
             outputs = learner.model.features(batch.frames)
+    # Heads read detached copies of the features; the balancer passes their gradients on.
     border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
     parts, raws = {}, {}
     for task, head in learner.tasks.items():

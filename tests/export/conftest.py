@@ -9,8 +9,8 @@ from torch import nn
 
 from export.to_onnx import describe, save, to_onnx
 from perception.checkpoint import Meta
+from perception.model import build
 from perception.tasks import TASKS
-from perception.zoo import build
 
 SIZE_HW = (64, 96)
 

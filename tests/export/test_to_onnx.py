@@ -15,10 +15,10 @@ from export.frames import synthetic_frames
 from export.to_onnx import OPSET, describe, round_to_half, save, to_onnx
 from perception.checkpoint import Meta
 from perception.errors import UserError
+from perception.model import build
 from perception.runtime.description import BOXES, KEY, LABEL, MASK, Description
 from perception.runtime.providers import load
 from perception.tasks import TASKS
-from perception.zoo import build
 
 # What TensorRT or RKNN cannot build, or only by falling back to the host.
 FORBIDDEN = {"NonZero", "ScatterND", "ScatterElements", "Loop", "If", "Scan", "NonMaxSuppression"}

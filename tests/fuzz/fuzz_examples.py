@@ -146,9 +146,8 @@ def small_model(name: str, tasks: list[str], views: Any = None) -> Any:
     import torch
 
     from perception.errors import unknown_name
-    from perception.model import Heads
+    from perception.model import ZOO, Heads
     from perception.tasks import TASKS
-    from perception.zoo import ZOO
 
     if name not in ZOO:
         raise unknown_name("model", name, ZOO)

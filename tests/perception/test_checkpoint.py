@@ -6,10 +6,10 @@ from safetensors.torch import save_file
 
 from perception import checkpoint
 from perception.errors import UserError
+from perception.model import build
 from perception.tasks import TASKS
 from perception.tasks.class_names import with_classes
 from perception.trunk import load_trunk_weights
-from perception.zoo import build
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from perception import checkpoint
-from perception.zoo import build
+from perception.model import build
 from training.average import main, mean_of
 
 META = checkpoint.Meta("pvt-hydranet-b0", ["scene"], (64, 96), licence="x")

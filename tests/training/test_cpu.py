@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perception.zoo import build
+from perception.model import build
 from training.cpu import Depthwise5, Gelu, for_cpu
 
 

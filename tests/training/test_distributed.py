@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from perception.zoo import build
+from perception.model import build
 from training.balance import BALANCERS
 from training.command_line import parse_command_line
 from training.data.sample import Batch

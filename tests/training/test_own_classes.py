@@ -14,13 +14,13 @@ from demo.archive_worker import Labeller
 from export import export_onnx
 from perception import checkpoint
 from perception.errors import UserError
+from perception.model import build
 from perception.runtime.annotations import FORMATS, Export
 from perception.runtime.description import LANE_BYTE, Group, View
 from perception.runtime.letterbox import Letterbox
 from perception.runtime.providers import read_description
 from perception.runtime.scene import read_scene
 from perception.tasks.lane import Lane
-from perception.zoo import build
 from training.command_line import parse_command_line
 from training.data.labels import Boxes
 from training.data.sources import open_dataset

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from perception.model import Deployed, HydraNet
-from perception.zoo import build
+from perception.model import Deployed, HydraNet, build
 from training.study.plan import HARD, Row
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import UserError, unknown_name
+from perception.model import ZOO
 from perception.sharing import SHARINGS
 from perception.tasks import check_tasks
-from perception.zoo import ZOO
 from training.balance import BALANCERS, check_method
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.nyuv2 import write_rendered

@@ -9,12 +9,11 @@ from safetensors.torch import save_file
 from export.inference_rewrite import rewrite_for_inference
 from perception import checkpoint
 from perception.errors import UserError
-from perception.model import Deployed
+from perception.model import Deployed, build
 from perception.sharing import SHARINGS
 from perception.sharing.cross_stitch import CrossStitch
 from perception.sharing.sparse import Sparse
 from perception.tasks.base import total_loss
-from perception.zoo import build
 from training.config import ModelArgs
 from training.init import initialise
 

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from perception.classes import IGNORE, LANE_BACKGROUND, LANE_IGNORE
-from perception.model import Deployed
+from perception.model import Deployed, build
 from perception.runtime.description import View
 from perception.tasks import TASKS
 from perception.tasks.base import total_loss
-from perception.zoo import build
 
 SIZE = (64, 96)
 

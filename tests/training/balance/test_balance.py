@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.errors import UserError
-from perception.zoo import build
+from perception.model import build
 from training.balance import BALANCERS, Balancer, Border, make_balancer
 
 NEEDS_SOLVER = {"cagrad": "cvxpy", "nash-mtl": "cvxpy"}

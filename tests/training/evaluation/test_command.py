@@ -124,7 +124,7 @@ def test_a_checkpoint_and_its_onnx_score_the_same(monkeypatch, folder, tmp_path)
 
     from export.to_onnx import describe, save, to_onnx
     from perception import checkpoint
-    from perception.zoo import build
+    from perception.model import build
 
     torch.manual_seed(0)
     tasks = ["det", "drivable", "lane", "scene"]

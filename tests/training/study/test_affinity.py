@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from perception.model import build
 from perception.tasks.depth import Depth
-from perception.zoo import build
 from training.balance import BALANCERS
 from training.data.sample import Batch
 from training.distributed import World

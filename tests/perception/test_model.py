@@ -1,11 +1,10 @@
-"""Every recipe of the zoo builds, decodes alike and is found by its name."""
+"""Every named network builds, has the same outputs and is found by its name."""
 
 import pytest
 import torch
 
 from perception.errors import UserError
-from perception.model import Deployed
-from perception.zoo import ZOO, build
+from perception.model import ZOO, Deployed, build
 
 TASKS = ["det", "drivable", "lane", "scene"]
 LIGHT = ["pvt-hydranet-b0", "hydranet-regnet", "yolop-like"]
