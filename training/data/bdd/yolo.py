@@ -1,8 +1,6 @@
 """YOLO text boxes: one file per frame, lines `class cx cy w h` in fractions of the frame."""
 
-import itertools
 import math
-import re
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +8,7 @@ from perception.classes import DETECTION
 from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.bdd.table import IGNORE_FLAG, LabelColumns, box_class
+from training.data.classes import read_yaml, yolo_names
 
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20
@@ -35,29 +34,18 @@ def name_file(root: Path) -> Path | None:
 
 
 def _of_names(path: Path) -> list[tuple[int, bool]]:
-    text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
-    names = _yaml_names(text) if path.suffix == ".yaml" else text.split("\n")
+    if path.suffix == ".yaml":
+        names = yolo_names(read_yaml(path), path)
+    else:
+        text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
+        names = tuple(filter(None, map(str.strip, text.split("\n"))))
     table: list[tuple[int, bool]] = []
-    for name in (name.strip() for name in names):
-        if not name:
-            continue
+    for name in names:
         found = box_class(name)
         if found is None:
             raise UserError(f"{path}: unknown class {name!r:.60}; known: {', '.join(DETECTION)}")
         table.append(found)
     return table
-
-
-def _yaml_names(text: str) -> list[str]:
-    """The `names` of a YOLO data file: [a, b], a list of `- a`, or `0: a` (no YAML library)."""
-    found = re.search(r"^names:\s*", text, re.MULTILINE)
-    rest = text[found.end() :] if found else ""
-    if rest.startswith("["):
-        return [name.strip().strip("'\"") for name in rest[1:].partition("]")[0].split(",")]
-    entries = itertools.takewhile(
-        bool, (re.match(r"\s*(?:-|\d+:)(.*)", line) for line in rest.splitlines())
-    )
-    return [entry.group(1).strip().strip("'\"") for entry in entries if entry]
 
 
 def add_boxes(table: LabelColumns, path: Path, classes: list[tuple[int, bool]]) -> list[str]:
