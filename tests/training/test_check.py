@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training import check as check_bdd
-from training.data.bdd import doctor
+from training.data.bdd import checks
 
 SECOND = "0b00bbbb-00000002"
 IMAGES, LABELS = "images/100k/train", "labels/det_20/det_train.json"
@@ -141,7 +141,7 @@ DAMAGES = [
 
 
 def test_a_clean_folder_has_no_findings(folder):
-    report = doctor.examine(folder)
+    report = checks.examine(folder)
     assert report.findings == []
     assert report.splits["train"]["labelled"]["lane"] == 3
     assert report.splits["train"]["boxes"]["car"] == 1
@@ -154,7 +154,7 @@ def test_a_clean_folder_has_no_findings(folder):
 )
 def test_each_damage_is_named(folder, damage, kind, file):
     damage(folder)
-    found = doctor.examine(folder).findings
+    found = checks.examine(folder).findings
     assert [f for f in found if f.kind == kind and f.file.endswith(file)], found
 
 
@@ -180,7 +180,7 @@ def test_ten_damages_at_once_are_all_named(tmp_path, bdd_frames, bdd_write):
     edit(root, lambda frames: frames[7]["labels"][0]["box2d"].update(y2=700))
     edit(root, lambda frames: frames[8]["labels"][0].update(category="cart"))
     edit(root, lambda frames: frames.append(frames[9]))
-    found = doctor.examine(root).findings
+    found = checks.examine(root).findings
     for name in names[:10]:
         assert [f for f in found if name in f.file + f.message], name
     assert not [f for f in found for name in names[10:] if name in f.file + f.message]
@@ -192,15 +192,15 @@ def test_a_teachers_lanes_in_val_are_named(folder):
         target = folder / "labels/lane/teacher/val" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), np.zeros((180, 320), np.uint8))
-    kinds = {finding.kind for finding in doctor.examine(folder).findings}
+    kinds = {finding.kind for finding in checks.examine(folder).findings}
     assert kinds == {"teacher lanes"}
 
 
 def test_several_processes_find_the_same(folder, monkeypatch):
     cut_image(folder)
-    alone = doctor.examine(folder)
-    monkeypatch.setattr(doctor, "CHUNK", 1)
-    assert doctor.examine(folder, jobs=2).to_json() == alone.to_json()
+    alone = checks.examine(folder)
+    monkeypatch.setattr(checks, "CHUNK", 1)
+    assert checks.examine(folder, jobs=2).to_json() == alone.to_json()
 
 
 def command(monkeypatch, *words):

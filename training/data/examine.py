@@ -1,6 +1,6 @@
 """check-bdd on any dataset: reads every frame of every split and lists all problems.
 
-BDD100K folders have more to check (bdd/doctor.py): several sources of masks, provenance, drives.
+BDD100K folders have more to check (bdd/checks.py): several sources of masks, provenance, drives.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from perception.errors import NoFramesError, UserError
-from training.data.bdd import doctor
-from training.data.bdd.doctor import EXPECTED_SHARE, CheckReport, Finding, duplicates
+from training.data.bdd import checks
+from training.data.bdd.checks import CheckReport, Finding, duplicates, missing_labels
 from training.data.classes import OFFICIAL, ONLY, ClassLists
 from training.data.dataset import Dataset
 from training.data.labels import Boxes
@@ -38,7 +38,7 @@ def examine(
     """
     kind, root = kind_and_root(word)
     if kind == FALLBACK and labels is None:
-        report = doctor.examine(root, jobs, progress)
+        report = checks.examine(root, jobs, progress)
         return report, dict(_splits(word, CheckReport(word), labels, classes))
     report = CheckReport(word)
     datasets = dict(_splits(word, report, labels, classes))
@@ -61,7 +61,7 @@ def examine(
             for frame in frames
             if frame["error"] and frame["error"] not in known
         ]
-        report.findings += _missing(dataset, split)
+        report.findings += missing_labels(_labelled(dataset), dataset.name, split)
         digests[split] = [(f["digest"], f["name"]) for f in frames if f["digest"]]
         report.splits[split] = _summary(dataset, frames)
     report.findings += duplicates(digests)
@@ -114,22 +114,17 @@ def _frame(dataset: Dataset, index: int) -> dict[str, Any]:
     }
 
 
-def _missing(dataset: Dataset, split: str) -> Iterator[Finding]:
-    """Frames without a label that most frames of the split have."""
+def _labelled(dataset: Dataset) -> dict[str, np.ndarray]:
+    """(len(dataset),) bool per task: which frames have its label."""
     presence = dataset.presence()
-    for task in dataset.tasks:
-        has = presence.get(task, np.ones(len(dataset), bool))
-        if EXPECTED_SHARE < has.mean() < 1:
-            for index in np.flatnonzero(~has).tolist():
-                message = f"has no label for {task}, as {has.mean():.1%} of the split have"
-                yield Finding("missing label", dataset.name(index), message, split)
+    return {task: presence.get(task, np.ones(len(dataset), bool)) for task in dataset.tasks}
 
 
 def _summary(dataset: Dataset, frames: list[dict[str, Any]]) -> dict[str, Any]:
     presence = dataset.presence()
     names = {**OFFICIAL, **dataset.classes}.get("det", {}).get(ONLY, ())
     counts = Counter(code for frame in frames for code in frame["boxes"])
-    has = {task: presence.get(task, np.ones(len(dataset), bool)) for task in dataset.tasks}
+    has = _labelled(dataset)
     return {
         "frames": len(dataset),
         "sizes": dict(Counter(frame["size"] for frame in frames)),

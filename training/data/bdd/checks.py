@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,23 +125,31 @@ def _of_labels(layout: Layout, index: Index) -> Iterator[Finding]:
             seen.setdefault(stem, name)
 
 
+def missing_labels(
+    has: Mapping[str, np.ndarray], name: Callable[[int], str], split: str
+) -> Iterator[Finding]:
+    """Frames without a label that most frames of the split have, from (frames,) bool per task."""
+    for task, labelled in has.items():
+        share = labelled.mean() if len(labelled) else 0.0
+        for frame in np.flatnonzero(~labelled).tolist() if share > EXPECTED_SHARE else ():
+            message = f"has no label for {task}, as {share:.1%} of the split have"
+            yield Finding("missing label", name(frame), message, split)
+
+
 def _missing(layout: Layout, index: Index) -> Iterator[Finding]:
-    """Frames without a label that most frames of the split have."""
-    for task, has in labelled(index).items():
-        if EXPECTED_SHARE < has.mean() < 1:
-            for frame in np.flatnonzero(~has).tolist():
-                message = f"has no label for {task}, as {has.mean():.1%} of the split have"
-                yield Finding(
-                    "missing label", str(index.image_path(frame, layout)), message, layout.split
-                )
+    """Missing labels, and frames whose only lanes are a network's predictions."""
+
+    def file(frame: int) -> str:
+        return str(index.image_path(frame, layout))
+
+    yield from missing_labels(labelled(index), file, layout.split)
     if layout.split == "train":
         return
     teachers = [n for n, mask in enumerate(layout.masks) if mask.name == "teacher"]
     lane = np.isin(index.source[:, MASK_TASKS.index("lane")], teachers)
     for frame in np.flatnonzero(lane).tolist():
         message = "has only a teacher's lanes: a score on them is agreement, not accuracy"
-        file = str(index.image_path(frame, layout))
-        yield Finding("teacher lanes", file, message, layout.split)
+        yield Finding("teacher lanes", file(frame), message, layout.split)
 
 
 def labelled(index: Index) -> dict[str, np.ndarray]:
