@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.metrics.base import Metric
-from perception.metrics.depth import DepthMetric
+from perception.metrics.maps import DepthMetric
 from perception.runtime.description import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import Tower, enlarge

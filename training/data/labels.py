@@ -19,7 +19,6 @@ from perception.classes import IGNORE, LANE_IGNORE
 Window = tuple[float, float, float, float]
 Arrays = dict[str, np.ndarray]
 
-
 WHOLE: Final[Window] = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -87,10 +86,6 @@ class Stacked:
         return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
 
-def _flags(count: int) -> np.ndarray:
-    return np.zeros(count, bool)
-
-
 @dataclass
 class Boxes:
     """Objects as corner boxes in pixels of a frame of `size_hw`.
@@ -101,9 +96,9 @@ class Boxes:
     xyxy: np.ndarray  # (N, 4) float32
     classes: np.ndarray  # (N,) int64
     size_hw: tuple[int, int]
-    ignore: np.ndarray = field(default_factory=lambda: _flags(0))  # (N,) bool
-    occluded: np.ndarray = field(default_factory=lambda: _flags(0))
-    truncated: np.ndarray = field(default_factory=lambda: _flags(0))
+    ignore: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # (N,) bool
+    occluded: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    truncated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     min_visible: float = 0.3  # share of a box; with less left after a cut it is ignored
     min_side: float = 1.5  # pixels; a box with a shorter side after a cut is dropped
 
@@ -112,7 +107,7 @@ class Boxes:
         self.classes = np.asarray(self.classes, np.int64).reshape(-1)
         for name in ("ignore", "occluded", "truncated"):
             flags = np.asarray(getattr(self, name), bool).reshape(-1)
-            setattr(self, name, flags if len(flags) else _flags(len(self.xyxy)))
+            setattr(self, name, flags if len(flags) else np.zeros(len(self.xyxy), bool))
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         height, width = self.size_hw

@@ -18,7 +18,7 @@ from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Scene, read_scene
 from training.data.dataset import Dataset
-from training.data.labels import Arrays, Labels
+from training.data.labels import Arrays, Labels, label_arrays
 from training.data.sample import Sample
 
 
@@ -109,7 +109,7 @@ def read_frames(
             sample = dataset[index]
         except UserError as error:
             return error
-        targets = {task: label.arrays() for task, label in sample.labels.items()}
+        targets = label_arrays(sample.labels)
         sources = {task: dataset.source(task, index) for task in targets}
         attributes = attributes_of(dataset, index, sample)
         return LabelledFrame(index, sample.name, sample.image, targets, sources, attributes)

@@ -6,9 +6,8 @@ import pytest
 from perception.classes import LANE_CATEGORY_UNKNOWN, LANE_TYPE_UNKNOWN
 from perception.metrics.classification import ClassificationMetric
 from perception.metrics.confusion import ConfusionMetric, confusion
-from perception.metrics.depth import DepthMetric
 from perception.metrics.lane import LaneMetric
-from perception.metrics.normals import NormalsMetric
+from perception.metrics.maps import DepthMetric, NormalsMetric
 
 MARKING = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
 
