@@ -1,6 +1,6 @@
 """The settings of a run's stages, from the command line of train-bdd and from files.
 
-What a flag does not say comes from the run that is resumed, else from --config, else from the
+Settings that no flag gives come from the run that is resumed, else from --config, else from the
 recipe. A recipe has one stage or several; each stage is one run. A file for --config names flags
 (`lr: 0.001`, `data: [A, B]`), with `recipe:` for all others; or it has the groups of config.json
 (`data:`, `model:`, `optim:`, `run:`) and then describes one run completely.

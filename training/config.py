@@ -21,7 +21,7 @@ STRIDE: Final = 32
 def _text_spec(
     parse: Callable[[str], Any], show: Callable[[Any], str], metavar: str
 ) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
-    """A field written as one word on the command line."""
+    """A field that is one argument on the command line."""
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -173,7 +173,7 @@ class ModelArgs:
             "--freeze trunk freezes the neck too; --init-part trunk would leave that one untrained",
         )
         _check(0 <= self.drop_path < 1, f"--drop-path {self.drop_path}: 0 or more, less than 1")
-        # A checkpoint names the whole network, sharing included.
+        # The name of the network in a checkpoint includes its way of sharing.
         if self.sharing and not self.model.endswith(f"+{self.sharing}"):
             object.__setattr__(self, "model", f"{self.model}+{self.sharing}")
 

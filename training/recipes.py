@@ -1,4 +1,4 @@
-"""Recipes by name: the settings of train-bdd where no flag says otherwise, in one stage or several.
+"""Recipes by name: settings of train-bdd, in one stage or several.
 
 A new recipe is one entry in RECIPES. A flag overrides the recipe in every stage; the result is in
 the run's config.json and in its checkpoints.

@@ -104,7 +104,7 @@ def check_trackers(names: Sequence[str]) -> None:
         if name != NONE and name not in TRACKERS:
             raise unknown_name("tracker", name, [*TRACKERS, NONE])
     if NONE in names and len(names) > 1:
-        raise UserError(f"--trackers {','.join(names)}: `{NONE}` stands alone")
+        raise UserError(f"--trackers {','.join(names)}: use `{NONE}` alone")
 
 
 def stored_id(path: Path, step: int) -> str | None:

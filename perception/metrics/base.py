@@ -20,7 +20,7 @@ class Metric(Protocol):
     official: tuple[str, ...] = ()
     """Patterns (fnmatch) of the keys computed exactly as by the reference code of the protocol."""
     headlines: tuple[str, ...] = ()
-    """Keys to show where there is room for few, if the task names none."""
+    """Headline scores of protocols other than the task's own."""
     unit: str = "frames"
     """What `counts` counts."""
 

@@ -22,7 +22,7 @@ AREAS: Final = {
 }
 MAX_BOXES: Final = 100  # per class and frame
 MAX_TRUTH: Final = 2000  # ground truth boxes matched at once; of more, only possible matches
-SHOWN_PRECISION: Final = 0.7  # of the boxes drawn into pictures, for each class
+SHOWN_PRECISION: Final = 0.7  # of the boxes of a class that are drawn
 RARE: Final = 30  # objects of a class below which bootstrap intervals are unreliable
 # One prediction: bit t of tp[a] / fp[a] is set for a true / false positive at IoU threshold t in
 # area range a.

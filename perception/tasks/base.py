@@ -15,7 +15,7 @@ Target = Mapping[str, Tensor]
 
 
 def to_float(raw: Raw) -> Raw:
-    """Losses are computed in float32 whatever the heads computed in."""
+    """The raw outputs in float32, in which losses are computed."""
     return {key: value.float() for key, value in raw.items()}
 
 

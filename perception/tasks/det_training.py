@@ -118,7 +118,7 @@ def find_candidates(truth_xyxy: Tensor, valid: Tensor, grid: Grid) -> Candidates
     """Points near the centre of each box (B, M, 4); only those inside a valid box are allowed.
 
     A box smaller than the finest cells is widened to one cell on each side; otherwise a distant
-    traffic light could lie between all points and never be learned.
+    traffic light could be between all points and never be learned.
     """
     device = truth_xyxy.device
     step = torch.arange(-REACH, REACH + 1, device=device)

@@ -22,8 +22,8 @@ Weights = dict[str, float]
 class Balancer(nn.Module, ABC):
     """Decides how the tasks share the trunk. State is kept in buffers, so that it is resumed.
 
-    `losses` holds a scalar loss of each task that has labels in the batch; the others take no part
-    in the step. With several ranks it is this rank's share of the loss, and `values` the losses of
+    `losses` holds a scalar loss of each task that has labels in the batch; other tasks are left out
+    of the step. With several ranks it is this rank's share of the loss, and `values` the losses of
     the joint batch, the same on all ranks: gradients are summed over ranks (`border.reduce`).
     """
 

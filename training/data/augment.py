@@ -1,4 +1,4 @@
-"""Augmentations by name: what a training frame goes through before the model.
+"""Augmentations by name: transforms of training frames to the size of the model.
 
 Every random number comes from the generator given, so a sample depends on (seed, epoch, index)
 alone.

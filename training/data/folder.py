@@ -88,7 +88,7 @@ def by_number(paths: Sequence[Path]) -> list[Path]:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name that a file gives stays in the folder it is looked up in."""
+    """Whether a path given in a file stays inside its folder."""
     return (
         bool(name)
         and name.isprintable()

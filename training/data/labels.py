@@ -1,7 +1,7 @@
 """Label kinds: each can be cropped and resized through a window, padded, flipped and collated.
 
-A window is (x0, y0, x1, y1) in fractions of the frame and may reach outside it; what lies outside
-is "not annotated". Because windows are fractions, an image decoded at half size and full-size masks
+A window is (x0, y0, x1, y1) in fractions of the frame and may reach outside it, where nothing is
+annotated. Because windows are fractions, an image decoded at half size and full-size masks
 are transformed alike.
 """
 
@@ -178,7 +178,7 @@ class Pixels(Stacked):
 
     @property
     def pixels(self) -> np.ndarray:
-        """The array, whatever its field is called."""
+        """The array, by one name for all kinds."""
         return getattr(self, self.key)
 
     def with_pixels(self, pixels: np.ndarray) -> Self:
@@ -238,7 +238,8 @@ class Map(Pixels):
 class Distance(Map):
     """A map of distances from the camera: enlarging a crop by 2 halves them.
 
-    Through half the window everything looks twice as large, as it would at half the distance.
+    A crop of half the size shows objects twice as large, as they would appear at half the
+    distance.
     """
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:

@@ -66,7 +66,7 @@ class Mixing:
 
 
 def make_mixing(args: DataArgs, epochs: int) -> Mixing | None:
-    """Mosaic and mixup of a run of `epochs`, None where neither is wanted."""
+    """Mosaic and mixup of a run of `epochs`, None where both are off."""
     if not args.mosaic and not args.mixup:
         return None
     return Mixing(args.mosaic, args.mixup, math.ceil(epochs * (1 - args.close_mosaic) - 1e-9))

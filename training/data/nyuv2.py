@@ -45,7 +45,7 @@ class NYUv2(FolderDataset):
     def read(self, frame: Path) -> Sample:
         array = read_array(frame)
         if channels_last(array).shape[-1] != 3:
-            raise UserError(f"{frame}: {array.shape} is no colour picture; restore the file")
+            raise UserError(f"{frame}: {array.shape} is not a colour image; restore the file")
         image = to_frame(array)
         labels: dict[str, Label] = {}
         for task in self.tasks:

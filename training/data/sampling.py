@@ -184,7 +184,7 @@ def loader(
         worker_init_fn=quiet_worker,
         persistent_workers=workers > 0,
         prefetch_factor=2 if workers else None,
-        # Its own generator: a loader made anew after a resume must not draw from the run's.
+        # Its own generator: a new loader after a resume must not draw from the run's.
         generator=torch.Generator(),
     )
 

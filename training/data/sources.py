@@ -1,4 +1,4 @@
-"""The registry of datasets; from `--data` words to one split of one, or to the frames of a run.
+"""The registry of datasets; from `--data` arguments to one split of one, or to the frames of a run.
 
 A new dataset: one file in this folder and one line in DATASETS.
 """
@@ -78,7 +78,7 @@ def open_dataset(
     size_hw: tuple[int, int] | None = None,
     **options: Unpack[OpenOptions],
 ) -> Dataset:
-    """One split of a `--data` word; the arguments are those of `Dataset.open`."""
+    """One split of a `--data` argument; the arguments are those of `Dataset.open`."""
     kind, root = kind_and_root(word)
     try:
         return DATASETS[kind].open(root, split, tasks, size_hw, **options)
@@ -122,7 +122,7 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
 def open_validation(
     words: Sequence[str], args: DataArgs, tasks: Sequence[str], classes: ClassLists | None
 ) -> list[Dataset]:
-    """The split `val` of every word that has one. Raises NoFramesError where none has."""
+    """The split `val` of every --data that has one. Raises NoFramesError where none has."""
     found: list[Dataset] = []
     missing: list[NoFramesError] = []
     for place, word in enumerate(words):
@@ -136,7 +136,7 @@ def open_validation(
 
 
 def source_names(place: int, word: str) -> list[str]:
-    """The traits of every frame of a `--data` word: its place from 1, and its folder's name."""
+    """The traits of every frame of a `--data` argument: its place from 1, and its folder's name."""
     kind, root = kind_and_root(word)
     return [f"source/{place}", f"source/{root.name or kind}"]
 
@@ -149,7 +149,7 @@ def open_part(
     place: int = 0,
     classes: ClassLists | None = None,
 ) -> Dataset:
-    """One split of the `--data` word at a `place` as a run reads it: cached with --cache."""
+    """One split of the `--data` argument at a `place`, as a run reads it: cached with --cache."""
     training = split == "train"
     # Zoomed crops enlarge a frame decoded at reduced size: decode at a larger size for strong zoom.
     sharp = max(1.0, args.zoom[1] / 1.6) if training else 1.0

@@ -115,7 +115,7 @@ class Outcome:
 
 
 def outcome(groups: Groups, results: Sequence[RowResult]) -> Outcome:
-    """Each task has the gain of its group's network; a group of one is its own twin: zero."""
+    """Each task has the gain of its group's network; a group of one task has gain zero."""
     by_task: list[dict[int, float]] = []
     parameters = 0
     for group in groups:

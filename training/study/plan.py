@@ -110,7 +110,7 @@ class Trial:
         return shlex.join(["train-bdd", *options(self.config(out), ("device",))])
 
     def to_json(self) -> dict[str, Any]:
-        """What a stored record says of the trial itself."""
+        """The part of a stored record that describes the trial."""
         row = json.loads(json.dumps(dataclasses.asdict(self.row)))
         return {"row": row, "seed": self.seed, "command": self.command(f"runs/{self.key}")}
 

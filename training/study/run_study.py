@@ -84,7 +84,7 @@ def quick_args(args: StudyArgs) -> StudyArgs:
 
 
 def without_download(row: Row) -> Row:
-    """The row from scratch, under a name that says so."""
+    """The row from scratch, with a note in its name."""
     if not row.pretrained:
         return row
     return replace(row, pretrained=False, note="(in place of pretrained)")
