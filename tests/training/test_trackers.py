@@ -108,5 +108,5 @@ def test_names_are_checked() -> None:
     check_trackers([])
     with pytest.raises(UserError, match="did you mean 'mlflow'"):
         check_trackers(["mlflo"])
-    with pytest.raises(UserError, match="stands alone"):
+    with pytest.raises(UserError, match="use `none` alone"):
         check_trackers(["none", "wandb"])

@@ -142,7 +142,7 @@ def train(trials: Sequence[Trial], args: StudyArgs, log: Log) -> None:
 
 
 def scored(trial: Trial, args: StudyArgs, log: Log) -> Record:
-    """The trial's record with `evaluation`, the result of eval-bdd for its exported last weights."""
+    """The trial's record with `evaluation`, the eval-bdd result of its exported last weights."""
     store = Store(args.out)
     record = store.read()[trial.key]
     if "evaluation" not in record:
