@@ -49,7 +49,6 @@ class Row:
     balance: str = "equal"
     sharing: str = HARD
     pretrained: bool = False
-    note: str = ""
     change: str = ""
 
     @property
@@ -66,7 +65,7 @@ class Row:
         parts += [] if self.sharing == HARD else [self.sharing]
         parts += ["pretrained"] if self.pretrained else []
         parts += [self.change] if self.change else []
-        return " ".join(part for part in [*parts, self.note] if part)
+        return " ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,9 @@ class Trial:
 
 
 def row_from_json(data: Mapping[str, Any]) -> Row:
-    """The row of a stored record."""
-    return Row(**{**data, "tasks": tuple(data["tasks"])})
+    """The row of a stored record; fields that rows no longer have are left out."""
+    known = {field.name for field in dataclasses.fields(Row)}
+    return Row(**{k: v for k, v in data.items() if k in known} | {"tasks": tuple(data["tasks"])})
 
 
 def options(config: Config, without: tuple[str, ...] = ()) -> list[str]:

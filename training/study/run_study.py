@@ -42,7 +42,8 @@ def run_study(args: StudyArgs, log: Log) -> Path:
     choice = make_choice(args, base)
     rows = unique(PRESETS[args.preset](choice))
     if args.quick:
-        rows = [without_download(row) for row in rows]
+        # No downloads: rows that differ by their start alone become one.
+        rows = unique([replace(row, pretrained=False) for row in rows])
     check_rows(rows)
     log(f"{len(rows)} rows, {args.seeds} seed(s) each: {budget_text(base)}.")
     results = train_rows(rows, args, base, log)
@@ -81,13 +82,6 @@ def quick_args(args: StudyArgs) -> StudyArgs:
         batch=8,
         pretrained=False,
     )
-
-
-def without_download(row: Row) -> Row:
-    """The row from scratch, with a note in its name."""
-    if not row.pretrained:
-        return row
-    return replace(row, pretrained=False, note="(in place of pretrained)")
 
 
 def base_config(args: StudyArgs, log: Log) -> Config:
@@ -157,8 +151,6 @@ def check_rows(rows: Sequence[Row]) -> None:
 
 def cost_of(rows: Sequence[Row], args: StudyArgs) -> dict[Row, Cost]:
     """The cost of each row; balancing, start and training settings do not change it."""
-    plain = {
-        row: replace(row, balance="equal", pretrained=False, note="", change="") for row in rows
-    }
+    plain = {row: replace(row, balance="equal", pretrained=False, change="") for row in rows}
     found = costs(unique(list(plain.values())), args.size, 5 if args.quick else 30)
     return {row: found[kind] for row, kind in plain.items()}

@@ -230,6 +230,19 @@ def test_the_report_has_its_tables_and_figures(tmp_path: Path, monkeypatch):
     assert text.count("train-bdd ") == 7
 
 
+def test_rows_that_are_the_same_in_a_quick_study_are_trained_once(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(trials, "train_trial", fake)
+    monkeypatch.setattr("training.study.run_study.cost_of", lambda rows, args: {})
+    args = StudyArgs(
+        "nyuv2", data=("rendered:4",), tasks=("drivable", "depth", "normals"), seeds=1, quick=True,
+        models=("pvt-hydranet-b0", "hydranet-regnet", "yolop-like"), out=tmp_path,
+    )  # fmt: skip
+    table = run_study(args, print).read_text().partition("## Headline scores")[2].partition("##")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if "hydranet" in line]
+    assert len(rows) == len({name for name, _ in rows}) == 8
+    assert {seeds.strip() for _, seeds in rows} == {"1"}
+
+
 @pytest.mark.slow
 def test_the_proposed_groups_are_trained_too(tmp_path: Path, monkeypatch):
     def opposed(trial: Trial, folder: Path, device: str = "auto") -> dict:
