@@ -105,7 +105,7 @@ def crowded(truths, seed, kinds=3):
 def test_matching_in_chunks_equals_matching_at_once(few, monkeypatch):
     metrics = [DetectionMetric(CLASSES) for _ in range(2)]
     for metric, most in zip(metrics, (10**9, few), strict=True):
-        monkeypatch.setattr(detection, "FEW", most)
+        monkeypatch.setattr(detection, "MAX_TRUTH", most)
         for seed in range(3):
             metric.update(*crowded(3000, seed))
     whole, parts = metrics
