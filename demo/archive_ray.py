@@ -142,7 +142,7 @@ def pool_options(workers: int, threads: int, gpus: float, jobs: int) -> dict[str
         fits = min(fits, int(have.get("GPU", 0) // gpus))
     if not fits:
         asked = f"{threads} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
-        raise UserError(f"no room for a worker of {asked}; lower --threads or --gpus")
+        raise UserError(f"no worker of {asked} fits; lower --threads or --gpus")
     most = max(1, min(workers or fits, jobs))
     # One video per worker at a time: a second one in its queue might wait while others are idle.
     pool = ActorPoolStrategy(

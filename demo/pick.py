@@ -127,7 +127,7 @@ def rate(frames: Sequence[Seen]) -> None:
         for number, frame in enumerate(others):
             near = others[max(number - 1, 0) : number] + others[number + 1 : number + 2]
             parts[place[id(frame)]] = (
-                unsureness(frame),
+                uncertainty(frame),
                 sum(disagreement(frame, other) for other in near) / max(len(near), 1),
                 sum(
                     (len(frames) / shown[name]) ** 0.5 - 1
@@ -139,7 +139,7 @@ def rate(frames: Sequence[Seen]) -> None:
         frame.value = value
 
 
-def unsureness(frame: Seen) -> float:
+def uncertainty(frame: Seen) -> float:
     """Sum over boxes of 4 s (1 - s), which is 1 at a score of 0.5; the largest ten count."""
     return float(np.sort(4 * frame.scores * (1 - frame.scores))[-10:].sum())
 
@@ -189,7 +189,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def distinct(
     best: Sequence[Seen], thumbnails: dict[tuple[int, int], np.ndarray], count: int
 ) -> list[Seen]:
-    """The first `count` that do not look like one before them."""
+    """The first `count` frames without near-duplicates of earlier ones."""
     chosen: list[Seen] = []
     pictures: list[np.ndarray] = []
     for frame in best:

@@ -81,7 +81,7 @@ class Server(ThreadingHTTPServer):
         super().__init__((host, port), partial(Handler, content, host in LOCAL))
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no news."""
+        """Disconnects of clients are not reported."""
 
 
 class Handler(BaseHTTPRequestHandler):

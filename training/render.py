@@ -5,6 +5,7 @@ example:
   render-roads folder DIR --train 200 --val 50
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +59,17 @@ def render() -> int:
         args=sys.argv[1:],
         config=(tyro.conf.PositionalRequiredArgs,),
     )
+    import cv2
+
     from training.data.rendered import write_bdd100k, write_drive_video
 
     size_hw = parse_size(args.size)
     if isinstance(args, DriveArgs):
         if args.frames < 1 or args.out.suffix != ".mp4":
             raise UserError(f"{args.out}: give a path that ends in .mp4, and --frames 1 or more")
+        # On a full disk OpenCV and FFmpeg print a line per frame.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         write_drive_video(args.out, args.seed, args.frames, args.fps, size_hw)
     else:
         if args.out.exists() and any(args.out.iterdir()):

@@ -1,5 +1,6 @@
 """render-roads writes what the readers read, and says what is wrong with its arguments."""
 
+import resource
 import sys
 
 import cv2
@@ -54,3 +55,17 @@ def test_a_folder_that_is_not_empty_is_left_alone(run, tmp_path):
     (tmp_path / "mine").write_text("x")
     assert run("folder", tmp_path) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_file(run, tmp_path, capfd):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        code = run("drive", tmp_path / "drive.mp4", "--frames", 6, "--size", "192x320")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert "drive.mp4: cannot be written completely" in errors[0]
+    assert list(tmp_path.iterdir()) == []

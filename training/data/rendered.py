@@ -16,7 +16,7 @@ from typing_extensions import Self, Unpack
 
 from perception.classes import DETECTION
 from perception.errors import UserError, unknown_name
-from perception.files import replacing, write_atomic
+from perception.files import WriteError, replacing, write_atomic
 from training.data.dataset import Dataset, OpenOptions, wanted_tasks
 from training.data.labels import LaneMask, Mask
 from training.data.roads.frame import RenderedFrame, render
@@ -131,6 +131,10 @@ def write_drive_video(
         for frame in drive(seed, frames, fps, size_hw, tasks=()):
             writer.write(frame.image)
         writer.release()
+        # OpenCV does not report failed writes.
+        written = int(cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT))
+        if written != frames:
+            raise WriteError(f"{path}: cannot be written completely; free some space", full=True)
 
 
 def _scalabel(name: str, frame: RenderedFrame, attributes: dict[str, str]) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import subprocess
 import sys
 
 import pytest
@@ -36,18 +35,6 @@ def test_mistakes_are_one_line_and_exit_2(monkeypatch, capsys, folder, words, me
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-
-
-def test_help_opens_with_what_the_command_does():
-    done = subprocess.run(
-        [sys.executable, "-m", "training.evaluate", "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    text = done.stdout
-    assert text.index("Score a model on a dataset") < text.index("Example: eval-bdd")
-    assert text.index("Example: eval-bdd") < text.index("--data")
-    for title in ("data options", "model options", "scores options", "output options"):
-        assert title in text
 
 
 def test_files_are_written(folder, oracle, tmp_path, capsys):
