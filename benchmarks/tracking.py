@@ -47,16 +47,12 @@ LABELS, IMAGES = "labels/box_track_20", "images/track"
 
 
 def rendered(
-    seed: int, count: int, fps: float, shake: float, size_hw: tuple[int, int]
+    seed: int, count: int, fps: float, size_hw: tuple[int, int]
 ) -> Iterator[tuple[RenderedFrame, dict[str, str]]]:
-    """Consecutive frames of one drive and its attributes. `shake`: standard deviation of the
-    camera's pitch per frame in degrees, as on a rough road; 0.4 of it in roll."""
+    """Consecutive frames of one drive and its attributes."""
     drive = build(seed, DRIVE, size_hw, 600.0 * math.ceil(count / fps * 30.0 / 600.0))
-    steady, at = drive.camera, 0.0
-    rng = np.random.default_rng((seed, 7))
+    at = 0.0
     for number in range(count):
-        pitch, roll = np.radians(shake) * rng.standard_normal(2) * (1.0, 0.4)
-        drive.camera = replace(steady, pitch=steady.pitch + pitch, roll=steady.roll + roll)
         frame = render(drive.moment(at), (), np.random.default_rng((seed, DRIVE, number)))
         yield frame, drive.attributes
         at = drive.step(1 / fps, at)
@@ -70,7 +66,7 @@ def write_drives(args: argparse.Namespace) -> None:
         if path.exists():
             continue
         frames = []
-        drive = rendered(seed, args.frames, args.fps, args.shake, tuple(args.size))
+        drive = rendered(seed, args.frames, args.fps, tuple(args.size))
         for index, (frame, attributes) in enumerate(drive):
             name = f"{video}-{index + 1:07d}.jpg"
             _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -186,7 +182,7 @@ def true_boxes(clip: Clip) -> list[Boxes]:
 
 def model_boxes(clip: Clip, folder: Path, runner: Runner) -> list[Boxes]:
     """The model's detections of every frame, computed once."""
-    path = folder / "detections" / runner.path.stem / f"{clip.name}.npz"
+    path = folder / "detections" / f"{runner.path.stem}-{runner.provider}" / f"{clip.name}.npz"
     if not path.exists():
         rows = []
         for index in range(len(clip.frames)):
@@ -206,6 +202,33 @@ def model_boxes(clip: Clip, folder: Path, runner: Runner) -> list[Boxes]:
         )
         for rows in (table[table[:, 0] == index] for index in range(len(clip.frames)))
     ]
+
+
+def shaken(
+    clip: Clip, inputs: dict[str, list[Boxes]], pictures: list[np.ndarray], pixels: float
+) -> tuple[Clip, dict[str, list[Boxes]], list[np.ndarray]]:
+    """The clip, the boxes and the pictures of a camera that shakes."""
+    rng = np.random.default_rng(len(pictures))
+    moves = np.round(rng.normal(size=(len(pictures), 2)) * (0.4 * pixels, pixels))
+    size = pictures[0].shape[1::-1]
+    warps = [np.float32([[1, 0, x], [0, 1, y]]) for x, y in moves]
+    moved = [
+        cv2.warpAffine(picture, warp, size, borderMode=cv2.BORDER_REPLICATE)
+        for picture, warp in zip(pictures, warps, strict=True)
+    ]
+    offsets = np.tile(moves, 2).astype(np.float32)  # (frames, 4)
+    frames = [
+        replace(frame, boxes_xyxy=frame.boxes_xyxy + offset)
+        for frame, offset in zip(clip.frames, offsets, strict=True)
+    ]
+    boxes = {
+        source: [
+            replace(one, xyxy=one.xyxy + offset)
+            for one, offset in zip(detected, offsets, strict=True)
+        ]
+        for source, detected in inputs.items()
+    }
+    return Clip(clip.name, frames, clip.images), boxes, moved
 
 
 def follow(
@@ -262,7 +285,7 @@ def _contiguous(ids: list[np.ndarray]) -> list[np.ndarray]:
 
 def run(args: argparse.Namespace) -> str:
     """Tracks and evaluates every clip with every tracker; Markdown tables."""
-    runner = Runner(args.model or default_model(), "cpu", 1)
+    runner = Runner(args.model or default_model(), args.provider, 1)
     score = runner.description.box_score
     results: dict[tuple[str, str, str], list[dict[str, dict[str, Any]]]] = {}
     spent = dict.fromkeys(args.trackers, 0.0)
@@ -270,6 +293,8 @@ def run(args: argparse.Namespace) -> str:
     for clip in clips(args.folder, args.split):
         inputs = {"perfect": true_boxes(clip), "model": model_boxes(clip, args.folder, runner)}
         pictures = [clip.picture(index) for index in range(len(clip.frames))]
+        if args.shake:
+            clip, inputs, pictures = shaken(clip, inputs, pictures, args.shake)
         for source, detected in inputs.items():
             for name in args.trackers:
                 tracker = TRACKERS[name](args.fps, score)
@@ -313,12 +338,20 @@ def main() -> None:
     made.add_argument("--fps", type=float, default=10.0)
     made.add_argument("--trackers", nargs="+", default=list(TRACKERS), choices=list(TRACKERS))
     made.add_argument("--model", type=Path)
+    made.add_argument("--provider", default="cpu", help="for the model's boxes")
+    made.add_argument(
+        "--shake",
+        type=float,
+        default=0.0,
+        metavar="PIXELS",
+        help="moves every picture and its boxes by a random offset of this standard deviation down "
+        "and 0.4 of it sideways, as the camera does on a rough road",
+    )
     group = made.add_argument_group("rendered drives")
     group.add_argument("--render", type=int, default=0, metavar="DRIVES", help="write them first")
     group.add_argument("--frames", type=int, default=60, help="per drive")
     group.add_argument("--seed", type=int, default=500, help="of the first drive")
     group.add_argument("--size", type=int, nargs=2, default=(384, 640), metavar=("H", "W"))
-    group.add_argument("--shake", type=float, default=0.0, help="degrees of pitch per frame")
     args = made.parse_args()
     write_drives(args)
     print(run(args))

@@ -148,3 +148,42 @@ def test_a_truncated_clip_is_reported(name, tmp_path):
     count = len(list(source))
     if source.count and count < 45:
         assert f"{name}: ends at frame {count} of {source.count}" in source.problems[0]
+
+
+def test_interlaced_fields_become_whole_pictures(tmp_path):
+    """Fields 20 ms apart: without a filter a moving edge is a comb."""
+    path = tmp_path / "fields.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg2video", rate=FPS, options={"flags": "+ildct+ilme"})
+        stream.height, stream.width = SIZE_HW
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
+        for index in range(20):
+            image = np.full((*SIZE_HW, 3), 40, np.uint8)
+            image[0::2, 4 * index : 4 * index + 30] = 220
+            image[1::2, 4 * index + 8 : 4 * index + 38] = 220
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    with av.open(str(path)) as file:
+        raw = [frame.to_ndarray(format="gray") for frame in file.decode(video=0)]
+    frames = list(VideoFile(path))
+    assert len(frames) == len(raw) == 20
+    assert [frame.index for frame in frames] == list(range(20))
+    assert np.allclose(np.diff([frame.seconds for frame in frames]), 1 / FPS, atol=2e-3)
+    assert comb(raw[10]) > 10
+    assert comb(frames[10].image[..., 1]) < 0.4 * comb(raw[10])
+
+
+def comb(image: np.ndarray) -> float:
+    """How much lines differ from the mean of their neighbours."""
+    rows = image.astype(np.float32)
+    return float(np.abs(rows[1:-1] - (rows[:-2] + rows[2:]) / 2).mean())
+
+
+def test_a_progressive_video_is_not_filtered(tmp_path, monkeypatch):
+    def refuse(frame):
+        raise AssertionError("the frames are progressive")
+
+    monkeypatch.setattr("demo.sources._Deinterlacer", refuse)
+    assert len(list(VideoFile(make("plain.mp4", tmp_path)))) == 50

@@ -1,7 +1,7 @@
 """BDD100K's MOT 2020 labels (`labels/box_track_20/SPLIT/VIDEO.json`): boxes with identities.
 
 Any Scalabel file whose frames have `videoName` and `frameIndex`, and whose labels keep their `id`
-through a video, is read. Categories follow `categories.box_class`.
+through a video, is read. Categories follow `table.box_class`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 
 from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
-from training.data.bdd.categories import box_class
+from training.data.bdd.table import box_class
 
 
 @dataclass(frozen=True)
