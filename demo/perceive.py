@@ -19,7 +19,7 @@ from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
 from demo.progress import Statistics
 from demo.road import RoadStage
-from demo.save import default_target, open_sink, same_place
+from demo.save import default_target, open_sink, same_place, saved_as
 from demo.sinks import Sink
 from demo.sources import open_source
 from demo.temporal import BoxTracker, Smoother, tracking_available
@@ -68,7 +68,7 @@ def perceive(args: argparse.Namespace) -> int:
         pipeline = stack.enter_context(Pipeline(source, work, ended))
         run(pipeline, sinks, controls, statistics, args, ended)
     print(("\n" if sys.stderr.isatty() else "") + statistics.summary())
-    for path in outputs(args):
+    for path in outputs(args, source):
         print(f"wrote {path}")
     if source.reconnects:
         print(f"reconnected {source.reconnects} times")
@@ -165,11 +165,12 @@ def choose_output(args: argparse.Namespace, source: Source) -> None:
         raise UserError(f"--save {args.save}: would replace the input; choose another folder")
 
 
-def outputs(args: argparse.Namespace) -> list[str]:
-    """What the run has written, as the user named it."""
+def outputs(args: argparse.Namespace, source: Source) -> list[str]:
+    """What the run has written, as the user named it; photos with `*` for the name of each."""
+    save = saved_as(args.save, source) if args.save else None
     rerun = None if args.rerun == VIEWER else args.rerun
     export = parse_export(args.export)[1] if args.export else None
-    return [str(path) for path in (args.save, args.json, export, args.mcap, rerun) if path]
+    return [str(path) for path in (save, args.json, export, args.mcap, rerun) if path]
 
 
 def open_sinks(

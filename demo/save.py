@@ -53,6 +53,13 @@ def same_place(text: str, source: str) -> bool:
     return path == given or (is_folder(text) and given.is_file() and path == given.parent)
 
 
+def saved_as(text: str, source: Source) -> str:
+    """The name to report: with several photos and a file name `x.jpg`, `x-*.jpg`."""
+    path = Path(text)
+    several = source.still and source.count != 1 and path.suffix.lower() in IMAGE_SUFFIXES
+    return str(path.with_stem(f"{path.stem}-*")) if several and not is_folder(text) else text
+
+
 def open_sink(text: str, source: Source) -> "EncodedSink | PictureSink":
     """The sink for a file or folder name. Raises UserError for a name that fits nothing."""
     path, suffix = Path(text), Path(text).suffix.lower()

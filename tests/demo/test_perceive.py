@@ -183,6 +183,16 @@ def test_animations_are_small(suffix, video, tiny_onnx, tmp_path):
         assert animation.n_frames == 15  # of 30 at 25 per second
 
 
+def test_the_names_of_several_photos_are_reported(tiny_onnx, tmp_path, capsys):
+    folder, save = photos(tmp_path / "in", 2), tmp_path / "x.jpg"
+    assert run(folder, tiny_onnx, "--save", str(save)) == 0
+    assert f"wrote {tmp_path / 'x-*.jpg'}" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("x-*.jpg"))) == 2
+    assert run(folder / "p0.png", tiny_onnx, "--save", str(save)) == 0
+    assert f"wrote {save}" in capsys.readouterr().out
+    assert save.is_file()
+
+
 def test_photos_are_not_overwritten(tiny_onnx, tmp_path, capsys):
     folder = photos(tmp_path / "in", 1)
     before = (folder / "p0.png").read_bytes()
