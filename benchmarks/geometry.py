@@ -283,7 +283,7 @@ def run(args: argparse.Namespace) -> dict[tuple[str, str, str], Tally]:
             scenes = {"truth": true_scene(frame)} if "truth" in args.inputs else {}
             if runner is not None:
                 scenes["model"] = runner(frame.rendered.image)
-                tracker.update(scenes["model"])
+                tracker.update(scenes["model"], frame.rendered.image, frame.seconds)
                 for name, boxes in list(scenes["model"].of(Boxes)):
                     scenes["model"].outputs[name] = boxes.above(0.3)
             for source, scene in scenes.items():

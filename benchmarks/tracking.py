@@ -32,6 +32,7 @@ from trackers.eval import (
     compute_hota_metrics,
     compute_identity_metrics,
 )
+from trackers.utils.iou import BIoU
 
 from perception.classes import DETECTION
 from perception.files import replacing, write_atomic
@@ -126,6 +127,9 @@ TRACKERS: dict[str, Callable[[float, float], Any]] = {
     "BoT-SORT, scaled limits": _scaled,
     "BoT-SORT, scaled limits, no camera motion": lambda fps, score: _scaled(
         fps, score, enable_cmc=False
+    ),
+    "BoT-SORT, scaled limits, buffered IoU": lambda fps, score: _scaled(
+        fps, score, iou=BIoU(buffer_ratio=0.3)
     ),
     "OC-SORT": lambda fps, score: OCSORTTracker(frame_rate=fps, high_conf_det_threshold=score),
     "C-BIoU": lambda fps, score: CBIoUTracker(

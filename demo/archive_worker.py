@@ -115,7 +115,7 @@ class Labeller:
                     continue
                 scene = self.runner(frame.image)
                 if tracker is not None:
-                    tracker.update(scene)
+                    tracker.update(scene, frame.image, frame.seconds)
                 sink.write(Packet(frame, scene))
                 if export is not None:
                     export.add(frame.name, scene)

@@ -140,7 +140,7 @@ def stages(
     def finish(packet: Packet) -> None:
         assert packet.scene is not None
         if tracker is not None:
-            tracker.update(packet.scene)
+            tracker.update(packet.scene, packet.frame.image, packet.frame.seconds)
         if controls.smooth:
             smoother.update(packet.scene)
         if controls.ego or road.metric:

@@ -1,5 +1,6 @@
 """Outputs over time: track ids for boxes, and masks and labels that do not flicker."""
 
+import math
 from collections import deque
 from dataclasses import replace
 from importlib import import_module
@@ -10,6 +11,8 @@ import numpy as np
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
 
 LOWEST_SCORE = 0.1  # weaker boxes do not even continue a track
+SURE_SCORE = 0.7
+MOTION_WIDTH = 320  # the frame's width for the camera's motion
 
 
 def tracking_available() -> bool:
@@ -18,37 +21,53 @@ def tracking_available() -> bool:
 
 
 class BoxTracker:
-    """Adds track ids to every boxes output of consecutive scenes: ByteTrack (arXiv 2110.06864)
-    from the `trackers` library, one tracker per output."""
+    """Adds track ids to every boxes output of consecutive scenes: BoT-SORT (arXiv 2206.14651) with
+    compensation of the camera's motion, from the `trackers` library; one tracker per output."""
 
     def __init__(self, fps: float, score: float) -> None:
         self.fps, self.score = fps, score
         import_module("trackers")  # takes a second: at start, not during the first frame
-        self.trackers: dict[str, _ByteTrack] = {}
+        self.trackers: dict[str, _BoTSORT] = {}
+        self.last = -math.inf
 
-    def update(self, scene: Scene) -> None:
-        """Sets `track_ids` of the scene's boxes in place; -1 where a track is not confirmed."""
+    def update(self, scene: Scene, image: np.ndarray, seconds: float | None = None) -> None:
+        """Sets `track_ids` of the scene's boxes in place; -1 where a track is not confirmed.
+
+        `image` is the scene's uint8 (H, W, 3) BGR frame, `seconds` its time; None: 1 / fps after
+        the last one. A time before the last one, as of a recording played again, starts over.
+        """
+        if seconds is not None:
+            if seconds < self.last:
+                self.trackers.clear()
+            self.last = seconds
         for name, boxes in list(scene.of(Boxes)):
             if name not in self.trackers:
-                self.trackers[name] = _ByteTrack(self.fps, self.score)
-            ids = self.trackers[name].update(boxes)
+                self.trackers[name] = _BoTSORT(self.fps, self.score, image.shape[1])
+            ids = self.trackers[name].update(boxes, image, seconds)
             scene.outputs[name] = replace(boxes, track_ids=ids)
 
 
-class _ByteTrack:
+class _BoTSORT:
     """The library's tracker for one output."""
 
-    def __init__(self, fps: float, score: float) -> None:
+    def __init__(self, fps: float, score: float, width: int) -> None:
         from supervision import Detections
-        from trackers import ByteTrackTracker
+        from trackers import BoTSORTTracker
 
         self.detections = Detections
-        # A track starts at the displayed score; weaker boxes may only continue it.
-        self.tracker = ByteTrackTracker(
-            frame_rate=fps, track_activation_threshold=score, high_conf_det_threshold=score
+        # The library's limits for IoU times score suit boxes that score 0.7 and more.
+        share = score / SURE_SCORE
+        self.tracker = BoTSORTTracker(
+            frame_rate=fps,
+            # A track starts at the displayed score; weaker boxes may only continue it.
+            track_activation_threshold=score,
+            high_conf_det_threshold=score,
+            minimum_iou_threshold_first_assoc=0.2 * share,
+            minimum_iou_threshold_unconfirmed_assoc=0.3 * share,
+            cmc_downscale=max(1, round(width / MOTION_WIDTH)),
         )
 
-    def update(self, boxes: Boxes) -> np.ndarray:
+    def update(self, boxes: Boxes, image: np.ndarray, seconds: float | None) -> np.ndarray:
         """int64 (N,) ids in the order of the boxes."""
         rows = np.flatnonzero(boxes.scores >= LOWEST_SCORE)
         found = self.tracker.update(
@@ -57,7 +76,9 @@ class _ByteTrack:
                 confidence=boxes.scores[rows],
                 class_id=boxes.classes[rows],
                 data={"row": rows},
-            )
+            ),
+            frame=image,
+            timestamp=seconds,
         )
         ids = np.full(len(boxes), -1, np.int64)
         if len(found) and found.tracker_id is not None:

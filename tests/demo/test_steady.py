@@ -51,14 +51,33 @@ def test_labels_are_smoothed_and_sum_to_one():
     assert all(sum(share.values()) == pytest.approx(1) for share in shares)
 
 
-@pytest.mark.skipif(not tracking_available(), reason="trackers is not installed (extra demo)")
-def test_a_moving_box_keeps_its_track_id_and_another_gets_a_new_one():
+tracking = pytest.mark.skipif(
+    not tracking_available(), reason="trackers is not installed (extra demo)"
+)
+
+
+def scene_of(xyxy, scores, size_hw=(200, 300)):
+    boxes = np.array(xyxy, np.float32).reshape(-1, 4)
+    zeros = np.zeros(len(boxes), np.int64)
+    return Scene(size_hw, {"b": Boxes(boxes, np.array(scores, np.float32), zeros, ("car",))})
+
+
+def texture(size_hw=(200, 300)) -> np.ndarray:
+    """A picture with corners everywhere."""
+    blocks = np.random.default_rng(0).integers(0, 256, (size_hw[0] // 5, size_hw[1] // 5, 3))
+    return np.kron(blocks, np.ones((5, 5, 1))).astype(np.uint8)
+
+
+BLANK = np.zeros((200, 300, 3), np.uint8)
+
+
+@tracking
+def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
     tracks, seen = BoxTracker(25, 0.3), []
     for step in range(12):
-        xyxy = np.array([[200 - step, 9, 240, 50], [10 + 4 * step, 10, 60 + 4 * step, 50]], float)
-        rows = Boxes(xyxy, np.array([0.8, 0.9]), np.array([0, 0]), ("car",))
-        scene = Scene((100, 300), {"b": rows if step % 2 else rows.take(np.array([1, 0]))})
-        tracks.update(scene)
+        rows = [[200 - step, 9, 240, 50], [10 + 4 * step, 10, 60 + 4 * step, 50]]
+        scene = scene_of(rows if step % 2 else rows[::-1], [0.8, 0.9])
+        tracks.update(scene, BLANK)
         ids = scene.outputs["b"].track_ids
         assert len(ids) == 2
         seen.append(tuple(ids if step % 2 else ids[::-1]))
@@ -69,13 +88,45 @@ def test_a_moving_box_keeps_its_track_id_and_another_gets_a_new_one():
     assert seen[-6:] == [seen[-1]] * 6
 
 
-@pytest.mark.skipif(not tracking_available(), reason="trackers is not installed (extra demo)")
-def test_frames_without_boxes_and_weak_boxes_are_accepted():
+@tracking
+def test_frames_without_boxes_and_weak_boxes_do_no_harm():
     tracks = BoxTracker(25, 0.3)
     for scores in ([], [0.05], [0.9], []):
-        xyxy = np.tile(np.array([[10, 10, 60, 60]], np.float32), (len(scores), 1))
-        scene = Scene(
-            (9, 9), {"b": Boxes(xyxy, np.array(scores), np.zeros(len(scores), int), ("car",))}
-        )
-        tracks.update(scene)
+        scene = scene_of([[10, 10, 60, 60]] * len(scores), scores)
+        tracks.update(scene, BLANK)
         assert len(scene.outputs["b"].track_ids) == len(scores)
+
+
+@tracking
+def test_identities_survive_a_shaking_camera():
+    """Every frame is moved by more than the width of the boxes."""
+    tracks, picture, seen = BoxTracker(25, 0.3), texture(), []
+    for step in range(10):
+        move = 18 * (step % 2)
+        rows = [[x, 90 + move, x + 12, 102 + move] for x in (60, 120, 180)]
+        tracks.update(scene := scene_of(rows, [0.9] * 3), np.roll(picture, move, axis=0))
+        seen.append(tuple(scene.outputs["b"].track_ids))
+    assert min(seen[-1]) >= 0
+    assert seen[2:] == [seen[-1]] * 8
+
+
+@tracking
+def test_a_gap_in_time_moves_boxes_on():
+    """Four of five frames are missing: a box moves by its own width."""
+    tracks, seen = BoxTracker(25, 0.3), []
+    for frame in (*range(10), 15, 20, 25):
+        scene = scene_of([[10 + 8 * frame, 90, 50 + 8 * frame, 110]], [0.9])
+        tracks.update(scene, BLANK, frame / 25)
+        seen.append(int(scene.outputs["b"].track_ids[0]))
+    assert seen[-1] >= 0
+    assert seen[2:] == [seen[-1]] * 11
+
+
+@tracking
+def test_a_recording_that_starts_again_is_tracked_again():
+    tracks, seen = BoxTracker(25, 0.3), []
+    for frame in (0, 1, 2, 3, 0, 1, 2, 3):
+        tracks.update(scene := scene_of([[10, 90, 50, 110]], [0.9]), BLANK, 100 + frame / 25)
+        seen.append(int(scene.outputs["b"].track_ids[0]))
+    assert seen[3] >= 0
+    assert seen[-1] >= 0

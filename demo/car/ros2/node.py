@@ -164,12 +164,13 @@ class Perceive:
         """One image. One that cannot be read is logged (throttled) and skipped."""
         stamp = message.header.stamp
         try:
-            scene = self.runner(to_bgr(message))
+            image = to_bgr(message)
+            scene, seconds = self.runner(image), stamp.sec + 1e-9 * stamp.nanosec
             if self.tracker is not None:
-                self.tracker.update(scene)
+                self.tracker.update(scene, image, seconds)
             road = None
             if self.geometry is not None:
-                road = self.geometry.update(scene, stamp.sec + 1e-9 * stamp.nanosec)
+                road = self.geometry.update(scene, seconds)
         except UserError as error:
             self.refused += 1
             self.node.get_logger().warning(str(error), throttle_duration_sec=LOG_EVERY_S)
