@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,6 @@ TRACKERS: dict[str, Callable[[float, float], Any]] = {
     "BoT-SORT": _botsort,
     "BoT-SORT, no camera motion": lambda fps, score: _botsort(fps, score, enable_cmc=False),
     "BoT-SORT, scaled limits": _scaled,
-    "BoT-SORT, scaled limits, no camera motion": lambda fps, score: _scaled(
-        fps, score, enable_cmc=False
-    ),
     "BoT-SORT, scaled limits, buffered IoU": lambda fps, score: _scaled(
         fps, score, iou=BIoU(buffer_ratio=0.3)
     ),
@@ -152,6 +150,11 @@ class Clip:
         """day, night, or unknown."""
         time_of_day = self.frames[0].attributes.get("timeofday", "unknown")
         return {"daytime": "day", "dawn/dusk": "day"}.get(time_of_day, time_of_day)
+
+    def take(self, kept: np.ndarray) -> "Clip":
+        """The frames where `kept` is true."""
+        frames, images = compress(self.frames, kept), compress(self.images, kept)
+        return Clip(self.name, list(frames), list(images))
 
     def picture(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3) BGR."""
@@ -236,17 +239,22 @@ def shaken(
 
 
 def follow(
-    clip: Clip, detected: list[Boxes], tracker: Any, pictures: list[np.ndarray | None]
+    clip: Clip, detected: list[Boxes], tracker: Any, pictures: list[np.ndarray], fps: float | None
 ) -> tuple[list[np.ndarray], float]:
-    """Track ids per frame in the order of its boxes, and the processor time in seconds."""
+    """Track ids per frame in the order of its boxes, and the processor time in seconds. With `fps`
+    the tracker gets the times of the frames."""
     ids, spent = [], 0.0
-    for boxes, picture in zip(detected, pictures, strict=True):
+    for frame, boxes, picture in zip(clip.frames, detected, pictures, strict=True):
         rows = np.arange(len(boxes))
         given = Detections(
             xyxy=boxes.xyxy, confidence=boxes.scores, class_id=boxes.classes, data={"row": rows}
         )
         before = time.process_time()
-        found = tracker.update(given, picture)
+        found = tracker.update(
+            given,
+            frame=picture if getattr(tracker, "enable_cmc", False) else None,
+            timestamp=frame.index / fps if fps else None,
+        )
         spent += time.process_time() - before
         own = np.full(len(boxes), -1, np.int64)
         if len(found) and found.tracker_id is not None:
@@ -293,18 +301,21 @@ def run(args: argparse.Namespace) -> str:
     score = runner.description.box_score
     results: dict[tuple[str, str, str], list[dict[str, dict[str, Any]]]] = {}
     spent = dict.fromkeys(args.trackers, 0.0)
-    frames = 0
+    frames, times = 0, None if args.no_times else args.fps
     for clip in clips(args.folder, args.split):
         inputs = {"perfect": true_boxes(clip), "model": model_boxes(clip, args.folder, runner)}
         pictures = [clip.picture(index) for index in range(len(clip.frames))]
+        if args.drop:
+            kept = np.random.default_rng(3).random(len(clip.frames)) >= args.drop
+            clip = clip.take(kept)
+            inputs = {key: list(compress(found, kept)) for key, found in inputs.items()}
+            pictures = list(compress(pictures, kept))
         if args.shake:
             clip, inputs, pictures = shaken(clip, inputs, pictures, args.shake)
         for source, detected in inputs.items():
             for name in args.trackers:
                 tracker = TRACKERS[name](args.fps, score)
-                uses = getattr(tracker, "enable_cmc", False)
-                ids, seconds = follow(clip, detected, tracker, pictures if uses else
-                                      [None] * len(pictures))  # fmt: skip
+                ids, seconds = follow(clip, detected, tracker, pictures, times)
                 found = evaluate(clip, detected, ids, score)
                 for period in ("all", clip.time_of_day):
                     results.setdefault((source, period, name), []).append(found)
@@ -351,6 +362,8 @@ def main() -> None:
         help="moves every picture and its boxes by a random offset of this standard deviation down "
         "and 0.4 of it sideways, as the camera does on a rough road",
     )
+    made.add_argument("--drop", type=float, default=0.0, help="share of the frames to leave out")
+    made.add_argument("--no-times", action="store_true", help="trackers assume a constant rate")
     group = made.add_argument_group("rendered drives")
     group.add_argument("--render", type=int, default=0, metavar="DRIVES", help="write them first")
     group.add_argument("--frames", type=int, default=60, help="per drive")
