@@ -85,7 +85,8 @@ class PictureSink(AbstractContextManager["PictureSink"]):
         """Writes the packet's canvas."""
         assert packet.canvas is not None
         path = self._name(packet.frame)
-        _, data = cv2.imencode(path.suffix, packet.canvas, JPEG_QUALITY)
+        jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+        _, data = cv2.imencode(path.suffix, packet.canvas, JPEG_QUALITY if jpeg else ())
         write_atomic(path, data.tobytes())
         self.written.add(path)
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import urllib.request
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from perception.files import write_atomic
-from perception.runtime.description import Description, View
+from perception.runtime.description import LANE_BYTE, Description, View
 from perception.runtime.letterbox import Letterbox
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
@@ -139,9 +140,9 @@ def run(program, model, frame, out, *more) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def compare(said: str, scene: Scene, score: float = 0.3) -> None:
+def compare(text: str, scene: Scene, score: float = 0.3) -> None:
     """What the program printed and wrote equals the outputs of Runner, up to rounding."""
-    rows = [line.split("\t") for line in said.splitlines()]
+    rows = [line.split("\t") for line in text.splitlines()]
     boxes = [row[1:] for row in rows if row[0] == "box"]
     expected = [(name, b, i) for name, b in scene.of(Boxes) for i in range(len(b.above(score)))]
     assert [row[:2] for row in boxes] == [[name, b.name(i)] for name, b, i in expected]
@@ -154,12 +155,26 @@ def compare(said: str, scene: Scene, score: float = 0.3) -> None:
         for name, output in scene.of(Labels)
         for group, (best, _) in output.best().items()
     ]
+    said = {(row[1], row[2]): float(row[3]) for row in rows if row[0] == "class"}
+    covered = dict(shares(scene))
+    for key in said.keys() | covered.keys():
+        assert said.get(key, 0) == pytest.approx(covered.get(key, 0), abs=3e-3), key
     masks = {row[1]: row[3] for row in rows if row[0] == "mask"}
     assert set(masks) == {name for name, _ in scene.of(Mask)}
     for name, mask in scene.of(Mask):
         written = cv2.imread(masks[name], cv2.IMREAD_UNCHANGED)
         assert written.shape == mask.full.shape
         assert (written == mask.full).mean() > 0.998, name
+
+
+def shares(scene: Scene) -> Iterator[tuple[tuple[str, str], float]]:
+    """((output, class), share of the frame) of every class that a mask shows."""
+    for name, mask in scene.of(Mask):
+        lane = mask.view.encoding == LANE_BYTE
+        values = np.where(mask.full & 8, 255, mask.full & 7) if lane else mask.full
+        for number, label in enumerate(mask.view.categories if lane else mask.view.classes):
+            if (values == number).any():
+                yield (name, label), float((values == number).mean())
 
 
 def test_pretrained_model_on_a_rendered_frame(program, tmp_path):

@@ -1,172 +1,239 @@
 """Own classes from the folder to every output: train, score, export, run."""
 
 import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from demo import archive, perceive
 from demo.archive_worker import Labeller
 from export import export_onnx
 from perception import checkpoint
+from perception.classes import DETECTION, DRIVABLE, LANE_CATEGORIES
 from perception.errors import UserError
-from perception.model import build
-from perception.runtime.annotations import FORMATS, Export
-from perception.runtime.description import LANE_BYTE, Group, View
-from perception.runtime.letterbox import Letterbox
+from perception.runtime.description import View
 from perception.runtime.providers import read_description
-from perception.runtime.scene import read_scene
-from perception.tasks.lane import Lane
 from training.command_line import parse_command_line
-from training.data.labels import Boxes
 from training.data.sources import open_dataset
 from training.evaluate import parse_arguments, score
 from training.evaluation.predictor import open_predictor
-from training.init import initialise
 from training.run import Run
 
 NAMES = ("cone", "forklift")
+PAINT = ("painted", "taped")
 HW = (64, 96)
+YARD = [(0, 63), (35, 24), (60, 24), (95, 63)]
+LINES = [((30, 63), (44, 24)), ((70, 63), (52, 24))]
 
 
-def views() -> dict[str, View]:
-    return {
-        "det": View("boxes", classes=("cone", "bus", "car")),
-        "lane": View("mask", encoding=LANE_BYTE, categories=("kerb", "single white"),
-                     styles=("solid", "dashed"), directions=("parallel", "vertical")),
-        "scene": View("label", groups=(Group("road", ("a",)), Group("weather", ("fog", "snowy")))),
-    }  # fmt: skip
-
-
-def test_init_carries_over_the_rows_of_classes_with_the_same_name(tmp_path: Path) -> None:
-    tasks = ["det", "lane", "scene", "drivable"]
-    torch.manual_seed(1)
-    old = build("pvt-hydranet-b0", tasks)
-    meta = checkpoint.Meta("pvt-hydranet-b0", tasks, HW)
-    checkpoint.save(tmp_path / "old.safetensors", old.state_dict(), meta)
-    torch.manual_seed(2)
-    new = build("pvt-hydranet-b0", tasks, views=views())
-    start = {key: value.clone() for key, value in new.state_dict().items()}
-    said = initialise(new, tmp_path / "old.safetensors")
-    was, now = old.state_dict(), new.state_dict()
-    for head in ("det", "lane", "scene"):
-        old_rows = old.tasks[head].class_rows(old.tasks[head].view)
-        new_rows = new.tasks[head].class_rows(new.tasks[head].view)
-        for key in was:
-            if key.startswith(f"tasks.{head}.") and key.split(".", 2)[2] not in new_rows:
-                assert torch.equal(now[key], was[key]), key
-        for key, rows in new_rows.items():
-            full = f"tasks.{head}.{key}"
-            for row, name in enumerate(rows):
-                before = old_rows[key]
-                expected = was[full][before.index(name)] if name in before else start[full][row]
-                assert torch.equal(now[full][row], expected), (full, name)
-    assert "det: classes carried over: bus, car; untrained: cone; dropped: pedestrian" in said
-    assert "drivable:" not in said
-
-
-def test_init_reorders_rows_of_equal_lists_in_another_order(tmp_path: Path) -> None:
-    turned = {"drivable": View("mask", classes=("background", "direct", "alternative"))}
-    old, new = (
-        build("pvt-hydranet-b0", ["drivable"]),
-        build("pvt-hydranet-b0", ["drivable"], views=turned),
-    )
-    checkpoint.save(tmp_path / "a.safetensors", old.state_dict(),
-                    checkpoint.Meta("pvt-hydranet-b0", ["drivable"], HW))  # fmt: skip
-    initialise(new, tmp_path / "a.safetensors")
-    weight = "tasks.drivable.classify.weight"
-    assert torch.equal(new.state_dict()[weight], old.state_dict()[weight][[2, 0, 1]])
-
-
-def test_lane_scores_have_the_names_of_the_view() -> None:
-    metric = Lane.metric(views()["lane"])
-    byte = np.full((20, 20), 255, np.uint8)
-    byte[:, 5] = 1
-    metric.update(byte, {"lane": byte})
-    scores = metric.compute()
-    assert scores["F1@5/category/single white"] == 100
-    assert "F1@5/category/crosswalk" not in scores
-
-
-def yolo_folder(root: Path) -> Path:
-    """Orange cones and yellow forklifts on grey: six frames to train on, two to validate."""
+def drawn_frames() -> Iterator[tuple[int, str, np.ndarray, list[tuple[int, int, int]]]]:
+    """(number, split, frame, boxes) of six frames to train on and two to validate: an orange cone
+    and a yellow forklift of 16 pixels, as (class, left, top), on a grey yard with two lines."""
     rng = np.random.default_rng(0)
     for number in range(8):
-        split = "train" if number < 6 else "val"
-        image, lines = np.full((*HW, 3), 110, np.uint8), []
+        image, boxes = np.full((*HW, 3), 110, np.uint8), []
+        cv2.fillPoly(image, [np.array(YARD)], (80, 80, 90))
+        for line, colour in zip(LINES, ((255, 255, 255), (0, 200, 255)), strict=True):
+            cv2.line(image, *line, colour, 2)
         for kind in (0, 1):
-            x, y = int(rng.integers(5, 35)) + 45 * kind, int(rng.integers(20, 44))
+            x, y = int(rng.integers(2, 28)) + 45 * kind, int(rng.integers(20, 44))
             corners = [[x, y + 16], [x + 16, y + 16], [x + 8, y]]
             if kind:
                 corners = [[x, y], [x + 16, y], [x + 16, y + 16], [x, y + 16]]
             cv2.fillPoly(image, [np.array(corners)], ((0, 120, 255), (0, 220, 255))[kind])
-            centre = ((x + 8) / HW[1], (y + 8) / HW[0])
-            lines.append(f"{kind} {centre[0]} {centre[1]} {16 / HW[1]} {16 / HW[0]}")
-        for place in ("images", "labels"):
-            (root / place / split).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / f"images/{split}/f{number}.png"), image)
+            boxes.append((kind, x, y))
+        yield number, "train" if number < 6 else "val", image, boxes
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image)
+
+
+def yolo_folder(root: Path) -> Path:
+    for number, split, image, boxes in drawn_frames():
+        write_image(root / f"images/{split}/f{number}.png", image)
+        lines = [
+            f"{kind} {(x + 8) / HW[1]} {(y + 8) / HW[0]} {16 / HW[1]} {16 / HW[0]}"
+            for kind, x, y in boxes
+        ]
+        (root / "labels" / split).mkdir(parents=True, exist_ok=True)
         (root / f"labels/{split}/f{number}.txt").write_text("\n".join(lines))
     names = "train: images/train\nval: images/val\nnames: [cone, forklift]\n"
     (root / "data.yaml").write_text(names)
     return root
 
 
-def train(data: Path, out: Path, *words: str) -> str:
+def coco_folder(root: Path) -> Path:
+    """Boxes, and the yard as a category that has a polygon and no box."""
+    (root / "annotations").mkdir(parents=True)
+    names = dict(enumerate((*NAMES, "yard"), 5))
+    for split in ("train", "val"):
+        frames = [frame for frame in drawn_frames() if frame[1] == split]
+        found: list[dict] = []
+        for number, _, image, boxes in frames:
+            write_image(root / f"images/{split}/f{number}.png", image)
+            found += [{"image_id": number, "category_id": 5 + kind, "bbox": [x, y, 16, 16]}
+                      for kind, x, y in boxes]  # fmt: skip
+            flat = [value for point in YARD for value in point]
+            found.append({"image_id": number, "category_id": 7, "segmentation": [flat]})
+        data = {
+            "images": [{"id": number, "file_name": f"f{number}.png"} for number, *_ in frames],
+            "annotations": [{"id": place, **item} for place, item in enumerate(found)],
+            "categories": [{"id": key, "name": name} for key, name in names.items()],
+        }
+        (root / f"annotations/instances_{split}.json").write_text(json.dumps(data))
+    return root
+
+
+def cvat_folder(root: Path) -> Path:
+    """Polygons for the drivable area, polylines for lanes, tags for frame attributes."""
+
+    def points(given: Sequence[Sequence[int]]) -> str:
+        return ";".join(f"{x},{y}" for x, y in given)
+
+    shapes = f'<polygon label="yard" points="{points(YARD)}"/>'
+    for label, line in zip(PAINT, LINES, strict=True):
+        shapes += f'<polyline label="{label}" points="{points(line)}"/>'
+    entries = ""
+    for number, split, image, _ in drawn_frames():
+        write_image(root / f"images/f{number}.png", image)
+        floor = ("dry", "wet")[number % 2]
+        entries += (
+            f'<image id="{number}" name="f{number}.png" subset="{split}" width="{HW[1]}" '
+            f'height="{HW[0]}">{shapes}<tag label="frame"><attribute name="floor">{floor}'
+            "</attribute></tag></image>"
+        )
+    text = f"<annotations><version>1.1</version>{entries}</annotations>"
+    (root / "annotations.xml").write_text(text)
+    return root
+
+
+def bdd_folder(root: Path) -> Path:
+    """A few real frames of BDD100K, in the official layout."""
+    source = Path(__file__).resolve().parents[3] / "shared/data/bdd100k-real"
+    if not source.is_dir():
+        pytest.skip(f"no {source}")
+    (root / "labels/det_20").mkdir(parents=True)
+    for split, count in (("train", 4), ("val", 2)):
+        name = f"labels/det_20/det_{split}.json"
+        frames = json.loads((source / name).read_text())[:count]
+        (root / name).write_text(json.dumps(frames))
+        for stem in (Path(frame["name"]).stem for frame in frames):
+            for place in (
+                f"images/100k/{split}/{stem}.jpg",
+                f"labels/drivable/masks/{split}/{stem}.png",
+                f"labels/lane/teacher/{split}/{stem}.png",
+            ):
+                (root / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source / place, root / place)
+    return root
+
+
+def train(data: Path, out: Path, *words: str, tasks: str = "det") -> str:
     small = ["--size", "64x96", "--batch", "2", "--epochs", "1", "--workers", "0", "--ema", "0"]
     console = Console(record=True, width=300, quiet=False, file=(out.parent / "log.txt").open("w"))
-    given = ["--data", str(data), "--tasks", "det", "--out", str(out), *words]
+    given = ["--data", str(data), "--tasks", tasks, "--out", str(out), *words]
     Run(parse_command_line([*small, *given]), console).go()
     return console.export_text()
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder: data/, run/ from the pretrained model, and that model exported as m.onnx."""
-    root = tmp_path_factory.mktemp("own")
+YARD_CLASSES = ("yard", "background")
+# What is trained on, and the class names by task that every output must have.
+CASES: dict[str, tuple[tuple[Callable[[Path], Path], ...], dict[str, tuple[str, ...]]]] = {
+    "yolo": ((yolo_folder,), {"det": NAMES}),
+    "coco": ((coco_folder,), {"det": NAMES, "drivable": YARD_CLASSES}),
+    "cvat": ((cvat_folder,), {"drivable": YARD_CLASSES, "lane": PAINT, "scene": ("dry", "wet")}),
+    "bdd100k and yolo": (
+        (bdd_folder, yolo_folder),
+        {"det": (*DETECTION, *NAMES), "drivable": DRIVABLE, "lane": LANE_CATEGORIES},
+    ),
+}
+
+
+def names_of(view: View) -> tuple[str, ...]:
+    """Categories of lanes, the values of all groups of labels, else the classes."""
+    return view.classes or view.categories or tuple(n for g in view.groups for n in g.classes)
+
+
+def make(case: str, root: Path) -> str:
+    """Trains a case from the pretrained model in root/run and exports it as root/m.onnx; returns
+    what the training printed. The first dataset is in root/data."""
+    writers, names = CASES[case]
+    folders = [write(root / f"data{place or ''}") for place, write in enumerate(writers)]
+    more = [word for folder in folders[1:] for word in ("--data", str(folder))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PVT_HYDRANET_CACHE", str(root / "cache"))
-        said = train(yolo_folder(root / "data"), root / "run", "--init", "default")
-        best, onnx = root / "run/best.safetensors", root / "m.onnx"
-        patch.setattr("sys.argv", ["export-onnx", str(best), "-o", str(onnx)])
+        tasks = ",".join(names)
+        said = train(folders[0], root / "run", "--init", "default", *more, tasks=tasks)
+        command = ["export-onnx", str(root / "run/best.safetensors"), "-o", str(root / "m.onnx")]
+        patch.setattr("sys.argv", command)
         assert export_onnx.main() == 0
-    assert "untrained: cone, forklift" in said
+    return said
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The case of a YOLO folder; see `make`."""
+    root = tmp_path_factory.mktemp("own")
+    assert "untrained: cone, forklift" in make("yolo", root)
     return root
 
 
 @pytest.mark.slow
-def test_a_yolo_folder_with_own_classes_from_training_to_the_car(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+@pytest.mark.parametrize("case", CASES)
+def test_own_classes_from_training_to_the_car(
+    case: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     monkeypatch.setenv("PVT_HYDRANET_CACHE", str(tmp_path / "cache"))
-    best, onnx = trained / "run/best.safetensors", trained / "m.onnx"
-    assert checkpoint.read(best)[1].classes == {"det": list(NAMES)}
-    # eval: scores by class, and predictions that are read back as data.
-    words = [str(best), "--data", str(trained / "data"), "--json", str(tmp_path / "s.json")]
-    words += ["--export", f"yolo:{tmp_path / 'again'}", "--export-score", "0"]
-    score(parse_arguments(words), open_predictor(best))
-    scores = json.loads((tmp_path / "s.json").read_text())["bdd"]["det"]
-    assert {f"AP50/{name}" for name in NAMES} <= set(scores)
-    assert 'names: ["cone", "forklift"]' in (tmp_path / "again/data.yaml").read_text()
-    # export: the description has the names.
-    assert read_description(onnx).views["det"].classes == NAMES
-    # perceive: log and picture have them.
-    words = [str(trained / "data/images/val"), "--model", str(onnx), "--provider", "cpu"]
-    words += ["--score", "0", "--json", str(tmp_path / "l.jsonl"), "--save", f"{tmp_path}/p/"]
+    root = trained if case == "yolo" else tmp_path
+    if case != "yolo":
+        make(case, root)
+    names, best, onnx = CASES[case][1], root / "run/best.safetensors", root / "m.onnx"
+    for views in (open_predictor(best).views, read_description(onnx).views):
+        assert {task: names_of(view) for task, view in views.items()} == names
+    # eval: scores by class.
+    words = ["--data", str(root / "data"), "--threads", "1", "--json", str(tmp_path / "s.json")]
+    score(parse_arguments([str(best), *words]), open_predictor(best))
+    scores = json.loads((tmp_path / "s.json").read_text())["bdd"]
+    assert scores.keys() == names.keys()
+    for task, listed in names.items():
+        scored = {key.rpartition("/")[2] for key in scores[task]}
+        assert {name for name in listed if name != "background"} <= scored
+    # perceive: log and picture.
+    words = [str(root / "data/images"), "--model", str(onnx), "--provider", "cpu", "--score", "0"]
+    if case == "bdd100k and yolo":
+        words[0] = str(root / "data1/images/val")
+    words += ["--json", str(tmp_path / "l.jsonl"), "--save", f"{tmp_path}/p/"]
     assert perceive.main(words) == 0
     lines = [json.loads(line) for line in (tmp_path / "l.jsonl").read_text().splitlines()]
     found = {label["category"] for line in lines for label in line["labels"]}
-    assert len(lines) == 2
+    found |= {value for line in lines for value in line["attributes"].values()}
     assert found
-    assert found <= set(NAMES)
-    drawn = cv2.imread(str(next((tmp_path / "p").iterdir())))
-    assert (drawn != cv2.imread(str(trained / "data/images/val/f6.png"))).any()
-    # eval of the exported file, with the same data.
-    score(parse_arguments([str(onnx), "--data", str(trained / "data")]), open_predictor(onnx))
-    assert "AP50" in capsys.readouterr().out or scores
+    assert found <= {name for listed in names.values() for name in listed}
+    drawn = sorted((tmp_path / "p").iterdir())
+    assert len(drawn) == len(lines)
+    assert any((cv2.imread(str(path)) != cv2.imread(str(original))).any()
+               for path in drawn for original in root.rglob(f"images/**/{path.name}"))  # fmt: skip
+    assert "WARN" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_predictions_with_own_classes_are_exported_and_the_exported_file_is_scored(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVT_HYDRANET_CACHE", str(tmp_path / "cache"))
+    onnx = trained / "m.onnx"
+    words = [str(onnx), "--data", str(trained / "data"), "--json", str(tmp_path / "s.json")]
+    words += ["--export", f"yolo:{tmp_path / 'again'}", "--export-score", "0"]
+    score(parse_arguments(words), open_predictor(onnx))
+    assert "AP50/forklift" in json.loads((tmp_path / "s.json").read_text())["bdd"]["det"]
+    assert 'names: ["cone", "forklift"]' in (tmp_path / "again/data.yaml").read_text()
 
 
 @pytest.mark.slow
@@ -197,61 +264,6 @@ def test_the_loop_from_drives_to_labels_to_the_next_model(
     said = train(trained / "data", out, "--data", str(picked), "--init", given)
     assert "untrained" not in said  # the same classes in the same order
     assert checkpoint.read(out / "last.safetensors")[1].classes == {"det": list(NAMES)}
-
-
-def scene_of(views: dict[str, View]):
-    height, width = HW
-    boxes = np.zeros((100, 6), np.float32)
-    boxes[0], boxes[1] = (8, 10, 24, 30, 0.9, 1), (40, 12, 72, 44, 0.6, 0)
-    area = np.full(HW, 1, np.uint8)
-    cv2.fillPoly(area, [np.array([[0, 60], [30, 25], [60, 25], [90, 60]])], 0)
-    lane = np.full(HW, 255, np.uint8)
-    cv2.line(lane, (10, 60), (40, 25), 0, 2)
-    arrays = {"det": boxes, "drivable": area, "lane": lane, "scene": np.array([[0.2, 0.8]])}
-    return read_scene(arrays, views, Letterbox((height, width), HW))
-
-
-OWN = {
-    "det": View("boxes", classes=NAMES),
-    "drivable": View("mask", classes=("yard", "background")),
-    "lane": View("mask", encoding=LANE_BYTE, categories=("kerb",), styles=("solid", "dashed"),
-                 directions=("parallel", "vertical")),
-    "scene": View("label", groups=(Group("floor", ("wet", "dry")),)),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_what_is_exported_reads_back(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PVT_HYDRANET_CACHE", str(tmp_path / "cache"))
-    root = tmp_path / "set"
-    (root / "images/train").mkdir(parents=True)
-    scene = scene_of(OWN)
-    with Export(name, root / FORMATS[name].place, OWN, 0.3, subset="train") as export:
-        for stem in ("a", "b"):
-            cv2.imwrite(str(root / f"images/train/{stem}.png"), np.full((*HW, 3), 50, np.uint8))
-            export.add(f"{stem}.png", scene)
-    dataset = open_dataset(f"{name}:{root}", "train")
-    assert [dataset.name(index) for index in range(len(dataset))] == ["a", "b"]
-    labels = dataset[0].labels
-    boxes = labels["det"]
-    assert isinstance(boxes, Boxes)
-    listed = dataset.classes["det"][""]
-    assert [listed[index] for index in boxes.classes] == ["forklift", "cone"]
-    np.testing.assert_allclose(boxes.xyxy, [[8, 10, 24, 30], [40, 12, 72, 44]], atol=0.02)
-    if FORMATS[name].areas:
-        truth, area = scene.outputs["drivable"].array() == 0, labels["drivable"].mask == 0
-        assert (truth & area).sum() / (truth | area).sum() > 0.9
-    if FORMATS[name].lines:
-        assert dataset.classes["lane"]["categories"] == ("kerb",)
-        drawn = labels["lane"].lane != 255
-        assert drawn[58:60, 8:18].any()
-        assert drawn[30:34, 30:40].any()
-        assert dataset.classes["scene"] == {"floor": ("dry",)}
-    if name == "scalabel":
-        loaded = pytest.importorskip("scalabel.label.io").load(str(root / "labels/train.json"), 1)
-        assert [label.category for label in loaded.frames[0].labels][:2] == ["forklift", "cone"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ struct Group {
   std::vector<std::string> classes;
 };
 
-// One output: how to read it. `kind` is boxes, mask, label, map or normals.
+// One output: how to read it. `kind` is boxes, mask, label, map or normals; `classes` of lanes are
+// their categories.
 struct View {
   std::string name, kind, encoding, unit;
   std::vector<std::string> classes;
@@ -83,7 +84,7 @@ inline View read_view(const Json& entry) {
                              "A-Z, 0-9, _ and -");
   view.encoding = printable(entry.value("encoding", ""));
   view.unit = printable(entry.value("unit", ""));
-  view.classes = printable_list(entry, "classes");
+  view.classes = printable_list(entry, entry.contains("categories") ? "categories" : "classes");
   for (const Json& group : entry.value("groups", Json::array()))
     view.groups.push_back(
         {printable(group.at("name").get<std::string>()), printable_list(group, "classes")});

@@ -153,13 +153,29 @@ void print_labels(const Ort::Value& value, const View& view) {
   }
 }
 
+// The share of the frame that each class of a mask covers, where it covers any.
+void print_shares(const Image& mask, const View& view) {
+  const bool lane = view.encoding == "bdd100k-lane-byte";  // bits 0 to 2: category; bit 3: no lane
+  std::vector<size_t> pixels(view.classes.size());
+  for (const uint8_t value : mask.data) {
+    const size_t index = lane ? value & 7 : value;
+    if (index < pixels.size() && !(lane && value & 8)) ++pixels[index];
+  }
+  for (size_t i = 0; i < pixels.size(); ++i)
+    if (pixels[i])
+      std::printf("class\t%s\t%s\t%.4f\n", view.name.c_str(), view.classes[i].c_str(),
+                  double(pixels[i]) / double(mask.data.size()));
+}
+
 // The mask at frame size, its values as they are: class indices, or the lane byte's bits.
 void save_mask(const Ort::Value& value, const View& view, const Letterbox& box,
                const std::string& out) {
   const uint8_t* mask = checked<uint8_t>(value, view, {box.height, box.width});
   const std::string path = out + "/" + view.name + ".pgm";
-  write_pgm(path, mask_to_frame(mask, box));
+  const Image full = mask_to_frame(mask, box);
+  write_pgm(path, full);
   std::printf("mask\t%s\t%s\t%s\n", view.name.c_str(), view.encoding.c_str(), path.c_str());
+  print_shares(full, view);
 }
 
 // Distances or normals at the model's resolution, without the padding.
