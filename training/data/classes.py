@@ -107,6 +107,11 @@ class ClassLists:
             f"{mapped if ONLY in self.groups[task] else ''}ignore it (ignore: [{name:.60}])"
         )
 
+    def left_out(self, names: Sequence[str]) -> list[str]:
+        """The note next to scores on data that has labels of these names, which have no class."""
+        listed = ", ".join(names[:8]) + f" and {len(names) - 8} more" * (len(names) > 8)
+        return [f"labels without a class of the model are left out: {listed}"] if names else []
+
     @staticmethod
     def official(tasks: Iterable[str]) -> "ClassLists":
         """BDD100K's lists of the tasks, with the names of its releases."""

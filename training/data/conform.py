@@ -4,7 +4,7 @@ Classes that a dataset does not annotate are unknown in its frames, not absent: 
 frame is an ignored region.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +66,10 @@ class Conformed(Wrapper):
         super().__init__(dataset)
         self.lists, own = lists, lists_of(dataset)
         self.classes = {task: lists.groups[task] for task in own}
-        _check(dataset, own, lists)
+        unknown = list(unknown_names(dataset, own, lists))
+        if unknown and lists.strict:
+            raise lists.unknown(*unknown[0])
+        self._left_out = lists.left_out([name for _, name, _ in unknown])
         self._maps: dict[str, Any] = {}
         self._absent: dict[str, np.ndarray] = {}
         for task, groups in own.items():
@@ -100,6 +103,9 @@ class Conformed(Wrapper):
                 trait = f"{task}/{self.lists.names(task)[number]}"
             found[trait] = found[trait] | has if trait in found else has
         return found
+
+    def notes(self) -> list[str]:
+        return self.dataset.notes() + self._left_out
 
     def fingerprint(self) -> str:
         return f"{self.dataset.fingerprint()} {self.classes} {self.lists.aliases}"
@@ -163,13 +169,13 @@ def _boxes(boxes: Boxes, table: np.ndarray, absent: np.ndarray) -> Boxes:
     )
 
 
-def _check(dataset: Dataset, own: Mapping[str, Groups], lists: ClassLists) -> None:
-    """Raises UserError for a class that frames show and the lists lack.
+def unknown_names(
+    dataset: Dataset, own: Mapping[str, Groups], lists: ClassLists
+) -> Iterator[tuple[str, str, str]]:
+    """(task, name, place) of each class that frames show and the lists lack.
 
-    Lanes are not checked: the category of one that has no class is unknown, the lane is not.
+    Lanes are left out: the category of one that has no class is unknown, the lane is not.
     """
-    if not lists.strict:
-        return
     from perception.tasks import TASKS
 
     presence = dataset.presence()
@@ -182,7 +188,6 @@ def _check(dataset: Dataset, own: Mapping[str, Groups], lists: ClassLists) -> No
                 if (shown := presence.get(f"{group or task}/{name}")) is not None:
                     if shown.any():
                         first = dataset.name(int(shown.argmax()))
-                        where = f"{place}, frame {first} ({shown.sum()} frames)"
-                        raise lists.unknown(task, name, where)
+                        yield task, name, f"{place}, frame {first} ({shown.sum()} frames)"
                 elif TASKS[task].view.kind == MASK:  # its frames are not known without reading
-                    raise lists.unknown(task, name, place)
+                    yield task, name, place

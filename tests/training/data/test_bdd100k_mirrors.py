@@ -10,7 +10,8 @@ import pytest
 from training.data.bdd100k import BDD100K
 from training.data.sources import kind_and_root, open_dataset
 
-GENUINE = Path(__file__).parents[4] / "shared/data/bdd100k-2018"
+SHARED = Path(__file__).parents[4] / "shared/data"
+GENUINE, TEN_K = SHARED / "bdd100k-2018", SHARED / "bdd100k-10k"
 JSON = "bdd100k_labels_images_train.json"
 
 
@@ -49,6 +50,23 @@ def test_the_nested_mirror(tmp_path: Path, genuine: Path, level: str):
     (tmp_path / "set/bdd100k_seg/bdd100k/seg/images/val").mkdir(parents=True)
     assert kind_and_root(str(tmp_path / "set"))[0] == "bdd100k"
     assert_same(BDD100K(tmp_path / "set", "train"), BDD100K(genuine, "train"))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_the_nested_mirror_of_the_10k_set(tmp_path: Path, split: str):
+    if not TEN_K.is_dir():
+        pytest.skip(f"no {TEN_K} here")
+    seg = tmp_path / "set/bdd100k_seg/bdd100k/seg"
+    for part in ("train", "val"):
+        shutil.copytree(TEN_K / "images/10k" / part, seg / "images" / part)
+        (seg / "labels" / part).mkdir(parents=True)
+        for mask in (TEN_K / "labels/sem_seg/masks" / part).iterdir():
+            shutil.copy(mask, seg / "labels" / part / f"{mask.stem}_train_id.png")
+            color = seg / "color_labels" / part / f"{mask.stem}_train_color.png"
+            color.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(mask, color)
+    assert kind_and_root(str(tmp_path / "set"))[0] == "bdd100k"
+    assert_same(BDD100K(tmp_path / "set", split), BDD100K(TEN_K, split))
 
 
 def test_images_and_labels_as_two_downloads(tmp_path: Path, genuine: Path):
@@ -121,6 +139,14 @@ def to_fiftyone(frame: dict) -> dict:
     }
 
 
+def has_curved_lane(frame: dict) -> bool:
+    return any(
+        label["category"] == "lane" and "C" in polygon["types"]
+        for label in frame["labels"]
+        for polygon in label.get("poly2d", ())
+    )
+
+
 def test_a_fiftyone_export(tmp_path: Path, genuine: Path):
     frames = json.loads((genuine / "labels" / JSON).read_text())
     shutil.copytree(genuine / "images/100k/train", tmp_path / "set/data")
@@ -130,6 +156,8 @@ def test_a_fiftyone_export(tmp_path: Path, genuine: Path):
     found, expected = (open_dataset(str(root), "train") for root in (tmp_path / "set", genuine))
     assert found.classes == {} or set(found.tasks) == set(expected.tasks)
     names = {expected.name(i): i for i in range(len(expected))}
+    curved = {frame["name"][:-4] for frame in frames if has_curved_lane(frame)}
+    assert 0 < len(curved) < len(found)
     for index in range(len(found)):
         ours, theirs = found[index].labels, expected[names[found.name(index)]].labels
         boxes, known = ours["det"].arrays(), theirs["det"].arrays()
@@ -138,3 +166,5 @@ def test_a_fiftyone_export(tmp_path: Path, genuine: Path):
             np.testing.assert_array_equal(boxes[key], known[key], err_msg=key)
         if "scene" in theirs:
             np.testing.assert_array_equal(ours["scene"].labels, theirs["scene"].labels)
+        if "lane" in theirs and found.name(index) not in curved:
+            np.testing.assert_array_equal(ours["lane"].lane, theirs["lane"].lane)

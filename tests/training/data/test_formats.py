@@ -11,8 +11,9 @@ from rich.console import Console
 
 from perception.classes import DETECTION
 from perception.errors import NoFramesError, UserError
+from perception.runtime.description import View
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
-from training.data.classes import read_classes
+from training.data.classes import ClassLists, read_classes
 from training.data.conform import conform
 from training.data.examine import examine
 from training.data.labels import Boxes, LaneMask, Mask
@@ -306,6 +307,17 @@ def test_a_class_of_bdd100k_that_the_list_lacks(
     assert len(conform(parts, read_classes(tmp_path / "classes.yaml"))[0]) == len(bdd_frames)
 
 
+def test_labels_without_a_class_of_the_model_are_noted(tmp_path: Path, bdd_frames, bdd_write):
+    write_yolo(tmp_path / "own")
+    bdd_write(tmp_path / "bdd", "masks", bdd_frames)
+    lists = ClassLists.of_views({"det": View("boxes", classes=("cone", "car"))})
+    own = open_dataset(f"{tmp_path}/own", "train", ["det"], classes=lists)
+    (bdd,) = conform([open_dataset(f"{tmp_path}/bdd", "train", ["det"], classes=lists)], lists)
+    said = "labels without a class of the model are left out: "
+    assert own.notes() == [f"{said}forklift"]
+    assert bdd.notes() == [f"{said}pedestrian, bicycle, traffic light"]
+
+
 def test_bdd100k_and_own_classes_join(tmp_path: Path, bdd_frames, bdd_write):
     write_yolo(tmp_path / "own")
     bdd_write(tmp_path / "bdd", "masks", bdd_frames)
@@ -409,6 +421,19 @@ def test_wrong_labels_are_named(tmp_path: Path):
     with pytest.raises(UserError, match="two frames of one name in two folders"):
         open_dataset(f"voc:{tmp_path}/c", "train")
     write_coco(tmp_path / "d")
+    annotations = tmp_path / "d/annotations/train.json"
+    whole = annotations.read_text()
+    annotations.write_text(whole.replace('"category_id": 1', '"category_id": 9', 1))
+    with pytest.raises(UserError, match=r"train\.json annotation 0: no category has the id 9"):
+        open_dataset(f"coco:{tmp_path}/d", "train")
+    annotations.write_text(whole.replace("f03.png", "g03.png"))
+    with pytest.raises(UserError, match=r"train\.json: g03\.png \(1 of 9 images\) is not below"):
+        open_dataset(f"coco:{tmp_path}/d", "train")
+    write_fiftyone(tmp_path / "e")
+    samples = tmp_path / "e/samples.json"
+    samples.write_text(samples.read_text().replace("[0.1, ", "[0.9, ", 1))
+    with pytest.raises(UserError, match=r"sample 0: box is outside the frame"):
+        open_dataset(f"fiftyone:{tmp_path}/e", "train", ["det"])
     with pytest.raises(NoFramesError, match="it has train, val"):
         open_dataset(f"coco:{tmp_path}/d", "test")
 

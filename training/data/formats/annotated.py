@@ -130,6 +130,12 @@ class Annotated(Dataset):
                 found |= {f"{group}/{value}": codes == code for code, value in enumerate(values)}
         return found
 
+    def notes(self) -> list[str]:
+        used = {*self.table.box_class.tolist(), *self.table.shape_class.tolist()}
+        tables = self._tables.values()
+        unknown = [n for n in sorted(used) if all(table[n] == UNKNOWN for table in tables)]
+        return self.lists.left_out([self.table.texts["names"][number] for number in unknown])
+
     def problems(self) -> list[str]:
         return [text for _, text in self._problems()]
 

@@ -71,7 +71,7 @@ def split_of(path: Path, files: int) -> str:
 
 def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
     frames: dict[int, int] = {}
-    missing: set[int] = set()
+    missing: dict[int, str] = {}
     names: dict[int, str] = {}
     waiting: list[Any] = []
     near = path.parent.name if path.parent.name in SPLITS else split
@@ -83,6 +83,8 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
                 raise ValueError(f"annotation {item.get('id')} belongs to no image")
             return
         where = f"{path} annotation {item.get('id', '?')}"
+        if item["category_id"] not in names:
+            raise UserError(f"{where}: no category has the id {item['category_id']}; fix it")
         _annotate(builder, frame, names[item["category_id"]], item, where)
 
     for key, item in stream.members(path):
@@ -90,7 +92,7 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
             name = str(item["file_name"])
             found = images.find(name, str(path), _near(images, near))
             if found is None:
-                missing.add(item["id"])
+                missing[item["id"]] = name
                 continue
             size_hw = (int(item.get("height") or 0), int(item.get("width") or 0))
             frames[item["id"]] = builder.frame(found, split, size_hw)
@@ -109,8 +111,9 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
     if missing:
         builder.problem(
             -1 if not frames else next(iter(frames.values())),
-            f"{path}: {len(missing)} of {len(missing) + len(frames)} images are not below "
-            f"{images.root}; add them or remove their entries",
+            f"{path}: {next(iter(missing.values())):.100} ({len(missing)} of "
+            f"{len(missing) + len(frames)} images) is not below {images.root}; add it or "
+            "remove its entry",
         )
 
 

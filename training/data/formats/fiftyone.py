@@ -14,13 +14,14 @@ from training.data.formats.images import Images
 from training.data.formats.table import (
     IGNORE_FLAG,
     OCCLUDED_FLAG,
+    OUTSIDE,
     TRUNCATED_FLAG,
     Builder,
 )
 
 FILE: Final = "samples.json"
 SPLITS: Final = {"train": "train", "validation": "val", "val": "val", "test": "test"}
-ATTRIBUTES: Final = ("weather", "scene", "timeofday")
+TOLERANCE: Final = 0.01
 
 
 class FiftyOne(Annotated):
@@ -69,7 +70,11 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
                 flags = OCCLUDED_FLAG * _true(item, "occluded")
                 flags |= TRUNCATED_FLAG * _true(item, "truncated")
                 flags |= IGNORE_FLAG * _true(item, "iscrowd")
-                builder.box(frame, item["label"], (x, y, x + width, y + height), where, flags)
+                xyxy = (x, y, x + width, y + height)
+                if min(xyxy) < -TOLERANCE or max(xyxy) > 1 + TOLERANCE:
+                    builder.problem(frame, f"{where}: box {OUTSIDE} (fractions expected); fix it")
+                else:
+                    builder.box(frame, item["label"], xyxy, where, flags)
         elif "polylines" in value:
             builder.annotated(frame, shapes=True)
             for item in value["polylines"]:

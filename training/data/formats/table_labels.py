@@ -58,9 +58,13 @@ class TableLabels:
         xyxy, limit = table.box_xyxy[rows].copy(), np.array(size_hw[::-1] * 2, np.float32)
         if self.relative:
             xyxy *= limit
-        if (xyxy < -TOLERANCE).any() or (xyxy > limit + TOLERANCE).any():
+        wrong = (xyxy < -TOLERANCE).any(1) | (xyxy > limit + TOLERANCE).any(1)
+        if wrong.any():
+            number = int(wrong.argmax())
+            name = table.texts["names"][table.box_class[rows][number]]
             raise UserError(
-                f"{self.image_path(frame)}: a box {OUTSIDE} of {size_hw[1]}x{size_hw[0]}"
+                f"{self.image_path(frame)}: its box {number + 1} ({name:.60}) in {self.label_root} "
+                f"{OUTSIDE} of {size_hw[1]}x{size_hw[0]}; fix it"
             )
         classes, flags = self.class_tables["det"][table.box_class[rows]], table.box_flags[rows]
         ignored = (classes == IGNORE) | (flags & IGNORE_FLAG > 0)
