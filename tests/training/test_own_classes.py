@@ -122,13 +122,15 @@ def bdd_folder(root: Path) -> Path:
     (root / "labels/det_20").mkdir(parents=True)
     for split, count in (("train", 4), ("val", 2)):
         name = f"labels/det_20/det_{split}.json"
-        frames = json.loads((source / name).read_text())[:count]
+        marked = {path.stem for path in (source / "labels/lane/marking" / split).iterdir()}
+        frames = json.loads((source / name).read_text())
+        frames = [frame for frame in frames if Path(frame["name"]).stem in marked][:count]
         (root / name).write_text(json.dumps(frames))
         for stem in (Path(frame["name"]).stem for frame in frames):
             for place in (
                 f"images/100k/{split}/{stem}.jpg",
                 f"labels/drivable/masks/{split}/{stem}.png",
-                f"labels/lane/teacher/{split}/{stem}.png",
+                f"labels/lane/marking/{split}/{stem}.png",
             ):
                 (root / place).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source / place, root / place)

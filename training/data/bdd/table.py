@@ -201,7 +201,7 @@ def _why_not(label: Mapping[str, Any], box: Any) -> str:
         return f"{name} begins outside the frame"
     if x2 + y2 >= REACH:
         return f"{name} reaches beyond {REACH} pixels"
-    return f"{name} has the unknown category {category!r:.60}"
+    return f"{name} has the unknown category {category!r:.60} (own categories: open scalabel:DIR)"
 
 
 def _meaning(category: str, attributes: Mapping[str, Any]) -> tuple[int, int | None]:

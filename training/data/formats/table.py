@@ -227,9 +227,13 @@ def cached_table(
 ) -> tuple[Table, str]:
     """(the table, a digest of what it was read from): from the cache, else built and cached.
 
-    `sources` are the label files and folders; of a folder, every entry counts.
+    `sources` are the label files and folders; of a folder, every entry counts. An image that comes
+    or goes below the root counts too.
     """
     digest = hashlib.sha256(f"{FORMAT} {reader} {root.resolve()}".encode())
+    for folder, folders, _ in os.walk(root):
+        folders.sort()
+        digest.update(f"{folder}|{os.stat(folder).st_mtime_ns}\n".encode())
     for source in sources:
         for path, size, changed in _stamps(source):
             digest.update(f"{path}|{size}|{changed}\n".encode())
