@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from perception import checkpoint
+from perception.model import build
 from perception.runtime.description import LANE_BYTE, Group, View
 from perception.tasks.lane import Lane
-from perception.model import build
 from training.init import initialise
 
 HW = (64, 96)
