@@ -175,6 +175,28 @@ def test_interlaced_fields_become_whole_pictures(tmp_path):
     assert comb(frames[10].image[..., 1]) < 0.4 * comb(raw[10])
 
 
+def test_interlaced_frames_whose_size_changes_are_those_of_the_decoder(tmp_path):
+    path, sizes = tmp_path / "two.ts", [(96, 128), (64, 96)]
+    for size_hw in sizes:
+        part = tmp_path / "part.ts"
+        with av.open(str(part), "w") as file:
+            stream = file.add_stream("mpeg2video", rate=FPS, options={"flags": "+ildct+ilme"})
+            stream.height, stream.width = size_hw
+            stream.pix_fmt = "yuv420p"
+            for _ in range(10):
+                image = np.full((*size_hw, 3), 90, np.uint8)
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            file.mux(stream.encode(None))
+        with path.open("ab") as whole:
+            whole.write(part.read_bytes())
+    with av.open(str(path)) as file:
+        raw = list(file.decode(video=0))
+    assert all(frame.interlaced_frame for frame in raw)
+    assert {(frame.height, frame.width) for frame in raw} == set(sizes)
+    shapes = [frame.image.shape[:2] for frame in VideoFile(path)]
+    assert shapes == [(frame.height, frame.width) for frame in raw]
+
+
 def comb(image: np.ndarray) -> float:
     """How much lines differ from the mean of their neighbours."""
     rows = image.astype(np.float32)

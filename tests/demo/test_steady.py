@@ -130,3 +130,12 @@ def test_a_recording_that_starts_again_is_tracked_again():
         seen.append(int(scene.outputs["b"].track_ids[0]))
     assert seen[3] >= 0
     assert seen[-1] >= 0
+
+
+@tracking
+def test_the_size_of_the_frames_may_change():
+    tracks = BoxTracker(25, 0.3)
+    for size_hw in ((200, 300), (200, 300), (300, 200), (40, 60), (40, 60)):
+        scene = scene_of([[10, 10, 30, 30]], [0.9], size_hw)
+        tracks.update(scene, texture(size_hw))
+        assert len(scene.outputs["b"].track_ids) == 1
