@@ -32,7 +32,7 @@ def examine(
     labels: Path | None = None,
     classes: ClassLists | None = None,
 ) -> tuple[CheckReport, dict[str, Dataset]]:
-    """The report on a `--data` word, and its readable splits.
+    """The report on a `--data` argument, and its readable splits.
 
     Raises UserError only where there are no frames at all.
     """

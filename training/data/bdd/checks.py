@@ -29,7 +29,6 @@ CHUNK: Final = 100
 DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
 # A label that more than this share of a split has is expected of all its frames.
 EXPECTED_SHARE: Final = 0.5
-TASKS: Final = ("det", "scene", *MASK_TASKS)
 
 
 @dataclass(frozen=True)
