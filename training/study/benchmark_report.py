@@ -86,7 +86,7 @@ def write_benchmark(
     commands = "\n".join(str(entry.record["command"]) for entry in entries)
     text = [
         f"# Benchmark: {', '.join(rates)}",
-        f"Each run: {budget_text(entries[0].trial.base)}; learning rate per network as below.",
+        f"Each run: {budget_text(entries[0].trial.base, rate=False)}; learning rates as below.",
         *(["This is a --quick run: its numbers mean nothing."] * args.quick),
         bullets(winners(entries)),
         *[f"## {title}\n\n{markdown(table)}" for title, table in sections.items()],
@@ -153,6 +153,8 @@ def winners(entries: Sequence[Entry]) -> list[str]:
     lines = [f"{name} is best in {', '.join(keys)}." for name, keys in found.items() if name]
     if "" in found:
         lines.append(f"The seeds' ranges overlap in {', '.join(found[''])}.")
+    if all(len(runs) == 1 for runs in shared.values()):
+        lines.append("One seed per network: the differences may be due to chance.")
     return lines
 
 
@@ -182,7 +184,7 @@ def cost_table(entries: Sequence[Entry]) -> Table:
                 f"{first.macs / 1e9:.2f}",
                 str(len(runs)),
                 f"{seen}",
-                f"{hours:.2f}",
+                f"{hours:.3g}",
                 f"{rate:g}",
             ]
         )

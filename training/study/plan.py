@@ -147,16 +147,17 @@ def _option(name: str, value: Any) -> list[str]:
     return [flag, *map(str, value)] if isinstance(value, tuple) else [flag, str(value)]
 
 
-def budget_text(config: Config) -> str:
-    """The settings that all rows share, for the report."""
+def budget_text(config: Config, rate: bool = True) -> str:
+    """The settings that all rows share, for the report; without `rate` no learning rate."""
     data, optim, model, run = config.data, config.optim, config.model, config.run
     where = ", ".join(word if ":" in word else Path(word).name for word in data.data)
     share = f" (a share of {data.share:g})" if data.share < 1 else ""
     limit = f", at most {run.max_minutes:g} minutes" if run.max_minutes else ""
     start = f", from the {model.init_part} weights of {Path(model.init).name}" if model.init else ""
     start += ", trunk and neck frozen" if model.freeze else ""
+    speed = f", learning rate {optim.lr:g}" if rate else ""
     return (
         f"{data.limit or 'all'} training{share} and {data.val_limit or 'all'} validation frames of "
         f"{where or 'rendered roads'} at {format_size(data.size)}, {optim.epochs} epochs of batch "
-        f"{data.batch}, learning rate {optim.lr:g}{limit}{start}"
+        f"{data.batch}{speed}{limit}{start}"
     )

@@ -126,6 +126,13 @@ def test_the_tables_have_seeds_intervals_and_the_leader(tmp_path: Path, tools):
     assert "(22.0, 26.0) [19.0, 29.0]" in row
     assert "The seeds' ranges overlap in bdd det mAP50, bdd scene accuracy." in text
     assert "| hydranet-regnet |" in text
+    assert "learning rate 0.001" not in text  # each network has its own
+    assert "One seed" not in text
+
+
+def test_a_benchmark_with_one_seed_says_so(tmp_path: Path, tools):
+    text = benchmark.run_benchmark(arguments(tmp_path, "--seeds", "1"), print).read_text()
+    assert "One seed per network" in text
 
 
 @pytest.mark.parametrize(
