@@ -1,5 +1,9 @@
 """Predictions written by --export FORMAT:PATH are read back by the dataset of that format."""
 
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -68,5 +72,15 @@ def test_what_is_exported_reads_back(
         assert drawn[30:34, 30:40].any()
         assert dataset.classes["scene"] == {"floor": ("dry",)}
     if name == "scalabel":
-        loaded = pytest.importorskip("scalabel.label.io").load(str(root / "labels/train.json"), 1)
-        assert [label.category for label in loaded.frames[0].labels][:2] == ["forklift", "cone"]
+        assert scalabel_categories(root / "labels/train.json")[:2] == ["forklift", "cone"]
+
+
+def scalabel_categories(path: Path) -> list[str]:
+    """Of the first frame of a file, as scalabel reads it; in a process of its own, because the
+    toolkit's adapter loads scalabel with another pydantic."""
+    if find_spec("scalabel") is None:
+        pytest.skip("pip install 'pvt-hydranet[bdd]'")
+    code = "import json, sys; from scalabel.label.io import load; "
+    code += "print(json.dumps([label.category for label in load(sys.argv[1], 1).frames[0].labels]))"
+    command = [sys.executable, "-c", code, str(path)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
