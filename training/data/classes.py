@@ -175,7 +175,7 @@ def read_yaml(path: Path, hint: str = "write e.g. det: [cone, forklift]") -> dic
         if path.suffix == ".json":
             data = json.loads(text, object_pairs_hook=_distinct)
         else:
-            data = yaml.load(text, _DistinctLoader)
+            data = _DistinctLoader(text).get_single_data()  # as yaml.safe_load
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not valid YAML or JSON ({said}); fix it") from None
