@@ -11,7 +11,7 @@ from typing import Final
 
 from demo.web_runtime import runtime_files
 from perception.errors import UserError
-from perception.files import replacing
+from perception.files import write_atomic
 from perception.runtime.colours import COLOURS
 from perception.runtime.providers import read_description
 
@@ -52,11 +52,7 @@ def site(model: Path) -> Site:
 def build(model: Path, out: Path) -> None:
     """Writes the site into a folder that any static host can serve."""
     for name, content in site(model).items():
-        with replacing(out / name) as temporary:
-            if isinstance(content, bytes):
-                temporary.write_bytes(content)
-            else:
-                shutil.copyfile(content, temporary)
+        write_atomic(out / name, content if isinstance(content, bytes) else content.read_bytes())
 
 
 def serve(model: Path, address: str) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import resource
 import socket
 
 import pytest
@@ -56,6 +57,17 @@ def test_build_writes_every_file_that_is_served(runtime, tiny_onnx, tmp_path):
     assert written == set(site(tiny_onnx))
     colours = json.loads((tmp_path / "colours.json").read_text())
     assert {name: tuple(rgb[::-1]) for name, rgb in colours.items()} == COLOURS
+
+
+def test_a_file_that_cannot_be_written_is_named(runtime, tiny_onnx, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(UserError, match=f"{tmp_path}/.*: cannot be written"):
+            build(tiny_onnx, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_a_description_is_refused(runtime, make_tiny_onnx, tmp_path):
