@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from demo.pipeline import Packet
+from demo.speed import read_speed
 from perception.errors import UserError
 from perception.runtime import birds_eye
 from perception.runtime.camera_file import read_camera
@@ -43,6 +44,11 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="horizontal field of view, for --camera-height alone (default: %(default)g)",
     )
     group.add_argument(
+        "--speed",
+        metavar="KMH|FILE",
+        help="own speed for the headway: km/h, or CSV with seconds and speed_m_s or speed_km_h",
+    )
+    group.add_argument(
         "--birds-eye",
         action="store_true",
         help="view from above in a corner (needs --camera or --camera-height)",
@@ -58,6 +64,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError(f"--camera-view {view:g}: give degrees from 20 to 150")
     if args.birds_eye and not args.camera and height is None:
         raise UserError("--birds-eye needs metres: add --camera FILE or --camera-height METRES")
+    if args.speed and not args.camera and height is None:
+        raise UserError("--speed needs metres: add --camera FILE or --camera-height METRES")
 
 
 class RoadStage:
@@ -67,13 +75,16 @@ class RoadStage:
         self.file = read_camera(args.camera, args.camera_height) if args.camera else None
         self.height, self.view, self.score = args.camera_height, args.camera_view, score
         self.metric = self.file is not None or self.height is not None
+        self.speed = read_speed(args.speed) if args.speed else None
         self.still, self.geometry = still, self._new()
 
     def __call__(self, packet: Packet) -> None:
         assert packet.scene is not None
         if self.still:
             self.geometry = self._new()
-        packet.road = self.geometry.update(packet.scene, packet.frame.seconds)
+        seconds = packet.frame.seconds
+        speed_m_s = self.speed.at(seconds) if self.speed else None
+        packet.road = self.geometry.update(packet.scene, seconds, speed_m_s)
 
     def _new(self) -> RoadGeometry:
         return RoadGeometry(self.file, self.height, self.view, self.score)
@@ -86,7 +97,7 @@ def draw_road(canvas: np.ndarray, packet: Packet, inset: bool) -> None:
     assert scene is not None
     height = max(8, text_height(canvas.shape[:2]) * 4 // 5)
     for name, boxes in scene.of(Boxes):
-        _draw_ranges(canvas, boxes, road.ranges[name], height)
+        _draw_ranges(canvas, boxes, road.ranges[name], road.headway_s, height)
     notes = [f"lane departure {road.departure}"] if road.departure else []
     notes += ["collision warning"] if road.collision else []
     y = canvas.shape[0] // 12
@@ -98,7 +109,9 @@ def draw_road(canvas: np.ndarray, packet: Packet, inset: bool) -> None:
         draw_inset(canvas, birds_eye.picture(scene, road, round(0.46 * canvas.shape[0])))
 
 
-def _draw_ranges(canvas: np.ndarray, boxes: Boxes, ranges: Ranges, height: int) -> None:
+def _draw_ranges(
+    canvas: np.ndarray, boxes: Boxes, ranges: Ranges, headway_s: float | None, height: int
+) -> None:
     for i in np.argsort(-np.nan_to_num(ranges.distance_m)):
         x1, _, x2, y2 = (round(float(value)) for value in boxes.xyxy[i])
         lead = i == ranges.lead
@@ -109,8 +122,10 @@ def _draw_ranges(canvas: np.ndarray, boxes: Boxes, ranges: Ranges, height: int) 
         if not lead and (x2 - x1) < 2 * height:
             continue  # the numbers of far vehicles would cover them
         text = f"{ranges.distance_m[i]:.0f} m"
+        if lead and headway_s is not None:
+            text += f"  gap {headway_s:.1f} s"
         if lead and np.isfinite(ranges.ttc_s[i]):
-            text += f"  {ranges.ttc_s[i]:.1f} s"
+            text += f"  TTC {ranges.ttc_s[i]:.1f} s"
         wide, _ = text_size(text, height)
         chip(canvas, text, ((x1 + x2 - wide) // 2, y2 + 1), height, opacity=0.6)
 

@@ -12,7 +12,7 @@ from perception.runtime.colours import colour
 from perception.runtime.distance import Ranges
 from perception.runtime.drawing import chip
 from perception.runtime.lane_instances import EGO_LEFT, EGO_RIGHT, MAX_GROUND_SIGMA
-from perception.runtime.road import Road
+from perception.runtime.road import Road, drivable_mask
 from perception.runtime.scene import Boxes, Mask, Scene
 
 CELL_M = 0.25
@@ -43,9 +43,9 @@ def costmap(scene: Scene, road: Road, score: float = 0.3) -> Costmap | None:
     if road.camera is None:
         return None
     cells = np.full((round(FORWARD_M / CELL_M), round(2 * SIDE_M / CELL_M)), UNKNOWN, np.int8)
-    for _, mask in scene.of(Mask):
-        if set(DRIVABLE) <= set(mask.view.classes):
-            cells[_drivable(mask, road.camera, cells.shape)] = FREE
+    mask = drivable_mask(scene)
+    if mask is not None:
+        cells[_drivable(mask, road.camera, cells.shape)] = FREE
     canvas = cells.view(np.uint8)  # OpenCV draws on unsigned bytes only
     for lane in road.lanes:
         if lane.ground is not None and len(lane.ground) > 1:

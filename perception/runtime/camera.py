@@ -21,8 +21,8 @@ FISHEYE = "equidistant"
 class Camera:
     """Intrinsics in pixels of a frame of `size_hw`, and the pose over the ground.
 
-    The `sigma_` fields are standard deviations: of pitch and roll in radians, of the focal length
-    and the height as a share of the value.
+    The `sigma_` fields are standard deviations: of pitch, yaw and roll in radians, of the focal
+    length and the height as a share of the value.
     """
 
     size_hw: tuple[int, int]
@@ -35,6 +35,7 @@ class Camera:
     distortion: tuple[float, ...] = ()  # OpenCV's order: k1 k2 p1 p2 k3 ...
     distortion_model: str = "plumb_bob"
     sigma_pitch: float = 0.003
+    sigma_yaw: float = 0.005
     sigma_roll: float = 0.005
     sigma_focal: float = 0.01
     sigma_height: float = 0.03

@@ -1,24 +1,22 @@
-"""Distance, offset, time to collision of road users, and the vehicle ahead."""
+"""Distance, offset and time to collision of road users."""
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from perception.runtime.camera import Camera
-from perception.runtime.lane_instances import Lane
 from perception.runtime.scene import Boxes
 
-VEHICLES = frozenset({"car", "truck", "bus", "train", "motorcycle", "motorbike", "bicycle"})
-ROAD_USERS = VEHICLES | {"pedestrian", "person", "rider"}
+RIDER, TWO_WHEELERS = "rider", frozenset({"motorcycle", "motorbike", "bicycle"})
+VEHICLES = TWO_WHEELERS | {"car", "truck", "bus", "train"}
+ROAD_USERS = VEHICLES | {"pedestrian", "person", RIDER}
 FOOT_SIGMA = 0.015  # error of a box edge, share of the box's height, added to FOOT_PIXELS
 FOOT_PIXELS = 1.0 / 384  # of the frame's height: about one pixel of the model
 MAX_SIGMA = 0.5  # relative: a distance less certain than this is not given
 EDGE_PIXELS = 2.0 / 384  # of the frame's height: a box this near to an edge is cut off
-LANE_WIDTH_M = 3.3  # assumed where one border is seen
-IN_PATH, STILL_IN_PATH = 0.8, 1.0  # of half the path's width, for a new lead and the last one
 VEHICLE_WIDTH_M = 1.8
+WIDTHS_M = {"car": 1.8, "truck": 2.5, "bus": 2.5, "train": 2.6}  # seen from behind
 MAX_LEAD_M = 120.0
 TTC_WINDOW_S, TTC_LEAST_S, TTC_SAMPLES = 1.2, 0.4, 5
 MAX_TTC_S = 30.0
@@ -57,7 +55,8 @@ def measure(
     ranges.distance_m[given] = ground[given, 1]
     ranges.distance_sigma_m[given] = (sigma * ground[:, 1])[given]
     ranges.offset_m[given] = ground[given, 0]
-    side = ground[:, 1] / camera.focal_xy[0] * row_sigma  # the column's own error
+    # The column's own error, and the direction.
+    side = ground[:, 1] * np.hypot(row_sigma / camera.focal_xy[0], camera.sigma_yaw)
     # The direction is known better than the distance, so the offset scales with the distance.
     ranges.offset_sigma_m[given] = np.hypot(sigma * ground[:, 0], side)[given]
     return ranges
@@ -66,8 +65,13 @@ def measure(
 def usable(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
     """bool (N,): road users that no edge of the frame cuts off below or at a side."""
     user = np.array([boxes.name(i) in ROAD_USERS for i in range(len(boxes))], bool)
-    below = boxes.xyxy[:, 3] < size_hw[0] * (1 - EDGE_PIXELS)
-    return user & below & ~cut_at_side(boxes, size_hw)
+    return user & ~cut_off(boxes, size_hw)
+
+
+def cut_off(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
+    """bool (N,): boxes at the lower, left or right edge."""
+    below = boxes.xyxy[:, 3] >= size_hw[0] * (1 - EDGE_PIXELS)
+    return below | cut_at_side(boxes, size_hw)
 
 
 def cut_at_side(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
@@ -76,77 +80,33 @@ def cut_at_side(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
     return (boxes.xyxy[:, 0] <= edge) | (boxes.xyxy[:, 2] >= size_hw[1] - edge)
 
 
-def foot_points(boxes: Boxes) -> np.ndarray:
-    """(N, 2) middle of every box's lower edge."""
-    x1, _, x2, y2 = boxes.xyxy.astype(np.float64).reshape(-1, 4).T
-    return np.column_stack([(x1 + x2) / 2, y2])
+def foot_points(boxes: Boxes, camera: Camera) -> np.ndarray:
+    """(N, 2) middle of the lower edge of the side that faces the camera; NaN for a rider without
+    a two-wheeler, whose box ends above the road.
+
+    A box wider than that side shows the vehicle's flank as well, on the side of the vanishing
+    point, unless the vanishing point is inside the box.
+    """
+    x1, y1, x2, y2 = boxes.xyxy.astype(np.float64).reshape(-1, 4).T
+    x0, y0 = camera.vanishing_xy
+    widths = np.array([WIDTHS_M.get(boxes.name(i), np.inf) for i in range(len(boxes))])
+    half = np.minimum(widths * np.maximum(y2 - y0, 1) / camera.height, x2 - x1) / 2
+    middle = (x1 + x2) / 2
+    x = np.where(x1 > x0, x2 - half, np.where(x2 < x0, x1 + half, middle))
+    kinds = [boxes.name(i) for i in range(len(boxes))]
+    wheels = np.isin(kinds, list(TWO_WHEELERS))
+    y = y2.copy()
+    for i in np.flatnonzero(np.isin(kinds, RIDER)):
+        overlap = np.minimum(x2, x2[i]) - np.maximum(x1, x1[i])
+        under = wheels & (overlap > 0.5 * (x2[i] - x1[i])) & (y1 < y2[i])
+        y[i] = y2[under].max() if under.any() else np.nan
+    return np.column_stack([x, y])
 
 
 def foot_sigma(boxes: Boxes, frame_height: int) -> np.ndarray:
     """(N,) standard deviation of the lower edge in pixels."""
     tall = boxes.xyxy[:, 3] - boxes.xyxy[:, 1]
     return np.hypot(FOOT_SIGMA * tall, FOOT_PIXELS * frame_height)
-
-
-def lead_vehicle(
-    boxes: Boxes,
-    counted: np.ndarray,
-    feet: np.ndarray,
-    ranges: Ranges,
-    borders: Mapping[str, Lane],
-    vanishing_xy: tuple[float, float],
-    camera: Camera | None,
-    held: int,
-) -> int:
-    """Index of the nearest vehicle whose foot is between the borders of the own lane, or -1.
-
-    A missing border is LANE_WIDTH_M from the other one; without both, the path is straight ahead;
-    either needs a camera. `held` is the track id of the last lead: it may be a little outside.
-    """
-    best, row = -1, -np.inf
-    for i in np.flatnonzero(counted).tolist():
-        y = feet[i, 1]
-        if boxes.name(i) not in VEHICLES or y <= vanishing_xy[1] + 2:
-            continue
-        if ranges.distance_m[i] > MAX_LEAD_M:
-            continue
-        path = own_path(float(y), borders, vanishing_xy, camera)
-        if path is None:
-            continue
-        middle, half = (path[0] + path[1]) / 2, (path[1] - path[0]) / 2
-        same = boxes.track_ids is not None and boxes.track_ids[i] == held >= 0
-        if abs(feet[i, 0] - middle) <= half * (STILL_IN_PATH if same else IN_PATH) and y > row:
-            best, row = i, float(y)
-    return best
-
-
-def own_path(
-    y: float,
-    borders: Mapping[str, Lane],
-    vanishing_xy: tuple[float, float],
-    camera: Camera | None,
-) -> tuple[float, float] | None:
-    """Columns of the own lane's borders at a row; None where neither lanes nor camera give them."""
-    x = {side: float(lane.curve.x(y)) for side, lane in borders.items() if lane.curve}
-    if len(x) == 2:
-        return (x["left"], x["right"]) if x["left"] < x["right"] else None
-    if camera is None:
-        return None
-    wide = LANE_WIDTH_M / camera.height * (y - vanishing_xy[1])
-    if "left" in x:
-        return x["left"], x["left"] + wide
-    if "right" in x:
-        return x["right"] - wide, x["right"]
-    return vanishing_xy[0] - wide / 2, vanishing_xy[0] + wide / 2
-
-
-@dataclass
-class _History:
-    """Samples of one track: seconds, log of 1/v and of 1/width, and their errors."""
-
-    samples: deque[tuple[float, float, float, float, float]] = field(
-        default_factory=lambda: deque(maxlen=60)
-    )
 
 
 class Approach:
@@ -157,48 +117,51 @@ class Approach:
     """
 
     def __init__(self) -> None:
-        self.tracks: dict[int, _History] = {}
+        self.tracks: dict[int, deque[tuple[float, float, float, float]]] = {}
 
     def update(
-        self, boxes: Boxes, seconds: float, below: np.ndarray, usable: np.ndarray,
+        self, boxes: Boxes, seconds: float, rows: np.ndarray, horizon: float, usable: np.ndarray,
         sigma: np.ndarray, ranges: Ranges,
     ) -> None:  # fmt: skip
-        """Adds a frame and sets `ttc_s` of the ranges. `below` (N,): rows of the feet below the
-        horizon. A box that an edge cuts off (not `usable`) changes its size without moving."""
+        """Adds a frame and sets `ttc_s` of the ranges. `rows` (N,): of the feet, with `sigma`.
+        A box that an edge cuts off (not `usable`) changes its size without moving."""
         if boxes.track_ids is None:
             return
         for i in np.flatnonzero(usable & (boxes.track_ids >= 0)):
-            v, wide = float(below[i]), float(boxes.xyxy[i, 2] - boxes.xyxy[i, 0])
-            if v <= 1 or wide <= 1:
+            wide = float(boxes.xyxy[i, 2] - boxes.xyxy[i, 0])
+            if wide <= 1:
                 continue
-            history = self.tracks.setdefault(int(boxes.track_ids[i]), _History())
-            error = float(sigma[i])
-            history.samples.append(
-                (seconds, -np.log(v), -np.log(wide), error / v, 1.4 * error / wide)
-            )
-            ranges.ttc_s[i], ranges.ttc_sigma_s[i] = _ttc(history, seconds)
+            samples = self.tracks.setdefault(int(boxes.track_ids[i]), deque())
+            samples.append((seconds, float(rows[i]), wide, float(sigma[i])))
+            while seconds - samples[0][0] > TTC_WINDOW_S:
+                samples.popleft()
+            ranges.ttc_s[i], ranges.ttc_sigma_s[i] = _ttc(np.array(samples), horizon, seconds)
         self.tracks = {
-            number: history
-            for number, history in self.tracks.items()
-            if seconds - history.samples[-1][0] <= TRACK_MEMORY_S
+            number: samples
+            for number, samples in self.tracks.items()
+            if seconds - samples[-1][0] <= TRACK_MEMORY_S
         }
 
 
-def _ttc(history: _History, now: float) -> tuple[float, float]:
-    """(seconds, standard deviation); NaN where the track is too short or does not come nearer."""
-    samples = np.array([s for s in history.samples if now - s[0] <= TTC_WINDOW_S])
+def _ttc(samples: np.ndarray, horizon: float, now: float) -> tuple[float, float]:
+    """(seconds, standard deviation) from (N, 4) seconds, row, width and error; NaN where the track
+    is too short or does not come nearer."""
     none = (float("nan"), float("nan"))
+    # One horizon for all rows: an estimate that moves would look like an approach.
+    samples = samples[samples[:, 1] > horizon + 1]
     if len(samples) < TTC_SAMPLES or np.ptp(samples[:, 0]) < TTC_LEAST_S:
         return none
     t = samples[:, 0] - samples[:, 0].mean()
     square = float((t**2).sum())
     rate, weight = 0.0, 0.0
-    for column in (1, 2):
-        values = samples[:, column] - samples[:, column].mean()
+    for size, factor in ((samples[:, 1] - horizon, 1.0), (samples[:, 2], 1.4)):
+        values = -np.log(size)
+        values -= values.mean()
         slope = float(t @ values) / square
         scatter = float(np.sqrt(((values - slope * t) ** 2).sum() / max(len(t) - 2, 1)))
         # The errors of consecutive frames are alike, so the stated error counts as well.
-        error = np.hypot(scatter, 0.5 * samples[:, column + 2].mean()) / np.sqrt(square)
+        stated = 0.5 * factor * float((samples[:, 3] / size).mean())
+        error = np.hypot(scatter, stated) / np.sqrt(square)
         rate, weight = rate - slope / error**2, weight + 1 / error**2
     rate, sigma = rate / weight, weight**-0.5
     if rate < 2 * sigma or rate < 1 / MAX_TTC_S:

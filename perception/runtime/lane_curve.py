@@ -3,7 +3,7 @@
 With v = y - horizon, a marking at offset o, heading t and curvature k is at
 x = a v + c + b / v with a = o / h, c = centre + f t and b = f^2 h k / 2, for a camera of focal
 length f at height h (a hyperbola; Chen and Wang, IEEE Intelligent Vehicles 2006). All markings of
-one road share c and b, which gives the horizon (`find_vanishing`).
+one road share c and b, which gives the horizon (`find_row`, `find_column`).
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ import numpy as np
 
 PIXEL_SIGMA = 0.0015  # of a marking's centre, share of the frame's width
 CENTRE_SIGMA = 0.05  # of c around the vanishing point, share of the width: a car within its lane
+LINE_SIGMA = 0.04  # of one marking's direction, share of the width: not every line is parallel
 BEND_SIGMA = 1e-3  # of b, share of the width squared: curvature 1/500 m at a height of 1.4 m
 ROUNDS = 4
 HORIZONS = np.linspace(0.25, 0.68, 44)  # searched, share of the frame's height
 POINTS_PER_LINE = 24
 FAR_END = 0.06  # of the frame's height, left out at the far end of the markings
-MAX_HORIZON_SIGMA = 0.02  # share of the frame's height
+MAX_ROW_SIGMA = 0.04  # share of the frame's height
+LEAST_POINTS = 8  # of a marking
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class LaneCurve:
         """Standard deviation of x(y) in pixels."""
         terms = _terms(np.asarray(y, np.float64) - self.horizon)
         return np.sqrt(np.maximum((terms @ self.covariance * terms).sum(-1), 0))
+
+    def heading(self, y: float) -> tuple[float, float]:
+        """Column at a row of the line through the camera that is parallel to the marking, and its
+        standard deviation."""
+        terms = _terms(np.asarray(y - self.horizon, np.float64))[1:]
+        variance = terms @ self.covariance[1:, 1:] @ terms
+        return float(terms @ self.coefficients[1:]), float(np.sqrt(variance))
 
     @property
     def offset(self) -> float:
@@ -67,30 +76,28 @@ def fit_curve(points: np.ndarray, vanishing_xy: tuple[float, float], width: int)
     return LaneCurve(coefficients, covariance, vanishing_xy[1])
 
 
-def find_vanishing(
-    lines: Sequence[np.ndarray], size_hw: tuple[int, int]
-) -> tuple[float, float] | None:
-    """Pixel in which the markings (each (N, 2) xy) meet, from a search over the horizon's row.
+def find_row(lines: Sequence[np.ndarray], size_hw: tuple[int, int]) -> tuple[float, float] | None:
+    """Row in which the markings (each (N, 2) xy) meet, and its standard deviation, in pixels.
 
-    None where fewer than two markings differ enough, where the best row is at the end of the
-    searched range, and where the minimum is flatter than MAX_HORIZON_SIGMA.
+    A search over the horizon's row. None where fewer than two markings differ enough, where the
+    best row is at the end of the searched range, and where the minimum is flatter than
+    MAX_ROW_SIGMA.
     """
     height, width = size_hw
     if not lines:
         return None
     # The far ends merge, and they would keep the search above the rows they reach.
     top = min(float(line[:, 1].min()) for line in lines) + FAR_END * height
-    lines = [line[line[:, 1] > top] for line in lines]
-    lines = [line[:: max(1, len(line) // POINTS_PER_LINE)] for line in lines if len(line) >= 8]
+    lines = [_thinned(line[line[:, 1] > top]) for line in lines]
+    lines = [line for line in lines if len(line) >= LEAST_POINTS]
     if len(lines) < 2:
         return None
-    x, y = np.concatenate(lines).T
-    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
-    rows = HORIZONS[HORIZONS * height < y.min() - 0.02 * height] * height
+    lowest = min(float(line[:, 1].min()) for line in lines)
+    rows = HORIZONS[HORIZONS * height < lowest - 0.02 * height] * height
     if len(rows) < 5:
         return None
-    fits = [_shared(x, y, owner, row, width) for row in rows]
-    best = int(np.argmin([cost for cost, _ in fits]))
+    fits = [_shared(lines, row, width) for row in rows]
+    best = int(np.argmin([cost for cost, _, _ in fits]))
     if best in (0, len(rows) - 1):
         return None
     slopes = fits[best][1][2:]
@@ -101,17 +108,46 @@ def find_vanishing(
     vertex = 0.5 * (low - high) / second  # of a parabola through the three
     step = rows[1] - rows[0]
     # The cost is a quarter of chi squared; the points of one line count as a quarter as many.
-    if step * (2 / second) ** 0.5 > MAX_HORIZON_SIGMA * height:
+    sigma = step * (2 / second) ** 0.5
+    if sigma > MAX_ROW_SIGMA * height:
         return None
-    return float(fits[best][1][0]), float(rows[best] + np.clip(vertex, -1, 1) * step)
+    return float(rows[best] + np.clip(vertex, -1, 1) * step), float(sigma)
+
+
+def find_column(
+    lines: Sequence[np.ndarray], row: float, sigma_row: float, width: int
+) -> tuple[float, float] | None:
+    """Column in which the markings (one is enough) reach the horizon's row, and its standard
+    deviation, in pixels; None where no marking is long enough below it."""
+    lines = [_thinned(line[line[:, 1] > row + 2 * sigma_row]) for line in lines]
+    lines = [line for line in lines if len(line) >= LEAST_POINTS]
+    if not lines:
+        return None
+    (_, found, normal), (_, moved, _) = (_shared(lines, at, width) for at in (row, row + sigma_row))
+    variance = np.linalg.inv(normal)[0, 0] + (LINE_SIGMA * width) ** 2 / len(lines)
+    return float(found[0]), float(np.hypot(variance**0.5, moved[0] - found[0]))
+
+
+def combine(*parts: tuple[float, float]) -> tuple[float, float]:
+    """(mean, standard deviation) of independent Gaussians given as (mean, information)."""
+    mean, information = np.array(parts).T
+    total = float(information.sum())
+    return float(mean @ information) / total, total**-0.5
+
+
+def _thinned(line: np.ndarray) -> np.ndarray:
+    return line[:: max(1, len(line) // POINTS_PER_LINE)]
 
 
 def _shared(
-    x: np.ndarray, y: np.ndarray, owner: np.ndarray, horizon: float, width: int
-) -> tuple[float, np.ndarray]:
-    """(cost, [c, b, a of every line]) of the fit with common c and b at one horizon."""
+    lines: Sequence[np.ndarray], horizon: float, width: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """(cost, [c, b, a of every line], normal matrix) of the fit with common c and b at one
+    horizon."""
+    x, y = np.concatenate(lines).T
+    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
     v = y - horizon
-    terms = np.zeros((len(x), owner[-1] + 3))
+    terms = np.zeros((len(x), len(lines) + 2))
     terms[:, 0], terms[:, 1] = 1, 1 / v
     terms[np.arange(len(x)), owner + 2] = v
     prior = np.zeros(terms.shape[1])
@@ -124,4 +160,4 @@ def _shared(
         found = np.linalg.solve(normal, scaled.T @ x)
         off = ((terms @ found - x) / (2 * sigma)) ** 2
         weights = 1 / (1 + off)
-    return float(np.log1p(off).sum() + prior[1] * found[1] ** 2), found
+    return float(np.log1p(off).sum() + prior[1] * found[1] ** 2), found, normal

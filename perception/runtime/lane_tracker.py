@@ -1,45 +1,45 @@
-"""Lanes over time: ids that persist, curves that do not flicker, and the estimated camera."""
+"""Lanes over time: ids that persist and curves that do not flicker."""
 
-from collections import deque
 from dataclasses import replace
 
 import numpy as np
 
-from perception.runtime.camera import Camera
-from perception.runtime.lane_curve import LaneCurve, find_vanishing
+from perception.runtime.lane_curve import LaneCurve
 from perception.runtime.lane_instances import (
     Lane,
     across_lanes,
     along_lanes,
     assign_sides,
     curve_points,
-    lines_along,
 )
 from perception.runtime.scene import Mask
 
-NEW_WEIGHT = 0.4  # of the newest frame in a smoothed curve
-MAX_MISSED = 3  # frames a lane is kept without being seen
-CONFIRM = 2  # frames until a new lane is shown, after the first frame of the drive
+SMOOTH_S = 0.13  # time constant of the smoothed curves
+MISSED_S = 0.3  # for which a lane is kept without being seen
+CONFIRM_S = 0.07  # until a new lane is shown, after the first frame of the drive
+LEAST_STEP_S = 0.005  # between frames
+FADE_S = 0.28  # in which the score of a lane that is not seen falls to 1/e
 MATCH_ROWS = np.array([0.06, 0.16, 0.32])  # below the horizon, share of the frame's height
 MATCH_SHARE = 0.03  # of the width: mean distance of the same marking in two frames
 
 
 class _Track:
-    def __init__(self, lane: Lane, number: int) -> None:
-        self.lane, self.id, self.seen, self.missed = lane, number, 1, 0
+    def __init__(self, lane: Lane, number: int, seconds: float) -> None:
+        self.lane, self.id, self.first, self.last = lane, number, seconds, seconds
 
-    def update(self, lane: Lane) -> None:
+    def update(self, lane: Lane, seconds: float) -> None:
         old, new = self.lane.curve, lane.curve
         assert old is not None
         assert new is not None
-        # A horizon that moved between the frames changes what the coefficients mean.
-        mix = NEW_WEIGHT if abs(old.horizon - new.horizon) < 1 else 1.0
-        coefficients = mix * new.coefficients + (1 - mix) * old.coefficients
+        mix = 1 - float(np.exp((self.last - seconds) / SMOOTH_S))
+        # x = a v + c + b / v: a horizon that moved changes c (and b / v a little).
+        moved = np.array([0.0, old.offset * (new.horizon - old.horizon), 0.0])
+        coefficients = mix * new.coefficients + (1 - mix) * (old.coefficients + moved)
         curve = LaneCurve(coefficients, new.covariance, new.horizon)
         points = curve_points(curve, *lane.points[[0, -1], 1])
         score = mix * lane.score + (1 - mix) * self.lane.score
         self.lane = replace(lane, curve=curve, points=points, score=score)
-        self.seen, self.missed = self.seen + 1, 0
+        self.last = seconds
 
 
 class LaneTracker:
@@ -47,24 +47,30 @@ class LaneTracker:
 
     def __init__(self) -> None:
         self.tracks: list[_Track] = []
-        self.frames = self.last_id = 0
+        self.last_id = 0
+        self.first = self.now = -np.inf  # seconds of the first frame and of the newest
 
-    def update(self, mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
-        """The lanes of the next frame."""
+    def update(self, mask: Mask, vanishing_xy: tuple[float, float], seconds: float) -> list[Lane]:
+        """The lanes of the next frame, at `seconds` of the drive."""
         found = along_lanes(mask, vanishing_xy)
-        self.frames += 1
+        # Frames without usable times still count as later than the ones before.
+        self.now = now = max(seconds, self.now + LEAST_STEP_S)
+        if np.isinf(self.first):
+            self.first = now
         for track, lane in self._matches(found, mask.frame_hw):
-            if lane is None:
-                track.missed += 1
-            else:
-                track.update(lane)
-        self.tracks = [track for track in self.tracks if track.missed <= MAX_MISSED]
-        least = min(CONFIRM, self.frames)
-        # A lane just missed stays for a few frames, with a falling score.
+            if lane is not None:
+                track.update(lane, now)
+        self.tracks = [track for track in self.tracks if now - track.last <= MISSED_S]
+        # A lane just missed stays for a moment, with a falling score.
         shown = [
-            replace(track.lane, id=track.id, score=track.lane.score * 0.7**track.missed, side="")
+            replace(
+                track.lane,
+                id=track.id,
+                score=track.lane.score * float(np.exp((track.last - now) / FADE_S)),
+                side="",
+            )
             for track in self.tracks
-            if track.seen >= least
+            if track.last - track.first >= CONFIRM_S or track.first == self.first
         ]
         shown.sort(key=lambda lane: lane.curve.offset if lane.curve else 0.0)
         return [*assign_sides(shown), *across_lanes(mask)]
@@ -90,7 +96,7 @@ class LaneTracker:
         for j, lane in enumerate(found):
             if j not in matched.values():
                 self.last_id += 1
-                self.tracks.append(_Track(lane, self.last_id))
+                self.tracks.append(_Track(lane, self.last_id, self.now))
         return out
 
 
@@ -99,62 +105,3 @@ def _distance(a: Lane, b: Lane, height: int) -> float:
     assert b.curve is not None
     rows = MATCH_ROWS * height + b.curve.horizon
     return float(np.abs(a.curve.x(rows) - b.curve.x(rows)).mean())
-
-
-class CameraEstimator:
-    """A camera from the lanes' vanishing point, a stated height and a field of view.
-
-    The focal length does not follow from one vanishing point: it is that of `view_deg`, the
-    horizontal field of view, with an uncertainty of 15 % (8 degrees around 60). Pitch and yaw are
-    those of the median vanishing point of the last `KEPT` frames with at least two markings.
-    """
-
-    KEPT, LEAST = 90, 5
-    SIGMA_FOCAL, SIGMA_HEIGHT, SIGMA_ROLL = 0.15, 0.05, 0.01
-    FLOOR = 0.005  # of the frame's height: error of the horizon that more frames do not reduce
-
-    def __init__(self, height_m: float, view_deg: float) -> None:
-        self.height_m, self.view_deg = height_m, view_deg
-        self.found: deque[tuple[float, float]] = deque(maxlen=self.KEPT)
-
-    def update(self, mask: Mask, vanishing_xy: tuple[float, float]) -> None:
-        """Adds a frame; one without two markings changes nothing."""
-        lines = [line[:, :2] for line in lines_along(mask, vanishing_xy) if len(line) >= 16]
-        point = find_vanishing(lines, mask.frame_hw)
-        if point is not None and 0 <= point[0] < mask.frame_hw[1]:
-            self.found.append(point)
-
-    def vanishing_xy(self, size_hw: tuple[int, int]) -> tuple[float, float]:
-        """The estimate, or the frame's centre before there is one."""
-        if len(self.found) < 2:
-            return size_hw[1] / 2, size_hw[0] / 2
-        x, y = np.median(self.found, axis=0)
-        return float(x), float(y)
-
-    def camera(self, size_hw: tuple[int, int], intrinsics: Camera | None = None) -> Camera | None:
-        """The camera, or None until LEAST frames agree; with `intrinsics` only pitch and yaw are
-        estimated."""
-        if len(self.found) < self.LEAST:
-            return None
-        x, y = self.vanishing_xy(size_hw)
-        rows = np.array(self.found)[:, 1]
-        spread = 1.4826 * float(np.median(np.abs(rows - y))) / np.sqrt(len(rows) / 3)
-        base = intrinsics or _usual(size_hw, self.height_m, self.view_deg)
-        fx, fy = base.focal_xy
-        pitch = float(np.arctan((base.centre_xy[1] - y) / fy))
-        yaw = -float(np.arctan((x - base.centre_xy[0]) / fx))
-        sigma = float(np.hypot(spread, self.FLOOR * size_hw[0])) / fy
-        return replace(base, pitch=pitch, yaw=yaw, sigma_pitch=sigma)
-
-
-def _usual(size_hw: tuple[int, int], height_m: float, view_deg: float) -> Camera:
-    focal = size_hw[1] / 2 / float(np.tan(np.radians(view_deg / 2)))
-    return Camera(
-        size_hw,
-        (focal, focal),
-        (size_hw[1] / 2, size_hw[0] / 2),
-        height_m,
-        sigma_roll=CameraEstimator.SIGMA_ROLL,
-        sigma_focal=CameraEstimator.SIGMA_FOCAL,
-        sigma_height=CameraEstimator.SIGMA_HEIGHT,
-    )

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import numpy as np
 
+from perception.classes import DRIVABLE
 from perception.runtime.camera import Camera
+from perception.runtime.camera_estimate import CameraEstimator, usual_camera
 from perception.runtime.camera_file import CameraFile
 from perception.runtime.distance import (
     VEHICLE_WIDTH_M,
@@ -17,13 +18,13 @@ from perception.runtime.distance import (
     cut_at_side,
     foot_points,
     foot_sigma,
-    lead_vehicle,
     measure,
     usable,
 )
-from perception.runtime.lane_instances import Lane, ego_lane, in_metres, lane_mask
-from perception.runtime.lane_tracker import CameraEstimator, LaneTracker
-from perception.runtime.scene import Boxes, Scene
+from perception.runtime.lane_instances import Lane, ego_lane, in_metres, lane_mask, lines_along
+from perception.runtime.lane_tracker import LaneTracker
+from perception.runtime.own_path import OwnPath, lead_vehicle
+from perception.runtime.scene import Boxes, Mask, Scene
 
 VIEW_DEG: Final = 60.0  # the horizontal field of view of a usual dash camera
 MIN_HEADWAY_SPEED = 1.0  # m/s
@@ -69,72 +70,78 @@ class RoadGeometry:
         view_deg: float = VIEW_DEG,
         score: float | Mapping[str, Sequence[float]] = 0.3,
     ) -> None:
-        self.file, self.score = file, score
+        self.file, self.view_deg, self.score = file, view_deg, score
         self.fixed = file.camera if file is not None and file.has_pitch else None
-        height = file.camera.height if file is not None else height_m
-        self.metric = height is not None
-        self.new_estimator = partial(CameraEstimator, height or 1.4, view_deg)
-        self.estimator = self.new_estimator()
+        self.height_m = file.camera.height if file is not None else height_m
         self.size_hw: tuple[int, int] | None = None
-        self.lane_tracker, self.approach = LaneTracker(), Approach()
-        self.lead_id = -1
+        self.estimator: CameraEstimator | None = None
+
+    @property
+    def metric(self) -> bool:
+        """Whether numbers in metres are possible."""
+        return self.height_m is not None
 
     def update(self, scene: Scene, seconds: float, speed_m_s: float | None = None) -> Road:
         """The geometry of the next frame; `speed_m_s` is the own speed, for the headway only."""
-        if self.file is not None:
-            self.file.check_size(scene.frame_hw)
-        if self.size_hw not in (None, scene.frame_hw):  # a stream that changes its size
-            self.estimator, self.lane_tracker = self.new_estimator(), LaneTracker()
-            self.approach = Approach()
-        self.size_hw = scene.frame_hw
+        if self.size_hw != scene.frame_hw:
+            self._start(scene.frame_hw)
+        counted = {name: self._counted(name, boxes) for name, boxes in scene.of(Boxes)}
         mask = lane_mask(scene)
-        if mask is not None and self.fixed is None:
-            self.estimator.update(mask, self.estimator.vanishing_xy(scene.frame_hw))
-        camera = self._camera(scene.frame_hw)
-        vanishing = camera.vanishing_xy if camera else self.estimator.vanishing_xy(scene.frame_hw)
-        road = Road(camera=camera)
+        camera, certain = self.fixed, True
+        if camera is None:
+            users = [boxes.take(counted[name]) for name, boxes in scene.of(Boxes)]
+            camera, certain = self._estimated(mask, users, seconds)
+        # The direction of the own path needs no metres: an uncertain camera is enough for it.
+        road = Road(camera=camera if certain and self.metric else None)
         if mask is not None:
-            road.lanes = self.lane_tracker.update(mask, vanishing)
-        if camera is not None:
+            road.lanes = self.lane_tracker.update(mask, camera.vanishing_xy, seconds)
+        if road.camera is not None:
             road.lanes = [in_metres(lane, camera) for lane in road.lanes]
             own_place(road, camera)
+        path = OwnPath(road.lanes, camera, drivable_mask(scene))
         for name, boxes in scene.of(Boxes):
-            least = self.score if isinstance(self.score, int | float) else self.score[name]
-            counted = boxes.scores >= np.broadcast_to(least, len(boxes.names))[boxes.classes]
-            counted &= ~cut_at_side(boxes, scene.frame_hw)
-            road.ranges[name] = self._ranges(boxes, counted, road, vanishing, seconds)
+            road.ranges[name] = self._ranges(boxes, counted[name], road, path, seconds)
             self._warn(road, road.ranges[name], speed_m_s)
         return road
 
-    def _camera(self, size_hw: tuple[int, int]) -> Camera | None:
-        if self.fixed is not None:
-            return self.fixed
-        if not self.metric:
-            return None
-        return self.estimator.camera(size_hw, self.file.camera if self.file else None)
+    def _start(self, size_hw: tuple[int, int]) -> None:
+        """Starts anew for frames of this size."""
+        self.size_hw, self.lead_id = size_hw, -1
+        self.lane_tracker, self.approach = LaneTracker(), Approach()
+        if self.file is not None:
+            self.file.check_size(size_hw)
+        base = (
+            self.file.camera if self.file else usual_camera(size_hw, self.height_m, self.view_deg)
+        )
+        self.estimator = None if self.fixed else CameraEstimator(base)
+
+    def _estimated(
+        self, mask: Mask | None, users: list[Boxes], seconds: float
+    ) -> tuple[Camera, bool]:
+        """The camera by this frame, and whether its distances may be given."""
+        assert self.estimator is not None
+        lines = lines_along(mask, self.estimator.vanishing_xy) if mask is not None else []
+        self.estimator.update([line[:, :2] for line in lines], users, seconds)
+        return self.estimator.camera(), self.estimator.certain
+
+    def _counted(self, name: str, boxes: Boxes) -> np.ndarray:
+        """bool (N,): boxes with a high enough score."""
+        least = self.score if isinstance(self.score, int | float) else self.score[name]
+        return boxes.scores >= np.broadcast_to(least, len(boxes.names))[boxes.classes]
 
     def _ranges(
-        self,
-        boxes: Boxes,
-        counted: np.ndarray,
-        road: Road,
-        vanishing: tuple[float, float],
-        seconds: float,
+        self, boxes: Boxes, counted: np.ndarray, road: Road, path: OwnPath, seconds: float
     ) -> Ranges:
-        feet = foot_points(boxes)
-        if road.camera is None:
-            ranges = Ranges.empty(len(boxes))
-        else:
-            size_hw = road.camera.size_hw
+        size_hw, feet = path.camera.size_hw, foot_points(boxes, path.camera)
+        ranges = Ranges.empty(len(boxes))
+        if road.camera is not None:
             sigma = foot_sigma(boxes, size_hw[0])
-            whole = usable(boxes, size_hw) & counted
+            whole = usable(boxes, size_hw) & counted & np.isfinite(feet[:, 1])
             ranges = measure(boxes, road.camera, feet, sigma, whole)
-            below = road.camera.undistort(feet)[:, 1] - road.camera.horizon
-            self.approach.update(boxes, seconds, below, whole, sigma, ranges)
-        borders = road.borders
-        ranges.lead = lead_vehicle(
-            boxes, counted, feet, ranges, borders, vanishing, road.camera, self.lead_id
-        )
+            rows, horizon = road.camera.undistort(feet)[:, 1], road.camera.horizon
+            self.approach.update(boxes, seconds, rows, horizon, whole, sigma, ranges)
+        inside = counted & ~cut_at_side(boxes, size_hw)
+        ranges.lead = lead_vehicle(boxes, inside, feet, ranges, path, self.lead_id)
         if boxes.track_ids is not None:
             self.lead_id = int(boxes.track_ids[ranges.lead]) if ranges.lead >= 0 else -1
         return ranges
@@ -148,6 +155,11 @@ class RoadGeometry:
         distance = ranges.distance_m[ranges.lead]
         if speed_m_s is not None and speed_m_s >= MIN_HEADWAY_SPEED and np.isfinite(distance):
             road.headway_s = float(distance) / speed_m_s
+
+
+def drivable_mask(scene: Scene) -> Mask | None:
+    """The scene's drivable mask."""
+    return next((m for _, m in scene.of(Mask) if set(DRIVABLE) <= set(m.view.classes)), None)
 
 
 def own_place(road: Road, camera: Camera) -> None:

@@ -132,12 +132,77 @@ def test_the_camera_is_estimated_from_the_lanes():
     geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
     for step in range(12):
         road = geometry.update(scene(cars={1: (0, 25.0)}), step / 10)
-        assert (road.camera is None) == (step < 4)
+        assert road.ranges["b"].lead == 0
     assert road.camera.pitch == pytest.approx(CAMERA.pitch, abs=0.004)
     ranges = road.ranges["b"]
     assert ranges.distance_m[0] == pytest.approx(25, rel=0.12)
     assert ranges.distance_sigma_m[0] > 25 * 0.15  # the focal length is a guess
-    assert ranges.lead == 0
+
+
+@pytest.mark.parametrize("pitch", [-0.08, 0.0, 0.05])
+def test_the_camera_is_estimated_from_the_heights_of_cars(pitch):
+    camera = replace(CAMERA, pitch=pitch)
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    cars = {1: (0, 25.0), 2: (-3.4, 15.0), 3: (3.4, 40.0)}
+    for step in range(3):
+        road = geometry.update(scene({}, cars=cars, camera=camera), step / 10)
+    assert road.camera.horizon == pytest.approx(camera.horizon, abs=4)
+    np.testing.assert_allclose(road.ranges["b"].distance_m, [25, 15, 40], rtol=0.25)
+    assert road.ranges["b"].lead == 0
+
+
+def test_an_implausible_height_moves_the_horizon_less():
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    seen = scene({}, cars={1: (0, 25.0), 2: (-3.4, 15.0), 3: (3.4, 40.0), 4: (3.4, 20.0)})
+    seen.outputs["b"].xyxy[3, 1] -= 60  # a car three times as tall
+    assert geometry.update(seen, 0.0).camera.horizon == pytest.approx(CAMERA.horizon, abs=6)
+
+
+def test_without_lanes_and_road_users_there_is_no_estimated_camera():
+    geometry = RoadGeometry(height_m=1.4)
+    for step in range(20):
+        road = geometry.update(scene({}), step / 10)
+        assert road.camera is None
+
+
+def test_an_uncertain_camera_gives_the_vehicle_ahead_but_no_distance():
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    seen = scene({1.6: WHITE}, cars={1: (0, 20.0), 2: (-3.5, 20.0)})
+    seen.outputs["b"].classes[:] = DETECTION.index("truck")  # of any height
+    road = geometry.update(seen, 0.0)
+    assert road.camera is None
+    assert np.isnan(road.ranges["b"].distance_m).all()
+    assert road.ranges["b"].lead == 0
+
+
+def test_the_drivable_mask_gives_the_own_path_where_no_border_is_seen():
+    area = np.full(SIZE, 2, np.uint8)
+    path = CAMERA.pixels(np.array([[-1.6, 4], [1.6, 4], [3.6, 25], [0.4, 25]]))
+    cv2.fillPoly(area, [np.round(path).astype(np.int32)], 0)
+    seen = scene({}, cars={1: (-1.4, 25.0), 2: (2.0, 25.0)})
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == -1
+    seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == 1
+
+
+def test_the_flank_of_a_vehicle_in_the_next_lane_is_not_in_the_own_path():
+    seen = scene({}, cars={1: (2.9, 9.0)})
+    x1, _, x2, _ = seen.outputs["b"].xyxy[0]
+    seen.outputs["b"].xyxy[0, 0] = x1 - (x2 - x1)  # its flank is visible as well
+    ranges = with_camera().update(seen, 0.0).ranges["b"]
+    assert ranges.lead == -1
+    assert ranges.offset_m[0] == pytest.approx(2.9, abs=0.15)
+
+
+@pytest.mark.parametrize("fps", [10, 30])
+def test_lanes_are_smoothed_per_second(fps):
+    geometry = with_camera()
+    for step in range(fps):
+        geometry.update(scene(), step / fps)
+    for step in range(fps, fps + round(0.2 * fps)):
+        road = geometry.update(scene(shift=0.3), step / fps)
+    # 1 - exp(-0.2 / 0.13) of the step of -0.3 m, from 0.15 m.
+    assert road.ego_offset_m == pytest.approx(0.15 - 0.3 * 0.785, abs=0.03)
 
 
 def test_with_neither_camera_nor_height_lanes_stay_in_pixels():
@@ -173,6 +238,15 @@ def test_values_that_the_geometry_does_not_support_are_nan():
     assert np.isnan(ranges.offset_m).all()
 
 
+def test_a_rider_stands_where_the_two_wheeler_does():
+    seen = scene(cars={1: (0, 20.0), 2: (0, 20.0), 3: (3.4, 20.0)})
+    boxes = seen.outputs["b"]
+    boxes.classes[:] = [DETECTION.index(name) for name in ("bicycle", "rider", "rider")]
+    boxes.xyxy[1:, 3] -= 8  # the feet are above the road
+    ranges = with_camera().update(seen, 0.0).ranges["b"]
+    np.testing.assert_allclose(ranges.distance_m, [20, 20, np.nan], rtol=0.02)
+
+
 def test_time_to_collision_comes_from_the_track():
     geometry, warned = with_camera(), []
     for step in range(30):
@@ -201,6 +275,7 @@ def test_frames_of_another_size_start_the_estimate_anew():
         geometry.update(scene(), step / 10)
     small = Mask(np.full((90, 160), 255, np.uint8), (90, 160), VIEW)
     assert geometry.update(Scene((90, 160), {"paint": small}), 1.0).camera is None
+    assert geometry.update(scene(), 1.1).camera.size_hw == SIZE
 
 
 def test_the_costmap_has_lanes_cars_and_seen_ground():
