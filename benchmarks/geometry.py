@@ -33,7 +33,7 @@ from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.distance import ROAD_USERS, VEHICLES, WARN_TTC_S
 from perception.runtime.road import Road, RoadGeometry
 from perception.runtime.runner import Runner, default_model
-from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.scene import Boxes, Mask, Output, Scene
 from training.data.labels import LaneMask
 from training.data.labels import Mask as MaskLabel
 from training.data.roads.frame import RenderedFrame, render
@@ -118,7 +118,7 @@ def with_truth(drive: Drive, view: Viewpoint, rendered: RenderedFrame, seconds: 
         DETECTION,
         np.array([item.track for item in users], np.int64),
     )
-    outputs = {
+    outputs: dict[str, Output] = {
         "boxes": boxes,
         "area": Mask(area.mask, SIZE_HW, View("mask", classes=DRIVABLE)),
         "paint": Mask(lane.lane, SIZE_HW, LANE_VIEW),

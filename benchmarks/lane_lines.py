@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
+from perception.errors import UserError
 from perception.metrics.lane_lines import LaneLineMetric
 from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.lanes import lane_lines
@@ -64,6 +65,8 @@ def main() -> None:
     for path in paths[:: args.every]:
         frame = cv2.imread(str(args.data / "images/100k" / args.split / f"{path.stem}.jpg"))
         marking = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if frame is None or marking is None:
+            raise UserError(f"{path}: the mask or its frame cannot be read")
         size_hw = (frame.shape[0], frame.shape[1])
         road = RoadGeometry().update(runner(frame), 0.0)
         found = long_lines([lane.points for lane in road.lanes], size_hw[0])

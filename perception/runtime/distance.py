@@ -20,6 +20,7 @@ WIDTHS_M = {"car": 1.8, "truck": 2.5, "bus": 2.5, "train": 2.6}  # seen from beh
 MAX_LEAD_M = 120.0
 TTC_WINDOW_S, TTC_LEAST_S, TTC_SAMPLES = 1.2, 0.4, 5
 MAX_TTC_S = 30.0
+MAX_TTC_SIGMA = 0.3  # of the distance, relative: above it the errors of small boxes look like speed
 WARN_TTC_S = 2.7  # time to collision plus its uncertainty, below which a warning is given
 TRACK_MEMORY_S = 2.0
 
@@ -135,7 +136,8 @@ class Approach:
             samples.append((seconds, float(rows[i]), wide, float(sigma[i])))
             while seconds - samples[0][0] > TTC_WINDOW_S:
                 samples.popleft()
-            ranges.ttc_s[i], ranges.ttc_sigma_s[i] = _ttc(np.array(samples), horizon, seconds)
+            if ranges.distance_sigma_m[i] <= MAX_TTC_SIGMA * ranges.distance_m[i]:
+                ranges.ttc_s[i], ranges.ttc_sigma_s[i] = _ttc(np.array(samples), horizon, seconds)
         self.tracks = {
             number: samples
             for number, samples in self.tracks.items()

@@ -261,6 +261,16 @@ def test_time_to_collision_comes_from_the_track():
     assert not any(warned[:15])
 
 
+def test_errors_of_a_small_far_box_are_no_approach():
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    for step in range(16):
+        seen = scene(cars={7: (0, 120.0)})
+        seen.outputs["b"].xyxy[0] += np.array([-1, -1, 1, 1]) * step / 5  # 3 pixels in 1.5 s
+        road = geometry.update(seen, step / 10)
+        assert not road.collision
+    assert np.isnan(road.ranges["b"].ttc_s[0])
+
+
 def test_a_weak_box_is_not_the_vehicle_ahead():
     seen = scene(cars={1: (0, 20.0)})
     seen.outputs["b"].scores[:] = 0.1
