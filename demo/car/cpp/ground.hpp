@@ -102,8 +102,8 @@ inline std::array<double, 2> foot_point(const Box& box, const std::vector<Box>& 
   const double wide = box.x2 - box.x1, middle = (box.x1 + box.x2) / 2;
   const double seen = usual_width(box.name) * std::max(box.y2 - ahead[1], 1.0) / camera.height;
   const double half = std::min(seen, wide) / 2;
-  const double x = middle > ahead[0] ? std::max(middle, box.x2 - half)
-                                     : std::min(middle, box.x1 + half);
+  // A box wider than that side shows the flank as well, on the side of the vanishing point.
+  const double x = box.x1 > ahead[0] ? box.x2 - half : box.x2 < ahead[0] ? box.x1 + half : middle;
   if (box.name != "rider") return {x, box.y2};
   double y = not_known;
   for (const Box& other : boxes) {
