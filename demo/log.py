@@ -19,7 +19,7 @@ from perception.runtime.annotations import FIELDS, Export
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.distance import Ranges
 from perception.runtime.polygons import MAX_AREAS, outlines
-from perception.runtime.scene import Boxes, Labels, Mask
+from perception.runtime.scene import Boxes, Mask
 
 
 class ScalabelSink(FileSink):
@@ -68,16 +68,16 @@ class ExportSink:
 
 
 def scalabel_frame(packet: Packet, video: str, score: float) -> dict[str, Any]:
-    """One frame: attributes from labels, box2d from boxes, poly2d outlines from masks.
+    """One frame: its attributes, box2d from boxes, poly2d outlines from masks.
 
     Where the road's geometry is asked for, lane markings are open lines instead of outlines, and
     boxes and frame carry its numbers as attributes (docs/geometry.md)."""
     scene = packet.scene
     assert scene is not None
     road = packet.road
-    attributes: dict[str, Any] = {
-        group: name for _, output in scene.of(Labels) for group, (name, _) in output.best().items()
-    }
+    attributes: dict[str, Any] = {}
+    for name, output in scene.outputs.items():
+        attributes |= output.attributes(name)
     ranges = road.ranges if road is not None else {}
     labels = [
         label

@@ -26,9 +26,9 @@ from demo.temporal import BoxTracker, Smoother, tracking_available
 from perception.errors import UserError, cli
 from perception.hub import ONNX, local_file
 from perception.runtime.annotations import Export, parse_export
-from perception.runtime.description import BOXES, View
 from perception.runtime.providers import faster_extra
 from perception.runtime.runner import Runner, default_model
+from perception.runtime.view import BOXES, View
 
 
 def main(argv: Sequence[str] | None = None) -> int:

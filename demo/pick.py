@@ -1,14 +1,17 @@
 """perceive-archive --pick: the frames of an archive that are most worth labelling.
 
-A frame's value is high where the model is unsure (box scores near the middle, boxes and areas that
-the neighbouring frames do not confirm) and where it shows rare classes. Frames are taken best
-first, leaving out those that look like one already taken.
+Four parts make the value of a frame: box scores near the middle; boxes, areas and lanes that the
+model does not find again in the mirrored frame (consistency-based active learning, Yu et al., CVPR
+2022 workshops, arXiv 2103.10374); boxes and areas that the neighbouring frames do not confirm; and
+rare classes. The label files give candidates; the model is then applied to these and their
+mirror images. Frames are taken by value times the distance to the pictures already taken (as in
+core-set selection, Sener and Savarese, ICLR 2018, arXiv 1708.00489), near-duplicates never.
 """
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,31 +21,54 @@ import numpy as np
 from demo.archive_worker import Job, Settings
 from demo.pipeline import SourceFrame
 from demo.sources import VideoFile
+from perception.classes import LANE_BACKGROUND_BIT
 from perception.errors import UserError
 from perception.files import write_atomic
 from perception.runtime.annotations import FORMATS, Export
+from perception.runtime.colours import BACKGROUND
 from perception.runtime.runner import Runner
+from perception.runtime.scene import Boxes, Mask, Scene
 
-CANDIDATES: Final = 8  # frames that are compared by their pictures, per picked frame
+CANDIDATES: Final = 8  # frames that the model is applied to again, per picked frame
+SPREAD: Final = 0.5  # share of the candidates that is spread evenly over the archive
 MATCH_IOU: Final = 0.3
+NEAR_S: Final = 0.5  # neighbouring frames further apart than this show something else
 GRID_HW: Final = (24, 40)
 THUMBNAIL_WH: Final = (16, 9)
 # Mean difference of two thumbnails (0 to 255, mean brightness removed) of near-duplicates.
 ALIKE: Final = 6.0
+CAP: Final = 5.0  # of a part of the value, in units of its mean
+# Corners of a box in the mirrored frame: x of FLIP is -1, and the left side becomes the right one.
+MIRROR: Final = (2, 1, 0, 3)
+FLIP: Final = (-1, 1, -1, 1)
+
+
+@dataclass
+class Found:
+    """Boxes with their class names, in frame pixels."""
+
+    xyxy: np.ndarray  # float (N, 4)
+    scores: np.ndarray  # float (N,)
+    classes: list[str]
 
 
 @dataclass
 class Seen:
-    """What the model found in one frame."""
+    """What the model found in one frame. `parts`: what makes it worth labelling, by name."""
 
     job: int
     index: int
-    shape_hw: tuple[int, int]
-    boxes: np.ndarray  # float (N, 4)
-    scores: np.ndarray  # float (N,)
-    classes: list[str]
+    seconds: float
+    found: Found
     grids: dict[str, np.ndarray] = field(default_factory=dict)  # category: bool GRID_HW
-    value: float = 0.0
+    attributes: tuple[str, ...] = ()  # such as "weather=rainy"
+    parts: dict[str, float] = field(default_factory=dict)
+    picture: np.ndarray | None = None  # float THUMBNAIL_WH, of a candidate
+
+    @property
+    def shown(self) -> set[str]:
+        """Classes and attributes."""
+        return {*self.found.classes, *self.grids, *self.attributes}
 
 
 def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Settings) -> str:
@@ -58,13 +84,13 @@ def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Set
     ]
     if not frames:
         raise UserError("--pick: none of the videos has labels")
-    rate(frames)
-    best = sorted(frames, key=lambda frame: -frame.value)[: CANDIDATES * count]
-    thumbnails = {
-        (number, frame.index): thumbnail(frame.image) for number, frame in decoded(jobs, best)
-    }
-    chosen = distinct(best, thumbnails, count)
     runner = Runner(settings.model, settings.provider, settings.threads)
+    compare_neighbours(frames)
+    some = candidates(frames, CANDIDATES * count)
+    places = {(frame.job, frame.index): frame for frame in some}
+    for number, frame in decoded(jobs, some):
+        examine(places[number, frame.index], frame.image, runner, settings.score)
+    chosen = distinct([frame for frame in some if frame.picture is not None], count)
     views = runner.description.views
     target = folder / FORMATS[kind].place
     with Export(kind, target, views, settings.score, subset="train") as export:
@@ -78,13 +104,16 @@ def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Set
     return f"picked {len(chosen)} of {len(frames)} frames{fewer}: {folder}"
 
 
+# Label files ------------------------------------------------------------------------------------
+
+
 def read_frames(job: int, labels: Path) -> Iterator[Seen]:
     """The frames of a label file of perceive-archive."""
     with open(labels, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield _seen(job, json.loads(line))
-            except (ValueError, LookupError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise UserError(
                     f"{labels} line {number}: not a line of perceive-archive ({error!r:.100}); "
                     "run with --redo"
@@ -104,59 +133,110 @@ def _seen(job: int, entry: dict[str, Any]) -> Seen:
         for polygon in label.get("poly2d") or ():
             points = (np.array(polygon["vertices"]) * scale).round().astype(np.int32)
             cv2.fillPoly(grids[label["category"]], [points], 1)
+    attributes = entry.get("attributes") or {}
     return Seen(
         job,
         int(entry["frameIndex"]),
-        size,
-        np.array(boxes, float).reshape(-1, 4),
-        np.array(scores, float),
-        classes,
+        float(entry["timestamp"]) / 1000,
+        Found(np.array(boxes, float).reshape(-1, 4), np.array(scores, float), classes),
         {name: grid.astype(bool) for name, grid in grids.items()},
+        tuple(f"{name}={value}" for name, value in attributes.items() if isinstance(value, str)),
     )
 
 
-def rate(frames: Sequence[Seen]) -> None:
-    """Sets the value of every frame; each part is scaled to a mean of 1 over the archive."""
-    by_job: dict[int, list[Seen]] = defaultdict(list)
-    for frame in frames:
-        by_job[frame.job].append(frame)
-    shown = Counter(name for frame in frames for name in {*frame.classes, *frame.grids})
-    parts = np.zeros((len(frames), 3))
-    place = {id(frame): row for row, frame in enumerate(frames)}
-    for others in by_job.values():
-        for number, frame in enumerate(others):
-            near = others[max(number - 1, 0) : number] + others[number + 1 : number + 2]
-            parts[place[id(frame)]] = (
-                uncertainty(frame),
-                sum(disagreement(frame, other) for other in near) / max(len(near), 1),
-                sum(
-                    (len(frames) / shown[name]) ** 0.5 - 1
-                    for name in {*frame.classes, *frame.grids}
-                ),
-            )
-    values = (parts / np.maximum(parts.mean(0), 1e-9)).sum(1)
-    for frame, value in zip(frames, values.tolist(), strict=True):
-        frame.value = value
+# Parts of a frame's value -----------------------------------------------------------------------
 
 
-def uncertainty(frame: Seen) -> float:
+def compare_neighbours(frames: Sequence[Seen]) -> None:
+    """Sets the parts that the label files give: box scores, neighbouring frames, rare classes.
+
+    `frames` are those of one video after the other, in order of time.
+    """
+    shown = Counter(name for frame in frames for name in frame.shown)
+    for number, frame in enumerate(frames):
+        near = [
+            difference(frame, other)
+            for other in (*frames[max(number - 1, 0) : number], *frames[number + 1 : number + 2])
+            if other.job == frame.job and abs(other.seconds - frame.seconds) <= NEAR_S
+        ]
+        frame.parts = {
+            "scores": uncertainty(frame.found.scores),
+            "neighbours": float(np.mean(near)) if near else 0.0,
+            "rare": sum((len(frames) / shown[name]) ** 0.5 - 1 for name in frame.shown),
+        }
+
+
+def examine(frame: Seen, image: np.ndarray, runner: Runner, score: float) -> None:
+    """Sets the parts for which the model is applied again, and the thumbnail."""
+    small = cv2.resize(image, THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
+    frame.picture = small - small.mean()
+    scene, mirrored = runner(image), runner(np.ascontiguousarray(image[:, ::-1]))
+    frame.parts["scores"] = sum(uncertainty(boxes.scores) for _, boxes in scene.of(Boxes))
+    frame.parts |= mirror_parts(scene, mirrored, score)
+
+
+def mirror_parts(scene: Scene, mirrored: Scene, score: float) -> dict[str, float]:
+    """The shares of boxes from `score` on, and of masks, that differ in the mirrored frame."""
+    boxes, masks = [], []
+    width = scene.frame_hw[1]
+    for name, output in scene.outputs.items():
+        other = mirrored.outputs[name]
+        if isinstance(output, Boxes) and isinstance(other, Boxes):
+            back = replace(other, xyxy=[width, 0, width, 0] + other.xyxy[:, MIRROR] * FLIP)
+            boxes.append(unmatched(_found(output.above(score)), _found(back.above(score))))
+        elif isinstance(output, Mask) and isinstance(other, Mask):
+            masks.append(mask_difference(output, other.small[:, ::-1]))
+    parts = {"mirrored boxes": boxes, "mirrored masks": masks}
+    return {name: float(np.mean(values)) for name, values in parts.items() if values}
+
+
+def _found(boxes: Boxes) -> Found:
+    return Found(boxes.xyxy, boxes.scores, [boxes.name(i) for i in range(len(boxes))])
+
+
+def mask_difference(mask: Mask, other: np.ndarray) -> float:
+    """Share of the pixels with another class, where either has one that is not background.
+
+    Lanes are compared in cells of GRID_HW, because lines a pixel apart are the same line.
+    """
+    one = mask.small
+    if mask.is_lane_byte:
+        marked = [(m & LANE_BACKGROUND_BIT == 0).astype(np.float32) for m in (one, other)]
+        one, other = (
+            cv2.resize(m, GRID_HW[::-1], interpolation=cv2.INTER_AREA) > 0 for m in marked
+        )
+        shown = one | other
+    else:
+        names = mask.view.classes
+        background = names.index(BACKGROUND) if BACKGROUND in names else len(names)
+        shown = (one != background) | (other != background)
+    return float((one != other)[shown].mean()) if shown.any() else 0.0
+
+
+def uncertainty(scores: np.ndarray) -> float:
     """Sum over boxes of 4 s (1 - s), which is 1 at a score of 0.5; the largest ten count."""
-    return float(np.sort(4 * frame.scores * (1 - frame.scores))[-10:].sum())
+    return float(np.sort(4 * scores * (1 - scores))[-10:].sum())
 
 
-def disagreement(frame: Seen, other: Seen) -> float:
-    """Share of boxes without a counterpart, plus 1 - IoU of each area, between two frames."""
+def difference(frame: Seen, other: Seen) -> float:
+    """Share of boxes without a counterpart, and 1 - IoU of each area, averaged; from 0 to 1."""
     parts = []
-    if count := len(frame.classes) + len(other.classes):
-        overlap = _ious(frame.boxes, other.boxes)
-        same = np.array(frame.classes, object)[:, None] == np.array(other.classes, object)[None]
-        match = (overlap >= MATCH_IOU) & same.reshape(overlap.shape)
-        parts.append(((~match.any(1)).sum() + (~match.any(0)).sum()) / count)
+    if frame.found.classes or other.found.classes:
+        parts.append(unmatched(frame.found, other.found))
     none = np.zeros(GRID_HW, bool)
     for name in {*frame.grids, *other.grids}:
         one, two = frame.grids.get(name, none), other.grids.get(name, none)
         parts.append(1 - (one & two).sum() / max((one | two).sum(), 1))
     return float(np.mean(parts)) if parts else 0.0
+
+
+def unmatched(one: Found, two: Found) -> float:
+    """Share of boxes that overlap none of their class in the other list by MATCH_IOU."""
+    count = len(one.classes) + len(two.classes)
+    overlap = _ious(one.xyxy, two.xyxy)
+    same = np.array(one.classes, object)[:, None] == np.array(two.classes, object)[None]
+    match = (overlap >= MATCH_IOU) & same.reshape(overlap.shape)
+    return float((~match.any(1)).sum() + (~match.any(0)).sum()) / max(count, 1)
 
 
 def _ious(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -165,6 +245,25 @@ def _ious(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     shared = (high - low).clip(0).prod(2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, two)]
     return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+
+
+# Choice -----------------------------------------------------------------------------------------
+
+
+def values(frames: Sequence[Seen]) -> np.ndarray:
+    """float (N,): the sum of each frame's parts, each scaled to a mean of 1 and at most CAP."""
+    names = dict.fromkeys(name for frame in frames for name in frame.parts)
+    parts = np.array([[frame.parts.get(name, 0.0) for name in names] for frame in frames])
+    return np.minimum(parts / np.maximum(parts.mean(0), 1e-9), CAP).sum(1)
+
+
+def candidates(frames: Sequence[Seen], limit: int) -> list[Seen]:
+    """The frames of the highest value by the label files, and some spread evenly over the others:
+    a label file does not say how sure a mask is."""
+    order = np.argsort(-values(frames), kind="stable")
+    best, rest = order[: round(limit * (1 - SPREAD))], np.sort(order[round(limit * (1 - SPREAD)) :])
+    spread = rest[np.linspace(0, len(rest) - 1, min(limit - len(best), len(rest))).astype(int)]
+    return [frames[i] for i in sorted({*best.tolist(), *spread.tolist()})]
 
 
 def decoded(jobs: Sequence[Job], wanted: Sequence[Seen]) -> Iterator[tuple[int, SourceFrame]]:
@@ -180,23 +279,25 @@ def decoded(jobs: Sequence[Job], wanted: Sequence[Seen]) -> Iterator[tuple[int, 
                 break
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """float (H, W, 3): the picture, tiny, without its mean brightness."""
-    small = cv2.resize(image, THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small - small.mean()
+def distinct(frames: Sequence[Seen], count: int) -> list[Seen]:
+    """Up to `count` frames with a picture, by value times distance to those already taken.
 
-
-def distinct(
-    best: Sequence[Seen], thumbnails: dict[tuple[int, int], np.ndarray], count: int
-) -> list[Seen]:
-    """The first `count` frames without near-duplicates of earlier ones."""
-    chosen: list[Seen] = []
-    pictures: list[np.ndarray] = []
-    for frame in best:
-        picture = thumbnails.get((frame.job, frame.index))
-        if picture is None or len(chosen) == count:
-            continue
-        if all(np.abs(picture - other).mean() >= ALIKE for other in pictures):
-            chosen.append(frame)
-            pictures.append(picture)
-    return chosen
+    The distance counts up to the median of all; below ALIKE a frame is never taken.
+    """
+    if not frames:
+        return []
+    worth = values(frames) + 1e-3
+    pictures = np.stack([frame.picture for frame in frames if frame.picture is not None])
+    nearest = np.full(len(frames), np.inf)
+    chosen: list[int] = []
+    typical = 0.0
+    while len(chosen) < min(count, len(frames)):
+        gain = worth * np.minimum(1, nearest / max(typical, ALIKE))
+        best = int(np.argmax(np.where(nearest >= ALIKE, gain, -1)))
+        if nearest[best] < ALIKE:
+            break
+        chosen.append(best)
+        apart = np.abs(pictures - pictures[best]).mean((1, 2, 3))
+        typical = typical or float(np.median(apart))
+        nearest = np.minimum(nearest, apart)
+    return [frames[i] for i in chosen]

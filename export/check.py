@@ -1,10 +1,6 @@
-"""Compare the outputs of PyTorch and of the exported file on the same frames.
+"""Compare the outputs of PyTorch and of the exported file on the same frames, each by its kind."""
 
-Each output is compared by its kind: boxes may swap places where their scores are equal to the last
-bit, and a pixel may change its class where two classes tie.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from perception.model import Deployed, HydraNet
-from perception.runtime.description import BOXES, LABEL, MAP, MASK, NORMALS, Description
+from perception.runtime.compare import Limits
+from perception.runtime.description import Description
+from perception.runtime.kinds import KINDS
 from perception.runtime.providers import load
 
 
@@ -33,17 +31,6 @@ class Difference:
     def agrees(self) -> bool:
         """False also where the value is NaN."""
         return self.value <= self.limit
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Largest differences allowed between a precision and PyTorch in float32."""
-
-    score: float  # probabilities
-    pixels: float  # boxes, in model pixels
-    share: float  # of mask pixels
-    boxes: float  # share of boxes without a counterpart
-    relative: float  # maps, against the largest value; normals, absolute
 
 
 LIMITS: Final[dict[str, Limits]] = {
@@ -112,66 +99,10 @@ def compare(
         got = dict(zip(engine.names, engine.run(frame[None]), strict=True))
         found.append([])
         for (name, view), tensor in zip(description.views.items(), wanted, strict=True):
-            by_kind = MEASURES[view.kind](tensor.numpy(), got[name], LIMITS[precision])
+            by_kind = KINDS[view.kind].compare(tensor.numpy(), got[name], LIMITS[precision])
             found[-1] += [Difference(name, view.kind, *measured) for measured in by_kind]
     return [_worst(column) for column in zip(*found, strict=True)]
 
 
-Measured = tuple[str, float, float]  # what, value, limit
-
-
 def _worst(column: Sequence[Difference]) -> Difference:
     return max(column, key=lambda d: np.inf if np.isnan(d.value) else d.value)
-
-
-def _boxes(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Scores by rank, averaged (one additional box shifts all ranks below it); then boxes that are
-    clearly above the other list's lowest score must have a counterpart there."""
-    wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
-    scores = float(np.abs(wanted[:, 4] - got[:, 4]).mean())
-    lost = max(_unmatched(wanted, got, limits), _unmatched(got, wanted, limits))
-    return [
-        ("mean score difference, rank by rank", scores, limits.score),
-        (f"share of boxes without a counterpart within {limits.pixels:g} px", lost, limits.boxes),
-    ]
-
-
-def _unmatched(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> float:
-    cutoff = theirs[:, 4].min() + limits.score
-    clear = ours[ours[:, 4] > cutoff]
-    if not len(clear):
-        return 0.0
-    apart = np.abs(clear[:, None, :4] - theirs[None, :, :4]).max(-1)  # (clear, theirs)
-    same = clear[:, None, 5] == theirs[None, :, 5]
-    near = np.abs(clear[:, None, 4] - theirs[None, :, 4]) <= limits.score
-    return float(1 - ((apart <= limits.pixels) & same & near).any(1).mean())
-
-
-def _mask(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    return [("share of pixels that differ", float((wanted != got).mean()), limits.share)]
-
-
-def _label(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    return [("largest probability difference", _largest(wanted - got), limits.score)]
-
-
-def _map(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    scale = max(float(np.abs(wanted).max()), 1e-6)
-    return [("largest difference / largest value", _largest(wanted - got) / scale, limits.relative)]
-
-
-def _normals(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    return [("largest component difference", _largest(wanted - got), limits.relative)]
-
-
-def _largest(difference: np.ndarray) -> float:
-    return float(np.abs(difference).max())
-
-
-MEASURES: Final[dict[str, Callable[[np.ndarray, np.ndarray, Limits], list[Measured]]]] = {
-    BOXES: _boxes,
-    MASK: _mask,
-    LABEL: _label,
-    MAP: _map,
-    NORMALS: _normals,
-}

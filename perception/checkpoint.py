@@ -14,7 +14,7 @@ from torch import Tensor
 from perception.errors import UserError
 from perception.files import replacing
 from perception.model import Heads, HydraNet, build
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks import TASKS
 from perception.tasks.class_names import names_of, with_classes
 

@@ -104,15 +104,16 @@ def read_bounded(path: Path, limit: int) -> bytes:
     Pipes and devices are refused: they may never end.
     """
     try:
-        if path.exists() and not path.is_file():
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path}: not a plain file; give one")
+        if status.st_size > limit:
+            raise UserError(
+                f"{path}: {status.st_size >> 20} MB, at most {limit >> 20} are read; "
+                "it is not what it should be, restore it"
+            )
         with open(path, "rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > limit:
-                raise UserError(
-                    f"{path}: {size >> 20} MB, at most {limit >> 20} are read; "
-                    "it is not what it should be, restore it"
-                )
-            return file.read(limit)
+            return file.read(status.st_size)  # read(limit) would allocate `limit` bytes first
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read ({why}); restore the file") from None

@@ -7,10 +7,12 @@ states. HF_HUB_OFFLINE=1 uses the cache only; HF_ENDPOINT names another server. 
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from perception.errors import UserError, require_extra
-from perception.runtime.description import Description
+
+if TYPE_CHECKING:
+    from perception.runtime.description import Description
 
 SCHEME: Final = "hf://"
 ONNX: Final = "model.onnx"
@@ -114,7 +116,7 @@ def _check_hash(name: str, path: Path) -> None:
         )
 
 
-def push(onnx: Path, description: Description, checkpoint: Path | None, name: str) -> str:
+def push(onnx: Path, description: "Description", checkpoint: Path | None, name: str) -> str:
     """Uploads the model file, its checkpoint and a card written from `description`.
 
     Returns the address of the commit. Raises UserError where the hub refuses.
@@ -141,7 +143,7 @@ def push(onnx: Path, description: Description, checkpoint: Path | None, name: st
     return str(done.commit_url)
 
 
-def card(description: Description, repo: str) -> str:
+def card(description: "Description", repo: str) -> str:
     """The model card: front matter that the hub reads, and text, from the model's own record."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -181,7 +183,7 @@ def _headline(scores: Any) -> list[tuple[str, float]]:
     return [(k, float(v)) for k, v in kept if isinstance(v, int | float)]
 
 
-def _datasets(description: Description) -> list[str]:
+def _datasets(description: "Description") -> list[str]:
     """Names of the data that the training record lists, without counts and paths."""
     data = description.training.get("data", {})
     listed = data.get("data", []) if isinstance(data, dict) else []
@@ -189,7 +191,7 @@ def _datasets(description: Description) -> list[str]:
     return sorted({match[0] for match in names if match})
 
 
-def _text(description: Description, repo: str) -> str:
+def _text(description: "Description", repo: str) -> str:
     height, width = description.size_hw
     outputs = "".join(
         f"| `{name}` | {view.kind} | "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perception.baselines.yolop import AnchorDet, DensePAN, NearestDrivable, NearestLane
 from perception.errors import UserError, unknown_name
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.sharing import share
 from perception.tasks import TASKS, check_tasks
 from perception.tasks.base import Raw, Task

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
-from perception.runtime.description import LANE_BYTE, Description, Group, View
+from perception.runtime.description import Description
+from perception.runtime.view import LANE_BYTE, Group, View
 
 SIZE_HW = (48, 80)
 # Output names are no task's name: the runtime must not care.

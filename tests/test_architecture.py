@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.runtime.description import KINDS
+from perception.runtime.kinds import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("perception", "training", "export", "demo")
@@ -25,7 +25,7 @@ TORCH = {"torch", "torchvision", "timm", "torchjd", "torchmetrics", "safetensors
 CAR = {"numpy", "cv2", "onnxruntime"}
 NAMELESS = ("perception/runtime", "demo", "export", "training/loop.py")
 # The only file that may say a word that is both a kind and a task: it defines the kinds.
-KINDS_FILE = "perception/runtime/description.py"
+KINDS_FILE = "perception/runtime/view.py"
 
 
 def sources(*places: str) -> list[Path]:

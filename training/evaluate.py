@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
 from perception.hub import ONNX, local_file
-from perception.runtime.description import BOX_SCORE
+from perception.runtime.view import BOX_SCORE
 
 if TYPE_CHECKING:
     from training.data.dataset import Dataset

@@ -13,7 +13,7 @@ from perception import checkpoint
 from perception.errors import UserError
 from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks import TASKS
 from perception.trunk import Trunk, load_trunk_weights
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from perception.errors import UserError
 from perception.model import HydraNet, build
-from perception.runtime.description import View
+from perception.runtime.view import View
 from training.balance import AT_FEATURES, Balancer, check_method, make_balancer
 from training.config import Config
 from training.cpu import for_cpu

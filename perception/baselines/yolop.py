@@ -16,7 +16,7 @@ from perception.classes import DETECTION
 from perception.layers import ConvBlock, upsample
 from perception.metrics.base import Metric
 from perception.metrics.detection import DetectionMetric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.det_training import ciou_loss
 from perception.tasks.drivable import Drivable

@@ -23,7 +23,7 @@ from perception.classes import (
     LANE_TYPE_UNKNOWN,
 )
 from perception.metrics.base import Metric, chosen, percent
-from perception.runtime.description import View
+from perception.runtime.view import View
 
 RADII: Final = (1, 2, 5)
 # part: (shift, bit mask, the flag of a pixel where the part is unknown).

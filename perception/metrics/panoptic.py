@@ -13,7 +13,7 @@ import numpy as np
 
 from perception.classes import IGNORE, LANE_BACKGROUND_BIT, LANE_IGNORE
 from perception.metrics.base import Metric, chosen
-from perception.runtime.description import BOXES, LANE_BYTE, MASK, View
+from perception.runtime.view import BOXES, LANE_BYTE, MASK, View
 
 VEHICLES: Final = ("car", "bus", "truck", "train")
 AREAS: Final = ("direct", "alternative")

@@ -23,7 +23,8 @@ from perception.classes import (
     LANE_STYLES,
     PEER_OUTPUTS,
 )
-from perception.runtime.description import BOXES, LANE_BYTE, MASK, Description, View
+from perception.runtime.description import Description
+from perception.runtime.view import BOXES, LANE_BYTE, MASK, View
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)

@@ -20,10 +20,10 @@ from perception.errors import UserError, unknown_name
 from perception.files import write_atomic
 from perception.images import IMAGE_SUFFIXES
 from perception.runtime.colours import BACKGROUND
-from perception.runtime.description import BOXES, View
 from perception.runtime.lanes import lane_lines
 from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
+from perception.runtime.view import BOXES, View
 
 if TYPE_CHECKING:  # in typing from Python 3.11
     from typing_extensions import Self

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from perception.files import cache_folder, write_atomic
-from perception.runtime.description import BOXES, LABEL, MASK, Description, View
+from perception.runtime.description import Description
+from perception.runtime.kinds import KINDS
 from perception.runtime.providers import Engine, candidates, load, read_description
 
 TRIAL_TIMEOUT_S = 180
@@ -86,24 +87,10 @@ def difference(
     for name, view in description.views.items():
         if name not in got or got[name].shape != expected[name].shape:
             return f"output {name} is missing or has another shape"
-        share = agreement(view, np.asarray(expected[name]), np.asarray(got[name]))
+        share = KINDS[view.kind].same(np.asarray(expected[name]), np.asarray(got[name]))
         if not share >= 0.95:
             return f"output {name} agrees with the CPU's in only {100 * share:.0f} %"
     return ""
-
-
-def agreement(view: View, expected: np.ndarray, got: np.ndarray) -> float:
-    """Share of an output's numbers (pixels, probabilities, scores of boxes) that agree."""
-    if view.kind == MASK:
-        return float((expected == got).mean())
-    if view.kind == LABEL:
-        return float((np.abs(expected - got) <= 0.05).mean())
-    if view.kind == BOXES:
-        # Only the sorted scores: near-equal boxes may change places by rounding alone.
-        scores, others = (np.sort(rows.reshape(-1, 6)[:, 4]) for rows in (expected, got))
-        return float((np.abs(scores - others) <= 0.05).mean())
-    scale = max(float(np.nanmedian(np.abs(expected))), 1e-3)
-    return float((np.abs(expected - got) <= 0.05 * np.abs(expected) + 0.05 * scale).mean())
 
 
 def trial_images(size_hw: tuple[int, int]) -> list[np.ndarray]:

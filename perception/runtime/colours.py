@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS, LANE_STYLE_BIT
-from perception.runtime.description import View
+from perception.runtime.view import View
 
 BGR = tuple[int, int, int]
 BACKGROUND = "background"

@@ -4,117 +4,27 @@ Tasks declare their `View`, the export writes it into the file, the runtime read
 """
 
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from perception.errors import UserError
+from perception.runtime.kinds import KINDS
+from perception.runtime.view import BOX_SCORE, View, valid_text
 
 KEY: Final = "perception"
-BOX_SCORE: Final = 0.3  # for models without a recorded threshold
 FORMAT: Final = 1
-KINDS: Final = ("boxes", "mask", "label", "map", "normals")
-BOXES, MASK, LABEL, MAP, NORMALS = KINDS
-# A mask with this encoding holds the official lane byte instead of a class index.
-LANE_BYTE: Final = "bdd100k-lane-byte"
-# Limits on what is read; ImageNet has 1000 classes.
+# Limits on what is read.
 MAX_TEXT: Final = 4 << 20
 MAX_TASKS: Final = 64
-MAX_NAMES: Final = 10_000
-MAX_NAME: Final = 1000
 
 
-# For readers of the file in any language, as in docs/onnx.md.
+# For readers of the file in any language, with those of every kind, as in docs/onnx.md.
 CONVENTIONS: Final = {
     "letterbox": "scale = min(H/h, W/w); scaled size rounded half to even; shrunk by averaging, "
     "enlarged bilinearly; centred, the odd pixel of padding at the bottom or right",
-    "boxes": "rows x1 y1 x2 y2 score class in pixels of the model's input, best first; no NMS "
-    "needed. To the frame: subtract the padding, divide by scaled size / frame size per axis, clip "
-    "to the frame",
-    "mask": "uint8 class index, or bits of bdd100k-lane-byte: 0-2 category, 3 background, 4 style, "
-    "5 direction. To the frame: cut off the padding, nearest neighbour",
-    "label": "a row per group: probabilities of its classes, padded with 0",
-    "map": "float32 in `unit`. To the frame: cut off the padding, bilinear",
-    "normals": "unit vectors, x right, y down, z forward",
     "threshold": "scores.TASK.threshold: score in percent where F1 is best on validation frames; "
     "shown_threshold/CLASS: where 70 % of the boxes of a class are right",
 }
-
-
-@dataclass(frozen=True)
-class Group:
-    """One attribute of a `label` output: its name and its classes, in column order."""
-
-    name: str
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class View:
-    """One output as a consumer sees it: kind, classes, encoding, range."""
-
-    kind: str
-    classes: tuple[str, ...] = ()
-    groups: tuple[Group, ...] = ()
-    encoding: str = ""
-    categories: tuple[str, ...] = ()
-    styles: tuple[str, ...] = ()
-    directions: tuple[str, ...] = ()
-    unit: str = ""
-    range: tuple[float, ...] = ()
-
-    def title(self, name: str) -> str:
-        """The output's name on a page or a picture."""
-        if self.encoding == LANE_BYTE:
-            return "Lanes"
-        return {BOXES: "Objects", LABEL: "Scene"}.get(self.kind, name.capitalize())
-
-    def to_json(self, name: str) -> dict[str, Any]:
-        """The task's entry of the description; empty fields are left out."""
-        return {"name": name} | {key: value for key, value in asdict(self).items() if value}
-
-    @staticmethod
-    def from_json(entry: dict[str, Any]) -> tuple[str, "View"]:
-        """(name, view) of one entry. Raises ValueError on an unknown kind or a malformed field."""
-        name, kind = entry.get("name"), entry.get("kind")
-        if not isinstance(name, str) or kind not in KINDS:
-            raise ValueError(f"task {name!r:.100} has unknown kind {kind!r:.100}")
-        groups = tuple(
-            Group(_text(g["name"]), _texts(g, "classes")) for g in _list(entry, "groups")
-        )
-        texts = ("classes", "categories", "styles", "directions")
-        bounds = tuple(float(value) for value in _list(entry, "range"))
-        if len(bounds) not in (0, 2) or not all(map(math.isfinite, bounds)):
-            raise ValueError(f"task {name!r:.100} has range {bounds!r:.100}, not two numbers")
-        return _text(name), View(
-            kind=kind,
-            groups=groups,
-            encoding=_text(entry.get("encoding", "")),
-            unit=_text(entry.get("unit", "")),
-            range=bounds,
-            **{key: _texts(entry, key) for key in texts},
-        )
-
-
-def _list(entry: dict[str, Any], key: str) -> Sequence[Any]:
-    """A list, a tuple or absent. Raises ValueError for anything else, and for a long one."""
-    values = entry.get(key, [])
-    if not isinstance(values, list | tuple) or len(values) > MAX_NAMES:
-        raise ValueError(f"{key} is not a list of at most {MAX_NAMES} entries")
-    return values
-
-
-def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(_text(value) for value in _list(entry, key))
-
-
-def _text(value: Any) -> str:
-    """A valid name. Raises ValueError for anything else."""
-    if not isinstance(value, str) or len(value) > MAX_NAME:
-        raise ValueError(f"{value!r:.100} is not a name")
-    value.encode()  # raises ValueError on half a surrogate pair
-    return value
 
 
 @dataclass(frozen=True)
@@ -163,7 +73,7 @@ class Description:
                 "size_hw": list(self.size_hw),
                 "letterbox": {"align": "center", "pad_value": self.pad_value},
                 "tasks": [view.to_json(name) for name, view in self.views.items()],
-                "conventions": CONVENTIONS,
+                "conventions": CONVENTIONS | {kind: KINDS[kind].convention for kind in KINDS},
                 "scores": self.scores,
                 "training": self.training,
                 "licence": self.licence,
@@ -189,7 +99,7 @@ class Description:
             if not 0 <= pad_value <= 255:
                 raise UserError(f"{source}: pad_value {pad_value} is not in 0 to 255")
             return Description(
-                name=_text(data["name"]),
+                name=valid_text(data["name"]),
                 size_hw=(height, width),
                 views=_views(data),
                 pad_value=pad_value,
@@ -216,6 +126,9 @@ def _views(data: dict[str, Any]) -> dict[str, View]:
     if not isinstance(entries, list) or len(entries) > MAX_TASKS:
         raise ValueError(f"tasks is not a list of at most {MAX_TASKS} entries")
     views = dict(View.from_json(entry) for entry in entries)
+    for name, view in views.items():
+        if view.kind not in KINDS:
+            raise ValueError(f"task {name!r:.100} has unknown kind {view.kind!r:.100}")
     if len(views) < len(entries):
         raise ValueError("two tasks have the same name")
     return views

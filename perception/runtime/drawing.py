@@ -7,9 +7,9 @@ import numpy as np
 
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
-from perception.runtime.description import BOX_SCORE
 from perception.runtime.lanes import lane_lines, marks_along, outline
-from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
+from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.view import BOX_SCORE
 
 AREA_OPACITY = 0.36
 MAX_BOXES = 300
@@ -43,12 +43,11 @@ def draw(
         if isinstance(output, Boxes):
             least = score[name] if isinstance(score, Mapping) else score
             draw_boxes(canvas, output.above(least))
-    pictures = {name: picture(masks[name]) for name in covering}
-    pictures |= {name: picture(value) for name, value in shown.items() if isinstance(value, Map)}
+    pictures = {name: class_picture(masks[name]) for name in covering}
+    made = {name: output.picture() for name, output in shown.items()}
+    pictures |= {name: picture for name, picture in made.items() if picture is not None}
     draw_insets(canvas, pictures)
-    for output in shown.values():
-        if isinstance(output, Labels):
-            draw_labels(canvas, output)
+    draw_captions(canvas, [output.caption(name) for name, output in shown.items()])
     return canvas
 
 
@@ -177,13 +176,16 @@ def _dark(ink: BGR) -> BGR:
     return ink[0] // 4, ink[1] // 4, ink[2] // 4
 
 
-def draw_labels(canvas: np.ndarray, labels: Labels) -> None:
-    """One line at the top left: each group's most probable class and its probability."""
-    best = labels.best().values()
-    text = "   ".join(f"{name} {100 * share:.0f}%" for name, share in best)
+def draw_captions(canvas: np.ndarray, captions: Sequence[str]) -> None:
+    """One line at the top left, such as the frame's attributes."""
     height = text_height(canvas.shape[:2])
-    if text:
+    if text := "   ".join(filter(None, captions)):
         chip(canvas, text, (height, height), height, opacity=0.65)
+
+
+def class_picture(mask: Mask) -> np.ndarray:
+    """uint8 (h, w, 3): every pixel in the colour of its class."""
+    return cv2.applyColorMap(mask.small, lookup(mask.view)[0])
 
 
 def shown_classes(mask: Mask) -> list[str]:
@@ -215,37 +217,6 @@ def draw_legend(canvas: np.ndarray, names: Sequence[str]) -> None:
         square = (x + tall // 4, y + tall // 4, x + 3 * tall // 4, y + 3 * tall // 4)
         blend_rectangle(canvas, square, colour(name), 1.0)
         x += wide + tall
-
-
-def picture(output: Mask | Map) -> np.ndarray:
-    """uint8 (h, w, 3) of a whole mask or map at the model's size."""
-    if isinstance(output, Mask):
-        return cv2.applyColorMap(output.small, lookup(output.view)[0])
-    if output.small.ndim == 3:
-        return vector_picture(output.small)
-    return map_picture(output.small, output.view.range)
-
-
-def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:
-    """float (h, w) in the turbo colour map, logarithmic, small values warm.
-
-    Without a range in the description, from the 2nd to the 98th percentile; NaN is black.
-    """
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros((*values.shape, 3), np.uint8)
-    low, high = low_high if len(low_high) == 2 else np.percentile(values[finite], (2, 98))
-    shifted = np.clip(np.where(finite, values, high), low, high) - low
-    share = np.log1p(shifted) / max(float(np.log1p(high - low)), 1e-6)
-    painted = cv2.applyColorMap((255 * (1 - share)).astype(np.uint8), cv2.COLORMAP_TURBO)
-    painted[~finite] = 0
-    return painted
-
-
-def vector_picture(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors (3, h, w) as colour: x, y, z from -1..1 to red, green, blue."""
-    unit = np.nan_to_num(vectors.transpose(1, 2, 0)[..., ::-1])
-    return np.clip(127.5 * (unit + 1), 0, 255).astype(np.uint8)
 
 
 def draw_insets(canvas: np.ndarray, pictures: dict[str, np.ndarray]) -> None:

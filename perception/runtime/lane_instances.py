@@ -14,11 +14,11 @@ from perception.classes import (
     LANE_STYLE_SHIFT,
 )
 from perception.runtime.camera import Camera
-from perception.runtime.description import View
 from perception.runtime.lane_curve import LaneCurve, fit_curve
 from perception.runtime.lane_rows import follow_rows
 from perception.runtime.lanes import CROSSWALK, frame_scale, marks_along, most_frequent
 from perception.runtime.scene import Mask, Scene
+from perception.runtime.view import View
 
 KERB = "road curb"
 EGO_LEFT, EGO_RIGHT, NEXT_LEFT, NEXT_RIGHT = "ego left", "ego right", "next left", "next right"

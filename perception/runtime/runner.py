@@ -9,7 +9,7 @@ import perception
 from perception.errors import UserError
 from perception.runtime.adapters import AdaptedEngine, Adapter
 from perception.runtime.choose import choose
-from perception.runtime.description import BOXES, LABEL, MAP, MASK, NORMALS, View
+from perception.runtime.kinds import KINDS, read_scene
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.providers import (
     Engine,
@@ -18,7 +18,8 @@ from perception.runtime.providers import (
     memory_limit,
     read_description,
 )
-from perception.runtime.scene import Scene, read_scene
+from perception.runtime.scene import Scene
+from perception.runtime.view import View
 
 SHIPPED_MODEL = "pvt-hydranet-b0.onnx"
 
@@ -71,16 +72,7 @@ class Runner:
         """Without the batch axis. Raises UserError where type or shape do not fit the kind."""
         if array.ndim > 2 and array.shape[0] == 1:
             array = array[0]
-        height_width = array.shape[-2:] == self.description.size_hw
-        floats, bytes_ = array.dtype.kind == "f", array.dtype == np.uint8
-        fits = {
-            BOXES: floats and array.ndim == 2 and array.shape[1] == 6,
-            LABEL: floats and array.ndim == 2 and len(array) == len(view.groups),
-            MASK: bytes_ and array.ndim == 2 and height_width,
-            MAP: floats and array.ndim == 2 and height_width,
-            NORMALS: floats and array.ndim == 3 and len(array) == 3 and height_width,
-        }[view.kind]
-        if not fits:
+        if not KINDS[view.kind].fits(array, view, self.description.size_hw):
             raise UserError(
                 f"{self.path}: output {name!r:.100} of kind {view.kind} is {array.dtype} "
                 f"{array.shape}; export the model again with export-onnx"

@@ -1,26 +1,113 @@
-"""A model's outputs for one frame, by kind, in the frame's own pixels."""
+"""A model's outputs for one frame, by kind, in the frame's own pixels.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+A kind of output is a subclass of `Output` and a line in KINDS (kinds.py).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import cv2
 import numpy as np
 
-from perception.runtime.description import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
+from perception.runtime.compare import (
+    Limits,
+    Measured,
+    compare_boxes,
+    compare_numbers,
+    compare_pixels,
+    compare_shares,
+    compare_vectors,
+    same_numbers,
+    same_pixels,
+    same_scores,
+    same_shares,
+)
 from perception.runtime.letterbox import Letterbox, resize
+from perception.runtime.view import LANE_BYTE, View
+
+
+class Output(ABC):
+    """One output for one frame."""
+
+    convention: ClassVar[str]
+    """For readers of the file in any language; part of every description."""
+
+    @staticmethod
+    @abstractmethod
+    def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
+        """Whether a decoded output, without the batch axis, has this kind's type and shape."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Output":
+        """From the decoded output, in frame coordinates."""
+
+    @abstractmethod
+    def array(self, native: bool = True) -> np.ndarray:
+        """As one array in frame coordinates; masks and maps at the model's size if not `native`."""
+
+    @staticmethod
+    def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+        """How far a file's decoded output differs from PyTorch's (export-onnx)."""
+        return compare_numbers(wanted, got, limits)
+
+    @staticmethod
+    def same(expected: np.ndarray, got: np.ndarray) -> float:
+        """Which share of a provider's decoded output agrees with the CPU's (provider `auto`)."""
+        return same_numbers(expected, got)
+
+    def caption(self, name: str) -> str:
+        """For the line at the top of the overlay; `name` is the output's."""
+        return ""
+
+    def picture(self) -> np.ndarray | None:
+        """uint8 (h, w, 3) BGR for a corner of the overlay."""
+        return None
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """JSON values that describe the whole frame, for logs."""
+        return {}
+
+
+def is_float(array: np.ndarray) -> bool:
+    return array.dtype.kind == "f"
 
 
 @dataclass
-class Boxes:
+class Boxes(Output):
     """Detections, best first."""
 
+    convention = (
+        "rows x1 y1 x2 y2 score class in pixels of the model's input, best first; no NMS needed. "
+        "To the frame: subtract the padding, divide by scaled size / frame size per axis, clip to "
+        "the frame"
+    )
+    compare = staticmethod(compare_boxes)
+    same = staticmethod(same_scores)
     xyxy: np.ndarray  # float32 (N, 4), frame pixels
     scores: np.ndarray  # float32 (N,)
     classes: np.ndarray  # int64 (N,)
     names: tuple[str, ...]
     track_ids: np.ndarray | None = None  # int64 (N,), -1 = not confirmed; None = not tracked
+
+    @staticmethod
+    def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
+        return is_float(array) and array.ndim == 2 and array.shape[1] == 6
+
+    @classmethod
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Boxes":
+        """From (N, 6) x1 y1 x2 y2 score class. Invalid rows (NaN, empty, unknown class, wholly in
+        the padding) are dropped."""
+        rows = np.asarray(array, np.float32).reshape(-1, 6)
+        known = (rows[:, 5] >= 0) & (rows[:, 5] < len(view.classes))
+        rows = rows[np.isfinite(rows).all(axis=1) & known]
+        xyxy = box.boxes_to_frame(rows[:, :4])
+        classes = rows[:, 5].astype(np.int64)
+        keep = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+        return cls(xyxy[keep], rows[keep, 4], classes[keep], view.classes)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -52,12 +139,26 @@ class Boxes:
 
 
 @dataclass
-class Mask:
+class Mask(Output):
     """A class mask at the model's resolution, resized to the frame on request."""
 
+    convention = (
+        "uint8 class index, or bits of bdd100k-lane-byte: 0-2 category, 3 background, 4 style, 5 "
+        "direction. To the frame: cut off the padding, nearest neighbour"
+    )
+    compare = staticmethod(compare_pixels)
+    same = staticmethod(same_pixels)
     small: np.ndarray  # uint8 (h, w): the frame at the model's resolution, padding cropped away
     frame_hw: tuple[int, int]
     view: View
+
+    @staticmethod
+    def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
+        return array.dtype == np.uint8 and array.shape == size_hw
+
+    @classmethod
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Mask":
+        return cls(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
 
     @cached_property
     def full(self) -> np.ndarray:
@@ -75,10 +176,26 @@ class Mask:
 
 
 @dataclass
-class Labels:
+class Labels(Output):
     """Attributes of the whole frame: per group, a probability per class."""
 
+    convention = "a row per group: probabilities of its classes, padded with 0"
+    compare = staticmethod(compare_shares)
+    same = staticmethod(same_shares)
     groups: dict[str, dict[str, float]]
+
+    @staticmethod
+    def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
+        return is_float(array) and array.ndim == 2 and len(array) == len(view.groups)
+
+    @classmethod
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Labels":
+        return cls(
+            {
+                group.name: dict(zip(group.classes, map(float, row), strict=False))
+                for group, row in zip(view.groups, array, strict=True)
+            }
+        )
 
     def best(self) -> dict[str, tuple[str, float]]:
         """{group: (class, probability)} of the most probable class; empty groups are left out."""
@@ -96,30 +213,65 @@ class Labels:
             array[row, : len(values)] = values
         return array
 
+    def caption(self, name: str) -> str:
+        return "   ".join(f"{best} {100 * share:.0f}%" for best, share in self.best().values())
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        return {group: best for group, (best, _) in self.best().items()}
+
 
 @dataclass
-class Map:
-    """A value (small is 2-D) or a unit vector (small is 3-D) per pixel."""
+class Map(Output):
+    """A number per pixel."""
 
-    small: np.ndarray  # float32 (h, w) or (3, h, w), padding cropped away
+    convention = "float32 in `unit`. To the frame: cut off the padding, bilinear"
+    small: np.ndarray  # float32 (h, w), padding cropped away
     frame_hw: tuple[int, int]
     view: View
 
+    @staticmethod
+    def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
+        return is_float(array) and array.shape == size_hw
+
+    @classmethod
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Map":
+        return cls(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
+
     @cached_property
     def full(self) -> np.ndarray:
-        """float32 (H, W) or (3, H, W) at frame size; vectors have length 1 again."""
-        if self.small.ndim == 2:
-            return resize(self.small, self.frame_hw, cv2.INTER_LINEAR)
+        """float32 (H, W) at frame size."""
+        return resize(self.small, self.frame_hw, cv2.INTER_LINEAR)
+
+    def array(self, native: bool = True) -> np.ndarray:
+        """float32 (H, W) at frame size, or as `small` if not `native`."""
+        return self.full if native else self.small
+
+    def picture(self) -> np.ndarray | None:
+        return map_picture(self.small, self.view.range)
+
+
+@dataclass
+class Normals(Map):
+    """A unit vector per pixel; `small` is (3, h, w)."""
+
+    convention = "unit vectors, x right, y down, z forward"
+    compare = staticmethod(compare_vectors)
+
+    @staticmethod
+    def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
+        return is_float(array) and array.shape == (3, *size_hw)
+
+    @cached_property
+    def full(self) -> np.ndarray:
+        """float32 (3, H, W) at frame size, of length 1 again."""
         full = np.stack([resize(axis, self.frame_hw, cv2.INTER_LINEAR) for axis in self.small])
         return full / np.maximum(np.linalg.norm(full, axis=0, keepdims=True), 1e-6)
 
-    def array(self, native: bool = True) -> np.ndarray:
-        """float32 (H, W) or (3, H, W) at frame size, or as `small` if not `native`."""
-        return self.full if native else self.small
+    def picture(self) -> np.ndarray | None:
+        return vector_picture(self.small)
 
 
-Output = Boxes | Mask | Labels | Map
-Kind = TypeVar("Kind", Boxes, Mask, Labels, Map)
+Kind = TypeVar("Kind", bound=Output)
 
 
 @dataclass
@@ -137,52 +289,23 @@ class Scene:
                 yield name, output
 
 
-def read_scene(
-    arrays: Mapping[str, np.ndarray], views: Mapping[str, View], box: Letterbox
-) -> Scene:
-    """All outputs of the model for one frame, in frame coordinates. Evaluation uses it too."""
-    outputs = {name: read_output(arrays[name], view, box) for name, view in views.items()}
-    return Scene(box.frame_hw, outputs)
+def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:
+    """float (h, w) in the turbo colour map, logarithmic, small values warm.
+
+    Without a range in the description, from the 2nd to the 98th percentile; NaN is black.
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros((*values.shape, 3), np.uint8)
+    low, high = low_high if len(low_high) == 2 else np.percentile(values[finite], (2, 98))
+    shifted = np.clip(np.where(finite, values, high), low, high) - low
+    share = np.log1p(shifted) / max(float(np.log1p(high - low)), 1e-6)
+    painted = cv2.applyColorMap((255 * (1 - share)).astype(np.uint8), cv2.COLORMAP_TURBO)
+    painted[~finite] = 0
+    return painted
 
 
-def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:
-    """One decoded output of the model, in frame coordinates."""
-    return READERS[view.kind](array, view, box)
-
-
-def _boxes(array: np.ndarray, view: View, box: Letterbox) -> Boxes:
-    """From (N, 6) x1 y1 x2 y2 score class. Invalid rows (NaN, empty, unknown class, wholly in the
-    padding) are dropped."""
-    rows = np.asarray(array, np.float32).reshape(-1, 6)
-    known = (rows[:, 5] >= 0) & (rows[:, 5] < len(view.classes))
-    rows = rows[np.isfinite(rows).all(axis=1) & known]
-    xyxy = box.boxes_to_frame(rows[:, :4])
-    classes = rows[:, 5].astype(np.int64)
-    keep = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-    return Boxes(xyxy[keep], rows[keep, 4], classes[keep], view.classes)
-
-
-def _mask(array: np.ndarray, view: View, box: Letterbox) -> Mask:
-    return Mask(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
-
-
-def _labels(array: np.ndarray, view: View, box: Letterbox) -> Labels:
-    return Labels(
-        {
-            group.name: dict(zip(group.classes, map(float, row), strict=False))
-            for group, row in zip(view.groups, array, strict=True)
-        }
-    )
-
-
-def _map(array: np.ndarray, view: View, box: Letterbox) -> Map:
-    return Map(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
-
-
-READERS: dict[str, Callable[[np.ndarray, View, Letterbox], Output]] = {
-    BOXES: _boxes,
-    MASK: _mask,
-    LABEL: _labels,
-    MAP: _map,
-    NORMALS: _map,
-}
+def vector_picture(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (3, h, w) as colour: x, y, z from -1..1 to red, green, blue."""
+    unit = np.nan_to_num(vectors.transpose(1, 2, 0)[..., ::-1])
+    return np.clip(127.5 * (unit + 1), 0, 255).astype(np.uint8)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.metrics.base import Metric
-from perception.runtime.description import View
+from perception.runtime.view import View
 
 Raw = dict[str, Tensor]
 Target = Mapping[str, Tensor]

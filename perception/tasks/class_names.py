@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from perception.errors import UserError
-from perception.runtime.description import LABEL, LANE_BYTE, Group, View
+from perception.runtime.view import LABEL, LANE_BYTE, Group, View
 
 # What the bits of the lane byte hold, and the largest class index of a uint8 mask (255: ignored).
 LANE_LIMITS: Final = {"categories": 8, "styles": 2, "directions": 2}

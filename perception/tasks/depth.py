@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from perception.metrics.base import Metric
 from perception.metrics.maps import DepthMetric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import Tower, enlarge
 

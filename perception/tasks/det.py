@@ -18,7 +18,7 @@ from perception.classes import COCO, DETECTION, VOC_OBJECTS
 from perception.layers import ConvBlock, SeparableBlock
 from perception.metrics.base import Metric
 from perception.metrics.detection import DetectionMetric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.det_training import (
     Assigner,

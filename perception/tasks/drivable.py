@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from perception.classes import DRIVABLE
 from perception.metrics.base import Metric
 from perception.metrics.confusion import ConfusionMetric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import Tower, enlarge, enlarged_argmax, mask_loss
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from perception.classes import VOC_OBJECTS
 from perception.metrics.base import Metric, chosen, percent
 from perception.metrics.classification import ClassificationMetric
-from perception.runtime.description import Group, View
+from perception.runtime.view import Group, View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import cross_entropy
 from perception.tasks.scene import probabilities

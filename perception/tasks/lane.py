@@ -23,7 +23,7 @@ from perception.classes import (
 from perception.layers import upsample
 from perception.metrics.base import Metric
 from perception.metrics.lane import LaneMetric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import Tower, cross_entropy, tversky
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from perception.metrics.base import Metric
 from perception.metrics.maps import NormalsMetric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import Tower, enlarge
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from perception.classes import ATTRIBUTES
 from perception.metrics.base import Metric
 from perception.metrics.classification import ClassificationMetric
-from perception.runtime.description import Group, View
+from perception.runtime.view import Group, View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.dense import cross_entropy
 

@@ -1,4 +1,4 @@
-"""--export of perceive and perceive-archive, and --pick."""
+"""--export of perceive and perceive-archive."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo import archive as archive_command
 from demo import perceive as command
-from demo.archive_worker import Labeller
-from demo.pick import Seen, disagreement, distinct, rate
 
 
 @pytest.fixture
@@ -71,77 +68,3 @@ def test_a_wrong_target_is_one_line(
     assert perceive(photos, tiny_onnx, "--export", target) == 2
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error")]
     assert said in line
-
-
-def drive(path: Path) -> Path:
-    """50 frames: grey, with four different pictures in the second half."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (160, 120))
-    rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, (3, 4, 3)).astype(np.uint8) for _ in range(4)]
-    for index in range(50):
-        frame = np.full((120, 160, 3), 90, np.uint8)
-        if index >= 26:
-            frame = cv2.resize(pictures[(index - 26) // 6], (160, 120))
-        writer.write(frame)
-    writer.release()
-    return path
-
-
-def test_pick_writes_different_frames_with_their_labels(
-    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    monkeypatch.setattr(
-        archive_command, "label_all", lambda jobs, settings, *rest: map(Labeller(settings), jobs)
-    )
-    monkeypatch.setattr(archive_command, "require_extra", lambda *names: None)
-    drive(tmp_path / "drive.mp4")
-    words = [str(tmp_path / "drive.mp4"), "--out", str(tmp_path / "labels"), "--model"]
-    words += [str(tiny_onnx), "--provider", "cpu", "--every", "3"]
-    picked = tmp_path / "picked"
-    assert archive_command.main([*words, "--pick", "3", "--export", f"coco:{picked}"]) == 0
-    assert "picked 3 of 17 frames" in capsys.readouterr().out
-    images = sorted(path.name for path in (picked / "images" / "train").iterdir())
-    coco = json.loads((picked / "annotations" / "train.json").read_text())
-    assert sorted(entry["file_name"] for entry in coco["images"]) == images
-    small = [
-        cv2.resize(cv2.imread(str(picked / "images/train" / name)), (16, 9)) for name in images
-    ]
-    for one in range(3):
-        for other in range(one):
-            assert np.abs(small[one].astype(int) - small[other]).mean() > 6
-    assert archive_command.main([*words, "--pick", "3", "--export", f"coco:{picked}"]) == 2
-    assert "not empty" in capsys.readouterr().err
-    assert archive_command.main([*words, "--pick", "3"]) == 2
-    assert "add --export" in capsys.readouterr().err
-
-
-def seen(index: int, scores: list[float], classes: list[str], x: float = 0) -> Seen:
-    boxes = np.array([[x, 0, x + 10, 10]] * len(scores), float).reshape(-1, 4)
-    return Seen(0, index, (100, 100), boxes, np.array(scores), classes)
-
-
-def test_uncertain_unconfirmed_and_rare_frames_have_the_highest_value() -> None:
-    sure = [seen(n, [0.99], ["car"]) for n in range(8)]
-    frames = [*sure, seen(8, [0.5], ["car"]), *[seen(n, [0.99], ["car"]) for n in range(9, 16)]]
-    rate(frames)
-    assert max(frames, key=lambda frame: frame.value).index == 8
-    frames = [*sure, seen(8, [0.99], ["train"], x=50), *frames[9:]]
-    rate(frames)
-    assert max(frames, key=lambda frame: frame.value).index == 8
-    assert disagreement(sure[0], sure[1]) == 0
-    assert disagreement(sure[0], frames[8]) == 1
-    empty = [seen(0, [], [])]
-    rate(empty)
-    assert empty[0].value == 0
-
-
-def test_near_duplicate_frames_are_picked_once() -> None:
-    frames = [seen(n, [], []) for n in range(4)]
-    grey = np.zeros((9, 16, 3), np.float32)
-    pictures = {
-        (0, 0): grey,
-        (0, 1): grey + 1,
-        (0, 2): grey + np.arange(16)[:, None] * 3,
-        (0, 3): grey,
-    }
-    assert [frame.index for frame in distinct(frames, pictures, 3)] == [0, 2]

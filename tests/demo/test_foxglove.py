@@ -11,9 +11,9 @@ from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_
 from perception.runtime.birds_eye import FREE, OCCUPIED, SIDE_M
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.view import LANE_BYTE, View
 
 pytest.importorskip("foxglove", reason="foxglove-sdk is not installed (extra car)")
 schemas = pytest.importorskip("foxglove_schemas_protobuf", reason="not installed (extra dev)")

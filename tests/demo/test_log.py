@@ -13,9 +13,9 @@ from demo.pipeline import Packet, SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
+from perception.runtime.view import LANE_BYTE, View
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 LANES = View(

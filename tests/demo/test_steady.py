@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from demo.temporal import BoxTracker, Smoother, tracking_available
-from perception.runtime.description import View
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
+from perception.runtime.view import View
 
 
 def masks(*values: int) -> list[int]:

@@ -12,8 +12,8 @@ from export.check import compare
 from export.frames import synthetic_frames
 from export.quantize import sensitive, to_int8
 from export.to_onnx import save, to_onnx
-from perception.runtime.description import BOXES
 from perception.runtime.providers import load, read_description
+from perception.runtime.view import BOXES
 
 
 @pytest.fixture(scope="module")

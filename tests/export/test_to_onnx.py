@@ -16,8 +16,9 @@ from export.to_onnx import OPSET, describe, round_to_half, save, to_onnx
 from perception.checkpoint import Meta
 from perception.errors import UserError
 from perception.model import build
-from perception.runtime.description import BOXES, KEY, LABEL, MASK, Description
+from perception.runtime.description import KEY, Description
 from perception.runtime.providers import load
+from perception.runtime.view import BOXES, LABEL, MASK
 from perception.tasks import TASKS
 
 # What TensorRT or RKNN cannot build, or only by falling back to the host.

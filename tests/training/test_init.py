@@ -7,7 +7,7 @@ import torch
 
 from perception import checkpoint
 from perception.model import build
-from perception.runtime.description import LANE_BYTE, Group, View
+from perception.runtime.view import LANE_BYTE, Group, View
 from perception.tasks.lane import Lane
 from training.init import initialise
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from perception.errors import UserError
 from perception.metrics.base import Metric
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from training.balance import BALANCERS
 from training.data.sample import Batch

@@ -16,8 +16,8 @@ from export import export_onnx
 from perception import checkpoint
 from perception.classes import DETECTION, DRIVABLE, LANE_CATEGORIES
 from perception.errors import UserError
-from perception.runtime.description import View
 from perception.runtime.providers import read_description
+from perception.runtime.view import View
 from training.command_line import parse_command_line
 from training.data.sources import open_dataset
 from training.evaluate import parse_arguments, score

@@ -12,11 +12,22 @@ from safetensors.numpy import load_file, save_file
 from perception.files import replacing
 from perception.runtime.letterbox import Letterbox
 from training.data.dataset import Dataset, Wrapper
-from training.data.labels import WHOLE, Boxes, Distance, Label, Labels, LaneMask, Map, Mask, Normals
+from training.data.labels import (
+    WHOLE,
+    Boxes,
+    Distance,
+    Label,
+    Labels,
+    LaneMask,
+    Map,
+    Mask,
+    Normals,
+    Number,
+)
 from training.data.sample import Sample
 
 KINDS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Distance, Normals, Labels)
+    kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Distance, Normals, Labels, Number)
 }
 
 

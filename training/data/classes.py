@@ -32,7 +32,7 @@ from perception.classes import (
 )
 from perception.errors import UserError, unknown_name
 from perception.files import read_bounded
-from perception.runtime.description import LABEL, LANE_BYTE, View
+from perception.runtime.view import LABEL, LANE_BYTE, View
 from perception.tasks.class_names import LANE_LIMITS, check_names, names_of, with_classes
 from training.data.bdd.table import DRIVABLE_NAMES, IGNORED, RENAMED
 

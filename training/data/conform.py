@@ -16,7 +16,7 @@ from perception.classes import (
     LANE_CATEGORY_BITS,
     LANE_CATEGORY_UNKNOWN,
 )
-from perception.runtime.description import MASK
+from perception.runtime.view import MASK
 from training.data.classes import (
     BACKGROUND,
     IGNORE,

@@ -264,11 +264,8 @@ class Normals(Pixels):
         return self.with_pixels(self.normals[:, :, ::-1] * mirror)
 
 
-@dataclass
-class Labels(Stacked):
-    """One class index per attribute; -1 = unknown."""
-
-    labels: np.ndarray  # (G,) int64
+class OfFrame(Stacked):
+    """Kinds that describe the frame as a whole, whatever part of it is seen."""
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         return self
@@ -279,8 +276,25 @@ class Labels(Stacked):
     def flip(self) -> Self:
         return self
 
+
+@dataclass
+class Labels(OfFrame):
+    """One class index per attribute; -1 = unknown."""
+
+    labels: np.ndarray  # (G,) int64
+
     def arrays(self) -> Arrays:
         return {"labels": np.asarray(self.labels, np.int64)}
+
+
+@dataclass
+class Number(OfFrame):
+    """One number per frame; NaN = unknown."""
+
+    number: np.ndarray  # () float32
+
+    def arrays(self) -> Arrays:
+        return {"number": np.asarray(self.number, np.float32)}
 
 
 def crop_image(image: np.ndarray, window: Window, size_hw: tuple[int, int]) -> np.ndarray:

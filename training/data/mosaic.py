@@ -28,6 +28,7 @@ from training.data.labels import (
     Map,
     Mask,
     Normals,
+    Number,
     Pixels,
 )
 from training.data.sample import Sample
@@ -197,16 +198,17 @@ def blend_lane(parts: Parts, size_hw: tuple[int, int]) -> LaneMask:
     return LaneMask(np.minimum(first, second))
 
 
-def blend_to_nothing(parts: Parts, size_hw: tuple[int, int]) -> None:
-    """No label: a blend of two surfaces has no depth."""
+def left_out(parts: Parts, *_: Any) -> None:
+    """No label: a blend of two surfaces has no depth, and two frames have no one number."""
 
 
 KINDS: Final[dict[type, Kind]] = {
     Boxes: Kind(tile_boxes, blend_boxes),
     Mask: Kind(tile_pixels, blend_mask),
     LaneMask: Kind(tile_pixels, blend_lane),
-    Map: Kind(tile_pixels, blend_to_nothing),
-    Distance: Kind(tile_pixels, blend_to_nothing),
-    Normals: Kind(tile_pixels, blend_to_nothing),
+    Map: Kind(tile_pixels, left_out),
+    Distance: Kind(tile_pixels, left_out),
+    Normals: Kind(tile_pixels, left_out),
     Labels: Kind(tile_labels, tile_labels),
+    Number: Kind(left_out, left_out),
 }

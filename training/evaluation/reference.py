@@ -19,8 +19,8 @@ from perception.classes import (
     LANE_TYPE_UNKNOWN,
     SEMANTIC,
 )
-from perception.runtime.description import BOXES, LABEL, LANE_BYTE, MASK, View
 from perception.runtime.scene import Scene
+from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MASK, View
 from perception.tasks import TASKS
 from training.data import toolkit
 from training.data.labels import Arrays

@@ -18,8 +18,8 @@ from rich.console import Console
 from perception.classes import ATTRIBUTES
 from perception.metrics.base import Metric
 from perception.metrics.panoptic import BATCH, panoptic_metric
-from perception.runtime.description import View
 from perception.runtime.scene import Scene
+from perception.runtime.view import View
 from perception.tasks import TASKS, check_tasks
 from training.data.dataset import Dataset
 from training.evaluation.predictor import LabelledFrame, Predictor, read_frames

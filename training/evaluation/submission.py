@@ -17,8 +17,8 @@ import numpy as np
 
 from perception.errors import UserError
 from perception.runtime.annotations import Export
-from perception.runtime.description import BOXES, MASK, View
 from perception.runtime.scene import Scene
+from perception.runtime.view import BOXES, MASK, View
 from training.evaluation.predictor import LabelledFrame
 
 

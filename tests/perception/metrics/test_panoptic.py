@@ -17,7 +17,7 @@ from perception.metrics.panoptic import (
     panoptic_metric,
     shrink,
 )
-from perception.runtime.description import LANE_BYTE, View
+from perception.runtime.view import LANE_BYTE, View
 
 CAR, TRUCK, PERSON = (DETECTION.index(name) for name in ("car", "truck", "pedestrian"))
 EMPTY = np.zeros((0, 6), np.float32)

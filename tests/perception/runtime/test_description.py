@@ -5,13 +5,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perception.errors import UserError
-from perception.runtime.description import KINDS, Description, Group, View
+from perception.runtime.description import Description
+from perception.runtime.kinds import KINDS
+from perception.runtime.view import Group, View
 
 WORDS = st.sampled_from(["car", "traffic light", "ä", '"', ""])
 TEXTS = st.lists(WORDS, max_size=3).map(tuple)
 VIEWS = st.builds(
     View,
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from(list(KINDS)),
     classes=TEXTS,
     groups=st.lists(st.builds(Group, WORDS, TEXTS), max_size=2).map(tuple),
     encoding=WORDS,

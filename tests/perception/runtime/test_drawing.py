@@ -3,10 +3,10 @@ import pytest
 
 from perception.classes import DRIVABLE, LANE_CATEGORIES, SEMANTIC
 from perception.runtime.colours import COLOURS, colour, lookup
-from perception.runtime.description import LANE_BYTE, View
-from perception.runtime.drawing import chip, draw, map_picture, text_height, vector_picture
+from perception.runtime.drawing import chip, draw, text_height
 from perception.runtime.runner import Runner
-from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
+from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene, map_picture, vector_picture
+from perception.runtime.view import LANE_BYTE, View
 
 GREY = np.full((120, 200, 3), 100, np.uint8)
 AREAS = View("mask", classes=DRIVABLE)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from perception.classes import LANE_CATEGORIES, LANE_DIRECTION_BIT, LANE_STYLE_BIT
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.lanes import lane_lines
 from perception.runtime.scene import Mask
+from perception.runtime.view import LANE_BYTE, View
 
 VIEW = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES)
 WHITE, YELLOW = LANE_CATEGORIES.index("single white"), LANE_CATEGORIES.index("single yellow")

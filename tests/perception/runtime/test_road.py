@@ -10,9 +10,9 @@ from perception.classes import DETECTION, DRIVABLE, LANE_CATEGORIES, LANE_DIRECT
 from perception.runtime import birds_eye
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.view import LANE_BYTE, View
 
 SIZE = (360, 640)
 CAMERA = Camera(SIZE, (550, 550), (320, 180), 1.4, pitch=0.02)

@@ -6,9 +6,10 @@ import pytest
 
 from perception.errors import UserError
 from perception.runtime import choose, providers
-from perception.runtime.description import Description, View
+from perception.runtime.description import Description
 from perception.runtime.runner import Runner, read_description
 from perception.runtime.scene import Boxes, Labels, Map, Mask
+from perception.runtime.view import View
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 
 from perception.classes import IGNORE, LANE_BACKGROUND, LANE_IGNORE
 from perception.model import Deployed, build
-from perception.runtime.description import View
+from perception.runtime.view import View
 from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from perception.classes import DETECTION
 from perception.errors import NoFramesError, UserError
-from perception.runtime.description import View
+from perception.runtime.view import View
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.classes import ClassLists, read_classes
 from training.data.conform import conform
@@ -368,12 +368,40 @@ def test_attributes_come_from_a_csv(tmp_path: Path):
     dataset = open_dataset(f"voc:{tmp_path}", "train")
     assert dataset.classes["scene"] == {"weather": ("dry", "rain"), "road": ("wet",)}
     assert dataset[1].labels["scene"].labels.tolist() == [1, 0]
+    assert dataset.attributes(1) == {"weather": "rain", "road": "wet"}  # slices of eval-bdd
     path.write_text("name,weather\nf00.png,rain\n")
     with pytest.raises(NoFramesError, match="no frame of split 'val' has a label for scene"):
         open_dataset(f"voc:{tmp_path}", "val", ["scene"])
     path.write_text("name,weather\nf77.png,rain\n")
     with pytest.raises(UserError, match=r"attributes\.csv line 2: no frame 'f77\.png'"):
         open_dataset(f"voc:{tmp_path}", "train")
+
+
+SIDES = "<xmin>{}</xmin><ymin>5</ymin><xmax>{}</xmax><ymax>30</ymax>"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<object><name>cone</name>{}<bndbox>{}</bndbox></object>",
+        "<object>\n <name> cone </name>\n <bndbox>{1}</bndbox>{0}</object>",
+        "<object id='1'><name>cone</name>{}<bndbox >{}</bndbox></object>",
+        "<object><name>c&#111;ne</name>{}<bndbox>{}</bndbox></object>",
+        "<object><name>cone</name>{}<part><name>top</name><bndbox>" + SIDES.format(1, 2)
+        + "</bndbox></part><bndbox>{}</bndbox></object>",
+        "<object><name>cone</name><!-- <difficult>0</difficult> -->{}<bndbox>{}</bndbox></object>",
+    ],
+)  # fmt: skip
+def test_any_way_of_writing_a_voc_file(tmp_path: Path, written: str):
+    images(tmp_path)
+    size = f"<size><width>{HW[1]}</width><height>{HW[0]}</height></size>"
+    for name in FRAMES:
+        item = written.format("<difficult>1</difficult>", SIDES.format(11, 20))
+        head = f"<annotation><filename>{name}.png</filename>{size}"
+        put(tmp_path / f"{name}.xml", f"{head}{item}</annotation>\n")
+    boxes = open_dataset(f"voc:{tmp_path}", "train")[0].labels["det"]
+    assert boxes.xyxy.tolist() == [[10, 4, 20, 30]]
+    assert boxes.ignore.tolist() == [True]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from demo.log import ScalabelSink
 from demo.pipeline import Packet, SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Mask, Scene
+from perception.runtime.view import LANE_BYTE, View
 from training.data.bdd100k import BDD100K
 
 AREAS = View("mask", classes=DRIVABLE)

@@ -9,7 +9,7 @@ import pytest
 
 from perception.classes import DETECTION
 from perception.errors import UserError
-from perception.runtime.description import View
+from perception.runtime.view import View
 from training.data.sources import open_dataset
 from training.evaluation.predictor import read_frames
 from training.evaluation.scores import Evaluation, evaluate

@@ -118,6 +118,11 @@ class Annotated(Dataset):
     def name(self, index: int) -> str:
         return Path(self.table.texts["images"][int(self.frames[index])]).stem
 
+    def attributes(self, index: int) -> dict[str, str] | None:
+        codes = self.table.attributes[int(self.frames[index])].tolist()
+        groups = self.table.texts["groups"].items()
+        return {g: values[c] for (g, values), c in zip(groups, codes, strict=True) if c >= 0}
+
     def presence(self) -> dict[str, np.ndarray]:
         found = dict(self._has)
         if "det" in self.tasks:

@@ -11,7 +11,7 @@ from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
-from training.data.formats.table import IGNORE_FLAG, Builder
+from training.data.formats.table import IGNORE_FLAG, Builder, place
 
 FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
 MOST: Final = 50  # JSON files per folder that are looked at
@@ -75,6 +75,7 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
     names: dict[int, str] = {}
     waiting: list[Any] = []
     near = path.parent.name if path.parent.name in SPLITS else split
+    where = f"{path} annotation"
 
     def add(item: Any) -> None:
         frame = frames.get(item["image_id"])
@@ -82,9 +83,11 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
             if item["image_id"] not in missing:
                 raise ValueError(f"annotation {item.get('id')} belongs to no image")
             return
-        where = f"{path} annotation {item.get('id', '?')}"
         if item["category_id"] not in names:
-            raise UserError(f"{where}: no category has the id {item['category_id']}; fix it")
+            raise UserError(
+                f"{where} {item.get('id', '?')}: no category has the id {item['category_id']}; "
+                "fix it"
+            )
         _annotate(builder, frame, names[item["category_id"]], item, where)
 
     for key, item in stream.members(path):
@@ -126,12 +129,13 @@ def _near(images: Images, split: str) -> str:
 
 
 def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str) -> None:
+    part = item.get("id", "?")
     if item.get("bbox"):
         x, y, width, height = item["bbox"]
         flags = IGNORE_FLAG if item.get("iscrowd") else 0
         if width > 0 and height > 0:
-            builder.box(frame, name, (x, y, x + width, y + height), where, flags)
+            builder.box(frame, name, (x, y, x + width, y + height), where, flags, part)
     segments = item.get("segmentation")
     for flat in segments if isinstance(segments, list) else ():
         points = list(zip(flat[0::2], flat[1::2], strict=True))
-        builder.shape(frame, name, points, where, closed=True)
+        builder.shape(frame, name, points, place(where, part), closed=True)

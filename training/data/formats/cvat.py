@@ -14,6 +14,7 @@ from training.data.formats.table import OCCLUDED_FLAG, Builder
 from training.data.formats.yolo import SPLITS
 
 VERSION: Final = "1.1"
+SHAPES: Final = ("box", "polygon", "polyline", "attribute")
 
 
 class CVAT(Annotated):
@@ -50,6 +51,8 @@ def _begins(path: Path) -> bool:
 def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
     checked = False
     for _, item in ElementTree.iterparse(path):
+        if item.tag in SHAPES:  # read with their image
+            continue
         if item.tag == "version":
             checked = True
             if item.text != VERSION:
@@ -86,10 +89,12 @@ def _annotate(
     frame = builder.frame(image, split or (subset if subset in SPLITS else "") or inside, size_hw)
     builder.annotated(frame, boxes=True, shapes=True)
     for child in item:
-        label = child.attrib.get("label", "")
+        attrib = child.attrib
+        label = attrib.get("label", "")
         if child.tag == "box":
-            xyxy = [float(child.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")]
-            flags = OCCLUDED_FLAG if child.attrib.get("occluded") == "1" else 0
+            sides = attrib["xtl"], attrib["ytl"], attrib["xbr"], attrib["ybr"]
+            xyxy = tuple(map(float, sides))
+            flags = OCCLUDED_FLAG if attrib.get("occluded") == "1" else 0
             builder.box(frame, label, xyxy, where, flags)
         elif child.tag in ("polygon", "polyline"):
             points = [tuple(map(float, p.split(","))) for p in child.attrib["points"].split(";")]

@@ -4,6 +4,7 @@ import bisect
 import csv
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,16 @@ class Images:
                 "folders; rename one"
             )
         return found[0] if found else None
+
+
+def files_below(root: Path, suffix: str) -> Iterator[tuple[Path, str]]:
+    """(path, its folder relative to `root`, "" for `root`) of all files with a suffix, in order."""
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        inside = os.path.relpath(folder, root)
+        for name in sorted(files):
+            if name.endswith(suffix):
+                yield Path(folder, name), "" if inside == "." else inside.replace(os.sep, "/")
 
 
 def check_duplicates(builder: Builder) -> None:

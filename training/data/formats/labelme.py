@@ -8,7 +8,7 @@ from typing import Any, Final
 from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.formats.annotated import Annotated, as_object
-from training.data.formats.images import Images
+from training.data.formats.images import Images, files_below
 from training.data.formats.table import Builder
 from training.data.formats.yolo import SPLITS
 
@@ -23,7 +23,7 @@ class LabelMe(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        path = next(iter(_files(root, most=1)), None)
+        path, _ = next(files_below(root, ".json"), (None, ""))
         if path is None:
             return False
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -34,23 +34,25 @@ class LabelMe(Annotated):
         return [Path(folder) for folder, _, _ in os.walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
-        for path in _files(self.label_root):
+        for path, folder in files_below(self.label_root, ".json"):
             try:
                 data = json.loads(read_bounded(path, MAX_BYTES))
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}: not valid JSON ({error!s:.100}); restore it") from None
             if isinstance(data, dict) and "shapes" in data:
                 try:
-                    self._read(builder, path, data, images)
+                    self._read(builder, path, folder, data, images)
                 except (ValueError, TypeError, KeyError) as error:
                     raise UserError(
                         f"{path}: not a LabelMe file ({error!r:.100}); save it again in LabelMe"
                     ) from None
 
-    def _read(self, builder: Builder, path: Path, data: dict[str, Any], images: Images) -> None:
+    def _read(
+        self, builder: Builder, path: Path, folder: str, data: dict[str, Any], images: Images
+    ) -> None:
         named = str(data.get("imagePath") or path.stem).replace("\\", "/").rpartition("/")[2]
-        folder = path.relative_to(self.label_root).as_posix().rpartition("/")[0]
-        image = images.find(named, str(path), folder) or images.find(path.stem, str(path), folder)
+        file = str(path)
+        image = images.find(named, file, folder) or images.find(path.stem, file, folder)
         if image is None:
             raise UserError(f"{path}: no image {named!r:.100} below {images.root}; add it")
         split = next((part for part in image.split("/")[:-1] if part in SPLITS), "")
@@ -58,9 +60,10 @@ class LabelMe(Annotated):
         frame = builder.frame(image, split, size_hw)
         builder.annotated(frame, boxes=True, shapes=True)
         for number, item in enumerate(data["shapes"], 1):
-            shape = as_object(item, f"{path} shape {number}")
+            where = f"{file} shape {number}"
+            shape = as_object(item, where)
             name, kind = str(shape.get("label", "")), str(shape.get("shape_type", "polygon"))
-            points, where = shape["points"], f"{path} shape {number}"
+            points = shape["points"]
             if kind == "rectangle":
                 if len(points) != 2:
                     builder.problem(frame, f"{where}: rectangle of {len(points)} points; redraw it")
@@ -73,15 +76,3 @@ class LabelMe(Annotated):
                 builder.shape(frame, name, points, where, closed=CLOSED[kind], attributes=flags)
             else:
                 builder.problem(frame, f"{where}: a {kind:.30} is not read; draw a polygon instead")
-
-
-def _files(root: Path, most: int = 0) -> list[Path]:
-    found: list[Path] = []
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        for name in sorted(files):
-            if name.endswith(".json"):
-                found.append(Path(folder) / name)
-                if most and len(found) >= most:
-                    return found
-    return found

@@ -13,7 +13,7 @@ from training.data.bdd.layouts import looks_like_frames
 from training.data.formats.annotated import Annotated, as_object
 from training.data.formats.coco_json import SPLITS, split_of
 from training.data.formats.images import Images
-from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
+from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder, place
 
 
 class Scalabel(Annotated):
@@ -62,17 +62,22 @@ def _annotate(
     for group, value in (entry.get("attributes") or {}).items():
         if isinstance(value, str) and value != "undefined":
             builder.attribute(frame, group, value)
+    where = f"{path} frame {number} ({name:.60}) label"
     for label in entry.get("labels") or ():
-        where = f"{path} frame {number} ({name:.60}) label {label.get('id', '?')!s:.30}"
-        attributes = as_object(label.get("attributes") or {}, where)
+        part = label.get("id", "?")
+        attributes = label.get("attributes") or {}
+        if not isinstance(attributes, dict):
+            as_object(attributes, place(where, part))
         category = str(label.get("category", ""))
         if box := label.get("box2d"):
             flags = OCCLUDED_FLAG * bool(attributes.get("occluded"))
             flags |= TRUNCATED_FLAG * bool(attributes.get("truncated"))
             flags |= IGNORE_FLAG * bool(attributes.get("crowd") or attributes.get("ignored"))
-            builder.box(frame, category, [box[k] for k in ("x1", "y1", "x2", "y2")], where, flags)
+            builder.box(
+                frame, category, [box[k] for k in ("x1", "y1", "x2", "y2")], where, flags, part
+            )
         for polygon in label.get("poly2d") or ():
             line = category.removeprefix("lane/") in LANE_CATEGORIES or category == "lane"
             closed = bool(polygon.get("closed", True)) and not line
-            builder.shape(frame, category, polygon["vertices"], where, closed=closed,
+            builder.shape(frame, category, polygon["vertices"], place(where, part), closed=closed,
                           attributes=attributes)  # fmt: skip

@@ -114,22 +114,29 @@ class Builder:
             self.first[name] = where
         return number
 
-    def box(self, frame: int, name: str, xyxy: Iterable[float], where: str, flags: int = 0) -> None:
-        """Adds a box, or the problem it has."""
+    def box(
+        self, frame: int, name: str, xyxy: Iterable[float], where: str, flags: int = 0,
+        part: object = "",
+    ) -> None:  # fmt: skip
+        """Adds a box, or the problem it has; `part` is its number or id in `where`."""
         x1, y1, x2, y2 = xyxy
         height, width = self._size[2 * frame], self._size[2 * frame + 1]
         if not (x1 < x2 and y1 < y2 and abs(x1) + abs(y1) + abs(x2) + abs(y2) < REACH):
-            self.problem(frame, f"{where}: box is empty or not finite; fix it")
+            self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")
         elif width and not (
             x1 >= -TOLERANCE and y1 >= -TOLERANCE
             and x2 <= width + TOLERANCE and y2 <= height + TOLERANCE
         ):  # fmt: skip
             corners = ", ".join(f"{value:.1f}" for value in (x1, y1, x2, y2))
-            self.problem(frame, f"{where}: box ({corners}) {OUTSIDE} of {width}x{height}; fix it")
+            outside = f"box ({corners}) {OUTSIDE} of {width}x{height}"
+            self.problem(frame, f"{place(where, part)}: {outside}; fix it")
         else:
             self._box.extend((x1, y1, x2, y2))
             self._box_frame.append(frame)
-            self._box_class.append(self.name(name, where))
+            number = self.names.get(name)
+            if number is None or name not in self.first:
+                number = self.name(name, place(where, part))
+            self._box_class.append(number)
             self._box_flags.append(flags)
             self._boxes[frame] = 1
 
@@ -211,6 +218,11 @@ class Builder:
             vertex_xy=np.concatenate(pieces) if pieces else np.zeros((0, 2), np.float32),
             attributes=attributes,
         )
+
+
+def place(where: str, part: object) -> str:
+    """`where`, with the number or id of what is in it."""
+    return f"{where} {part!s:.30}" if part != "" else where
 
 
 def lane_bits(attributes: Mapping[str, Any]) -> int:
