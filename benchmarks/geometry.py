@@ -29,11 +29,11 @@ from perception.classes import (
 from perception.metrics.lane_lines import LaneLineMetric
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.distance import ROAD_USERS, VEHICLES, WARN_TTC_S
 from perception.runtime.road import Road, RoadGeometry
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Mask, Output, Scene
+from perception.runtime.view import LANE_BYTE, View
 from training.data.labels import LaneMask
 from training.data.labels import Mask as MaskLabel
 from training.data.roads.frame import RenderedFrame, render

@@ -18,11 +18,11 @@ import numpy as np
 from perception.classes import LANE_BACKGROUND, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.errors import UserError
 from perception.metrics.lane_lines import LaneLineMetric
-from perception.runtime.description import LANE_BYTE, View
 from perception.runtime.lanes import lane_lines
 from perception.runtime.road import RoadGeometry
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Mask
+from perception.runtime.view import LANE_BYTE, View
 
 VIEW = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES, styles=LANE_STYLES,
             directions=LANE_DIRECTIONS)  # fmt: skip

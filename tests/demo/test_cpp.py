@@ -23,11 +23,12 @@ from perception.classes import DETECTION, LANE_CATEGORIES, LANE_DIRECTIONS, LANE
 from perception.files import write_atomic
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.description import LANE_BYTE, Description, View
+from perception.runtime.description import Description
 from perception.runtime.letterbox import Letterbox
 from perception.runtime.road import Road, RoadGeometry
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
+from perception.runtime.view import LANE_BYTE, View
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
