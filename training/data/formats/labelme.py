@@ -59,20 +59,24 @@ class LabelMe(Annotated):
         size_hw = (int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0))
         frame = builder.frame(image, split, size_hw)
         builder.annotated(frame, boxes=True, shapes=True)
+        where = f"{file} shape"
         for number, item in enumerate(data["shapes"], 1):
-            where = f"{file} shape {number}"
-            shape = as_object(item, where)
+            shape = item if isinstance(item, dict) else as_object(item, f"{where} {number}")
             name, kind = str(shape.get("label", "")), str(shape.get("shape_type", "polygon"))
             points = shape["points"]
             if kind == "rectangle":
                 if len(points) != 2:
-                    builder.problem(frame, f"{where}: rectangle of {len(points)} points; redraw it")
+                    wrong = f"rectangle of {len(points)} points; redraw it"
+                    builder.problem(frame, f"{where} {number}: {wrong}")
                     continue
                 (x1, y1), (x2, y2) = points
-                xyxy = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-                builder.box(frame, name, xyxy, where)
+                x1, x2 = (x2, x1) if x1 > x2 else (x1, x2)
+                y1, y2 = (y2, y1) if y1 > y2 else (y1, y2)
+                builder.box(frame, name, (x1, y1, x2, y2), where, part=number)
             elif kind in CLOSED:
                 flags = shape.get("flags") or {}
-                builder.shape(frame, name, points, where, closed=CLOSED[kind], attributes=flags)
+                builder.shape(frame, name, points, f"{where} {number}", closed=CLOSED[kind],
+                              attributes=flags)  # fmt: skip
             else:
-                builder.problem(frame, f"{where}: a {kind:.30} is not read; draw a polygon instead")
+                wrong = f"a {kind:.30} is not read; draw a polygon instead"
+                builder.problem(frame, f"{where} {number}: {wrong}")

@@ -121,7 +121,7 @@ class Builder:
         """Adds a box, or the problem it has; `part` is its number or id in `where`."""
         x1, y1, x2, y2 = xyxy
         height, width = self._size[2 * frame], self._size[2 * frame + 1]
-        if not (x1 < x2 and y1 < y2 and abs(x1) + abs(y1) + abs(x2) + abs(y2) < REACH):
+        if not (-REACH < x1 < x2 < REACH and -REACH < y1 < y2 < REACH):
             self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")
         elif width and not (
             x1 >= -TOLERANCE and y1 >= -TOLERANCE
