@@ -198,7 +198,7 @@ def model_boxes(clip: Clip, folder: Path, runner: Runner) -> list[Boxes]:
         with replacing(path) as temporary:
             np.savez_compressed(temporary, boxes=np.concatenate(rows))
         print(f"{path} written", flush=True)
-    table = np.load(path)["boxes"]
+    table = np.load(path, allow_pickle=False)["boxes"]
     table = table[(table[:, 5] >= LOWEST_SCORE) & (table[:, 6] < len(CLASSES))]
     return [
         Boxes(

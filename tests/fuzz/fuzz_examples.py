@@ -215,8 +215,8 @@ def h264() -> list[bytes]:
         return []
     import av
 
-    stream = io.BytesIO()
-    with av.open(stream, "w", format="mp4") as file:
+    written = io.BytesIO()
+    with av.open(written, "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
         stream.options = {"bf": "0", "threads": "1"}
@@ -224,7 +224,7 @@ def h264() -> list[bytes]:
             image = av.VideoFrame.from_ndarray(np.roll(picture(), index, 1), "bgr24")
             file.mux(stream.encode(image))
         file.mux(stream.encode(None))
-    return [stream.getvalue()]
+    return [written.getvalue()]
 
 
 CAMERA: Final = {"extrinsic": {"baseline": 0.2}, "intrinsic": {"fx": 2000.0}}
