@@ -118,7 +118,8 @@ def _plain(data: bytes) -> Annotation | None:
         if ">1<" in rest:
             flags = sum(flag for tag, flag in FLAGS.items() if f"<{tag}>1<" in rest)
         objects.append((name.strip(), flags, sides))
-    return Annotation(*(value[0] for value in values), objects)
+    filename, width, height = (value[0] for value in values)
+    return Annotation(filename, width, height, objects)
 
 
 def _parsed(data: bytes) -> Annotation | None:
