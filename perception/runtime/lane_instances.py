@@ -57,11 +57,6 @@ def lane_mask(scene: Scene) -> Mask | None:
     return next((mask for _, mask in scene.of(Mask) if mask.is_lane_byte), None)
 
 
-def find_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
-    """The markings of one frame, those along the road from left to right, then those across."""
-    return [*along_lanes(mask, vanishing_xy), *across_lanes(mask)]
-
-
 def lines_along(mask: Mask, vanishing_xy: tuple[float, float]) -> list[np.ndarray]:
     """Per marking along the road its points, (N, 3): x and y in frame pixels, and the byte."""
     byte = mask.small
