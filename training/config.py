@@ -184,10 +184,12 @@ class OptimArgs:
 
     epochs: int = 30
     """Passes over the training frames; may be raised on a finished run with --resume."""
+    optimizer: str = "adamw"
+    """adamw, or muon: Muon for matrices and kernels, AdamW for the rest."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     weight_decay: float = 0.05
-    """Weight decay of AdamW (matrices and kernels only)."""
+    """Weight decay (matrices and kernels only)."""
     warmup: float = 0.03
     """Share of the run in which the learning rate rises."""
     layer_decay: float = 1.0
@@ -206,6 +208,9 @@ class OptimArgs:
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"--epochs {self.epochs}: at least 1")
+        _check(
+            self.optimizer in ("adamw", "muon"), f"--optimizer {self.optimizer!r}: adamw or muon"
+        )
         _check(self.lr > 0, f"--lr {self.lr}: above 0")
         _check(self.weight_decay >= 0, f"--weight-decay {self.weight_decay}: 0 or more")
         _check(0 <= self.warmup < 1, f"--warmup {self.warmup}: a share of the run, below 1")

@@ -105,7 +105,10 @@ def make_learner(
     options = {"weights": optim.task_weights} if optim.task_weights else {}
     method = "fixed" if optim.task_weights else optim.balance
     balancer = make_balancer(method, args.tasks, config.run.seed, **options)
-    optimizer = make_optimizer(model, balancer, optim.lr, optim.weight_decay, optim.layer_decay)
+    muon = optim.optimizer == "muon"
+    optimizer = make_optimizer(
+        model, balancer, optim.lr, optim.weight_decay, optim.layer_decay, muon
+    )
     ema = ModelEmaV3(model, decay=optim.ema, use_warmup=True) if optim.ema else None
     return Learner(
         model,

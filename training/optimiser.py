@@ -1,19 +1,30 @@
-"""AdamW with a learning rate per trunk stage, the schedule, gradient clipping."""
+"""AdamW or Muon with a learning rate per trunk stage, the schedule, gradient clipping."""
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+BETAS: Final = (0.9, 0.999)
+MUON_CHANNELS: Final = 16  # least number of input and output channels
+
+MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+
 
 def make_optimizer(
-    model: nn.Module, balancer: nn.Module, lr: float, weight_decay: float, layer_decay: float
-) -> torch.optim.AdamW:
-    """AdamW over all trained parameters. No weight decay on norms, biases and other vectors, nor on
-    the balancer's own parameters."""
+    model: nn.Module,
+    balancer: nn.Module,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float,
+    muon: bool = False,
+) -> torch.optim.Optimizer:
+    """AdamW or MuonAdamW over all trained parameters. No weight decay on norms, biases and other
+    vectors, nor on the balancer's own parameters."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     depth = 1 + max((stage_of(name) for name, _ in model.named_parameters()), default=0)
     for name, parameter in model.named_parameters():
@@ -30,7 +41,68 @@ def make_optimizer(
     ]
     # One pass over all tensors; devices without the kernel keep the default.
     devices = {parameter.device.type for group in groups.values() for parameter in group}
-    return torch.optim.AdamW(settings, betas=(0.9, 0.999), fused=devices <= {"cpu", "cuda"})
+    fused = devices <= {"cpu", "cuda"}
+    if muon:
+        return MuonAdamW(settings, fused)
+    return torch.optim.AdamW(settings, betas=BETAS, fused=fused)
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """torch.optim.Muon for matrices and kernels, AdamW for everything else.
+
+    Muon orthogonalises the momentum of a matrix; its steps are as large as those of AdamW (arXiv
+    2502.16982), so that learning rates carry over. A kernel is a matrix of its output channels.
+    """
+
+    def __init__(self, settings: Sequence[dict[str, Any]], fused: bool) -> None:
+        super().__init__(settings, {"fused": fused})
+        every = [p for group in self.param_groups for p in group["params"]]
+        self.views = {p: nn.Parameter(as_matrix(p, p)) for p in every if is_matrix(p)}
+        self.parts: list[torch.optim.Optimizer] = []
+        # A group of this optimiser, and the group of a part that follows its learning rate.
+        self.followers: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._add(partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw"), self.views)
+        self._add(partial(torch.optim.AdamW, betas=BETAS, fused=fused), {*every} - {*self.views})
+
+    def _add(self, make: MakeOptimizer, chosen: Container[nn.Parameter]) -> None:
+        leaders, groups = [], []
+        for group in self.param_groups:
+            if mine := [p for p in group["params"] if p in chosen]:
+                params = [self.views.get(p, p) for p in mine]
+                leaders.append(group)
+                groups.append(group | {"params": params})
+        if not groups:
+            return
+        part = make(groups)
+        self.parts.append(part)
+        self.followers += zip(leaders, part.param_groups, strict=True)
+        for group in leaders:
+            for p in group["params"]:
+                if p in chosen:  # one state, under both names
+                    part.state[self.views.get(p, p)] = self.state[p]
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for leader, follower in self.followers:
+            follower["lr"] = leader["lr"]
+        for parameter, view in self.views.items():
+            grad = parameter.grad
+            view.grad = None if grad is None else as_matrix(grad, parameter)
+        for part in self.parts:
+            part.step()
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Whether Muon updates it: no vector, no depthwise kernel, no first or last layer of few
+    channels."""
+    return parameter.ndim > 1 and min(parameter.shape[:2]) >= MUON_CHANNELS
+
+
+def as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
+    """(out, rest) in the order in which `like` lies in memory, so that of `like` it is a view."""
+    if like.ndim == 4 and not like.is_contiguous():  # channels_last
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.detach().reshape(len(tensor), -1)
 
 
 def is_trunk(name: str) -> bool:
@@ -86,7 +158,10 @@ def restore_optimizer(
         name, _, slot = key.rpartition(":")
         parameter = by_name[name]
         state: dict[str, Any] = optimizer.state[parameter]
-        # Moments are laid out like the weights; fused AdamW keeps the step count on their device.
-        step_device = parameter.device if optimizer.defaults.get("fused") else "cpu"
-        step = slot == "step"
-        state[slot] = value.to(step_device) if step else torch.empty_like(parameter).copy_(value)
+        # Fused AdamW keeps the step count on the device of the weights. AdamW's moments are laid
+        # out like the weights, Muon's are matrices.
+        on_cpu = slot == "step" and not optimizer.defaults.get("fused")
+        if value.shape == parameter.shape:
+            state[slot] = torch.empty_like(parameter).copy_(value)
+        else:
+            state[slot] = value.to("cpu" if on_cpu else parameter.device)

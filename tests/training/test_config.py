@@ -45,6 +45,7 @@ def test_defaults_and_json() -> None:
         ("--balance fixed", "--balance"),
         ("--checkpoint-every 0", "--checkpoint-every"),
         ("--precision fp8", "--precision"),
+        ("--optimizer sgd", "--optimizer"),
         ("--share 0", "--share"),
         ("--share 1.5", "--share"),
         ("--mosaic 2", "--mosaic"),

@@ -142,6 +142,14 @@ def test_killed_and_resumed_is_bitwise_the_same(
         assert torch.equal(found[key], value), key
 
 
+def test_a_killed_run_with_muon_is_bitwise_the_same(tmp_path: Path) -> None:
+    finish(tmp_path / "whole", "--optimizer", "muon")
+    killed = tmp_path / "killed"
+    assert kill_at(killed, 5, signal.SIGKILL, "--optimizer", "muon") == -signal.SIGKILL
+    finish(killed, "--optimizer", "muon", "--resume")
+    assert records(killed) == records(tmp_path / "whole")
+
+
 def test_sigterm_leaves_a_state_at_the_very_step(whole: dict[str, Path], tmp_path: Path) -> None:
     expected = undisturbed(whole, "equal")
     out = tmp_path / "run"
