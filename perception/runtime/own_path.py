@@ -7,7 +7,7 @@ import numpy as np
 
 from perception.classes import DRIVABLE
 from perception.runtime.camera import Camera
-from perception.runtime.distance import MAX_LEAD_M, VEHICLES, Ranges
+from perception.runtime.distance import MAX_LEAD_M, VEHICLES, WIDTHS_M, Ranges
 from perception.runtime.lane_curve import BEND_SIGMA, LINE_SIGMA, combine
 from perception.runtime.lane_instances import Lane, ego_lane
 from perception.runtime.lanes import frame_scale
@@ -18,6 +18,8 @@ BORDER_SIGMA_M = (
     0.36  # of the middle from one border: half of the width's 0.4, and the border's 0.3
 )
 PLACE_SIGMA_M = 0.3  # of the vehicle in its lane
+TRUSTED_M = 0.8  # of a middle from one border, from where the path would be without it
+NARROWEST = 0.6  # of a kind's usual width: what is narrower is none, or not seen whole
 BORDER_SIGMA = 0.2  # of the middle between two borders, share of half the width
 AREA_SIGMA, WIDE_AREA_SIGMA = 0.3, 0.5  # of an area's middle, share of half its width
 MIN_AREA, MAX_LANE = 0.6, 1.5  # widths of one lane, in LANE_WIDTH_M
@@ -78,16 +80,33 @@ class OwnPath:
         self, y: float, half: float, borders: dict[str, float]
     ) -> list[tuple[float, float]]:
         """Columns of the path's middle at a row and their standard deviations, from markings."""
+        middle, sigma = self._straight_on(y, half)
+        parts = [(middle, sigma)]
+        metre = 2 * half / LANE_WIDTH_M
         for side, column in borders.items():
-            middle = column + half if side == "left" else column - half
-            return [(middle, BORDER_SIGMA_M / LANE_WIDTH_M * 2 * half)]
+            by_border = column + half if side == "left" else column - half
+            # A border that puts the vehicle out of its lane is likely not that of its lane.
+            excess = max(abs(by_border - middle) - TRUSTED_M * metre, 0.0)
+            parts.append((by_border, float(np.hypot(BORDER_SIGMA_M * metre, excess))))
+        return parts
+
+    def _straight_on(self, y: float, half: float) -> tuple[float, float]:
+        """Column of the path's middle and its standard deviation without the own lane's borders:
+        along direction and bend of all markings."""
         camera, width = self.camera, self.camera.size_hw[1]
         bend = BEND_SIGMA * width**2 / (y - camera.vanishing_xy[1])
         ahead = (camera.vanishing_xy[0], np.hypot(camera.sigma_yaw * camera.focal_xy[0], bend))
         found = np.array([ahead, *(curve.heading(y) for curve in self.curves)])
         found[1:, 1] = np.hypot(found[1:, 1], LINE_SIGMA * width)
         middle, sigma = combine(*zip(found[:, 0], found[:, 1] ** -2, strict=True))
-        return [(middle, float(np.hypot(sigma, 2 * PLACE_SIGMA_M / LANE_WIDTH_M * half)))]
+        return middle, float(np.hypot(sigma, 2 * PLACE_SIGMA_M / LANE_WIDTH_M * half))
+
+    def too_narrow(self, boxes: Boxes, index: int, y: float) -> bool:
+        """Whether a vehicle with its foot at this row is too narrow for its kind, whatever the
+        focal length."""
+        x1, _, x2, _ = boxes.xyxy[index].tolist()
+        metre = (y - self.camera.vanishing_xy[1]) / self.camera.height
+        return x2 - x1 < NARROWEST * WIDTHS_M.get(boxes.name(index), 0.0) * metre
 
     def _own_columns(self, y: float, half: float) -> np.ndarray | None:
         """Frame columns of the own lane in the drivable mask just below a row; None without a
@@ -115,7 +134,7 @@ def lead_vehicle(
         x, y = feet[i].tolist()
         if boxes.name(i) not in VEHICLES or y <= max(path.camera.vanishing_xy[1] + 2, row):
             continue
-        if ranges.distance_m[i] > MAX_LEAD_M:
+        if ranges.distance_m[i] > MAX_LEAD_M or path.too_narrow(boxes, i, y):
             continue
         same = boxes.track_ids is not None and boxes.track_ids[i] == held >= 0
         if path.probability(x, y, STILL_IN_PATH if same else IN_PATH) > 0.5:

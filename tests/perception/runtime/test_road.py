@@ -185,6 +185,19 @@ def test_the_drivable_mask_gives_the_own_path_where_no_border_is_seen():
     assert with_camera().update(seen, 0.0).ranges["b"].lead == 1
 
 
+def test_a_line_that_puts_the_vehicle_out_of_its_lane_is_not_its_border():
+    seen = scene({-3.2: WHITE}, cars={1: (-1.7, 19.0), 2: (0.7, 11.0)})
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == 1
+
+
+def test_a_box_too_narrow_for_a_car_is_not_the_vehicle_ahead():
+    seen = scene(cars={1: (0.0, 20.0), 2: (0.0, 8.0)})
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == 1
+    x1, _, x2, _ = seen.outputs["b"].xyxy[1]
+    seen.outputs["b"].xyxy[1, [0, 2]] = (x1 + x2) / 2 + np.array([-0.25, 0.25]) * (x2 - x1)
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == 0
+
+
 def test_the_flank_of_a_vehicle_in_the_next_lane_is_not_in_the_own_path():
     seen = scene({}, cars={1: (2.9, 9.0)})
     x1, _, x2, _ = seen.outputs["b"].xyxy[0]
