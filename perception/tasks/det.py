@@ -2,7 +2,7 @@
 
 Dual assignment of YOLOv10 (arXiv 2405.14458) with one task-aligned metric for both. The box branch
 is shared, so deployment costs one score tower and one box tower. Deployed are the one-to-many
-scores with duplicates suppressed inside the graph: they rank better than the one-to-one scores
+scores with duplicates merged inside the graph: they rank better than the one-to-one scores
 (docs/ablations.md).
 """
 
@@ -21,6 +21,7 @@ from perception.metrics.detection import DetectionMetric
 from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from perception.tasks.det_training import (
+    EPS,
     Assigner,
     Candidates,
     Grid,
@@ -35,7 +36,7 @@ from perception.tasks.det_training import (
 )
 
 MAX_BOXES: Final = 100
-CANDIDATES: Final = 300  # before duplicates are suppressed
+CANDIDATES: Final = 300  # before duplicates are merged
 DUPLICATE_IOU: Final = 0.5  # above it, two boxes of one class are duplicates
 SAME_OBJECT_IOU: Final = 0.9  # above it, two boxes of any classes are duplicates
 SUPPRESSION_ROUNDS: Final = 3
@@ -133,8 +134,8 @@ class Det(Task):
     def decode(self, raw: Raw) -> Tensor:
         """(B, 100, 6): x1 y1 x2 y2 score class, best first.
 
-        Duplicates are suppressed by one comparison of all pairs inside the graph: consumers need
-        no NMS.
+        Duplicates are merged by one comparison of all pairs inside the graph: consumers need no
+        NMS.
         """
         logits = self._channels_first(raw, "many").float()
         deltas = self._channels_first(raw, "box")
@@ -151,7 +152,7 @@ class Det(Task):
         boxes = _to_xyxy(_expected(_at(deltas, point).float()), points[point])
         edge = (points[:, :2] + points[:, 2:] / 2).amax(0)  # width, height, also in a traced graph
         boxes = boxes.clamp(min=0).minimum(edge.repeat(2))
-        scores = best.sigmoid() * cluster_nms(boxes, label)
+        boxes, scores = cluster_nms(boxes, best.sigmoid(), label)
         scores, order = scores.topk(min(MAX_BOXES, count))  # (B, 100)
         found = torch.cat([boxes, label[..., None]], 2)
         found = found.gather(1, order[..., None].expand(-1, -1, 5))
@@ -192,15 +193,18 @@ def _at(maps: Tensor, point: Tensor) -> Tensor:
     return maps.gather(2, point[:, None].expand(-1, maps.shape[1], -1)).transpose(1, 2)
 
 
-def cluster_nms(boxes: Tensor, label: Tensor) -> Tensor:
-    """Cluster NMS (arXiv 2005.03572) of (B, N, 4) boxes, best first: fixed shapes, no loop.
+def cluster_nms(boxes: Tensor, scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted cluster NMS (arXiv 2005.03572) of (B, N, 4) boxes, best first, in fixed shapes.
 
-    Returns (B, N): 1 for kept boxes, SUPPRESSED for duplicates of a better box (not 0, so that the
-    order stays defined). Equals NMS for chains of up to SUPPRESSION_ROUNDS overlapping boxes: a
-    box that only a duplicate overlaps is kept.
+    Returns boxes (B, N, 4), each the mean of its duplicates and itself weighted by score * IoU, and
+    scores (B, N), times SUPPRESSED for a duplicate of a better kept box (not 0, so that the order
+    stays defined) and times exp(-IoU^2) for a smaller overlap with one of its class. Equals NMS
+    for chains of up to SUPPRESSION_ROUNDS overlapping boxes: a box that only a duplicate overlaps
+    is kept.
     """
     # Coordinate by coordinate: ONNX Runtime is slow at broadcasting along a last axis of two.
-    x1, y1, x2, y2 = boxes.unbind(2)  # each (B, N)
+    sides = boxes.unbind(2)  # each (B, N)
+    x1, y1, x2, y2 = sides
     area = (x2 - x1) * (y2 - y1)
     width = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
     height = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
@@ -208,12 +212,20 @@ def cluster_nms(boxes: Tensor, label: Tensor) -> Tensor:
     union = area[:, :, None] + area[:, None] - shared
     rank = torch.arange(boxes.shape[1], device=boxes.device)
     better = rank[:, None] > rank[None]  # column j is better than row i
-    alike = (shared > DUPLICATE_IOU * union) & (label[:, :, None] == label[:, None])
+    same = label[:, :, None] == label[:, None]
+    alike = (shared > DUPLICATE_IOU * union) & same
     duplicates = ((alike | (shared > SAME_OBJECT_IOU * union)) & better).to(boxes.dtype)
     kept = torch.ones_like(area)
     for _ in range(SUPPRESSION_ROUNDS):
         kept = 1 - (duplicates * kept[:, None]).amax(2)
-    return kept + SUPPRESSED * (1 - kept)
+    overlap = shared / union.clamp(min=EPS)
+    near = (overlap * (same & better) * kept[:, None]).amax(2)
+    weight = alike * overlap * scores[:, None]
+    total = weight.sum(2).clamp(min=EPS)
+    # Shifts and not means of coordinates, which are too large for the 8 bits of bf16.
+    shifts = [(weight * (x[:, None] - x[:, :, None])).sum(2) / total for x in sides]
+    factor = (kept + SUPPRESSED * (1 - kept)) * (-near.square()).exp()
+    return boxes + torch.stack(shifts, 2), scores * factor
 
 
 def _branch(
