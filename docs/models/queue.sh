@@ -6,7 +6,7 @@
 # usage: docs/models/queue.sh pretrained|twins REAL REAL640 RUNS
 #   REAL, REAL640: the two sets of labelled frames, in BDD100K's layout; RUNS: folder of the runs
 #
-# On a CPU start both lists at once, each with OMP_NUM_THREADS=1.
+# On a CPU with OMP_NUM_THREADS=1: `pretrained` keeps two cores busy, `twins` one.
 set -eu
 [ $# -eq 4 ] || { sed -n '6,7s/^# //p' "$0" >&2; exit 2; }
 list=$1 real=$2 real640=$3 runs=$4
@@ -18,12 +18,22 @@ stage() { # NAME FLAGS...
   train-bdd --data "$real" --data "$real640" --out "$out" "$@"
 }
 
+pair() { # NAME FLAGS...: two seeds side by side with one thread each, then the mean of their weights
+  name=$1
+  shift
+  stage "$name-1" --seed 1 "$@" &
+  first=$!
+  stage "$name-2" --seed 2 "$@"
+  wait "$first"
+  average-checkpoints "$runs/$name-1/last.safetensors" "$runs/$name-2/last.safetensors" -o "$runs/$name.safetensors"
+}
+
 pretrained() { # from the packaged weights: crops first, whole frames last
-  common="--rendered 600 --rendered-weight 0.6 --repeat-rare --batch 8 --trait-weights origin/restored=0.8"
+  common="--rendered 600 --rendered-weight 0.6 --repeat-rare --batch 8 --trait-weights origin/restored=0.8 --optimizer muon"
   # shellcheck disable=SC2086
-  stage crops $common --init default --size 256x448 --zoom 0.9 1.9 --lr 0.0006 --ema 0.998 --epochs 8
+  pair crops $common --init default --size 256x448 --zoom 0.9 1.9 --lr 0.001 --ema 0.998 --epochs 2
   # shellcheck disable=SC2086
-  stage whole $common --init "$runs/crops/last.safetensors" --size 384x640 --zoom 0.8 1.5 --lr 0.0004 --ema 0.998 --epochs 4
+  pair whole $common --init "$runs/crops.safetensors" --size 384x640 --zoom 0.8 1.5 --lr 0.0006 --ema 0.997 --epochs 1
 }
 
 twins() { # the budget of docs/studies/benchmark-real.md, one task each
