@@ -272,12 +272,12 @@ def test_a_box_that_only_a_duplicate_overlaps_is_kept():
     np.testing.assert_allclose(left[[0, 2]], [1, np.exp(-(0.25**2))], atol=1e-6)
 
 
-def test_a_kept_box_is_the_mean_of_its_duplicates_weighted_by_score_times_iou():
+def test_a_kept_box_is_the_mean_of_its_duplicates_weighted_by_score_and_overlap():
     boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 6], [0, 0, 10, 4.0]]])
     scores, label = torch.tensor([[0.9, 0.5, 0.4, 0.3]]), torch.tensor([[1.0, 1, 2, 1]])
     merged, _ = cluster_nms(boxes, scores, label)
     # The second has IoU 0.8 with the first; the third another class, the fourth IoU 0.4.
-    bottom = (0.9 * 10 + 0.5 * 0.8 * 8) / (0.9 + 0.5 * 0.8)
+    bottom = (0.9 * 10 + 0.5 * 0.8**4 * 8) / (0.9 + 0.5 * 0.8**4)
     np.testing.assert_allclose(merged[0, 0], [0, 0, 10, bottom], rtol=1e-6)
 
 
