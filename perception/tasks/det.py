@@ -196,11 +196,11 @@ def _at(maps: Tensor, point: Tensor) -> Tensor:
 def cluster_nms(boxes: Tensor, scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted cluster NMS (arXiv 2005.03572) of (B, N, 4) boxes, best first, in fixed shapes.
 
-    Returns boxes (B, N, 4), each the mean of its duplicates and itself weighted by score * IoU^4,
-    and scores (B, N), times SUPPRESSED for a duplicate of a better kept box (not 0, so that the
-    order stays defined) and times exp(-IoU^2) for a smaller overlap with one of its class. Equals
-    NMS for chains of up to SUPPRESSION_ROUNDS overlapping boxes: a box that only a duplicate
-    overlaps is kept.
+    Returns boxes (B, N, 4), each the mean of its duplicates and itself weighted by score * (IoU -
+    DUPLICATE_IOU), and scores (B, N), times SUPPRESSED for a duplicate of a better kept box (not 0,
+    so that the order stays defined) and times exp(-IoU^2) for a smaller overlap with one of its
+    class. Equals NMS for chains of up to SUPPRESSION_ROUNDS overlapping boxes: a box that only a
+    duplicate overlaps is kept.
     """
     # Coordinate by coordinate: ONNX Runtime is slow at broadcasting along a last axis of two.
     sides = boxes.unbind(2)  # each (B, N)
@@ -220,7 +220,8 @@ def cluster_nms(boxes: Tensor, scores: Tensor, label: Tensor) -> tuple[Tensor, T
         kept = 1 - (duplicates * kept[:, None]).amax(2)
     overlap = shared / union.clamp(min=EPS)
     near = (overlap * (same & better) * kept[:, None]).amax(2)
-    weight = alike * overlap.square().square() * scores[:, None]
+    # Continuous at the threshold, so that rounding decides nothing.
+    weight = (overlap - DUPLICATE_IOU).clamp(min=0) * same * scores[:, None]
     total = weight.sum(2).clamp(min=EPS)
     # Shifts and not means of coordinates, which are too large for the 8 bits of bf16.
     shifts = [(weight * (x[:, None] - x[:, :, None])).sum(2) / total for x in sides]

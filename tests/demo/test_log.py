@@ -105,7 +105,7 @@ def test_with_the_road_lanes_are_open_lines_and_boxes_have_distances():
         for x in (99.5 - 1.2 * (y - 49.5), 99.5 + 1.2 * (y - 49.5)):
             lane[y, max(round(x) - 1, 0) : max(round(x) + 2, 0)] = 6
     seen = boxes([0.9, 0.9])
-    seen.xyxy[:] = (90, 60, 110, 80), (90, 20, 110, 40)
+    seen.xyxy[:] = (82, 60, 118, 80), (82, 20, 118, 40)
     outputs = {"b": seen, "p": Mask(lane, (100, 200), LANES)}
     one = packet(**outputs)
     geometry = RoadGeometry(CameraFile(camera, True, Path("camera.yaml")))

@@ -277,7 +277,7 @@ def test_a_kept_box_is_the_mean_of_its_duplicates_weighted_by_score_and_overlap(
     scores, label = torch.tensor([[0.9, 0.5, 0.4, 0.3]]), torch.tensor([[1.0, 1, 2, 1]])
     merged, _ = cluster_nms(boxes, scores, label)
     # The second has IoU 0.8 with the first; the third another class, the fourth IoU 0.4.
-    bottom = (0.9 * 10 + 0.5 * 0.8**4 * 8) / (0.9 + 0.5 * 0.8**4)
+    bottom = (0.9 * 0.5 * 10 + 0.5 * 0.3 * 8) / (0.9 * 0.5 + 0.5 * 0.3)
     np.testing.assert_allclose(merged[0, 0], [0, 0, 10, bottom], rtol=1e-6)
 
 
