@@ -66,20 +66,19 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def _add(self, make: MakeOptimizer, chosen: Container[nn.Parameter]) -> None:
         leaders, groups = [], []
+        states: dict[Tensor, dict[str, Any]] = {}
         for group in self.param_groups:
-            if mine := [p for p in group["params"] if p in chosen]:
-                params = [self.views.get(p, p) for p in mine]
+            own = [p for p in group["params"] if p in chosen]
+            mine = {self.views.get(p, p): self.state[p] for p in own}
+            if mine:
                 leaders.append(group)
-                groups.append(group | {"params": params})
-        if not groups:
-            return
-        part = make(groups)
-        self.parts.append(part)
-        self.followers += zip(leaders, part.param_groups, strict=True)
-        for group in leaders:
-            for p in group["params"]:
-                if p in chosen:  # one state, under both names
-                    part.state[self.views.get(p, p)] = self.state[p]
+                groups.append(group | {"params": list(mine)})
+                states |= mine
+        if groups:
+            part = make(groups)
+            part.state.update(states)  # shared with this optimiser, whose keys are the parameters
+            self.parts.append(part)
+            self.followers += zip(leaders, part.param_groups, strict=True)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -99,7 +98,7 @@ def is_matrix(parameter: Tensor) -> bool:
 
 
 def as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
-    """(out, rest) in the order in which `like` lies in memory, so that of `like` it is a view."""
+    """(out, rest) in the memory order of `like`; a view if `tensor` is `like`."""
     if like.ndim == 4 and not like.is_contiguous():  # channels_last
         tensor = tensor.permute(0, 2, 3, 1)
     return tensor.detach().reshape(len(tensor), -1)

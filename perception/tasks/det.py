@@ -223,7 +223,7 @@ def cluster_nms(boxes: Tensor, scores: Tensor, label: Tensor) -> tuple[Tensor, T
     # Continuous at the threshold, so that rounding decides nothing.
     weight = (overlap - DUPLICATE_IOU).clamp(min=0) * same * scores[:, None]
     total = weight.sum(2).clamp(min=EPS)
-    # Shifts and not means of coordinates, which are too large for the 8 bits of bf16.
+    # Means of shifts, not of coordinates: bf16 has 8 bits of precision, coordinates need more.
     shifts = [(weight * (x[:, None] - x[:, :, None])).sum(2) / total for x in sides]
     factor = (kept + SUPPRESSED * (1 - kept)) * (-near.square()).exp()
     return boxes + torch.stack(shifts, 2), scores * factor
