@@ -16,11 +16,10 @@ from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
-from perception.hub import ONNX, local_file
+from perception.hub import DEFAULT, ONNX, local_file
 from perception.runtime.annotations import FORMATS, parse_export
 from perception.runtime.choose import choose
 from perception.runtime.providers import read_description
-from perception.runtime.runner import default_model
 
 VIDEOS = r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|mjpeg|wmv|flv|3gp)$"
 SUMMARY = "summary.json"
@@ -92,7 +91,7 @@ def check(args: argparse.Namespace) -> Settings:
     if args.export:
         check_target(*parse_export(args.export), bool(args.pick))
     # Not resolve(): in the cache of the hub the name is a link to a file without .onnx.
-    model = local_file(args.model or default_model(), ONNX).absolute()
+    model = local_file(args.model, ONNX).absolute()
     description = read_description(model)
     provider = args.provider
     if args.address == LOCAL and provider == "auto":
@@ -262,8 +261,9 @@ def parser() -> argparse.ArgumentParser:
     group = made.add_argument_group("model")
     group.add_argument(
         "--model",
+        default=DEFAULT,
         metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
+        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION] (default: pretrained)",
     )
     group.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
     group.add_argument(

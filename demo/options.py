@@ -7,6 +7,7 @@ from demo.overlay import KEYS
 from demo.road import add_options, check_options
 from demo.show import NO_DISPLAY, has_display
 from perception.errors import UserError, require_extra
+from perception.hub import DEFAULT
 from perception.runtime.annotations import FORMATS, parse_export
 
 VIEWER = "viewer"
@@ -82,8 +83,9 @@ def parser() -> argparse.ArgumentParser:
     group = made.add_argument_group("model")
     group.add_argument(
         "--model",
+        default=DEFAULT,
         metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
+        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION] (default: pretrained)",
     )
     group.add_argument(
         "--provider",

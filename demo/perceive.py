@@ -27,7 +27,7 @@ from perception.errors import UserError, cli
 from perception.hub import ONNX, local_file
 from perception.runtime.annotations import Export, parse_export
 from perception.runtime.providers import faster_extra
-from perception.runtime.runner import Runner, default_model
+from perception.runtime.runner import Runner
 from perception.runtime.view import BOXES, View
 
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def perceive(args: argparse.Namespace) -> int:
     """Opens source, model and sinks, runs the loop and prints the summary."""
     check(args)
-    model = local_file(args.model or default_model(), ONNX)
+    model = local_file(args.model, ONNX)
     if args.web:
         from demo.web_site import serve
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from demo.web_runtime import fetch
 from demo.web_site import build
 from perception.errors import cli
-from perception.hub import ONNX, local_file
-from perception.runtime.runner import default_model
+from perception.hub import DEFAULT, ONNX, local_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +27,7 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 
 def run_build(args: argparse.Namespace) -> None:
-    build(local_file(args.model or default_model(), ONNX), args.folder)
+    build(local_file(args.model, ONNX), args.folder)
     print(f"wrote {args.folder}; put it on any static host, its start page is index.html")
 
 
@@ -47,8 +46,9 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("folder", type=Path)
     two.add_argument(
         "--model",
+        default=DEFAULT,
         metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
+        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION] (default: pretrained)",
     )
     two.set_defaults(run=run_build)
     return made

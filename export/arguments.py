@@ -46,7 +46,8 @@ class ExportArguments:
     """Command line of export-onnx."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Checkpoint written by train-bdd (.safetensors), or hf://OWNER/NAME[@REVISION]."""
+    """Checkpoint written by train-bdd (.safetensors), hf://OWNER/NAME[@REVISION] or `default` (the
+    pretrained model)."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("model.onnx")
     """ONNX file to write."""
     tasks: Names = ()
@@ -90,8 +91,8 @@ class BenchOnnxArguments:
     """Command line of bench-onnx."""
 
     models: tyro.conf.Positional[tuple[str, ...]]
-    """ONNX files, hf://OWNER/NAME, or timm:NAME for a timm backbone exported on the fly; the first
-    is the reference of all ratios."""
+    """ONNX files, `default`, hf://OWNER/NAME, or timm:NAME for a timm backbone exported on the fly;
+    the first is the reference of all ratios."""
     providers: Names = ("cpu",)
     """Comma-separated: cpu, openvino, openvino-bf16, cuda, tensorrt. Each model runs on each."""
     threads: int = 2

@@ -1,7 +1,8 @@
-"""Models by name from a model hub: hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
+"""Models by name: `default` ships with the package; hf://OWNER/NAME[@REVISION] is on a model hub.
 
-Files are downloaded once into the hub library's cache and compared with the hash that the hub
-states. HF_HUB_OFFLINE=1 uses the cache only; HF_ENDPOINT names another server. Needs the extra hub.
+Files of a hub are downloaded once into the hub library's cache and compared with the hash that the
+hub states. HF_HUB_OFFLINE=1 uses the cache only; HF_ENDPOINT names another server. Needs the extra
+hub.
 """
 
 import hashlib
@@ -9,11 +10,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import perception
 from perception.errors import UserError, require_extra
 
 if TYPE_CHECKING:
     from perception.runtime.description import Description
 
+DEFAULT: Final = "default"
+PACKAGED: Final = "pvt-hydranet-b0"
 SCHEME: Final = "hf://"
 ONNX: Final = "model.onnx"
 CHECKPOINT: Final = "model.safetensors"
@@ -30,12 +34,19 @@ NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def local_file(name: str | Path, filename: str) -> Path:
-    """The path itself, or for hf://… the downloaded `filename` of that model. Every command that
-    takes a model resolves its name here.
+    """The path itself; for `default` and hf://… the file of that model that is called `filename`
+    on a hub. Every command that takes a model resolves its name here.
 
     Raises UserError for a malformed or unknown name, a gated model, a file that the model lacks or
     whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
+    if str(name) == DEFAULT:
+        path = (Path(perception.__path__[0]) / "models" / PACKAGED).with_suffix(
+            Path(filename).suffix
+        )
+        if not path.is_file():
+            raise UserError("no model ships with this install: pass a file (--model FILE.onnx)")
+        return path
     if not PREFIX.match(str(name)):
         return Path(name)
     text = PREFIX.sub(SCHEME, str(name), count=1)

@@ -95,7 +95,8 @@ class Arguments:
     """The command line of eval-bdd."""
 
     file: Path
-    """Checkpoint of train-bdd (.safetensors), exported .onnx, or hf://OWNER/NAME[@REVISION]."""
+    """Checkpoint of train-bdd (.safetensors), exported .onnx, hf://OWNER/NAME[@REVISION] or
+    `default` (the pretrained model)."""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     scores: ScoreOptions = field(default_factory=ScoreOptions)

@@ -8,10 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-import perception
 from perception import checkpoint
 from perception.errors import UserError
-from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet
 from perception.runtime.view import View
 from perception.tasks import TASKS
@@ -104,13 +102,6 @@ def some(names: Sequence[str], most: int = 12) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "none") + more
-
-
-def init_file(name: str) -> Path:
-    """The file that `--init` means: a path, hf://… or `default` for the pretrained model."""
-    if name != "default":
-        return local_file(name, CHECKPOINT)
-    return Path(perception.__path__[0]) / "models" / "pvt-hydranet-b0.safetensors"
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str) -> None:

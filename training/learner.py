@@ -9,13 +9,14 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from perception.errors import UserError
+from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet, build
 from perception.runtime.view import View
 from training.balance import AT_FEATURES, Balancer, check_method, make_balancer
 from training.config import Config
 from training.cpu import for_cpu
 from training.distributed import World, synchronise_batch_norm
-from training.init import file_views, init_file, initialise
+from training.init import file_views, initialise
 from training.optimiser import make_optimizer
 
 
@@ -87,12 +88,12 @@ def make_learner(
         raise UserError(f"--balance {optim.balance}: with one rank only; leave {AT_FEATURES} out")
     names = list(args.tasks)
     if args.freeze:  # the file's other heads stay in the model, unchanged
-        given = file_views(init_file(args.init))
+        given = file_views(local_file(args.init, CHECKPOINT))
         names = [*given, *(name for name in names if name not in given)]
         views = {n: view for n, view in given.items() if n not in args.tasks} | dict(views or {})
     model: HydraNet = build(args.model, names, args.pretrained, args.drop_path, views)
     if args.init:
-        say(initialise(model, init_file(args.init), args.init_part))
+        say(initialise(model, local_file(args.init, CHECKPOINT), args.init_part))
     if args.freeze:
         model.requires_grad_(False)
         for name in args.tasks:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-import perception
 from perception.errors import UserError
+from perception.hub import DEFAULT, ONNX, local_file
 from perception.runtime.adapters import AdaptedEngine, Adapter
 from perception.runtime.choose import choose
 from perception.runtime.kinds import KINDS, read_scene
@@ -20,8 +20,6 @@ from perception.runtime.providers import (
 )
 from perception.runtime.scene import Scene
 from perception.runtime.view import View
-
-SHIPPED_MODEL = "pvt-hydranet-b0.onnx"
 
 
 class Runner:
@@ -82,7 +80,4 @@ class Runner:
 
 def default_model() -> Path:
     """The model that ships with the package. Raises UserError where it does not."""
-    path = Path(perception.__path__[0]) / "models" / SHIPPED_MODEL
-    if not path.is_file():
-        raise UserError("no model ships with this install: pass --model FILE.onnx (export-onnx)")
-    return path
+    return local_file(DEFAULT, ONNX)

@@ -12,7 +12,7 @@ import pytest
 
 from demo import perceive as command
 from demo.perceive import main
-from perception.runtime import runner
+from perception import hub
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = sorted((ROOT.parent / "shared" / "data" / "videos").glob("*.mp4"))
@@ -224,7 +224,7 @@ def test_a_loop_ends_after_the_given_seconds(video, tiny_onnx, tmp_path, capsys)
 
 
 def test_without_a_shipped_model_the_error_says_so(video, capsys, monkeypatch):
-    monkeypatch.setattr(runner, "SHIPPED_MODEL", "gone.onnx")
+    monkeypatch.setattr(hub, "PACKAGED", "gone")
     assert main([str(video)]) == 2
     assert "--model" in capsys.readouterr().err
 

@@ -69,6 +69,14 @@ def test_file_that_disagrees_is_not_left_behind(
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
+def test_the_model_that_ships_is_exported_at_another_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "small.onnx"
+    assert command(monkeypatch, "default", "-o", out, "--size", "64x96", "--tasks", "scene") == 0
+    assert read_description(out).size_hw == (64, 96)
+
+
 BAD = [
     (["--fp16", "--int8"], "exclude each other"),
     (["--half-weights", "--int8", "--calibration", "."], "exclude each other"),

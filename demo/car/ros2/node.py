@@ -31,10 +31,11 @@ from demo.pipeline import BoundedQueue
 from demo.road import frame_attributes
 from demo.temporal import BoxTracker, tracking_available
 from perception.errors import UserError, cli
+from perception.hub import DEFAULT, ONNX, local_file
 from perception.runtime.birds_eye import costmap
 from perception.runtime.camera_file import read_camera
 from perception.runtime.road import Road, RoadGeometry
-from perception.runtime.runner import Runner, default_model
+from perception.runtime.runner import Runner
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 
 NAME = "perceive"
@@ -56,7 +57,7 @@ MESSAGES = {
 class Parameters:
     """The node's parameters and their defaults."""
 
-    model: str = ""  # empty: the pretrained model
+    model: str = DEFAULT  # the pretrained model; also a file or hf://OWNER/NAME
     provider: str = "auto"
     threads: int = 0
     score: float = 0.3
@@ -252,7 +253,7 @@ def perceive(arguments: Sequence[str] | None, make: Callable[..., Runner] = Runn
             *(node.declare_parameter(key, value).value for key, value in vars(Parameters()).items())
         )
         given.check()
-        model = Path(given.model) if given.model else default_model()
+        model = local_file(given.model, ONNX)
         runner = make(model, given.provider, given.threads)
         runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
         because = f"{runner.description.name} on {runner.provider}: {runner.chosen_because}"
