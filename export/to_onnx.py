@@ -26,6 +26,7 @@ OPSET: Final = 20
 INPUT: Final = "frame"
 MIN_HALF: Final = 1024  # elements of a tensor from which on float16 saves anything
 STEP: Final = 32  # the coarsest stride: sizes are multiples of it
+SMALLEST: Final = 128  # side that a graph of free size is traced at
 AXES: Final = {0: "batch", 1: "height", 2: "width"}
 
 
@@ -60,8 +61,12 @@ def to_onnx(
     height, width = description.size_hw
     network = rewrite_for_inference(model) if rewrite else model
     deployed = Half(network) if half else Deployed(network)
-    # Two frames where the batch is free: with one, the tracer would fold the batch axis away.
-    frame = torch.zeros(2 if dynamic else 1, height, width, 3, dtype=torch.uint8)
+    batch = 1
+    if dynamic:
+        # With one frame the tracer would fold the batch axis away; and it keeps the number of
+        # candidates of a decoder, which a small frame would not have.
+        batch, height, width = 2, max(height, SMALLEST), max(width, SMALLEST)
+    frame = torch.zeros(batch, height, width, 3, dtype=torch.uint8)
     graph = trace(deployed, frame, list(description.views), AXES if dynamic else None)
     if half_weights:
         store_half(graph, network)

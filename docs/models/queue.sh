@@ -34,6 +34,7 @@ pretrained() { # from the packaged weights: crops first, whole frames last
   pair crops $common --init default --size 256x448 --zoom 0.9 1.9 --lr 0.001 --ema 0.998 --epochs 2
   # shellcheck disable=SC2086
   pair whole $common --init "$runs/crops.safetensors" --size 384x640 --zoom 0.8 1.5 --lr 0.0006 --ema 0.997 --epochs 1
+  average-checkpoints "$runs/crops.safetensors" "$runs/whole.safetensors" -o "$runs/pretrained.safetensors"
 }
 
 twins() { # the budget of docs/studies/benchmark-real.md, one task each

@@ -37,7 +37,7 @@ BALANCE: Final = {8: 4.0, 16: 1.0, 32: 0.4}
 # YOLOv5's ratio of 1 : 0.05 : 0.5 * classes / 80, times 30: about as large as the losses of the
 # other tasks.
 OBJECT_WEIGHT, BOX_WEIGHT, CLASS_WEIGHT = 30.0, 1.5, 1.9
-MAX_BOXES: Final = 100
+MAX_BOXES: Final = 300
 NMS_CANDIDATES: Final = 1000
 NMS_IOU: Final = 0.6
 
@@ -133,7 +133,7 @@ class AnchorDet(Task):
         ]
 
     def decode(self, raw: Raw) -> Tensor:
-        """(B, 100, 6): x1 y1 x2 y2 score class, best first, after NMS in each class."""
+        """(B, 300, 6): x1 y1 x2 y2 score class, best first, after NMS in each class."""
         boxes, scores = [], []
         for s in self.scales:
             logits = raw[f"anchors{s}"].float().permute(0, 1, 3, 4, 2)
@@ -263,7 +263,7 @@ def _ignored(target: Target, stride: int, size_hw: Sequence[int]) -> Tensor:
 
 
 def _nms(boxes: Tensor, scores: Tensor) -> Tensor:
-    """Boxes (A, 4), scores (A, classes) of one frame -> (100, 6), padded with score 0."""
+    """Boxes (A, 4), scores (A, classes) of one frame -> (300, 6), padded with score 0."""
     best, pair = scores.flatten().topk(min(NMS_CANDIDATES, scores.numel()))
     row = torch.div(pair, scores.shape[1], rounding_mode="trunc")
     label = (pair - row * scores.shape[1]).to(boxes.dtype)

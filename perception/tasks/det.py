@@ -35,8 +35,8 @@ from perception.tasks.det_training import (
     trainable_classes,
 )
 
-MAX_BOXES: Final = 100
-CANDIDATES: Final = 300  # before duplicates are merged
+MAX_BOXES: Final = 300  # as in the panoptic driving protocol; BDD100K's takes 100 per class
+CANDIDATES: Final = 600  # before duplicates are merged
 DUPLICATE_IOU: Final = 0.5  # above it, two boxes of one class are duplicates
 SAME_OBJECT_IOU: Final = 0.9  # above it, two boxes of any classes are duplicates
 SUPPRESSION_ROUNDS: Final = 3
@@ -132,7 +132,7 @@ class Det(Task):
         return losses
 
     def decode(self, raw: Raw) -> Tensor:
-        """(B, 100, 6): x1 y1 x2 y2 score class, best first.
+        """(B, 300, 6): x1 y1 x2 y2 score class, best first.
 
         Duplicates are merged by one comparison of all pairs inside the graph: consumers need no
         NMS.
@@ -143,7 +143,7 @@ class Det(Task):
         count = min(CANDIDATES, logits.shape[2])
         # The best (point, class) pairs lie on as many points with the best classes: two small sorts
         # instead of one over all pairs.
-        _, point = logits.amax(1).topk(count)  # (B, 300)
+        _, point = logits.amax(1).topk(count)  # (B, 600)
         logits = _at(logits, point)
         best, pair = logits.flatten(1).topk(count)
         row = torch.div(pair, logits.shape[2], rounding_mode="trunc")
@@ -153,7 +153,7 @@ class Det(Task):
         edge = (points[:, :2] + points[:, 2:] / 2).amax(0)  # width, height, also in a traced graph
         boxes = boxes.clamp(min=0).minimum(edge.repeat(2))
         boxes, scores = cluster_nms(boxes, best.sigmoid(), label)
-        scores, order = scores.topk(min(MAX_BOXES, count))  # (B, 100)
+        scores, order = scores.topk(min(MAX_BOXES, count))  # (B, 300)
         found = torch.cat([boxes, label[..., None]], 2)
         found = found.gather(1, order[..., None].expand(-1, -1, 5))
         found = torch.cat([found[..., :4], scores[..., None], found[..., 4:]], 2)
@@ -209,16 +209,15 @@ def cluster_nms(boxes: Tensor, scores: Tensor, label: Tensor) -> tuple[Tensor, T
     width = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
     height = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
     shared = width.clamp(min=0) * height.clamp(min=0)  # (B, N, N)
-    union = area[:, :, None] + area[:, None] - shared
+    overlap = shared / (area[:, :, None] + area[:, None] - shared).clamp(min=EPS)
     rank = torch.arange(boxes.shape[1], device=boxes.device)
     better = rank[:, None] > rank[None]  # column j is better than row i
     same = label[:, :, None] == label[:, None]
-    alike = (shared > DUPLICATE_IOU * union) & same
-    duplicates = ((alike | (shared > SAME_OBJECT_IOU * union)) & better).to(boxes.dtype)
+    alike = (overlap > DUPLICATE_IOU) & same
+    duplicates = ((alike | (overlap > SAME_OBJECT_IOU)) & better).to(boxes.dtype)
     kept = torch.ones_like(area)
     for _ in range(SUPPRESSION_ROUNDS):
         kept = 1 - (duplicates * kept[:, None]).amax(2)
-    overlap = shared / union.clamp(min=EPS)
     near = (overlap * (same & better) * kept[:, None]).amax(2)
     # Continuous at the threshold, so that rounding decides nothing.
     weight = (overlap - DUPLICATE_IOU).clamp(min=0) * same * scores[:, None]

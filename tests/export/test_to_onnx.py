@@ -34,7 +34,7 @@ def test_one_output_per_task_in_order_with_fixed_shapes(exported: SimpleNamespac
         exported.description.views
     )
     height, width = exported.size_hw
-    expected = {BOXES: [1, 100, 6], MASK: [1, height, width], LABEL: [1, 3, 6]}
+    expected = {BOXES: [1, 300, 6], MASK: [1, height, width], LABEL: [1, 3, 6]}
     for output in exported.graph.graph.output:
         shape = [axis.dim_value for axis in output.type.tensor_type.shape.dim]
         kind = exported.description.views[output.name].kind

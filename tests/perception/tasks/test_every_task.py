@@ -161,7 +161,7 @@ def test_decode_has_the_shape_of_its_kind(name):
     with torch.no_grad():
         (decoded,) = Deployed(model)(frame())
     shapes = {
-        "boxes": (1, 100, 6),
+        "boxes": (1, 300, 6),
         "mask": (1, *SIZE),
         "map": (1, *SIZE),
         "normals": (1, 3, *SIZE),
