@@ -219,7 +219,7 @@ def cluster_nms(boxes: Tensor, scores: Tensor, label: Tensor) -> tuple[Tensor, T
     for _ in range(SUPPRESSION_ROUNDS):
         kept = 1 - (duplicates * kept[:, None]).amax(2)
     near = (overlap * (same & better) * kept[:, None]).amax(2)
-    # Continuous at the threshold, so that rounding decides nothing.
+    # Continuous at the threshold: a rounding error changes a mean only slightly.
     weight = (overlap - DUPLICATE_IOU).clamp(min=0) * same * scores[:, None]
     total = weight.sum(2).clamp(min=EPS)
     # Means of shifts, not of coordinates: bf16 has 8 bits of precision, coordinates need more.
