@@ -36,9 +36,6 @@ class Recipe:
 
 FULL_DATA: Final = DataArgs(
     batch=64,
-    mosaic=0.5,
-    mixup=0.1,
-    close_mosaic=0.1,
     repeat_rare=True,
     skip_bad=0.001,
     val_limit=2000,  # all 10,000 after each of 100 epochs would take hours

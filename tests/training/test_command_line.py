@@ -44,7 +44,7 @@ def test_a_flag_overrides_the_recipe_in_every_stage() -> None:
     assert (small.optim.epochs, full.optim.epochs) == (12, 8)  # not given
     # Also one whose value is the default without the recipe.
     ((_, full),) = read_command_line(["--recipe", "bdd100k-full", "--batch", "16"])
-    assert (full.data.batch, full.data.mosaic) == (16, 0.5)
+    assert (full.data.batch, full.data.val_limit) == (16, 2000)
 
 
 def test_each_stage_starts_from_the_weights_of_the_one_before() -> None:
