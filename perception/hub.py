@@ -37,8 +37,8 @@ def local_file(name: str | Path, filename: str) -> Path:
     """The path itself; for `default` and hf://… the file of that model that is called `filename`
     on a hub. Every command that takes a model resolves its name here.
 
-    Raises UserError for a malformed or unknown name, a gated model, a file that the model lacks or
-    whose hash differs, or if the file is neither in the cache nor can be downloaded.
+    Raises UserError for an empty, malformed or unknown name, a gated model, a file that the model
+    lacks or whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
     if str(name) == DEFAULT:
         path = (Path(perception.__path__[0]) / "models" / PACKAGED).with_suffix(
@@ -47,6 +47,8 @@ def local_file(name: str | Path, filename: str) -> Path:
         if not path.is_file():
             raise UserError("no model ships with this install: pass a file (--model FILE.onnx)")
         return path
+    if str(name) in ("", "."):  # Path("") is "."
+        raise UserError(f"the model's name is empty: write {DEFAULT}, a file or {SCHEME}OWNER/NAME")
     if not PREFIX.match(str(name)):
         return Path(name)
     text = PREFIX.sub(SCHEME, str(name), count=1)

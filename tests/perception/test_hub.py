@@ -215,5 +215,11 @@ def test_a_malformed_name_is_refused(name):
         local_file(name, "model.onnx")
 
 
+@pytest.mark.parametrize("name", ["", Path("")])
+def test_an_empty_name_is_refused(name):
+    with pytest.raises(UserError, match="name is empty"):
+        local_file(name, "model.onnx")
+
+
 def test_a_path_stays_a_path():
     assert local_file("runs/model.onnx", "x") == Path("runs/model.onnx")
