@@ -48,7 +48,9 @@ def local_file(name: str | Path, filename: str) -> Path:
             raise UserError("no model ships with this install: pass a file (--model FILE.onnx)")
         return path
     if str(name) in ("", "."):  # Path("") is "."
-        raise UserError(f"the model's name is empty: write {DEFAULT}, a file or {SCHEME}OWNER/NAME")
+        raise UserError(
+            f"the model's name is empty or '.': write {DEFAULT}, a file or {SCHEME}OWNER/NAME"
+        )
     if not PREFIX.match(str(name)):
         return Path(name)
     text = PREFIX.sub(SCHEME, str(name), count=1)
