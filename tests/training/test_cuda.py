@@ -10,7 +10,7 @@ from training.command_line import parse_command_line
 from training.run import Run
 
 WORDS = ["--tasks", "det,lane,drivable,scene", "--size", "64x96", "--limit", "4"]
-WORDS += ["--val-limit", "2", "--batch", "2", "--workers", "0", "--epochs", "1"]
+WORDS += ["--val-limit", "2", "--batch", "2", "--workers", "0", "--epochs", "1", "--keep-state"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA can use")

@@ -94,4 +94,6 @@ def split_like(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 def accumulate(parameters: Sequence[nn.Parameter], grads: Sequence[Tensor]) -> None:
     """Adds gradients to the parameters' `.grad`."""
     for parameter, grad in zip(parameters, grads, strict=True):
+        if grad.stride() != parameter.stride():  # fused AdamW on CUDA needs the same layout
+            grad = torch.empty_like(parameter).copy_(grad)
         parameter.grad = grad if parameter.grad is None else parameter.grad + grad

@@ -372,6 +372,18 @@ def test_gradients_accumulate_over_batches(name: str) -> None:
     torch.testing.assert_close(toy.shared.grad, 2 * first)
 
 
+@pytest.mark.parametrize("name", ["equal", "pcgrad", "pcgrad@features"])
+def test_gradients_have_the_layout_of_their_parameters(name: str) -> None:
+    kernel = nn.Parameter(torch.zeros(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    factor = torch.arange(48.0).view(4, 3, 2, 2)
+    border = Border.cut([kernel * factor], [kernel], {"a": [], "b": []})
+    losses = {"a": border.leaves[0].sum(), "b": 2 * border.leaves[0].sum()}
+    make_balancer(name, ["a", "b"]).backward(losses, border)
+    assert kernel.grad is not None
+    assert kernel.grad.stride() == kernel.stride()  # which fused AdamW on CUDA needs
+    torch.testing.assert_close(kernel.grad, 3 * factor, check_stride=False)
+
+
 def test_equal_is_plain_backward_through_the_real_trunk() -> None:
     torch.manual_seed(0)
     model = build("pvt-hydranet-b0", ["drivable", "scene"]).eval()
