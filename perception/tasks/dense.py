@@ -101,13 +101,12 @@ def mask_loss(logits: Tensor, mask: Tensor) -> dict[str, LossPart]:
 def class_sums(values: Tensor, index: Tensor, known: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """The sum of `values` and the number of known positions per class in `index`, each (B, C).
 
-    `values`, `index` and `known` are (B, P); values are 0 where not known. With few classes one
-    comparison per class: a scatter of all pixels to a few sums is slow on a GPU (47 of 175 ms per
-    step on an H200). Masks of 150 classes would not fit in memory.
+    `values`, `index` and `known` are (B, P); values are 0 where not known. Few classes are compared
+    one by one: a scatter of all pixels to a few sums is slow on a GPU (47 of 175 ms per step on an
+    H200). Many are scattered: masks of 150 classes would not fit in memory.
     """
     if classes <= MAX_COMPARED:
-        small = torch.where(known, index, classes).to(torch.uint8)
-        masks = [small == label for label in range(classes)]
+        masks = [(index == label) & known for label in range(classes)]
         sums = torch.stack([values.where(mask, 0.0).sum(1) for mask in masks], 1)
         return sums, torch.stack([mask.sum(1) for mask in masks], 1).to(values)
     zeros = values.new_zeros(len(values), classes)
