@@ -11,7 +11,7 @@ from perception.classes import IGNORE
 from perception.layers import SeparableBlock
 from perception.tasks.base import LossPart
 
-MAX_COMPARED: Final = 4  # classes up to which comparisons are faster than ArgMax and scatter
+MAX_COMPARED: Final = 4  # classes up to which comparing sub-pixels is faster than ArgMax
 
 
 class Tower(nn.Sequential):
@@ -80,14 +80,17 @@ def mask_loss(logits: Tensor, mask: Tensor) -> dict[str, LossPart]:
     """Cross entropy and half of the Dice loss of (B, C, H, W) against a class mask (B, H, W).
 
     Cross entropy is a mean over annotated pixels; Dice is a mean over the classes of a frame and
-    then over frames, which gives more weight to small classes.
+    then over frames, which gives more weight to small classes. Per-class sums are scattered rather
+    than computed from one-hot masks, which would not fit in memory for 150 classes.
     """
     known = (mask != IGNORE).flatten(1)  # (B, P)
     log_p = logits.float().log_softmax(1).flatten(2)  # (B, C, P)
     truth = mask.flatten(1).long() * known  # (B, P), 0 where unknown
     log_p_truth = log_p.gather(1, truth[:, None]).squeeze(1) * known  # (B, P)
     p_truth = log_p_truth.exp() * known
-    hits, shown = class_sums(p_truth, truth, known, log_p.shape[1])
+    zeros = log_p.new_zeros(log_p.shape[:2])  # (B, C)
+    hits = zeros.scatter_add(1, truth, p_truth)
+    shown = zeros.scatter_add(1, truth, known.to(zeros.dtype))
     predicted = (log_p.exp() * known[:, None]).sum(2)  # (B, C)
     dice = 2 * hits / (shown + predicted).clamp(min=1e-6)
     present = shown > 0
@@ -96,21 +99,6 @@ def mask_loss(logits: Tensor, mask: Tensor) -> dict[str, LossPart]:
         "cross_entropy": LossPart(-log_p_truth.sum(), known.sum()),
         "overlap": LossPart(0.5 * per_frame.sum(), known.any(1).sum()),
     }
-
-
-def class_sums(values: Tensor, index: Tensor, known: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """The sum of `values` and the number of known positions per class in `index`, each (B, C).
-
-    `values`, `index` and `known` are (B, P); values are 0 where not known. Few classes are compared
-    one by one: a scatter of all pixels to a few sums is slow on a GPU (47 of 175 ms per step on an
-    H200). Many are scattered: masks of 150 classes would not fit in memory.
-    """
-    if classes <= MAX_COMPARED:
-        masks = [(index == label) & known for label in range(classes)]
-        sums = torch.stack([values.where(mask, 0.0).sum(1) for mask in masks], 1)
-        return sums, torch.stack([mask.sum(1) for mask in masks], 1).to(values)
-    zeros = values.new_zeros(len(values), classes)
-    return zeros.scatter_add(1, index, values), zeros.scatter_add(1, index, known.to(values))
 
 
 def tversky(

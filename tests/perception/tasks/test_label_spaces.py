@@ -28,10 +28,9 @@ def test_a_label_space_has_its_own_head(name: str, count: int):
 
 
 @pytest.mark.parametrize("unknown", [False, True])
-@pytest.mark.parametrize("classes", [3, 5])  # compared, scattered
-def test_mask_loss_equals_its_formulas(classes: int, unknown: bool):
+def test_mask_loss_equals_its_formulas(unknown: bool):
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, classes, 6, 7, generator=generator)
+    logits = torch.randn(3, 5, 6, 7, generator=generator)
     mask = torch.randint(0, 3, (3, 6, 7), dtype=torch.uint8, generator=generator)
     if unknown:
         mask[0, :3], mask[2] = IGNORE, IGNORE
@@ -40,7 +39,7 @@ def test_mask_loss_equals_its_formulas(classes: int, unknown: bool):
     per_frame = []
     for frame in frames:
         dices = []
-        for index in range(3):  # more classes are not shown
+        for index in range(3):  # classes 3 and 4 are not shown
             here = p[frame, index][known[frame]]
             truth = (mask[frame] == index)[known[frame]].float()
             dices.append(2 * (here * truth).sum() / (here.sum() + truth.sum()))
