@@ -20,7 +20,7 @@ examples:
   perceive drive.mp4                          write drive-overlay.mp4
   perceive drive.mp4 --show                   watch it in a window
   perceive photos/ --save out/                write one picture per photo
-  perceive drive.mp4 --save drive.gif         write a small animation
+  perceive drive.mp4 --save drive.webp        write a small animation
   perceive drive.mcap --topic /front/image    a ROS bag (extra car)
   perceive 0 --serve                          the first camera, on a page in the browser
   perceive rtsp://host/front --json log.jsonl log a stream
@@ -111,7 +111,7 @@ def add_outputs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--save",
         metavar="FILE",
-        help="overlay as .mp4, .mov, .mkv, .gif or .webp; DIR/ or, for photos, .jpg or .png: one "
+        help="overlay as .mp4, .mov, .mkv or .webp; DIR/ or, for photos, .jpg or .png: one "
         "picture per frame",
     )
     group.add_argument(

@@ -28,7 +28,7 @@ CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
     ".mov": ("mov", MP4_OPTIONS),
     ".mkv": ("matroska", {}),
 }
-ANIMATION_SUFFIXES = (".gif", ".webp")
+ANIMATION_SUFFIXES = (".webp",)
 MAX_ANIMATION_WIDTH = 640
 MIN_ANIMATION_STEP_S = 0.08
 JPEG_QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 92)
@@ -156,14 +156,13 @@ class VideoSink(EncodedSink):
 
 
 class AnimationSink(EncodedSink):
-    """GIF or WebP for web pages: at most 640 pixels wide and 12.5 frames per second."""
+    """WebP for web pages: at most 640 pixels wide and 12.5 frames per second."""
 
     last = -1.0
 
     def make(self, size_hw: tuple[int, int]) -> "Encoder":
         """The encoder for the file's format."""
-        is_gif = self.path.suffix.lower() == ".gif"
-        return GifEncoder(self.part, size_hw) if is_gif else WebpEncoder(self.part, size_hw)
+        return WebpEncoder(self.part, size_hw)
 
     def append(self, packet: Packet) -> None:
         """Encodes the packet's canvas, unless the last one is too recent."""
@@ -252,51 +251,6 @@ class WebpEncoder(Encoder):
     def __init__(self, path: Path, size_hw: tuple[int, int]) -> None:
         codec = ("libwebp_anim", {"quality": "70", "compression_level": "4"})
         super().__init__(path, ("webp", {"loop": "0"}), codec, size_hw, Fraction(1, 1000))
-
-
-class GifEncoder(Encoder):
-    """GIF with a palette per frame."""
-
-    pix_fmt = "pal8"
-
-    def __init__(self, path: Path, size_hw: tuple[int, int]) -> None:
-        super().__init__(path, ("gif", {"loop": "0"}), ("gif", {}), size_hw, Fraction(1, 100))
-        import av.filter
-
-        graph: Any = av.filter.Graph()
-        height, width = size_hw
-        self.input: Any = graph.add_buffer(
-            width=width, height=height, format="bgr24", time_base=self.time_base
-        )
-        split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
-        use = graph.add("paletteuse", "new=1:dither=bayer")
-        self.output: Any = graph.add("buffersink")
-        self.input.link_to(split)
-        split.link_to(use, 0, 0)
-        split.link_to(palette, 1, 0)
-        palette.link_to(use, 0, 1)
-        use.link_to(self.output)
-        graph.configure()
-        self.graph = graph
-
-    def frame(self, image: np.ndarray) -> Any:
-        """Colours stay as they are; the filters reduce them."""
-        return self.make(image, format="bgr24")
-
-    def encode(self, frame: Any) -> None:
-        """Through the filters, which may hold frames back."""
-        from av import FFmpegError
-
-        self.input.push(frame)
-        while True:
-            try:
-                reduced = self.output.pull()
-            except (FFmpegError, BlockingIOError, EOFError):  # none ready
-                break
-            reduced.pict_type = 0
-            super().encode(reduced)
-        if frame is None:
-            super().encode(None)
 
 
 def _fit(canvas: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

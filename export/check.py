@@ -13,8 +13,8 @@ from rich.table import Table
 from perception.model import Deployed, HydraNet
 from perception.runtime.compare import Limits
 from perception.runtime.description import Description
-from perception.runtime.kinds import KINDS
 from perception.runtime.providers import load
+from perception.runtime.scene import KINDS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.runtime.kinds import KINDS
+from perception.runtime.scene import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("perception", "training", "export", "demo")

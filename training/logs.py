@@ -22,9 +22,8 @@ from rich.table import Table
 
 from perception.files import write_atomic
 from perception.runtime.drawing import draw
-from perception.runtime.kinds import read_output
 from perception.runtime.letterbox import Letterbox
-from perception.runtime.scene import Scene
+from perception.runtime.scene import Scene, read_output
 from perception.runtime.view import View
 
 Scores = dict[str, dict[str, float]]

@@ -17,8 +17,8 @@ import numpy as np
 
 from perception.files import cache_folder, write_atomic
 from perception.runtime.description import Description
-from perception.runtime.kinds import KINDS
 from perception.runtime.providers import Engine, candidates, load, read_description
+from perception.runtime.scene import KINDS
 
 TRIAL_TIMEOUT_S = 180
 REPEATS = 5

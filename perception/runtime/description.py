@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from perception.errors import UserError
-from perception.runtime.kinds import KINDS
+from perception.runtime.scene import KINDS
 from perception.runtime.view import BOX_SCORE, View, valid_text
 
 KEY: Final = "perception"

@@ -9,7 +9,6 @@ from perception.errors import UserError
 from perception.hub import DEFAULT, ONNX, local_file
 from perception.runtime.adapters import AdaptedEngine, Adapter
 from perception.runtime.choose import choose
-from perception.runtime.kinds import KINDS, read_scene
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.providers import (
     Engine,
@@ -18,7 +17,7 @@ from perception.runtime.providers import (
     memory_limit,
     read_description,
 )
-from perception.runtime.scene import Scene
+from perception.runtime.scene import KINDS, Scene, read_scene
 from perception.runtime.view import View
 
 

@@ -1,13 +1,14 @@
 """A model's outputs for one frame, by kind, in the frame's own pixels.
 
-A kind of output is a subclass of `Output` and a line in KINDS (kinds.py).
+A kind of output is a subclass of `Output` and a line in KINDS: the description, the runner, the
+overlay, the logs and the checks of exports and providers look there (docs/extending.md adds one).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ from perception.runtime.compare import (
     same_shares,
 )
 from perception.runtime.letterbox import Letterbox, resize
-from perception.runtime.view import LANE_BYTE, View
+from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
 
 
 class Output(ABC):
@@ -287,6 +288,28 @@ class Scene:
         for name, output in self.outputs.items():
             if isinstance(output, kind):
                 yield name, output
+
+
+KINDS: Final[dict[str, type[Output]]] = {
+    BOXES: Boxes,
+    MASK: Mask,
+    LABEL: Labels,
+    MAP: Map,
+    NORMALS: Normals,
+}
+
+
+def read_scene(
+    arrays: Mapping[str, np.ndarray], views: Mapping[str, View], box: Letterbox
+) -> Scene:
+    """All outputs of the model for one frame, in frame coordinates. Evaluation uses it too."""
+    outputs = {name: read_output(arrays[name], view, box) for name, view in views.items()}
+    return Scene(box.frame_hw, outputs)
+
+
+def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:
+    """One decoded output of the model, in frame coordinates."""
+    return KINDS[view.kind].read(array, view, box)
 
 
 def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:

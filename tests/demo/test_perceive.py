@@ -173,7 +173,7 @@ def test_one_picture_per_photo_without_track_ids(save, names, tiny_onnx, tmp_pat
         assert not any(label.get("id", "").isdigit() for label in boxes)
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.parametrize("suffix", [".webp"])
 def test_animations_are_small(suffix, video, tiny_onnx, tmp_path):
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     path = tmp_path / f"o{suffix}"

@@ -9,7 +9,7 @@ import torch
 
 from export.check import LIMITS, DisagreementError, check, compare
 from export.frames import synthetic_frames
-from perception.runtime.kinds import KINDS
+from perception.runtime.scene import KINDS
 from perception.runtime.view import LABEL, MASK
 
 STRICT = LIMITS["fp32"]

@@ -14,8 +14,8 @@ from rich.console import Console
 from demo import perceive
 from export import export_onnx
 from perception import checkpoint
-from perception.runtime.kinds import KINDS
 from perception.runtime.runner import Runner
+from perception.runtime.scene import KINDS
 from perception.tasks import TASKS
 from training.balance import BALANCERS
 from training.command_line import parse_command_line

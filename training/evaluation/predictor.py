@@ -13,10 +13,9 @@ from perception import checkpoint
 from perception.classes import ATTRIBUTES
 from perception.errors import UserError
 from perception.model import Deployed
-from perception.runtime.kinds import read_scene
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.runner import Runner
-from perception.runtime.scene import Scene
+from perception.runtime.scene import Scene, read_scene
 from perception.runtime.view import View
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, Labels, label_arrays

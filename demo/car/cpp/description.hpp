@@ -16,7 +16,6 @@ struct Group {
 struct View {
   std::string name, kind, encoding, unit;
   std::vector<std::string> classes;
-  std::vector<std::string> styles, directions;  // of the lane byte, as its classes are
   std::vector<Group> groups;
 };
 
@@ -86,8 +85,6 @@ inline View read_view(const Json& entry) {
   view.encoding = printable(entry.value("encoding", ""));
   view.unit = printable(entry.value("unit", ""));
   view.classes = printable_list(entry, entry.contains("categories") ? "categories" : "classes");
-  view.styles = printable_list(entry, "styles");
-  view.directions = printable_list(entry, "directions");
   for (const Json& group : entry.value("groups", Json::array()))
     view.groups.push_back(
         {printable(group.at("name").get<std::string>()), printable_list(group, "classes")});

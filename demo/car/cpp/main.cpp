@@ -11,14 +11,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "description.hpp"
-#include "ground.hpp"
 #include "image.hpp"
-#include "lanes.hpp"
 #include "letterbox.hpp"
 
 struct Options {
@@ -27,7 +24,6 @@ struct Options {
   double score = 0.3;
   int threads = 0;  // 0: the runtime's default
   int repeat = 1;
-  std::optional<Camera> camera;  // for lines and distances
 };
 
 // A complete argument as a number.
@@ -37,22 +33,6 @@ double number(const std::string& option, const std::string& word) {
   if (word.empty() || *end || !(value >= 0 && value <= 1e6))
     throw std::runtime_error(option + " " + word + ": give a number");
   return value;
-}
-
-// fx,fy,cx,cy in pixels of the frame, metres over the road, and degrees of pitch, roll and yaw.
-Camera parse_camera(const std::string& text) {
-  double v[8] = {};
-  char rest = 0;
-  const int read = std::sscanf(text.c_str(), "%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf%c", v, v + 1, v + 2,
-                               v + 3, v + 4, v + 5, v + 6, v + 7, &rest);
-  const bool finite = std::all_of(v, v + 8, [](double one) { return std::abs(one) < 1e5; });
-  const bool level = std::all_of(v + 5, v + 8, [](double one) { return std::abs(one) <= 45; });
-  if ((read != 5 && read != 8) || !finite || !level || v[0] <= 0 || v[1] <= 0 || v[4] < 0.2 ||
-      v[4] > 6)
-    throw std::runtime_error("--camera " + text + ": give fx,fy,cx,cy,metres over the road and, "
-                             "if known, degrees of pitch,roll,yaw");
-  const double radians = std::acos(-1.0) / 180;
-  return {v[0], v[1], v[2], v[3], v[4], v[5] * radians, v[6] * radians, v[7] * radians};
 }
 
 Options parse(int count, char** words) {
@@ -69,7 +49,6 @@ Options parse(int count, char** words) {
     if (word == "--score") made.score = number(word, value);
     else if (word == "--threads") made.threads = int(number(word, value));
     else if (word == "--repeat") made.repeat = std::max(1, int(number(word, value)));
-    else if (word == "--camera") made.camera = parse_camera(value);
     else if (word == "--bgr" &&
              std::sscanf(value.c_str(), "%ldx%ld", &made.raw_width, &made.raw_height) == 2) {
     } else throw std::runtime_error("unknown option or value: " + word + " " + value);
@@ -77,7 +56,7 @@ Options parse(int count, char** words) {
   if (places.size() != 3)
     throw std::runtime_error(
         "usage: perceive_frame MODEL.onnx FRAME.ppm OUT_DIR [--bgr WxH] [--score 0.3] "
-        "[--threads 2] [--repeat 20] [--camera fx,fy,cx,cy,height[,pitch,roll,yaw]]");
+        "[--threads 2] [--repeat 20]");
   made.model = places[0], made.frame = places[1], made.out = places[2];
   return made;
 }
@@ -146,6 +125,12 @@ int64_t rows_of(const Ort::Value& value, size_t from_end) {
   return shape.size() < from_end ? 0 : shape[shape.size() - from_end];
 }
 
+// A detection in pixels of the frame.
+struct Box {
+  double x1, y1, x2, y2, score;
+  std::string name;
+};
+
 // Rows of x1 y1 x2 y2 score class, best first, in frame pixels.
 std::vector<Box> read_boxes(const Ort::Value& value, const View& view, const Letterbox& box) {
   std::vector<Box> found;
@@ -160,56 +145,11 @@ std::vector<Box> read_boxes(const Ort::Value& value, const View& view, const Let
   return found;
 }
 
-// With a camera, four more columns: distance and offset in metres, each with its uncertainty.
-void print_boxes(const std::vector<Box>& boxes, const View& view, const Letterbox& box,
-                 const Options& options) {
-  std::vector<Range> found;
-  if (options.camera) found = ranges(boxes, *options.camera, box.frame_h, box.frame_w);
-  for (size_t i = 0; i < boxes.size(); ++i) {
-    const Box& one = boxes[i];
-    if (one.score < options.score) continue;
-    std::printf("box\t%s\t%s\t%.4f\t%.2f\t%.2f\t%.2f\t%.2f", view.name.c_str(), one.name.c_str(),
-                one.score, one.x1, one.y1, one.x2, one.y2);
-    if (options.camera)
-      std::printf("\t%.3f\t%.3f\t%.3f\t%.3f", found[i].distance, found[i].distance_sigma,
-                  found[i].offset, found[i].offset_sigma);
-    std::printf("\n");
-  }
-}
-
-int index_of(const std::vector<std::string>& names, const std::string& name) {
-  const auto at = std::find(names.begin(), names.end(), name);
-  return at == names.end() ? -1 : int(at - names.begin());
-}
-
-const char* name_of(const std::vector<std::string>& names, int index) {
-  return size_t(index) < names.size() ? names[size_t(index)].c_str() : "";
-}
-
-// The lines of a lane byte mask: category, style, direction, side, score, points in frame pixels,
-// and those of them with a certain enough distance in metres (right,forward).
-void print_lines(const Ort::Value& value, const View& view, const Letterbox& box,
-                 const Camera& camera) {
-  const uint8_t* mask = checked<uint8_t>(value, view, {box.height, box.width});
-  const MaskView inner{mask + box.top * box.width + box.left, box.width, box.inner_h, box.inner_w,
-                       double(box.frame_w) / box.inner_w, double(box.frame_h) / box.inner_h,
-                       index_of(view.classes, "crosswalk")};
-  const int kerb = index_of(view.classes, "road curb");
-  for (const Lane& lane : find_lanes(inner, camera.vanishing(), box.frame_h, box.frame_w, kerb)) {
-    std::printf("line\t%s\t%s\t%s\t%s\t%s\t%.4f\t", view.name.c_str(),
-                name_of(view.classes, lane.category), name_of(view.styles, lane.style),
-                name_of(view.directions, lane.direction), lane.side.c_str(), lane.score);
-    std::string metres;
-    for (const auto& [x, y] : lane.points()) {
-      std::printf("%.3f,%.3f ", x, y);
-      const Ground point = camera.ground(x, y);
-      if (!(camera.relative_sigma(point.forward, x, 1) <= 0.5)) continue;
-      char text[64];
-      std::snprintf(text, sizeof text, "%.4f,%.4f ", point.right, point.forward);
-      metres += text;
-    }
-    std::printf("\t%s\n", metres.c_str());
-  }
+void print_boxes(const std::vector<Box>& boxes, const View& view, double score) {
+  for (const Box& one : boxes)
+    if (one.score >= score)
+      std::printf("box\t%s\t%s\t%.4f\t%.2f\t%.2f\t%.2f\t%.2f\n", view.name.c_str(),
+                  one.name.c_str(), one.score, one.x1, one.y1, one.x2, one.y2);
 }
 
 // One row of probabilities per group, padded with zeros: the most likely class is printed.
@@ -274,13 +214,9 @@ void print_outputs(const std::vector<Ort::Value>& outputs, const Description& de
   for (size_t i = 0; i < outputs.size(); ++i) {
     const View& view = description.views[i];
     if (view.kind == "boxes")
-      print_boxes(read_boxes(outputs[i], view, box), view, box, options);
+      print_boxes(read_boxes(outputs[i], view, box), view, options.score);
     else if (view.kind == "label") print_labels(outputs[i], view);
-    else if (view.kind == "mask") {
-      save_mask(outputs[i], view, box, options.out);
-      if (options.camera && view.encoding == "bdd100k-lane-byte")
-        print_lines(outputs[i], view, box, *options.camera);
-    }
+    else if (view.kind == "mask") save_mask(outputs[i], view, box, options.out);
     else if (view.kind == "map" || view.kind == "normals")
       save_map(outputs[i], view, box, options.out);
     else throw std::runtime_error("output " + view.name + " has unknown kind " + view.kind);

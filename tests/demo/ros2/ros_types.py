@@ -103,7 +103,7 @@ class Message:
 
     @classmethod
     def from_plain(cls, found):
-        """From an object with the same fields; rosbags' and a DDS library's are such."""
+        """From an object of rosbags with the same fields."""
         given = {name: cls._value(kind, getattr(found, name)) for name, kind in cls.fields.items()}
         return cls(**given)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from perception.errors import UserError
 from perception.runtime.description import Description
-from perception.runtime.kinds import KINDS
+from perception.runtime.scene import KINDS
 from perception.runtime.view import Group, View
 
 WORDS = st.sampled_from(["car", "traffic light", "ä", '"', ""])

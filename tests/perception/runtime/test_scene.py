@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from perception.runtime.kinds import read_output, read_scene
 from perception.runtime.letterbox import Letterbox
-from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
+from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene, read_output, read_scene
 from perception.runtime.view import Group, View
 
 BOX = Letterbox((100, 200), (48, 80))  # inner 40x80, 4 rows of padding above and below

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from perception.classes import COCO, DETECTION, IGNORE, VOC_OBJECTS
 from perception.errors import UserError
-from perception.runtime.kinds import read_scene
 from perception.runtime.letterbox import Letterbox
+from perception.runtime.scene import read_scene
 from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs

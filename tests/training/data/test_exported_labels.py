@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from perception.runtime.annotations import FORMATS, Export
-from perception.runtime.kinds import read_scene
 from perception.runtime.letterbox import Letterbox
+from perception.runtime.scene import read_scene
 from perception.runtime.view import LANE_BYTE, Group, View
 from training.data.labels import Boxes
 from training.data.sources import open_dataset

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from perception.classes import ATTRIBUTES, DETECTION, DRIVABLE
-from perception.runtime.kinds import read_scene
 from perception.runtime.letterbox import Letterbox
+from perception.runtime.scene import read_scene
 from perception.runtime.view import LANE_BYTE, Group, View
 from training.data.sources import open_dataset
 from training.evaluation.scores import evaluate
