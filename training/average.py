@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from perception.errors import UserError, cli, require_extra
 
@@ -34,19 +34,10 @@ class AverageArguments:
     """The file to write."""
     half: bool = False
     """Write half precision."""
-    update_bn: str = ""
-    """Dataset, as for train-bdd --data, on whose training frames the batch-norm statistics are
-    recomputed. Default: the statistics are averaged like the weights."""
-    frames: int = 512
-    """How many frames --update-bn uses."""
-    batch: int = 8
-    """Frames per forward pass of --update-bn."""
 
     def __post_init__(self) -> None:
         if not self.checkpoints:
             raise UserError("name at least one checkpoint")
-        if self.frames < 1 or self.batch < 1:
-            raise UserError(f"--frames {self.frames} --batch {self.batch}: at least 1")
 
 
 def average() -> int:
@@ -64,8 +55,6 @@ def average() -> int:
     from perception import checkpoint
 
     weights, meta = mean_of(args.checkpoints)
-    if args.update_bn:
-        weights = with_new_statistics(weights, meta, args)
     checkpoint.save(args.out, weights, meta, half=args.half)
     kind = "half" if args.half else "single"
     count = len(args.checkpoints)
@@ -118,36 +107,6 @@ def check_same_network(
         if value.shape != weights[key].shape:
             one, two = tuple(value.shape), tuple(weights[key].shape)
             raise UserError(f"{path}: {key!r} has shape {two}, not {one} as in {first}")
-
-
-def with_new_statistics(
-    weights: dict[str, "Tensor"], meta: "Meta", args: AverageArguments
-) -> dict[str, "Tensor"]:
-    """The weights with batch-norm statistics of training frames (letterboxed, not augmented)."""
-    import torch
-
-    from perception.checkpoint import views_of
-    from perception.model import build
-    from training.data.sources import open_dataset
-
-    model = build(meta.model, meta.tasks, views=views_of(meta, args.checkpoints[-1]))
-    model.load_state_dict(weights)
-    norms = [m for m in model.eval().modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean
-        norm.train()
-    dataset: Any = open_dataset(args.update_bn, "train", meta.tasks, meta.size_hw)
-    count = min(args.frames, len(dataset))
-    if not count:
-        raise UserError(f"--update-bn {args.update_bn}: no training frames")
-    step = len(dataset) / count  # evenly spread over the dataset
-    for start in range(0, count, args.batch):
-        rows = [int(row * step) for row in range(start, min(start + args.batch, count))]
-        images = [dataset[row].letterbox(meta.size_hw).image for row in rows]
-        with torch.no_grad():
-            model(torch.stack([torch.from_numpy(image) for image in images]))
-    return dict(model.state_dict())
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""The settings of a run's stages, from the command line of train-bdd and from files.
+"""The settings of a run, from the command line of train-bdd and from files.
 
-Settings that no flag gives come from the run that is resumed, else from --config, else from the
-recipe. A recipe has one stage or several; each stage is one run. A file for --config names flags
-(`lr: 0.001`, `data: [A, B]`), with `recipe:` for all others; or it has the groups of config.json
-(`data:`, `model:`, `optim:`, `run:`) and then describes one run completely.
+Settings that no flag gives come from the run that is resumed, else from --config, else from
+--recipe. A file for --config names flags (`lr: 0.001`, `data: [A, B]`), with `recipe:` for all
+others; or it has the groups of config.json (`data:`, `model:`, `optim:`, `run:`) and then describes
+one run completely. A recipe is a file of the first kind in the folder `recipes`.
 """
 
 import dataclasses
@@ -20,10 +20,9 @@ from perception.errors import UserError, unknown_name
 from perception.sizes import parse_size
 from training.config import Config, RunArgs, parse_names, parse_weights
 from training.data.classes import read_yaml
-from training.recipes import RECIPES
 
 CONFIG_FILE: Final = "config.json"
-STAGES_FILE: Final = "stages.json"
+RECIPES: Final = Path(__file__).with_name("recipes")
 GROUPS: Final = tuple(field.name for field in fields(Config))
 # Flags that make no sense in a file.
 COMMAND_ONLY: Final = ("resume", "config")
@@ -32,84 +31,57 @@ EXAMPLE: Final = """Train one network with a head per task; without --data, on r
 example:
   train-bdd --data BDD100K --tasks det,lane,drivable --size 384x640 --out runs/first"""
 
-NamedConfig = tuple[str, Config]  # name of the stage, its settings
 
+def read_command_line(words: Sequence[str] | None = None) -> Config:
+    """The settings that a command line (sys.argv without `words`) asks for.
 
-def read_command_line(words: Sequence[str] | None = None) -> list[NamedConfig]:
-    """(name, settings) of each stage that a command line (sys.argv without `words`) asks for.
-
-    The last stage runs in --out, the ones before it in OUT/stages; each starts from the last
-    weights of the one before, the first from --init. Raises UserError for wrong values.
+    Raises UserError for wrong values.
     """
     words = sys.argv[1:] if words is None else list(words)
     if "--help" in words or "-h" in words:
         parse_command_line(words, description=f"{EXAMPLE}\n\n{registered_names()}")
-    out = Path(_value(words, "--out") or RunArgs().out)
-    defaults = _resumed(words, out) or _from_file_or_recipe(words)
-    configs = [(name, parse_command_line(words, default)) for name, default in defaults]
-    folders = stage_folders(Path(configs[-1][1].run.out), [name for name, _ in configs])
-    stages: list[NamedConfig] = []
-    for (name, config), folder in zip(configs, folders, strict=True):
-        if stages:
-            init = f"{stages[-1][1].run.out}/last.safetensors"
-            model = dataclasses.replace(config.model, init=init, pretrained=False)
-            config = dataclasses.replace(config, model=model)
-        run = dataclasses.replace(config.run, out=str(folder))
-        stages.append((name, dataclasses.replace(config, run=run)))
-    return stages
+    return parse_command_line(words, _resumed(words) or _from_files(words))
 
 
-def stage_folders(out: Path, names: Sequence[str]) -> list[Path]:
-    """Where each stage runs: the last one in `out`, the ones before it inside."""
-    before = [out / "stages" / f"{number}-{name}" for number, name in enumerate(names[:-1], 1)]
-    return [*before, out]
-
-
-def _from_file_or_recipe(words: Sequence[str]) -> list[NamedConfig]:
-    """The stages as --config or --recipe describe them, before the other flags."""
-    path = _value(words, "--config")
-    settings = read_settings(Path(path)) if path else {}
-    source = f"--config {path}"
+def _from_files(words: Sequence[str]) -> Config:
+    """The settings of --config and --recipe, before the other flags."""
+    path, recipe = _value(words, "--config"), _value(words, "--recipe")
+    settings = read_settings(Path(path), f"--config {path}") if path else {}
     if is_complete(settings):
-        if _value(words, "--recipe"):
-            raise UserError(f"{source}: describes a whole run; leave --recipe out")
-        return [("", apply_settings(Config(), settings, source))]
-    name = _value(words, "--recipe") or str(settings.get("recipe", RunArgs().recipe))
-    if name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
-    return [
-        (stage.name, apply_settings(stage.config, {"recipe": name} | settings, source))
-        for stage in RECIPES[name].stages
-    ]
+        if recipe:
+            raise UserError(f"--config {path}: describes a whole run; leave --recipe out")
+        return apply_settings(Config(), settings, f"--config {path}")
+    recipe = recipe or str(settings.get("recipe", ""))
+    if recipe:
+        if recipe not in recipes():
+            raise unknown_name("recipe", recipe, recipes())
+        settings = read_settings(RECIPES / f"{recipe}.yaml", f"--recipe {recipe}") | settings
+    return apply_settings(Config(), settings, f"--config {path}")
 
 
-def _resumed(words: Sequence[str], out: Path) -> list[NamedConfig]:
-    """The stored stages of the run that --resume continues; empty where a flag names others."""
-    if "--resume" not in words or _value(words, "--config"):
-        return []
-    stages = stored_stages(out)
-    recipe = _value(words, "--recipe")
-    if recipe and any(config.run.recipe != recipe for _, config in stages):
-        return []
-    return [
-        (name, dataclasses.replace(config, run=dataclasses.replace(config.run, out=str(out))))
-        for name, config in stages
-    ]
+def recipes() -> list[str]:
+    """The names that --recipe accepts."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def stored_stages(out: Path) -> list[NamedConfig]:
-    """The stages of the run in a folder; empty where there is none or it did not store them."""
+def _resumed(words: Sequence[str]) -> Config | None:
+    """The stored settings of the run that --resume continues; None where a flag names others."""
+    if "--resume" not in words or _value(words, "--config") or _value(words, "--recipe"):
+        return None
+    out = Path(_value(words, "--out") or RunArgs().out)
+    if not (out / CONFIG_FILE).exists():
+        return None
     try:
-        names = [""]
-        if (out / STAGES_FILE).exists():
-            names = json.loads((out / STAGES_FILE).read_text())["stages"]
-        files = [folder / CONFIG_FILE for folder in stage_folders(out, names)]
-        if not all(path.exists() for path in files):
-            return []
-        pairs = zip(names, files, strict=True)
-        return [(name, config_from_json(json.loads(p.read_text()), str(p))) for name, p in pairs]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        settings = json.loads((out / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = config_from_json(settings, str(out / CONFIG_FILE))
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{out}: its {CONFIG_FILE} is not readable ({error})") from None
+    except UserError as error:
+        raise UserError(
+            f"{error}; an earlier version began this run: train on with --init "
+            f"{out}/last.safetensors and another --out"
+        ) from None
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, out=str(out)))
 
 
 def _value(words: Sequence[str], flag: str) -> str:
@@ -128,7 +100,7 @@ def parse_command_line(
     default: Config | None = None,
     description: str = EXAMPLE,
 ) -> Config:
-    """The settings of one stage: `default` overridden by the flags (sys.argv without `words`)."""
+    """`default` overridden by the flags (sys.argv without `words`)."""
     words = sys.argv[1:] if words is None else list(words)
     default = default or Config()
     if any(word.partition("=")[0] == "--data" for word in words):  # tyro would append to it
@@ -149,21 +121,20 @@ def registered_names() -> str:
     from perception.tasks import TASKS
     from training.balance import BALANCERS
 
-    recipes = [f"{name} ({recipe.purpose})" for name, recipe in RECIPES.items()]
     return "\n\n".join(
         [
             f"tasks: {', '.join(TASKS)}",
             f"models: {', '.join(ZOO)}",
             f"balancing methods: {', '.join(BALANCERS)}",
-            f"recipes: {', '.join(recipes)}",
+            f"recipes: {', '.join(recipes())}",
         ]
     )
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path, source: str) -> dict[str, Any]:
     """The mapping in a YAML or JSON file. Raises UserError where it is none."""
     if not path.is_file():
-        raise UserError(f"--config {path}: no such file")
+        raise UserError(f"{source}: no such file")
     found = read_yaml(path, "write one setting per line, e.g. `lr: 0.001`")
     return {str(key): value for key, value in found.items()}
 

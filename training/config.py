@@ -89,12 +89,6 @@ class DataArgs:
     share is a subset of a larger one."""
     augment: str = "default"
     """Augmentation: default, none, flip, geometry, colour or strong."""
-    mosaic: float = 0.0
-    """Probability that a training image is a mosaic of four frames."""
-    mixup: float = 0.0
-    """Probability that a training image is a blend of two frames."""
-    close_mosaic: float = 0.1
-    """Last share of --epochs without mosaic and mixup."""
     zoom: tuple[float, float] = (0.75, 1.6)
     """Scale jitter relative to the whole frame; above 1 the image is a crop."""
     cache: str = ""
@@ -132,9 +126,6 @@ class DataArgs:
         _check(self.limit >= 0 and self.val_limit >= 0, "--limit: 0 (all) or more")
         _check(self.rendered >= 0, f"--rendered {self.rendered}: 0 or more")
         _check(0 < self.share <= 1, f"--share {self.share}: above 0, at most 1")
-        for name in ("mosaic", "mixup", "close_mosaic"):
-            value = getattr(self, name)
-            _check(0 <= value <= 1, f"--{name.replace('_', '-')} {value}: from 0 to 1")
         for name, value in (*self.trait_weights.items(), ("rendered", self.rendered_weight)):
             _check(0 <= value < float("inf"), f"weight {value} of {name}: a number from 0 up")
 
@@ -157,7 +148,7 @@ class ModelArgs:
     pretrained: bool = False
     """Download ImageNet weights of the trunk through timm."""
     freeze: str = ""
-    """`trunk`: train the heads only, on features computed once (needs --init)."""
+    """`trunk`: train the heads only; trunk and neck stay as --init has them."""
     drop_path: float = 0.0
     """Stochastic depth of the trunk."""
 
@@ -235,8 +226,8 @@ class OptimArgs:
 class RunArgs:
     """Output folder, resuming, logging and device."""
 
-    recipe: str = "default"
-    """Named settings for all flags that are not given: default, bdd-small, bdd100k-full or
+    recipe: str = ""
+    """Named settings for all flags that are not given: bdd-small, bdd100k-full or
     bdd100k-full-8gpu."""
     config: str = ""
     """YAML or JSON file with settings, e.g. the config.json of a run; flags override it."""
@@ -256,7 +247,7 @@ class RunArgs:
     trackers: Names = ("tensorboard",)
     """Experiment trackers in addition to log.jsonl: tensorboard, wandb, mlflow, or none."""
     max_minutes: float = 0.0
-    """End the run (each stage of a recipe), schedule included, after this long; 0: no limit."""
+    """End the run, schedule included, after this long; 0: no limit."""
     max_bad: int = 20
     """Stop after this many steps in a row with NaN or infinity."""
     device: str = "auto"
@@ -283,11 +274,6 @@ class Config:
     def __post_init__(self) -> None:
         unknown = [task for task in self.optim.task_weights if task not in self.model.tasks]
         _check(not unknown, f"--task-weights names {unknown}, which --tasks does not")
-        mixed = self.data.mosaic or self.data.mixup
-        _check(
-            not (mixed and self.model.freeze),
-            "--mosaic and --mixup do not go with --freeze trunk: its features are of whole frames",
-        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, group by group."""

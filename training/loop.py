@@ -144,11 +144,8 @@ def forward(
 ) -> tuple[dict[str, dict[str, LossPart]], Border, dict[str, Raw]]:
     """(loss parts of the tasks labelled in this rank's batch, border of trunk and heads, raw
     outputs of the heads)."""
-    if batch.features is not None:
-        outputs = batch.features
-    else:
-        with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
-            outputs = learner.model.features(batch.frames)
+    with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
+        outputs = learner.model.features(batch.frames)
     # Heads read detached copies of the features; the balancer passes their gradients on.
     border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
     parts, raws = {}, {}

@@ -2,17 +2,18 @@
 
 import math
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import torch
+from timm.optim import Muon
 from torch import Tensor, nn
 
 BETAS: Final = (0.9, 0.999)
 MUON_CHANNELS: Final = 16  # least number of input and output channels
-
-MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+# Muon's own settings; with `nesterov` timm's AdamW would become NAdamW, so other groups lack it.
+MATRICES: Final = {"nesterov": True, "eps": 1e-7}
+VECTORS: Final = {"use_fallback": True, "eps": 1e-8}
 
 
 def make_optimizer(
@@ -23,85 +24,39 @@ def make_optimizer(
     layer_decay: float,
     muon: bool = False,
 ) -> torch.optim.Optimizer:
-    """AdamW or MuonAdamW over all trained parameters. No weight decay on norms, biases and other
-    vectors, nor on the balancer's own parameters."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """AdamW over all trained parameters, or Muon for matrices and kernels and AdamW for the rest.
+
+    No weight decay on norms, biases and other vectors, nor on the balancer's own parameters. Muon's
+    steps are as large as those of AdamW (arXiv 2502.16982), so that learning rates carry over.
+    """
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     depth = 1 + max((stage_of(name) for name, _ in model.named_parameters()), default=0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = weight_decay if parameter.ndim > 1 else 0.0
             rate = layer_decay ** (depth - stage_of(name)) if is_trunk(name) else 1.0
-            groups.setdefault((rate, decay), []).append(parameter)
+            by_muon = muon and is_matrix(parameter)
+            groups.setdefault((rate, decay, by_muon), []).append(parameter)
     own = [parameter for parameter in balancer.parameters() if parameter.requires_grad]
     if own:
-        groups.setdefault((1.0, 0.0), []).extend(own)
+        groups.setdefault((1.0, 0.0, False), []).extend(own)
     settings = [
         {"params": parameters, "lr": lr * rate, "peak": lr * rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
+        | ((MATRICES if by_muon else VECTORS) if muon else {})
+        for (rate, decay, by_muon), parameters in groups.items()
     ]
+    if muon:
+        return Muon(settings, lr=lr, betas=BETAS, ns_coefficients="original")
     # One pass over all tensors; devices without the kernel keep the default.
     devices = {parameter.device.type for group in groups.values() for parameter in group}
     fused = devices <= {"cpu", "cuda"}
-    if muon:
-        return MuonAdamW(settings, fused)
     return torch.optim.AdamW(settings, betas=BETAS, fused=fused)
-
-
-class MuonAdamW(torch.optim.Optimizer):
-    """torch.optim.Muon for matrices and kernels, AdamW for everything else.
-
-    Muon orthogonalises the momentum of a matrix; its steps are as large as those of AdamW (arXiv
-    2502.16982), so that learning rates carry over. A kernel is a matrix of its output channels.
-    """
-
-    def __init__(self, settings: Sequence[dict[str, Any]], fused: bool) -> None:
-        super().__init__(settings, {"fused": fused})
-        every = [p for group in self.param_groups for p in group["params"]]
-        self.views = {p: nn.Parameter(as_matrix(p, p)) for p in every if is_matrix(p)}
-        self.parts: list[torch.optim.Optimizer] = []
-        # A group of this optimiser, and the group of a part that follows its learning rate.
-        self.followers: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self._add(partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw"), self.views)
-        self._add(partial(torch.optim.AdamW, betas=BETAS, fused=fused), {*every} - {*self.views})
-
-    def _add(self, make: MakeOptimizer, chosen: Container[nn.Parameter]) -> None:
-        leaders, groups = [], []
-        states: dict[Tensor, dict[str, Any]] = {}
-        for group in self.param_groups:
-            own = [p for p in group["params"] if p in chosen]
-            mine = {self.views.get(p, p): self.state[p] for p in own}
-            if mine:
-                leaders.append(group)
-                groups.append(group | {"params": list(mine)})
-                states |= mine
-        if groups:
-            part = make(groups)
-            part.state.update(states)  # shared with this optimiser, whose keys are the parameters
-            self.parts.append(part)
-            self.followers += zip(leaders, part.param_groups, strict=True)
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for leader, follower in self.followers:
-            follower["lr"] = leader["lr"]
-        for parameter, view in self.views.items():
-            grad = parameter.grad
-            view.grad = None if grad is None else as_matrix(grad, parameter)
-        for part in self.parts:
-            part.step()
 
 
 def is_matrix(parameter: Tensor) -> bool:
     """Whether Muon updates it: no vector, no depthwise kernel, no first or last layer of few
-    channels."""
+    channels. A kernel is a matrix of its output channels."""
     return parameter.ndim > 1 and min(parameter.shape[:2]) >= MUON_CHANNELS
-
-
-def as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
-    """(out, rest) in the memory order of `like`; a view if `tensor` is `like`."""
-    if like.ndim == 4 and not like.is_contiguous():  # channels_last
-        tensor = tensor.permute(0, 2, 3, 1)
-    return tensor.detach().reshape(len(tensor), -1)
 
 
 def is_trunk(name: str) -> bool:
@@ -142,6 +97,7 @@ def optimizer_tensors(
         f"{name}:{key}": value
         for name, parameter in names
         for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
     }
 
 
@@ -157,8 +113,7 @@ def restore_optimizer(
         name, _, slot = key.rpartition(":")
         parameter = by_name[name]
         state: dict[str, Any] = optimizer.state[parameter]
-        # Fused AdamW keeps the step count on the device of the weights. AdamW's moments are laid
-        # out like the weights, Muon's are matrices.
+        # Fused AdamW keeps the step count on the device of the weights.
         on_cpu = slot == "step" and not optimizer.defaults.get("fused")
         if value.shape == parameter.shape:
             state[slot] = torch.empty_like(parameter).copy_(value)

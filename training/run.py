@@ -28,7 +28,6 @@ from training.data.sampling import (
 )
 from training.data.sources import open_sources
 from training.distributed import World, join_world
-from training.features import feature_loader
 from training.learner import make_learner
 from training.logs import JsonLog, Scores, make_progress, overlay, score_table, write_sheet
 from training.loop import StepReport, train_epoch
@@ -188,12 +187,8 @@ class Run:
     @cached_property
     def loaded(self) -> Any:
         """The training loader; made once, so that its workers persist over epochs."""
-        config = self.config
-        if config.model.freeze:
-            args = (self.train, self.order, self.folder, self.console)
-            return feature_loader(config, self.learner, *args)
-        epochs, seed = config.optim.epochs, config.run.seed
-        return training_loader(self.train, self.order, config.data, epochs, seed, self.world.on_gpu)
+        args, seed = self.config.data, self.config.run.seed
+        return training_loader(self.train, self.order, args, seed, self.world.on_gpu)
 
     def record(self, report: StepReport) -> None:
         """Logs a training step."""

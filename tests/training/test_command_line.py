@@ -1,4 +1,4 @@
-"""From flags, config files, recipes and stored runs to the settings of each stage."""
+"""From flags, config files, recipes and stored runs to the settings of a run."""
 
 import json
 from pathlib import Path
@@ -10,50 +10,44 @@ from training.command_line import (
     config_from_json,
     parse_command_line,
     read_command_line,
+    recipes,
     registered_names,
 )
 from training.config import Config
-from training.recipes import RECIPES
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_gives_valid_stages(name: str) -> None:
-    stages = read_command_line(["--recipe", name, "--data", "a", "--out", "runs/x"])
-    assert [stage for stage, _ in stages] == [stage.name for stage in RECIPES[name].stages]
-    for (_, config), stage in zip(stages, RECIPES[name].stages, strict=True):
-        assert config.run.recipe == name
-        assert config.data.data == ("a",)
-        assert config.optim == stage.optim
-        assert config.data.zoom == stage.data.zoom
-        assert config_from_json(json.loads(config.to_file()), "x") == config
-    assert stages[-1][1].run.out == "runs/x"
-    folders = [config.run.out for _, config in stages]
-    assert len(set(folders)) == len(folders)
+@pytest.mark.parametrize(
+    ("name", "size", "batch", "epochs", "lr"),
+    [
+        ("bdd-small", (384, 640), 8, 8, 6e-4),
+        ("bdd100k-full", (384, 640), 64, 100, 1e-3),
+        ("bdd100k-full-8gpu", (384, 640), 256, 100, 2e-3),
+    ],
+)
+def test_every_recipe_is_a_file_of_settings(
+    name: str, size: tuple[int, int], batch: int, epochs: int, lr: float
+) -> None:
+    config = read_command_line(["--recipe", name, "--data", "a", "--out", "runs/x"])
+    assert (config.data.size, config.data.batch) == (size, batch)
+    assert (config.optim.epochs, config.optim.lr) == (epochs, lr)
+    assert (config.run.out, config.data.data) == ("runs/x", ("a",))
+    assert config_from_json(json.loads(config.to_file()), "x") == config
+    assert name in recipes()
+    assert len(recipes()) == 3
 
 
 def test_without_flags_it_is_the_default() -> None:
-    assert read_command_line([]) == read_command_line(["--recipe", "default"])
-    assert read_command_line([]) == [("", Config())]
+    assert read_command_line([]) == Config()
 
 
-def test_a_flag_overrides_the_recipe_in_every_stage() -> None:
+def test_a_flag_overrides_the_recipe() -> None:
     words = ["--recipe=bdd-small", "--size", "64x96", "--lr", "0.1", "--rendered", "0"]
-    small, full = (config for _, config in read_command_line(words))
-    for config in (small, full):
-        assert (config.data.size, config.optim.lr, config.data.rendered) == ((64, 96), 0.1, 0)
-    assert (small.optim.epochs, full.optim.epochs) == (12, 8)  # not given
+    config = read_command_line(words)
+    assert (config.data.size, config.optim.lr, config.data.rendered) == ((64, 96), 0.1, 0)
+    assert config.optim.epochs == 8  # not given
     # Also one whose value is the default without the recipe.
-    ((_, full),) = read_command_line(["--recipe", "bdd100k-full", "--batch", "16"])
-    assert (full.data.batch, full.data.val_limit) == (16, 2000)
-
-
-def test_each_stage_starts_from_the_weights_of_the_one_before() -> None:
-    words = ["--recipe", "bdd-small", "--data", "a", "--out", "r", "--init", "default"]
-    (_, small), (_, full) = read_command_line([*words, "--pretrained"])
-    assert small.model.init == "default"
-    assert small.run.out == "r/stages/1-small"
-    assert full.model.init == "r/stages/1-small/last.safetensors"
-    assert (small.model.pretrained, full.model.pretrained) == (True, False)
+    config = read_command_line(["--recipe", "bdd100k-full", "--batch", "16"])
+    assert (config.data.batch, config.data.val_limit) == (16, 2000)
 
 
 def test_recipes_and_augmentations_have_a_flag_each() -> None:
@@ -88,7 +82,7 @@ def test_a_config_file_names_flags(tmp_path: Path) -> None:
         "tasks: [det, lane]\nsize: 192x320\nlr: 1e-4\ndata: [a, b]\ntrait-weights: {det/car: 2}\n"
         "zoom: [0.8, 2]\nrepeat_rare: true\ntrackers: none\n",
     )
-    ((_, config),) = read_command_line(["--config", str(path), "--batch", "4"])
+    config = read_command_line(["--config", str(path), "--batch", "4"])
     assert config.model.tasks == ("det", "lane")
     assert config.data.size == (192, 320)
     assert config.data.data == ("a", "b")
@@ -97,29 +91,29 @@ def test_a_config_file_names_flags(tmp_path: Path) -> None:
     assert config.data.repeat_rare
     assert config.run.trackers == ("none",)
     assert (config.optim.lr, config.data.batch) == (1e-4, 4)
-    ((_, config),) = read_command_line(["--config", str(path), "--data", "c", "--lr", "0.5"])
+    config = read_command_line(["--config", str(path), "--data", "c", "--lr", "0.5"])
     assert (config.data.data, config.optim.lr) == (("c",), 0.5)
 
 
 def test_a_config_file_may_name_a_recipe(tmp_path: Path) -> None:
     path = written(tmp_path / "run.yaml", "recipe: bdd-small\nlr: 0.5\n")
-    stages = read_command_line(["--config", str(path)])
-    assert [name for name, _ in stages] == ["small", "full"]
-    assert {config.optim.lr for _, config in stages} == {0.5}
-    assert stages[0][1].optim.epochs == 12
+    config = read_command_line(["--config", str(path)])
+    assert (config.optim.lr, config.optim.epochs, config.data.batch) == (0.5, 8, 8)
+    config = read_command_line(["--config", str(path), "--recipe", "bdd100k-full"])
+    assert (config.optim.lr, config.optim.epochs, config.data.batch) == (0.5, 100, 64)
 
 
 def test_the_config_of_a_run_is_read_back(tmp_path: Path) -> None:
     words = ["--recipe", "bdd-small", "--tasks", "det,scene", "--task-weights", "det=2"]
-    (_, _), (_, config) = read_command_line([*words, "--sharing", "mtan", "--out", "r"])
+    config = read_command_line([*words, "--sharing", "mtan", "--out", "r"])
     path = written(tmp_path / "config.json", config.to_file())
     assert config.run.resume is False
-    ((_, again),) = read_command_line(["--config", str(path), "--out", "r"])
+    again = read_command_line(["--config", str(path), "--out", "r"])
     run = again.run
     assert (again.data, again.model, again.optim) == (config.data, config.model, config.optim)
     assert (run.recipe, run.seed, run.out) == ("bdd-small", 0, "r")
     with pytest.raises(UserError, match="describes a whole run"):
-        read_command_line(["--config", str(path), "--recipe", "default"])
+        read_command_line(["--config", str(path), "--recipe", "bdd-small"])
 
 
 @pytest.mark.parametrize(
@@ -157,13 +151,22 @@ def test_a_missing_config_file_is_one_line(tmp_path: Path) -> None:
 
 def test_resume_needs_no_other_flag(tmp_path: Path) -> None:
     words = ["--out", str(tmp_path), "--tasks", "scene", "--data", "a", "--lr", "0.1"]
-    ((_, config),) = read_command_line(words)
+    config = read_command_line(words)
     written(tmp_path / "config.json", config.to_file())
-    ((_, again),) = read_command_line(["--out", str(tmp_path), "--resume"])
+    again = read_command_line(["--out", str(tmp_path), "--resume"])
     assert again.run.resume
     assert (again.data, again.model, again.optim) == (config.data, config.model, config.optim)
-    ((_, again),) = read_command_line(["--out", str(tmp_path), "--resume", "--epochs", "99"])
+    again = read_command_line(["--out", str(tmp_path), "--resume", "--epochs", "99"])
     assert (again.optim.epochs, again.optim.lr, again.data.data) == (99, 0.1, ("a",))
     written(tmp_path / "config.json", "{")
     with pytest.raises(UserError, match=r"config\.json is not readable"):
         read_command_line(["--out", str(tmp_path), "--resume"])
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    settings = json.loads(Config().to_file())
+    settings["data"]["mosaic"] = 0.0
+    written(tmp_path / "config.json", json.dumps(settings))
+    with pytest.raises(UserError, match=r"earlier version.*--init .*last\.safetensors") as caught:
+        read_command_line(["--out", str(tmp_path), "--resume"])
+    assert "\n" not in str(caught.value)

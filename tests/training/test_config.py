@@ -48,12 +48,9 @@ def test_defaults_and_json() -> None:
         ("--optimizer sgd", "--optimizer"),
         ("--share 0", "--share"),
         ("--share 1.5", "--share"),
-        ("--mosaic 2", "--mosaic"),
-        ("--close-mosaic -0.1", "--close-mosaic"),
         ("--trait-weights origin/restored", "--trait-weights"),
         ("--trait-weights origin/restored=-1", "origin/restored"),
         ("--rendered -1", "--rendered"),
-        ("--mosaic 0.5 --freeze trunk --init x", "--mosaic"),
     ],
 )
 def test_wrong_settings_name_their_flag(words: str, flag: str) -> None:

@@ -32,7 +32,7 @@ def one_thread():
 
 def train(out: Path, *words: str) -> Run:
     """A run of the command, in this process."""
-    ((_, config),) = read_command_line(["--out", str(out), *words])
+    config = read_command_line(["--out", str(out), *words])
     run = Run(config, Console(quiet=True))
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.json").write_text(config.to_file())
@@ -102,7 +102,7 @@ def test_with_its_whole_state_it_continues_exactly(tmp_path: Path) -> None:
     words = [*SMALL.split(), "--epochs", "1", "--keep-state"]
     kept = train(tmp_path / "run", *words)
     assert state_files(kept.folder)[-1].stat().st_size > 1_000_000
-    again = Run(read_command_line(["--out", str(kept.folder), "--resume", "--epochs", "2"])[0][1])
+    again = Run(read_command_line(["--out", str(kept.folder), "--resume", "--epochs", "2"]))
     own, found = kept.learner.optimizer.state_dict(), again.learner.optimizer.state_dict()
     for key, state in own["state"].items():
         assert torch.equal(state["exp_avg"], found["state"][key]["exp_avg"])

@@ -10,9 +10,7 @@ from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError
-from training import features
 from training.command_line import parse_command_line
-from training.features import FeatureFrames
 from training.run import Run
 
 pytestmark = pytest.mark.slow
@@ -80,33 +78,6 @@ def test_the_other_heads_are_untouched(tasks: str, given: Path, tmp_path: Path) 
         assert not torch.equal(before[tasks]["logits"], after[tasks]["logits"])
     first, *_ = (second.folder / "log.jsonl").read_text().splitlines()
     assert f'"tasks": {{"{tasks}"' in first
-
-
-def test_features_are_those_of_the_model_and_computed_once(
-    given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["--init", str(given), "--freeze", "trunk", "--tasks", "scene", "--epochs", "1"]
-    words += ["--cache", str(tmp_path / "cache"), "--precision", "fp32"]
-    first = run(tmp_path / "one", *words)
-    frames: FeatureFrames = first.loaded.dataset
-    sample, levels = frames[0, 2]
-    image = torch.from_numpy(frames.frames[0, 2].image)[None]
-    with torch.no_grad():
-        expected = first.learner.model.eval().features(image)
-    assert [level.shape for level in levels] == [level.shape[1:] for level in expected]
-    assert all(torch.equal(x, y[0]) for x, y in zip(levels, expected, strict=True))
-    assert set(sample.labels) == {"scene"}
-
-    def refuse(image: np.ndarray) -> list[torch.Tensor]:
-        raise AssertionError("computed twice")
-
-    second = run(tmp_path / "two", *words)
-    monkeypatch.setattr(features, "neck_outputs", lambda learner: refuse)
-    assert second.loaded.dataset.folder == frames.folder
-    torn = frames.path(1)
-    torn.write_bytes(torn.read_bytes()[:100])
-    with pytest.raises(UserError, match=torn.name):
-        frames[0, 1]
 
 
 def test_a_foreign_file_cannot_be_frozen(tmp_path: Path) -> None:

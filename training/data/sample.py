@@ -52,7 +52,6 @@ class Batch:
     targets: dict[str, dict[str, Tensor]]
     rows: dict[str, Tensor]  # (B_task,) int64 indices into the batch
     names: list[str]
-    features: list[Tensor] | None = None  # (B, C, H/s, W/s) of a frozen trunk and neck, if cached
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device; copies do not block where the memory is pinned."""
@@ -62,8 +61,7 @@ class Batch:
                 return {key: move(item) for key, item in value.items()}
             return value.to(device, non_blocking=True)
 
-        features = self.features and [move(level) for level in self.features]
-        return Batch(move(self.frames), move(self.targets), move(self.rows), self.names, features)
+        return Batch(move(self.frames), move(self.targets), move(self.rows), self.names)
 
     def pin_memory(self) -> "Batch":
         """Page-locked copies, for the loader."""
@@ -72,8 +70,7 @@ class Batch:
             for task, target in self.targets.items()
         }
         rows = {task: rows.pin_memory() for task, rows in self.rows.items()}
-        features = self.features and [level.pin_memory() for level in self.features]
-        return Batch(self.frames.pin_memory(), targets, rows, self.names, features)
+        return Batch(self.frames.pin_memory(), targets, rows, self.names)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -23,7 +23,6 @@ from training.config import DataArgs
 from training.data.augment import Letterboxed, Transform, make_augmentation
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, label_arrays
-from training.data.mosaic import Mixing, make_mixing
 from training.data.sample import Batch, Sample, collate
 from training.data.union import SkipBad, Union, draw
 
@@ -94,42 +93,17 @@ class Order:
 
 
 class TransformedFrames(TorchDataset[Sample]):
-    """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index).
+    """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
 
-    With `mixing` some are made of several frames, drawn with probabilities proportional to
-    `weights` (len(dataset),).
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        transform: Transform,
-        seed: int,
-        mixing: Mixing | None = None,
-        weights: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
-        self.mixing = mixing
-        self.ends = None if weights is None else np.cumsum(weights) / weights.sum()
 
     def __getitem__(self, key: Key) -> Sample:
-        rng = np.random.default_rng((self.seed, *key))
-        sample = self.transform(self._read(key[1]), rng)
-        if self.mixing is None or key[0] >= self.mixing.epochs:
-            return sample
-        return self.mixing(sample, rng, lambda: self.transform(self._read(self._any(rng)), rng))
-
-    def _any(self, rng: np.random.Generator) -> int:
-        if self.ends is None:
-            return int(rng.integers(len(self.dataset)))
-        place = int(np.searchsorted(self.ends, rng.random(), side="right"))
-        return min(place, len(self.dataset) - 1)
-
-    def _read(self, index: int) -> Sample:
         try:
-            return self.dataset[index]
+            sample = self.dataset[key[1]]
         except UserError as error:
             raise UserError(f"{error} (or pass --skip-bad SHARE)") from None
+        return self.transform(sample, np.random.default_rng((self.seed, *key)))
 
 
 @dataclass
@@ -190,13 +164,10 @@ def loader(
 
 
 def training_loader(
-    frames: Union, order: Order, args: DataArgs, epochs: int, seed: int, pin: bool = False
+    frames: Union, order: Order, args: DataArgs, seed: int, pin: bool = False
 ) -> DataLoader[Batch]:
-    """Augmented frames of a run of `epochs`, batch by batch in the order given."""
-    mixing = make_mixing(args, epochs)
-    augmented = TransformedFrames(
-        readable(frames, args), make_augmentation(args), seed, mixing, order.weights
-    )
+    """Augmented frames of a run, batch by batch in the order given."""
+    augmented = TransformedFrames(readable(frames, args), make_augmentation(args), seed)
     return loader(augmented, order, worker_count(args.workers), pin)
 
 

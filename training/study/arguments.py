@@ -109,8 +109,6 @@ class StudyArgs:
             raise UserError("--frames and --val-frames: give a number, or --data DIR")
         if self.freeze and not (self.init and self.init_part == "shared"):
             raise UserError("--freeze trunk: give --init CHECKPOINT --init-part shared as well")
-        if self.freeze and self.preset == "ablation":
-            raise UserError("--freeze: ablation changes augmentation, which frozen features lack")
         if 0 < self.bootstrap < 200:
             raise UserError(f"--bootstrap {self.bootstrap}: 0 for no intervals, or at least 200")
         if not self.rates or min(self.rates) <= 0:

@@ -33,8 +33,6 @@ CHANGES: Final[dict[str, Change]] = {
     "geometry alone": Change({"augment": "geometry"}),
     "colour alone": Change({"augment": "colour"}),
     "strong augmentation": Change({"augment": "strong"}),
-    "mosaic": Change({"mosaic": 0.5}),
-    "mixup": Change({"mixup": 0.3}),
     "rare frames repeated": Change({"repeat_rare": True}),
     "averaged weights": Change(optim={"ema": 0.99}),
 }

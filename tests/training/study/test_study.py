@@ -93,7 +93,7 @@ def test_the_start_of_a_run_is_part_of_its_key():
 
 
 def test_without_twins_rows_are_compared_with_the_first():
-    first, other = Row(("det", "semantic")), Row(("det", "semantic"), change="mosaic")
+    first, other = Row(("det", "semantic")), Row(("det", "semantic"), change="flip alone")
 
     def made(row: Row, det: float, semantic: float) -> RowResult:
         scores = {"det": {"mAP50": det}, "semantic": {"mIoU": semantic}}
