@@ -69,9 +69,8 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
 
 
 def _rewritable(module: nn.Module) -> bool:
-    # The "li" variants pool to a fixed 7x7 and are left alone.
     return isinstance(module, PyramidVisionTransformerStage) and all(
-        isinstance(block, Block) and block.attn.pool is None for block in module.blocks
+        isinstance(block, Block) for block in module.blocks
     )
 
 
@@ -108,15 +107,15 @@ class InferenceBlock(nn.Module):
 
 
 class InferenceMlp(nn.Module):
-    """1x1 convolution, depthwise 3x3, GELU, 1x1 convolution."""
+    """1x1 convolution, ReLU in the linear variants, depthwise 3x3, GELU, 1x1 convolution."""
 
     def __init__(self, mlp: MlpWithDepthwiseConv) -> None:
         super().__init__()
-        self.depthwise = mlp.dwconv
+        self.depthwise, self.relu = mlp.dwconv, mlp.relu
         self.widen, self.narrow = _pointwise(mlp.fc1), _pointwise(mlp.fc2)
 
     def forward(self, tokens: Tensor, size: Size) -> Tensor:
-        hidden = self.depthwise(self.widen(_image(tokens, size)))
+        hidden = self.depthwise(self.relu(self.widen(_image(tokens, size))))
         return _tokens(self.narrow(F.gelu(hidden)))
 
 
@@ -132,6 +131,7 @@ class InferenceAttention(nn.Module):
         super().__init__()
         self.heads, self.head_dim = attn.num_heads, attn.head_dim
         self.reduce, self.norm = attn.sr, attn.norm
+        self.pooled = cast(int, attn.pool.output_size) if attn.pool is not None else 0
         self.query = _scaled(attn.q, attn.head_dim**-0.5)
         self.key, value = _halves(attn.kv)
         self.project: nn.Module = attn.proj
@@ -142,7 +142,11 @@ class InferenceAttention(nn.Module):
     def forward(self, tokens: Tensor, size: Size) -> Tensor:
         source = tokens
         if self.reduce is not None:
-            source = self.norm(_tokens(self.reduce(_image(tokens, size))))
+            image = _image(tokens, size)
+            reduced = self.reduce(adaptive_mean(image, self.pooled) if self.pooled else image)
+            source = self.norm(_tokens(reduced))
+        if self.pooled:  # linear spatial-reduction attention has an activation here
+            source = F.gelu(source)
         query = self._split(self.query(tokens), size).transpose(1, 2)  # (B, heads, N, D)
         key = self._split(self.key(source), size).permute(0, 2, 3, 1)  # (B, heads, D, M)
         value = self._split(self.value(source), size).transpose(1, 2)  # (B, heads, M, D)
@@ -157,6 +161,25 @@ class InferenceAttention(nn.Module):
 
     def _split(self, tokens: Tensor, size: Size) -> Tensor:
         return tokens.reshape(size[0], -1, self.heads, self.head_dim)  # (B, N, heads, D)
+
+
+def adaptive_mean(image: Tensor, side: int) -> Tensor:
+    """F.adaptive_avg_pool2d(image, side) of (B, C, H, W) as two matrix products.
+
+    ONNX has no such operator where `side` does not divide the size.
+    """
+    height, width = (_pooling(length, side, image) for length in image.shape[2:])
+    return height @ image @ width.transpose(0, 1)
+
+
+def _pooling(length: int, side: int, like: Tensor) -> Tensor:
+    """(side, length): row i is the mean over floor(i * length / side) to
+    ceil((i + 1) * length / side), the latter excluded."""
+    cell = torch.arange(side, device=like.device)[:, None]
+    position = torch.arange(length, device=like.device)  # traced: a free size stays free
+    inside = ((position + 1) * side > cell * length) & (position * side < (cell + 1) * length)
+    share = inside.to(like.dtype)
+    return share / share.sum(1, keepdim=True)
 
 
 def _image(tokens: Tensor, size: Size) -> Tensor:

@@ -16,7 +16,7 @@ from perception.runtime.view import View
 from perception.sharing import share
 from perception.tasks import TASKS, check_tasks
 from perception.tasks.base import Raw, Task
-from perception.trunk import BiFPN, Trunk
+from perception.trunk import IMAGE_MEAN, IMAGE_STD, BiFPN, Trunk
 
 
 class Heads(nn.ModuleDict):
@@ -46,10 +46,9 @@ class HydraNet(nn.Module):
         super().__init__()
         self.trunk, self.neck = trunk, neck
         self.tasks = Heads(tasks)
-        # ImageNet statistics in RGB order, on the 0..255 scale.
-        mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        mean, std = torch.tensor(IMAGE_MEAN), torch.tensor(IMAGE_STD)
+        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(1, 3, 1, 1), persistent=False)
 
     def image(self, frames: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) BGR -> normalised RGB (B, 3, H, W)."""
@@ -94,6 +93,8 @@ ZOO: Final[dict[str, Architecture]] = {
     "pvt-hydranet-b0": Architecture("pvt_v2_b0"),
     "pvt-hydranet-b1": Architecture("pvt_v2_b1", width=96),
     "pvt-hydranet-b2": Architecture("pvt_v2_b2", width=128),
+    "pvt-hydranet-b2-li": Architecture("pvt_v2_b2_li", width=128),
+    "hydranet-lite0": Architecture("tf_efficientnet_lite0"),
     "hydranet-regnet": Architecture("regnety_008"),
     "yolop-like": Architecture(
         "cs3darknet_s",

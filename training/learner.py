@@ -12,6 +12,7 @@ from perception.errors import UserError
 from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet, build
 from perception.runtime.view import View
+from perception.trunk import Trunk
 from training.balance import AT_FEATURES, Balancer, check_method, make_balancer
 from training.config import Config
 from training.cpu import for_cpu
@@ -92,6 +93,8 @@ def make_learner(
         names = [*given, *(name for name in names if name not in given)]
         views = {n: view for n, view in given.items() if n not in args.tasks} | dict(views or {})
     model: HydraNet = build(args.model, names, args.pretrained, args.drop_path, views)
+    if args.pretrained:
+        say(next(m.source for m in model.modules() if isinstance(m, Trunk)))
     if args.init:
         say(initialise(model, local_file(args.init, CHECKPOINT), args.init_part))
     if args.freeze:

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from export.inference_rewrite import InferenceStage, rewrite_for_inference
+from export.inference_rewrite import InferenceStage, adaptive_mean, rewrite_for_inference
 from perception.layers import SeparableBlock
 
 
@@ -24,7 +24,7 @@ def stages(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("name", ["pvt_v2_b0", "pvt_v2_b1"])
+@pytest.mark.parametrize("name", ["pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2_li"])
 def test_rewritten_trunk_gives_the_same_features(name: str, batch: int) -> None:
     trunk = features(name)
     image = torch.randn(batch, 3, 96, 160)
@@ -35,7 +35,14 @@ def test_rewritten_trunk_gives_the_same_features(name: str, batch: int) -> None:
         torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "pvt_v2_b2_li"])
+@pytest.mark.parametrize("size_hw", [(7, 14), (12, 20), (96, 160), (5, 3)])
+def test_pooling_by_matrices_is_adaptive_pooling(size_hw: tuple[int, int]) -> None:
+    image = torch.randn(2, 3, *size_hw)
+    expected = torch.nn.functional.adaptive_avg_pool2d(image, 7)
+    torch.testing.assert_close(adaptive_mean(image, 7), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet18"])
 def test_stages_of_other_trunks_are_kept(name: str) -> None:
     trunk = features(name)
     image, rewritten = torch.randn(1, 3, 64, 96), rewrite_for_inference(trunk)
