@@ -3,6 +3,9 @@
 import difflib
 import errno
 import importlib.util
+import io
+import os
+import select
 import sys
 from collections.abc import Callable, Iterable
 
@@ -34,9 +37,23 @@ def require_extra(extra: str, *modules: str) -> None:
 
 def cli(run: Callable[[], int | None]) -> int:
     """Runs a command: its exit code; 2 after a UserError or a full disk (one line on stderr), 130
-    after Ctrl-C."""
+    after Ctrl-C, 141 where nobody reads its output any more.
+
+    Characters that the terminal cannot show are escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return run() or 0
+        code = run() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not nobody_reads(sys.stdout.fileno()):
+            raise  # of another pipe
+        # Python would report the same error again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -55,3 +72,10 @@ def cli(run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def nobody_reads(number: int) -> bool:
+    """Whether the file of this number is a pipe whose reader has closed it."""
+    asked = select.poll()
+    asked.register(number, select.POLLOUT)
+    return any(events & select.POLLERR for _, events in asked.poll(0))

@@ -2,15 +2,18 @@
 
 import errno
 import os
+import re
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from perception.errors import UserError
 
 CACHE_VARIABLE: Final = "PVT_HYDRANET_CACHE"
+PARTIAL: Final = ".part"  # in the name of a file that is being written
 # System errors of a write that the user can fix, with the messages for them.
 _FULL: Final = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 _REFUSED: Final = {
@@ -38,51 +41,68 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the folder of `path`; on success it is synced and renamed onto it.
+    """Yields a new empty file in the folder of `path`; on success it is synced and renamed onto it.
 
-    On any error the temporary file is removed and `path` stays as it was. The suffix is kept so
-    that writers which choose a format by it (OpenCV, ONNX) still work. A device or a pipe
-    (/dev/null) is yielded as it is: a rename would put a plain file in its place.
+    On any error the new file is removed and `path` stays as it was. Its name belongs to this call
+    alone and keeps the suffix, so that writers which choose a format by it (OpenCV, ONNX) work. A
+    link is written through. A device or a pipe (/dev/null) is yielded as it is: a rename would put
+    a plain file in its place.
     Raises WriteError where the disk is full or the place cannot be written to.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    with _write_errors(path, temporary):
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    with _write_errors(path, target.parent):
         if path.is_dir():
             raise WriteError(f"{path}: is a folder; name a file")
         if path.exists() and not path.is_file():
             yield path
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = _default_mode(temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _new_file(target)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         try:
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             temporary.chmod(mode)  # safetensors writes 0600
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
-def _default_mode(unused: Path) -> int:
-    """Permissions of a new file in this folder, as open() gives them (the umask applied)."""
-    unused.touch()
-    mode = stat.S_IMODE(unused.stat().st_mode)
-    unused.unlink()
-    return mode
+def _new_file(path: Path) -> Path:
+    """An empty file next to `path` that did not exist before, of at most 120 characters."""
+    suffix = path.suffix if len(path.suffix) <= 16 else ""
+    while True:
+        made = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}{PARTIAL}{suffix}")
+        with suppress(FileExistsError):
+            os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return made
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """Temporary files of `path` that runs which were killed have left."""
+    names = (path.stem[:40], path.suffix)
+    pattern = re.compile(rf"\.{re.escape(names[0])}\.[0-9a-f]{{8}}\.part{re.escape(names[1])}")
+    if path.parent.is_dir():
+        yield from (one for one in path.parent.iterdir() if pattern.fullmatch(one.name))
 
 
 @contextmanager
-def _write_errors(path: Path, temporary: Path) -> Iterator[None]:
-    """Turns errors of the file system at `path` into WriteError; errors at other paths pass."""
+def _write_errors(path: Path, folder: Path) -> Iterator[None]:
+    """Turns errors of the file system at `path` and in `folder` into WriteError; others pass."""
     try:
         yield
     except UserError:
         raise
     except OSError as error:
-        here = {str(place) for place in (path, temporary, *path.parents)}
-        elsewhere = error.filename is not None and os.fspath(error.filename) not in here
-        if elsewhere or error.errno not in _FULL.keys() | _REFUSED:
+        if error.filename is None:
+            here = error.errno in _FULL.keys() | _REFUSED
+        else:
+            named = Path(os.fsdecode(error.filename))
+            places = (path, folder, *path.parents, *folder.parents)
+            here = named in places or (named.parent == folder and PARTIAL in named.name)
+        if not here:
             raise
         raise _write_error(path, error.errno, error.strerror or "") from None
     except Exception as error:  # libraries in Rust put the system's error into their own

@@ -14,8 +14,8 @@ import numpy as np
 from perception.errors import UserError
 from perception.files import read_bounded
 
-# 8K cameras. With 16 bits and four channels such an image takes 283 MB, its conversion as much.
-MAX_PIXELS: Final = 8192 * 4320
+# The one limit on pictures. With 16 bits and four channels such an image takes 537 MB.
+MAX_PIXELS: Final = 8192 * 8192
 MAX_BYTES: Final = 256 << 20
 # Suffixes of the formats that `decode` reads.
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -34,7 +34,8 @@ _TIFF_WIDTHS: Final = {1: "B", 3: "H", 4: "I"}
 def read_image(
     path: Path, wanted_hw: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """(uint8 (h, w, 3) BGR, native size_hw). Raises UserError naming the file and the fix.
+    """(uint8 (h, w, 3) BGR, native size_hw), upright as the EXIF orientation says. Raises UserError
+    naming the file and the fix.
 
     With `wanted_hw`, a JPEG is decoded at 1/2 or 1/4 of its size where the frame, scaled to fit
     into `wanted_hw`, is still no larger than that: the decoder then skips most of its work.
@@ -43,17 +44,22 @@ def read_image(
     native_hw = size_of(data) if data[:2].tobytes() == _JPEG else None
     reduction = 1
     if native_hw is not None and wanted_hw is not None:
-        scale = min(wanted_hw[0] / native_hw[0], wanted_hw[1] / native_hw[1])
+        ways = (native_hw, native_hw[::-1])  # it may be turned by 90 degrees
+        scale = max(min(wanted_hw[0] / one[0], wanted_hw[1] / one[1]) for one in ways)
         reduction = next((r for r in (4, 2) if scale * r <= 1 + 1e-9), 1)
     try:
-        image = decode(data, _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = decode(data, _REDUCED[reduction])
         # OpenCV fills what a truncated JPEG lacks with grey, silently. The end marker is searched
         # for in the second half: the first may hold a thumbnail, which is a JPEG of its own.
         if data[:2].tobytes() == _JPEG and b"\xff\xd9" not in data[len(data) // 2 :].tobytes():
-            raise ValueError("does not decode")
+            raise ValueError("does not decode: it is cut off")
     except ValueError as error:
         raise UserError(f"{path}: image {error}; restore the file or delete it") from None
-    return image, native_hw or (image.shape[0], image.shape[1])
+    height, width = image.shape[:2]
+    if native_hw is None:
+        return image, (height, width)
+    turned = (height - width) * (native_hw[0] - native_hw[1]) < 0
+    return image, native_hw[::-1] if turned else native_hw
 
 
 def read_pixels(path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:

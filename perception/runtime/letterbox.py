@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from perception.errors import UserError
-
-MAX_PIXELS = 8192 * 8192
+from perception.images import MAX_PIXELS
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:

@@ -1,13 +1,15 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from perception.errors import UserError, cli
-from perception.files import WriteError, cache_folder, replacing, write_atomic
+from perception.files import WriteError, cache_folder, leftovers, replacing, write_atomic
 
 
 def failing(path: Path, error: Exception) -> None:
@@ -88,6 +90,98 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     reader.join(20)
     assert got == ["through"]
     assert pipe.is_fifo()
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with replacing(path) as one, replacing(path) as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # the last to end
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "name", ["y.part.mp4", ".y.0123abcd.part.mp4", f".y.{os.getpid()}.part.mp4"]
+)
+def test_a_file_with_the_name_of_a_temporary_one_is_left_alone(name, tmp_path):
+    (tmp_path / name).write_text("of the user")
+    write_atomic(tmp_path / "y.mp4", "new")
+    assert (tmp_path / name).read_text() == "of the user"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["x" * 245 + ".mp4", "ü" * 120 + ".json", "a." + "x" * 245])
+def test_any_name_that_the_disk_takes_can_be_written(name, tmp_path):
+    write_atomic(tmp_path / name, "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOENT, errno.ELOOP])
+def test_a_place_that_refuses_new_files_is_one_line(number, tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(WriteError, match=rf"^{tmp_path}/a: cannot be written .*choose another"):
+        write_atomic(tmp_path / "a", "text")
+
+
+def test_a_file_that_cannot_be_removed_does_not_hide_the_error(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(RuntimeError, match="the reason"):
+        failing(tmp_path / "a", RuntimeError("the reason"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_written_through(there, tmp_path):
+    real, link = tmp_path / "real" / "a.json", tmp_path / "a.json"
+    real.parent.mkdir()
+    if there:
+        real.write_text("old")
+    link.symlink_to(Path("real") / "a.json")
+    write_atomic(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert len(list(real.parent.iterdir())) == 1
+
+
+def test_what_a_killed_run_leaves_is_found_by_its_target(tmp_path):
+    path = tmp_path / "a.mp4.jsonl"
+    with replacing(path) as temporary, replacing(tmp_path / "a.jsonl"):
+        assert list(leftovers(path)) == [temporary]
+    assert list(leftovers(tmp_path / "gone" / "a")) == []
+
+
+UMLAUTS = "import sys; from perception.errors import cli, UserError\n"
+
+
+@pytest.mark.parametrize("coding", ["cp1252", "ascii", "latin-1"])
+def test_characters_that_the_terminal_lacks_are_escaped(coding):
+    code = UMLAUTS + "sys.exit(cli(lambda: print('日本.mp4 \\udcff', file=sys.stdout)))"
+    environment = os.environ | {"PYTHONIOENCODING": coding}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.split() == [rb"\u65e5\u672c.mp4", rb"\udcff"]
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly():
+    code = UMLAUTS + "sys.exit(cli(lambda: [print('x' * 99) for _ in range(99999)] and 0))"
+    command = f'{sys.executable} -c "{code}"; echo $? >&2'
+    shell = ["bash", "-c", f"set -o pipefail; ({command}) | head -1"]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert done.stderr.strip() == "141"
+
+
+def test_another_pipe_that_breaks_is_an_error():
+    code = UMLAUTS + "def f(): raise BrokenPipeError('of a child process')\ncli(f)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "of a child process" in done.stderr
 
 
 def test_cache_folder(monkeypatch):
