@@ -63,12 +63,13 @@ def read_image(
 
 
 def read_pixels(path: Path, size_hw: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask or map as it is stored, 8 or 16 bits per channel.
+    """A mask or map, 8 or 16 bits per channel, upright as photos are.
 
     Raises UserError where it does not decode or is not of its frame's size.
     """
     try:
-        pixels = decode(read_bounded(path, MAX_BYTES))
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        pixels = decode(read_bounded(path, MAX_BYTES), flags)
     except ValueError as error:
         raise UserError(f"{path}: mask {error}; restore the file or delete it") from None
     if size_hw is not None and pixels.shape[:2] != size_hw:

@@ -157,7 +157,8 @@ def open_data(options: DataOptions, predictor: "Predictor", unlabelled: bool) ->
         return conform([dataset], classes)[0]
 
     # Rendered roads are made: only as many as are scored.
-    word = options.data or (f"rendered:1/{options.limit}" if options.limit else "rendered")
+    made = f"rendered:{options.limit}/{options.limit}" if options.limit else "rendered"
+    word = options.data or made
     try:
         return opened(tuple(predictor.views))
     except UserError:

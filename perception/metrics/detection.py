@@ -27,7 +27,7 @@ RARE: Final = 30  # objects of a class below which bootstrap intervals are unrel
 # One prediction: bit t of tp[a] / fp[a] is set for a true / false positive at IoU threshold t in
 # area range a.
 RECORD: Final = np.dtype(
-    [("class", "u1"), ("rank", "u1"), ("score", "f4"), ("tp", "u2", 4), ("fp", "u2", 4)]
+    [("class", "u2"), ("rank", "u1"), ("score", "f4"), ("tp", "u2", 4), ("fp", "u2", 4)]
 )
 
 

@@ -135,7 +135,7 @@ def _glare(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     small = np.zeros((height // 8, width // 8, 3), np.uint8)
     centre = (int(rng.integers(0, width // 8)), int(rng.integers(0, height // 8)))
     colour = [int(value) for value in rng.integers(150, 256, 3)]
-    cv2.circle(small, centre, int(rng.integers(1, height // 24)), colour, -1)
+    cv2.circle(small, centre, int(rng.integers(1, max(height // 24, 2))), colour, -1)
     light = cv2.GaussianBlur(small, (0, 0), float(rng.uniform(2, 8)))
     return cv2.add(image, cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR))
 

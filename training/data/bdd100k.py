@@ -23,6 +23,7 @@ from training.data.bdd.masks import read_mask
 from training.data.bdd.polygons import repeat
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 from training.data.dataset import Dataset, bad_frames, wanted_tasks
+from training.data.files import tree_digest
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.sample import Sample
 
@@ -150,7 +151,8 @@ class BDD100K(Dataset):
         ]
 
     def fingerprint(self) -> str:
-        return f"{fingerprint(self.layout)} {self.split} {self.tasks} {self.lane_width}"
+        files = tree_digest({self.root, *(source.path for source in self.layout.labels)})
+        return f"{fingerprint(self.layout)} {files} {self.split} {self.tasks} {self.lane_width}"
 
     def has(self, task: str) -> np.ndarray:
         """(len(self),) bool: which frames have a label of the task."""

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import yaml
@@ -31,10 +31,10 @@ from perception.classes import (
     SEMANTIC,
 )
 from perception.errors import UserError, unknown_name
-from perception.files import read_bounded
 from perception.runtime.view import LABEL, LANE_BYTE, View
 from perception.tasks.class_names import LANE_LIMITS, check_names, names_of, with_classes
-from training.data.bdd.table import DRIVABLE_NAMES, IGNORED, RENAMED
+from training.data.bdd.table import IGNORED, RENAMED
+from training.data.files import read_text
 
 MAX_BYTES: Final = 1 << 20
 UNKNOWN, IGNORE = -1, -2
@@ -55,12 +55,6 @@ OFFICIAL: Final[dict[str, Groups]] = {
     "lane": dict(LANE_PARTS),
     "semantic": {ONLY: SEMANTIC},
     "scene": dict(ATTRIBUTES),
-}
-# Other names of the official classes in BDD100K's releases.
-OFFICIAL_ALIASES: Final[dict[str, dict[str, str]]] = {
-    "det": {**RENAMED, **IGNORED},
-    "drivable": {name: DRIVABLE[value] for name, value in DRIVABLE_NAMES.items()}
-    | {"drivable area": "direct"},
 }
 
 
@@ -113,15 +107,20 @@ class ClassLists:
         return [f"labels without a class of the model are left out: {listed}"] if names else []
 
     @staticmethod
-    def official(tasks: Iterable[str]) -> "ClassLists":
-        """BDD100K's lists of the tasks, with the names of its releases."""
+    def official(tasks: Iterable[str], renamed: bool = False) -> "ClassLists":
+        """BDD100K's lists of the tasks; `renamed`: its releases' other names stand for them too.
+
+        Only BDD100K's own files may be read with these: in any other data `person` is a class.
+        """
         groups = {task: OFFICIAL[task] for task in tasks if task in OFFICIAL}
-        uncertain = frozenset(IGNORED) if "det" in groups else frozenset()
-        return ClassLists(groups, OFFICIAL_ALIASES, uncertain=uncertain, file="BDD100K's list")
+        if not renamed:
+            return ClassLists(groups, file="BDD100K's list")
+        aliases = {"det": {**RENAMED, **IGNORED}}
+        return ClassLists(groups, aliases, uncertain=frozenset(IGNORED), file="BDD100K's list")
 
     @staticmethod
     def of_views(views: Mapping[str, View], given: "ClassLists | None" = None) -> "ClassLists":
-        """The lists of a trained model; names in labels map as in `given` or as in BDD100K's.
+        """The lists of a trained model; names in labels map as in `given`.
 
         Labels of other classes are dropped.
         """
@@ -132,14 +131,14 @@ class ClassLists:
                 groups[task] = {group: tuple(listed) for group, listed in names.items()}
             elif names:
                 groups[task] = {ONLY: tuple(names)}
-        aliases = given.aliases if given else OFFICIAL_ALIASES
+        aliases = given.aliases if given else {}
         ignore = given.ignore if given else frozenset()
         return ClassLists(groups, aliases, ignore, strict=False)
 
 
 def read_classes(path: Path) -> ClassLists:
     """The lists of a file. Raises UserError naming the file, the field and what to do."""
-    data = read_yaml(path)
+    data = read_yaml(path, texts=True)
     if "names" in data:
         return ClassLists({"det": {ONLY: yolo_names(data, path)}}, file=str(path))
     from perception.tasks import TASKS
@@ -167,15 +166,19 @@ def read_classes(path: Path) -> ClassLists:
     return replace(lists, ignore=frozenset(map(str, ignore)))
 
 
-def read_yaml(path: Path, hint: str = "write e.g. det: [cone, forklift]") -> dict[str, Any]:
+def read_yaml(
+    path: Path, hint: str = "write e.g. det: [cone, forklift]", texts: bool = False
+) -> dict[str, Any]:
     """A YAML or JSON file that holds fields, each once. Raises UserError, with the hint, for
-    anything else."""
-    text = read_bounded(path, MAX_BYTES).decode("utf-8", errors="replace")
+    anything else. With `texts` every value is a text as it is written: class names may be yes, no
+    and 2024-01-01, which YAML takes for other types."""
+    text = read_text(path, MAX_BYTES)
     try:
         if path.suffix == ".json":
             data = json.loads(text, object_pairs_hook=_distinct)
         else:
-            data = _DistinctLoader(text).get_single_data()  # as yaml.safe_load
+            loader = _TextLoader if texts else _DistinctLoader
+            data = loader(text).get_single_data()  # as yaml.safe_load
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not valid YAML or JSON ({said}); fix it") from None
@@ -190,6 +193,12 @@ class _DistinctLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         _distinct([(key.value, None) for key, _ in node.value])
         return super().construct_mapping(node, deep)
+
+
+class _TextLoader(_DistinctLoader):
+    """Leaves every plain value a text."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
 def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -209,7 +218,7 @@ def yolo_names(data: Mapping[str, Any], path: Path) -> Names:
             raise UserError(f"{path}: names: number the classes from 0 on without a gap")
         names = [names[number] for number in numbers]
     checked = check_names(names, f"{path}: names")
-    if data.get("nc", len(checked)) != len(checked):
+    if str(data.get("nc", len(checked))) != str(len(checked)):
         raise UserError(
             f"{path}: nc is {data['nc']}, but names lists {len(checked)} classes; fix one"
         )

@@ -16,6 +16,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from perception.errors import UserError
+from training.data.files import tree_digest
 from training.data.sample import Sample
 
 if TYPE_CHECKING:
@@ -133,9 +134,15 @@ class Dataset(ABC):
         """Problems of labels that are known without reading the frames: "file: what to do"."""
         return []
 
+    def unused(self) -> list[tuple[str, str]]:
+        """(kind, "file: what it is") of what is in the files and not used."""
+        return []
+
     def fingerprint(self) -> str:
         """Identifies the content for caches: changes when files, split or tasks change."""
-        return f"{type(self).__name__} {self.root} {len(self)} {self.tasks}"
+        files = tree_digest([self.root]) if self.root else ""
+        split = getattr(self, "split", "")
+        return f"{type(self).__name__} {files} {split} {len(self)} {self.tasks} {self.classes}"
 
 
 def wanted_tasks(
@@ -206,6 +213,9 @@ class Wrapper(Dataset):
 
     def problems(self) -> list[str]:
         return self.dataset.problems()
+
+    def unused(self) -> list[tuple[str, str]]:
+        return self.dataset.unused()
 
     def fingerprint(self) -> str:
         return self.dataset.fingerprint()

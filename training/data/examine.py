@@ -39,7 +39,9 @@ def examine(
     kind, root = kind_and_root(word)
     if kind == FALLBACK and labels is None:
         report = checks.examine(root, jobs, progress)
-        return report, dict(_splits(word, CheckReport(word), labels, classes))
+        datasets = dict(_splits(word, CheckReport(word), labels, classes))
+        report.findings += _without_labels(report, datasets)
+        return report, datasets
     report = CheckReport(word)
     datasets = dict(_splits(word, report, labels, classes))
     total, done = sum(map(len, datasets.values())), 0
@@ -65,7 +67,30 @@ def examine(
         digests[split] = [(f["digest"], f["name"]) for f in frames if f["digest"]]
         report.splits[split] = _summary(dataset, frames)
     report.findings += duplicates(digests)
+    unused = {item: None for dataset in datasets.values() for item in dataset.unused()}
+    report.findings += [_finding(kind, text, "") for kind, text in unused]
+    report.findings += _without_labels(report, datasets)
     return report, datasets
+
+
+def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
+    """Splits without any box, and classes of the folder's own list without one in any split."""
+    listed: dict[str, int] = {}
+    for split, dataset in datasets.items():
+        boxes = report.splits[split]["boxes"]
+        if "det" not in dataset.tasks:
+            continue
+        if not any(boxes.values()):
+            text = "no frame shows an object; are its labels where they are expected?"
+            yield Finding("split without objects", report.root, text, split)
+        # BDD100K's list is not from the folder's files.
+        own = dataset.annotated_classes("det") or dataset.classes.get("det", {}).get(ONLY, ())
+        for name in own:
+            listed[name] = listed.get(name, 0) + boxes.get(name, 0)
+    for name, count in listed.items():
+        if not count:
+            text = f"{name!r:.60} has no label in any split; label it or remove it from the list"
+            yield Finding("class without labels", report.root, text)
 
 
 def _splits(

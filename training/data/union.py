@@ -8,12 +8,14 @@ import hashlib
 import math
 import multiprocessing
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from perception.errors import UserError, unknown_name
+from training.data.classes import OFFICIAL, ONLY
 from training.data.dataset import Dataset, Wrapper
 from training.data.sample import Sample
 
@@ -112,6 +114,24 @@ class Union(Dataset):
         """Frames with a label of each task, for the log."""
         presence = self.presence()
         return {task: int(presence[task].sum()) for task in self.tasks if task in presence}
+
+    def remarks(self) -> list[str]:
+        """One line for each kind of thing in the files that is not used, and for the classes of
+        boxes that no frame shows."""
+        found: list[str] = []
+        for part in self.datasets:
+            kinds = Counter(kind for kind, _ in part.unused())
+            firsts = dict(reversed(part.unused()))
+            found += [f"not used: {n} x {kind}; first {firsts[kind]}" for kind, n in kinds.items()]
+        presence = [part.presence() for part in self.datasets if "det" in part.tasks]
+        if "det" in self.tasks and all(any("det/" in name for name in some) for some in presence):
+            names = self.classes.get("det", OFFICIAL["det"])[ONLY]
+            shown = {name for some in presence for name, has in some.items() if has.any()}
+            lacking = [name for name in names if f"det/{name}" not in shown]
+            if lacking:
+                what = "any object" if len(lacking) == len(names) else ", ".join(lacking)
+                found.append(f"no frame shows {what}")
+        return list(dict.fromkeys(found))
 
     def fingerprints(self) -> list[str]:
         """Of every part, for caches."""

@@ -20,6 +20,7 @@ from perception.files import cache_folder
 from training.data.bdd import yolo
 from training.data.bdd.index import Index, build
 from training.data.bdd.layouts import LabelSource, Layout
+from training.data.files import stamp
 from training.data.folder import UNREADABLE_ARRAY
 
 FORMAT: Final = 4
@@ -61,20 +62,16 @@ def fingerprint(layout: Layout) -> str:
 
 
 def _stamp(path: Path) -> bytes:
-    """Path, size and time. A folder's time changes when an entry is added or removed."""
-    status = path.stat()
-    return f"{path}|{status.st_size}|{status.st_mtime_ns}\n".encode()
+    """A folder's times change when an entry is added or removed."""
+    return os.fsencode(stamp(path))
 
 
 def _label_stamp(source: LabelSource) -> bytes:
-    stamp = _stamp(source.path)
     if source.path.is_file():
-        return stamp
-    digest = hashlib.sha256(stamp)
-    with os.scandir(source.path) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            status = entry.stat()
-            digest.update(f"{entry.name}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+        return _stamp(source.path)
+    digest = hashlib.sha256(_stamp(source.path))
+    for name in sorted(os.listdir(source.path)):
+        digest.update(_stamp(source.path / name))
     return digest.digest()
 
 

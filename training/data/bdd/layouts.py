@@ -15,6 +15,7 @@ from typing import Final
 
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
+from training.data.files import head_of
 
 # Image suffixes as files spell them; the index stores a frame's as a position in these.
 SUFFIXES: Final = (
@@ -254,10 +255,7 @@ def _exports(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
 
 def looks_like_frames(path: Path) -> bool:
     """Whether a JSON file begins like a list of Scalabel frames (or {"frames": [...]})."""
-    if not path.is_file():
-        return False
-    with open(path, encoding="utf-8", errors="replace") as file:
-        head = file.read(65536).lstrip()
+    head = head_of(path, 65536)
     if head.startswith("{"):
         return '"frames"' in head
     start = head.find("{")

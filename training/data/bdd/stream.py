@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from perception.errors import UserError
+from training.data.files import encoding_of
 
 CHUNK: Final = 1 << 22
 # A frame of the releases is below 0.2 million characters; a longer value than this is an error.
@@ -37,7 +38,7 @@ def members(path: Path) -> Iterator[tuple[str, Any]]:
 @contextmanager
 def _opened(path: Path) -> Iterator["_Reader"]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding=encoding_of(path)) as file:
             yield _Reader(file, path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore the file") from None

@@ -6,7 +6,7 @@ and those that custom exports use.
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from perception.classes import (
@@ -70,6 +70,21 @@ def box_class(category: str) -> tuple[int, bool] | None:
         return _CLASS[renamed], False
     ignored = IGNORED.get(category)
     return None if ignored is None else (_CLASS[ignored], True)
+
+
+def is_bdd100k(names: Iterable[str], groups: Iterable[str] = ()) -> bool:
+    """Whether box names (and names of frame attributes) are those of a release of BDD100K.
+
+    They are its present ten classes or some of them; or they use other names of its releases, and
+    all ten classes or its attributes tell that it is one: a folder with `person` and `car` is not.
+    """
+    found = {name: box_class(name) for name in names}
+    if None in found.values():
+        return False
+    if set(found) <= set(DETECTION):
+        return True
+    whole = {value[0] for value in found.values() if value is not None}
+    return len(whole) == len(DETECTION) or set(ATTRIBUTES) <= set(groups)
 
 
 def drivable_value(category: str, attributes: Mapping[str, Any]) -> int | None:

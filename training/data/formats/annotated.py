@@ -13,8 +13,10 @@ import numpy as np
 
 from perception.errors import NoFramesError, UserError
 from perception.images import read_image
+from perception.tasks.class_names import MOST_CLASSES
 from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
 from training.data.dataset import Dataset, bad_frames, wanted_tasks
+from training.data.files import split_folder, tree_digest
 from training.data.formats.class_lists import check_classes, class_tables, lists_of_table
 from training.data.formats.images import Images, attribute_files, check_duplicates, read_attributes
 from training.data.formats.table import Builder, Table, cached_table
@@ -23,7 +25,6 @@ from training.data.labels import Label
 from training.data.sample import Sample
 
 VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
-ALIASES: Final = {"valid": "val", "validation": "val", "training": "train", "testing": "test"}
 
 
 class Annotated(Dataset):
@@ -67,7 +68,7 @@ class Annotated(Dataset):
         )
         self.frames = self._frames_of(split)
         self.bad = bad_frames(self._problems(), strict, self.root)
-        labelled = {task: self._labelled(task) for task in self.lists.groups}
+        labelled = {task: self._labelled(task) for task in self._drawable(tasks or ())}
         names = self.labels if tasks is None else tuple(labelled)
         check_classes(self.table, self.lists, classes, self._tables, tasks or names, self.root)
         some = {task: bool(labelled[task].any()) for task in names if task in labelled}
@@ -144,8 +145,12 @@ class Annotated(Dataset):
     def problems(self) -> list[str]:
         return [text for _, text in self._problems()]
 
+    def unused(self) -> list[tuple[str, str]]:
+        return self.table.texts["unused"]
+
     def fingerprint(self) -> str:
-        return f"{self.key} {self.split} {self.tasks} {self.classes} {self.lists.ignore}"
+        files = tree_digest((self.root, self.label_root))
+        return f"{self.key} {files} {self.split} {self.tasks} {self.lists}"
 
     def annotated_classes(self, task: str) -> tuple[str, ...] | None:
         names = self.lists.groups.get(task, {}).get(ONLY)
@@ -159,17 +164,33 @@ class Annotated(Dataset):
 
     def _build(self) -> Table:
         builder = Builder(self.root)
-        self.read(builder, Images(self.root))
+        images = Images(self.root)
+        self.read(builder, images)
         if not builder.images:
             raise NoFramesError(f"{self.root}: no frames found in {self.format} format")
         check_duplicates(builder)
+        self._unlisted(builder, images)
         for path in attribute_files(self.label_root):
             read_attributes(path, builder)
         return builder.table()
 
+    def _unlisted(self, builder: Builder, images: Images) -> None:
+        """Notes images without labels, and frames of no split where others have one."""
+        known = set(builder.images)
+        rest = [path for path in images.paths if path not in known and split_folder(path) != "test"]
+        if rest:
+            text = f"{rest[0]}: no label file names it (one of {len(rest)} images)"
+            builder.leave_out("image without label", text)
+        if "" in builder.splits and len(builder.splits) > 1:
+            number = builder.splits[""]
+            pairs = zip(builder.images, builder._split, strict=True)
+            rest = [image for image, split in pairs if split == number]
+            text = f"{rest[0]}: in no split (one of {len(rest)} images)"
+            builder.leave_out("image without split", text)
+
     def _frames_of(self, split: str) -> np.ndarray:
         """Numbers of the split's frames, ordered by name."""
-        splits = [ALIASES.get(name, name) for name in self.table.texts["splits"]]
+        splits = self.table.texts["splits"]
         images = self.table.texts["images"]
         order = np.array(sorted(range(len(images)), key=images.__getitem__), np.int64)
         if splits == [""]:
@@ -177,10 +198,7 @@ class Annotated(Dataset):
             parts = {"train": order[:cut], "val": order[cut:]}
         else:
             code = self.table.split[order]
-            parts = {
-                name: order[np.isin(code, [n for n, other in enumerate(splits) if other == name])]
-                for name in dict.fromkeys(splits)
-            }
+            parts = {name: order[code == number] for number, name in enumerate(splits) if name}
         if not len(parts.get(split, ())):
             others = ", ".join(name for name, frames in parts.items() if len(frames))
             raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}")
@@ -190,6 +208,20 @@ class Annotated(Dataset):
         """(frame, what is wrong) of the split's frames; -1: of the whole folder."""
         mine = {-1, *self.frames.tolist()}
         return [(frame, text) for frame, text in self.table.texts["problems"] if frame in mine]
+
+    def _drawable(self, wanted: Sequence[str]) -> list[str]:
+        """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""
+        tasks: list[str] = []
+        for task, groups in self.lists.groups.items():
+            count = len(groups.get(ONLY, ())) if task != "det" else 0
+            if count <= MOST_CLASSES:
+                tasks.append(task)
+            elif task in wanted:
+                fix = "map some to one class with --classes"
+                raise UserError(
+                    f"{self.root}: {task}: {count} classes; at most {MOST_CLASSES}; {fix}"
+                )
+        return tasks
 
     def _labelled(self, task: str) -> np.ndarray:
         """(N,) bool over all frames of the table."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from perception.classes import LANE_CATEGORIES
+from training.data.bdd.table import is_bdd100k
 from training.data.classes import (
     BACKGROUND,
     IGNORE,
@@ -33,11 +34,13 @@ def lists_of_table(table: Table, given: ClassLists | None) -> ClassLists:
         # Every listed name may be a box's, also where no frame shows one.
         areas = {*used["drivable"], *used["lane"]} - set(used["det"])
         used["det"] = [name for name in names.tolist() if name not in areas]
+    renamed = is_bdd100k(used["det"], table.texts["groups"])
     for task, found in used.items():
         if not found:
             continue
         known = ClassLists.official([task])
-        if all(class_index(known, task, name) != UNKNOWN for name in found):
+        whole = all(class_index(known, task, name) != UNKNOWN for name in found)
+        if whole or (task == "det" and renamed):
             official.add(task)
         elif task == "lane":
             own[task] = dict(LANE_PARTS) | {"categories": tuple(found)}
@@ -57,15 +60,19 @@ def lists_of_table(table: Table, given: ClassLists | None) -> ClassLists:
             official.add("scene")
         else:
             own["scene"] = {group: tuple(sorted(values)) for group, values in groups.items()}
-    default = ClassLists.official(official)
+    default = ClassLists.official(official, renamed)
     lists = ClassLists({**default.groups, **own}, default.aliases, uncertain=default.uncertain)
     if given is None:
         return lists
     taken = {t: g for t, g in lists.groups.items() if t not in given}
     if "semantic" in given and "drivable" not in given:
         taken.pop("drivable", None)
-    aliases = {**lists.aliases, **given.aliases}
-    uncertain = frozenset() if "det" in given else lists.uncertain
+    aliases = {**given.aliases}
+    listed = given.groups.get("det", lists.groups.get("det", {})).get(ONLY, ())
+    renames = lists.aliases.get("det", {}).items()
+    renamed_to = {name: to for name, to in renames if to in listed and name not in listed}
+    aliases["det"] = {**renamed_to, **given.aliases.get("det", {})}
+    uncertain = lists.uncertain - given.aliases.get("det", {}).keys()
     groups = {**taken, **given.groups}
     return ClassLists(groups, aliases, given.ignore, uncertain, given.file, given.strict)
 

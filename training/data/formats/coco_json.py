@@ -4,18 +4,20 @@ Found as `annotations/*{split}*.json`, `{split}/_annotations.coco.json`, or one 
 frames (`annotations.json`, `instances_default.json`). Images lie anywhere below the folder.
 """
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
+from training.data.files import head_of, split_word
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
 from training.data.formats.table import IGNORE_FLAG, Builder, place
 
 FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
 MOST: Final = 50  # JSON files per folder that are looked at
-SPLITS: Final = ("train", "valid", "val", "test")
 
 
 class CocoJSON(Annotated):
@@ -31,10 +33,7 @@ class CocoJSON(Annotated):
     def sources(cls, root: Path) -> list[Path]:
         if root.is_file():
             return [root]
-        found = [
-            path for folder in FOLDERS for path in sorted((root / folder).glob("*.json"))[:MOST]
-        ]
-        return [path for path in dict.fromkeys(found) if looks_like_coco(path)]
+        return [path for path in json_files(root, FOLDERS) if looks_like_coco(path)]
 
     def read(self, builder: Builder, images: Images) -> None:
         files = self.sources(self.label_root)
@@ -47,26 +46,29 @@ class CocoJSON(Annotated):
                 raise UserError(f"{path}: not a COCO file ({error!r:.200}); restore it") from None
 
 
+def json_files(root: Path, folders: Iterable[str]) -> list[Path]:
+    """The JSON files directly in some folders, by name; at most MOST of each."""
+    found: list[Path] = []
+    for folder in folders:
+        place = root / folder
+        names = sorted(os.listdir(place)) if place.is_dir() else []
+        some = [name for name in names if name.lower().endswith(".json") and name[0] != "."]
+        found += [place / name for name in some[:MOST]]
+    return list(dict.fromkeys(found))
+
+
 def looks_like_coco(path: Path) -> bool:
     """Whether a JSON file begins like one of COCO's."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        head = file.read(4096).lstrip()
-        if not head.startswith("{"):
-            return False
-        keys = ('"images"', '"annotations"', '"categories"')
-        if any(key in head for key in keys):
-            return True
-        # An `info` or `licenses` section may come first and be long.
-        return '"licenses"' in head or '"info"' in head
+    head = head_of(path)
+    # An `info` or `licenses` section may come first and be long.
+    keys = ('"images"', '"annotations"', '"categories"', '"licenses"', '"info"')
+    return head.startswith("{") and any(key in head for key in keys)
 
 
 def split_of(path: Path, files: int) -> str:
     """The split that a file's name or folder says; "" for one file of all frames."""
-    for text in (path.stem, path.parent.name):
-        for split in SPLITS:
-            if split in text:
-                return split
-    return "" if files == 1 else "train"
+    found = split_word(path.stem) or split_word(path.parent.name)
+    return found or ("" if files == 1 else "train")
 
 
 def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
@@ -74,7 +76,7 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
     missing: dict[int, str] = {}
     names: dict[int, str] = {}
     waiting: list[Any] = []
-    near = path.parent.name if path.parent.name in SPLITS else split
+    near = path.parent.name if split_word(path.parent.name) else split
     where = f"{path} annotation"
 
     def add(item: Any) -> None:
@@ -135,7 +137,13 @@ def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str) ->
         flags = IGNORE_FLAG if item.get("iscrowd") else 0
         if width > 0 and height > 0:
             builder.box(frame, name, (x, y, x + width, y + height), where, flags, part)
+        else:
+            text = f"{place(where, part)}: a box of {width:g}x{height:g} is not read; fix it"
+            builder.leave_out("shape", text)
     segments = item.get("segmentation")
+    if isinstance(segments, dict) and not item.get("iscrowd"):
+        text = f"{place(where, part)}: an area as RLE is not read; export polygons"
+        builder.leave_out("shape", text)
     for flat in segments if isinstance(segments, list) else ():
         points = list(zip(flat[0::2], flat[1::2], strict=True))
         builder.shape(frame, name, points, place(where, part), closed=True)

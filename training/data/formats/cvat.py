@@ -3,18 +3,21 @@
 `annotations.xml`, or any XML files of that format, in the folder of the images or above it.
 """
 
+import math
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
 from perception.errors import NoFramesError, UserError
+from training.data.files import SPLITS, head_of, split_folder, split_word
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
 from training.data.formats.table import OCCLUDED_FLAG, Builder
-from training.data.formats.yolo import SPLITS
 
 VERSION: Final = "1.1"
-SHAPES: Final = ("box", "polygon", "polyline", "attribute")
+ELLIPSE: Final = 64  # points of its outline
 
 
 class CVAT(Annotated):
@@ -28,15 +31,16 @@ class CVAT(Annotated):
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
-        files = [root] if root.is_file() else sorted(root.glob("*.xml"))
-        return [path for path in files if _begins(path)]
+        names = sorted(os.listdir(root)) if root.is_dir() else []
+        files = [root / name for name in names if name.lower().endswith(".xml")]
+        return [path for path in files or [root] if _begins(path)]
 
     def read(self, builder: Builder, images: Images) -> None:
         files = self.sources(self.label_root)
         if not files:
             raise NoFramesError(f"{self.label_root}: no annotations.xml of CVAT in it")
         for path in files:
-            split = next((split for split in SPLITS if split in path.stem), "")
+            split = split_word(path.stem)
             try:
                 _read(path, builder, images, split)
             except ElementTree.ParseError as error:
@@ -44,15 +48,12 @@ class CVAT(Annotated):
 
 
 def _begins(path: Path) -> bool:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return "<annotations>" in file.read(512)
+    return path.name[0] != "." and "<annotations>" in head_of(path, 512)
 
 
 def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
     checked = False
     for _, item in ElementTree.iterparse(path):
-        if item.tag in SHAPES:  # read with their image
-            continue
         if item.tag == "version":
             checked = True
             if item.text != VERSION:
@@ -83,26 +84,58 @@ def _annotate(
     image = images.find(name, where)
     if image is None:
         raise UserError(f"{where}: no image of this name below {images.root}; add it")
-    inside = next((part for part in image.split("/")[:-1] if part in SPLITS), "")
-    subset = item.attrib.get("subset", "").lower()
+    subset = SPLITS.get(item.attrib.get("subset", "").lower(), "")
     size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
-    frame = builder.frame(image, split or (subset if subset in SPLITS else "") or inside, size_hw)
+    frame = builder.frame(image, split or subset or split_folder(image), size_hw)
     builder.annotated(frame, boxes=True, shapes=True)
     for child in item:
         attrib = child.attrib
         label = attrib.get("label", "")
         if child.tag == "box":
             sides = attrib["xtl"], attrib["ytl"], attrib["xbr"], attrib["ybr"]
-            xyxy = tuple(map(float, sides))
+            xyxy = turned(tuple(map(float, sides)), float(attrib.get("rotation", 0)))
             flags = OCCLUDED_FLAG if attrib.get("occluded") == "1" else 0
             builder.box(frame, label, xyxy, where, flags)
-        elif child.tag in ("polygon", "polyline"):
-            points = [tuple(map(float, p.split(","))) for p in child.attrib["points"].split(";")]
+        elif child.tag in ("polygon", "polyline", "ellipse"):
+            points = (
+                ellipse(attrib)
+                if child.tag == "ellipse"
+                else [tuple(map(float, p.split(","))) for p in attrib["points"].split(";")]
+            )
             attributes: dict[str, Any] = {
                 entry.attrib["name"]: entry.text for entry in child.findall("attribute")
             }
-            builder.shape(frame, label, points, where, closed=child.tag == "polygon",
+            builder.shape(frame, label, points, where, closed=child.tag != "polyline",
                           attributes=attributes)  # fmt: skip
         elif child.tag == "tag":
             for entry in child.findall("attribute"):
                 builder.attribute(frame, entry.attrib["name"], (entry.text or "").strip())
+        else:
+            text = f"{where}: a {child.tag:.30} is not read; draw a polygon instead"
+            builder.leave_out("shape", text)
+
+
+def turned(xyxy: Sequence[float], degrees: float) -> tuple[float, ...]:
+    """The extent of a box that is turned around its centre."""
+    if not degrees:
+        return tuple(xyxy)
+    x1, y1, x2, y2 = xyxy
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    half_x = ((x2 - x1) * cos + (y2 - y1) * sin) / 2
+    half_y = ((x2 - x1) * sin + (y2 - y1) * cos) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return (x - half_x, y - half_y, x + half_x, y + half_y)
+
+
+def ellipse(attrib: Mapping[str, str]) -> list[tuple[float, ...]]:
+    """The outline of an ellipse."""
+    x, y, half_x, half_y = (float(attrib[key]) for key in ("cx", "cy", "rx", "ry"))
+    turn = math.radians(float(attrib.get("rotation", 0)))
+    around = [2 * math.pi * step / ELLIPSE for step in range(ELLIPSE)]
+    return [
+        (
+            x + half_x * math.cos(a) * math.cos(turn) - half_y * math.sin(a) * math.sin(turn),
+            y + half_x * math.cos(a) * math.sin(turn) + half_y * math.sin(a) * math.cos(turn),
+        )
+        for a in around
+    ]

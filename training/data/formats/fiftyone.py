@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
+from training.data.files import SPLITS
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
 from training.data.formats.table import (
@@ -20,7 +21,6 @@ from training.data.formats.table import (
 )
 
 FILE: Final = "samples.json"
-SPLITS: Final = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 TOLERANCE: Final = 0.01
 
 
@@ -57,7 +57,9 @@ class FiftyOne(Annotated):
 def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Images) -> None:
     image = images.find(str(sample["filepath"]), where)
     if image is None:
-        return  # hub copies are often partial downloads
+        # Hub copies are often partial downloads.
+        builder.leave_out("label without frame", f"{where}: no image {sample['filepath']!s:.100}")
+        return
     tags = [SPLITS[tag] for tag in sample.get("tags") or () if tag in SPLITS]
     frame = builder.frame(image, tags[0] if tags else "")
     for field, value in sample.items():
@@ -81,6 +83,8 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
                 _outlines(builder, frame, item, where)
         elif "label" in value and value["label"] not in (None, "undefined"):
             builder.attribute(frame, field, value["label"])
+        elif {"keypoints", "mask", "mask_path", "map", "map_path", "heatmap"} & value.keys():
+            builder.leave_out("shape", f"{where}: the field {field!r:.60} is not read")
 
 
 def _outlines(builder: Builder, frame: int, item: dict[str, Any], where: str) -> None:

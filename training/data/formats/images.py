@@ -2,41 +2,43 @@
 
 import bisect
 import csv
+import io
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from perception.errors import UserError
 from perception.images import IMAGE_SUFFIXES
+from training.data.files import nfc, read_text, stem_of, walk
 from training.data.formats.table import Builder
 
-DEEPEST: Final = 5  # folder levels that are searched for images
 ATTRIBUTE_FILES: Final = ("attributes.csv", "labels/attributes.csv")
+MAX_ATTRIBUTES: Final = 256 << 20
 
 
 class Images:
-    """The images under a folder, by path and by name."""
+    """The images under a folder, by path and by name. A file that links lead to counts once, by
+    its own path if that is below the folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root if root.is_dir() else root.parent
-        self.paths: list[str] = []
+        self.real: dict[str, str] = {}  # {path with links resolved: path below the root}
+        base = os.path.realpath(self.root)
+        for folder, files in walk(self.root):
+            place = os.path.realpath(self.root / folder)
+            own = place == os.path.normpath(os.path.join(base, folder))
+            for name in files:
+                if name.lower().endswith(IMAGE_SUFFIXES):
+                    path, real = folder + name, f"{place}/{name}"
+                    if own or real not in self.real:
+                        self.real[real] = path
+        self.paths = sorted(self.real.values())
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        base = len(self.root.parts)
-        for folder, folders, files in os.walk(self.root):
-            if len(Path(folder).parts) - base >= DEEPEST:
-                folders.clear()
-            folders.sort()
-            inside = os.path.relpath(folder, self.root)
-            prefix = "" if inside == "." else f"{inside}/"
-            for name in sorted(files):
-                stem, dot, suffix = name.rpartition(".")
-                if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES and not name.startswith("."):
-                    self.paths.append(prefix + name)
-                    self._by_name[name].append(prefix + name)
-                    self._by_name[stem].append(prefix + name)
-        self.paths.sort()
+        for path in self.paths:
+            name = nfc(path.rsplit("/", 1)[-1])
+            self._by_name[name].append(path)
+            self._by_name[stem_of(name)].append(path)
 
     def any_below(self, folder: str) -> bool:
         """Whether an image lies below a folder, written with a trailing slash."""
@@ -48,11 +50,11 @@ class Images:
 
         Raises UserError where several are equally near.
         """
-        name = name.replace("\\", "/").lstrip("./")
+        name = nfc(name.replace("\\", "/").lstrip("./"))
         if ".." in name.split("/"):
             raise UserError(f"{where}: image {name!r:.100} leaves its folder; fix it")
         found = self._by_name.get(name.rsplit("/", 1)[-1], [])
-        exact = [path for path in found if path == name or path.endswith(f"/{name}")]
+        exact = [path for path in found if nfc(path) == name or nfc(path).endswith(f"/{name}")]
         found = exact or found
         close = [path for path in found if near and path.startswith(near)]
         found = close or found
@@ -63,15 +65,24 @@ class Images:
             )
         return found[0] if found else None
 
+    def listed(self, text: str, folders: list[Path]) -> str | None:
+        """The image of a line of a list file, relative to one of the folders or absolute; where
+        that place does not exist (the data was moved), the one that ends alike."""
+        text = text.replace("\\", "/")
+        for folder in folders:
+            place, _, name = os.path.join(folder, text).rpartition("/")
+            if found := self.real.get(f"{os.path.realpath(place)}/{name}"):
+                return found
+        parts = nfc(text).split("/")
+        found_all = self._by_name.get(parts[-1], [])
+        common = {path: _common_end(nfc(path).split("/"), parts) for path in found_all}
+        best = [path for path, count in common.items() if count == max(common.values())]
+        return best[0] if len(best) == 1 else None
 
-def files_below(root: Path, suffix: str) -> Iterator[tuple[Path, str]]:
-    """(path, its folder relative to `root`, "" for `root`) of all files with a suffix, in order."""
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        inside = os.path.relpath(folder, root)
-        for name in sorted(files):
-            if name.endswith(suffix):
-                yield Path(folder, name), "" if inside == "." else inside.replace(os.sep, "/")
+
+def _common_end(first: list[str], second: list[str]) -> int:
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def check_duplicates(builder: Builder) -> None:
@@ -96,25 +107,24 @@ def read_attributes(path: Path, builder: Builder) -> None:
     """Adds `name,group,...` rows. Raises UserError for a frame that does not exist."""
     stems: dict[str, list[int]] = defaultdict(list)
     for number, image in enumerate(builder.images):
-        stems[Path(image).stem].append(number)
+        stems[stem_of(image).rsplit("/", 1)[-1]].append(number)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            groups = [name for name in rows.fieldnames or () if name != "name"]
-            if "name" not in (rows.fieldnames or ()) or not groups:
-                raise UserError(f"{path} line 1: write name and the groups, e.g. name,weather")
-            for row in rows:
-                name = (row["name"] or "").strip()
-                stem = name[: -len(Path(name).suffix)] if Path(name).suffix else name
-                frames = stems.get(Path(stem).name) or stems.get(Path(name).name)
-                if not frames:
-                    raise UserError(
-                        f"{path} line {rows.line_num}: no frame {name!r:.60} in {builder.root}; "
-                        "remove the row or add the image"
-                    )
-                for group in groups:
-                    value = (row[group] or "").strip()
-                    for frame in frames if value and value != "undefined" else ():
-                        builder.attribute(frame, group, value)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = csv.DictReader(io.StringIO(read_text(path, MAX_ATTRIBUTES), newline=""))
+        groups = [name for name in rows.fieldnames or () if name != "name"]
+        if "name" not in (rows.fieldnames or ()) or not groups:
+            raise UserError(f"{path} line 1: write name and the groups, e.g. name,weather")
+        for row in rows:
+            name = (row["name"] or "").strip()
+            last = nfc(name).rsplit("/", 1)[-1]
+            frames = stems.get(stem_of(last)) or stems.get(last)
+            if not frames:
+                raise UserError(
+                    f"{path} line {rows.line_num}: no frame {name!r:.60} in {builder.root}; "
+                    "remove the row or add the image"
+                )
+            for group in groups:
+                value = (row[group] or "").strip()
+                for frame in frames if value and value != "undefined" else ():
+                    builder.attribute(frame, group, value)
+    except csv.Error as error:
         raise UserError(f"{path}: cannot be read ({error!s:.200}); restore it") from None

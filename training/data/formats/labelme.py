@@ -1,16 +1,14 @@
 """LabelMe JSON: a file per image with rectangles, polygons (areas) and linestrips (lines)."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import UserError
-from perception.files import read_bounded
+from training.data.files import distinct_below, files_below, head_of, read_text, split_folder, walk
 from training.data.formats.annotated import Annotated, as_object
-from training.data.formats.images import Images, files_below
+from training.data.formats.images import Images
 from training.data.formats.table import Builder
-from training.data.formats.yolo import SPLITS
 
 MAX_BYTES: Final = 256 << 20  # LabelMe may store the image in the file
 CLOSED: Final = {"polygon": True, "linestrip": False, "line": False}
@@ -23,20 +21,18 @@ class LabelMe(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        path, _ = next(files_below(root, ".json"), (None, ""))
-        if path is None:
-            return False
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return '"shapes"' in file.read(4096)
+        path = next(files_below(root, ".json"), None)
+        return path is not None and '"shapes"' in head_of(root / path)
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
-        return [Path(folder) for folder, _, _ in os.walk(root)]
+        return [root / folder for folder, _ in walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
-        for path, folder in files_below(self.label_root, ".json"):
+        for inside in distinct_below(self.label_root, ".json"):
+            path, folder = self.label_root / inside, inside.rpartition("/")[0]
             try:
-                data = json.loads(read_bounded(path, MAX_BYTES))
+                data = json.loads(read_text(path, MAX_BYTES))
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}: not valid JSON ({error!s:.100}); restore it") from None
             if isinstance(data, dict) and "shapes" in data:
@@ -55,9 +51,9 @@ class LabelMe(Annotated):
         image = images.find(named, file, folder) or images.find(path.stem, file, folder)
         if image is None:
             raise UserError(f"{path}: no image {named!r:.100} below {images.root}; add it")
-        split = next((part for part in image.split("/")[:-1] if part in SPLITS), "")
+        split = split_folder(image)
         size_hw = (int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0))
-        frame = builder.frame(image, split, size_hw)
+        frame = builder.frame(image, split, size_hw, file)
         builder.annotated(frame, boxes=True, shapes=True)
         where = f"{file} shape"
         for number, item in enumerate(data["shapes"], 1):

@@ -31,14 +31,13 @@ def palette_file(folder: Path) -> Path | None:
 
 def read_palette(path: Path) -> dict[str, Any]:
     """{"names", "colours"}: a BGR triple or a value per name. Raises UserError where wrong."""
-    data = read_yaml(path)
+    data = read_yaml(path, texts=True)
     names = check_names(list(data), str(path))
     colours: list[list[int]] = []
     for name, given in zip(names, data.values(), strict=True):
-        colour = given if isinstance(given, list) else [given]
-        if len(colour) not in (1, 3) or not all(
-            isinstance(value, int) and 0 <= value <= 255 for value in colour
-        ):
+        texts = [str(value) for value in (given if isinstance(given, list) else [given])]
+        colour = [int(text) if text.isdecimal() else -1 for text in texts]
+        if len(colour) not in (1, 3) or not all(0 <= value <= 255 for value in colour):
             raise UserError(f"{path}: {name}: write a value 0..255 or [R, G, B]")
         if colour[::-1] in colours:
             raise UserError(f"{path}: {name}: another class has the same colour")

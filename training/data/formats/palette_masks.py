@@ -1,14 +1,13 @@
 """The dataset of masks with a palette file; the format is described in masks.py."""
 
-import os
 from pathlib import Path
 
 from perception.errors import UserError
+from training.data.files import files_below, split_folder, stem_of, walk
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
 from training.data.formats.masks import TASKS, palette_file, read_palette
 from training.data.formats.table import Builder
-from training.data.formats.yolo import SPLITS
 
 
 class PaletteMasks(Annotated):
@@ -22,11 +21,8 @@ class PaletteMasks(Annotated):
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
-        return [
-            Path(folder)
-            for task in TASKS
-            for folder, _, _ in os.walk(root / "masks" / task)
-        ]  # fmt: skip
+        places = [root / "masks" / task for task in TASKS]
+        return [place / folder for place in places for folder, _ in walk(place)]
 
     def read(self, builder: Builder, images: Images) -> None:
         files = {task: _masks(self.label_root, task) for task in TASKS}
@@ -42,25 +38,23 @@ class PaletteMasks(Annotated):
             )
         for task, palette in palettes.items():
             builder.masks[task] = palette | {"files": []}
+        used: set[str] = set()
         for image in images.paths:
             if image.startswith("masks/"):
                 continue
-            inside = image.removeprefix("images/").rpartition(".")[0]
-            builder.frame(image, next((p for p in image.split("/")[:-1] if p in SPLITS), ""))
+            inside = stem_of(image.removeprefix("images/"))
+            builder.frame(image, split_folder(image))
             for task in palettes:
                 found = files[task].get(inside) or files[task].get(Path(inside).name, "")
                 builder.masks[task]["files"].append(found)
+                used.add(found)
+        for mask in (mask for task in palettes for mask in files[task].values()):
+            if mask not in used:
+                text = f"{self.label_root / mask}: no image of this name"
+                builder.leave_out("label without frame", text)
 
 
 def _masks(root: Path, task: str) -> dict[str, str]:
     """{path below masks/TASK without suffix: path below the root}."""
-    found: dict[str, str] = {}
-    base = root / "masks" / task
-    for folder, folders, files in os.walk(base):
-        folders.sort()
-        for name in sorted(files):
-            if name.endswith(".png"):
-                path = Path(folder) / name
-                inside = path.relative_to(base).with_suffix("").as_posix()
-                found[inside] = path.relative_to(root).as_posix()
-    return found
+    base = f"masks/{task}"
+    return {stem_of(path): f"{base}/{path}" for path in files_below(root / base, ".png")}

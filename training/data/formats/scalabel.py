@@ -11,7 +11,7 @@ from perception.errors import NoFramesError, UserError
 from training.data.bdd import stream
 from training.data.bdd.layouts import looks_like_frames
 from training.data.formats.annotated import Annotated, as_object
-from training.data.formats.coco_json import SPLITS, split_of
+from training.data.formats.coco_json import json_files, split_of
 from training.data.formats.images import Images
 from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder, place
 
@@ -29,8 +29,7 @@ class Scalabel(Annotated):
     def sources(cls, root: Path) -> list[Path]:
         if root.is_file():
             return [root]
-        folders = (root, root / "labels", root / "annotations")
-        found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+        found = json_files(root, (".", "labels", "annotations"))
         return [path for path in found if looks_like_frames(path)]
 
     def read(self, builder: Builder, images: Images) -> None:
@@ -39,7 +38,7 @@ class Scalabel(Annotated):
             raise NoFramesError(f"{self.label_root}: no Scalabel JSON in it or in labels/")
         for path in files:
             split = split_of(path, len(files))
-            near = next((f"images/{s}/" for s in SPLITS if s == split), "")
+            near = f"images/{split}/" if split else ""
             for number, entry in enumerate(stream.frames(path)):
                 try:
                     _annotate(builder, entry, path, number, images, split, near)

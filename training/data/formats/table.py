@@ -24,10 +24,11 @@ from perception.errors import UserError
 from perception.files import cache_folder, replacing
 from perception.images import IMAGE_SUFFIXES
 from training.data.bdd.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
+from training.data.files import stamp, walk
 
 __all__ = ["IGNORE_FLAG", "OCCLUDED_FLAG", "TRUNCATED_FLAG", "Builder", "Table", "cached_table"]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MOST_PROBLEMS: Final = 10_000
 MOST_VERTICES: Final = 2000  # of one outline
 REACH: Final = 100_000  # pixels; no frame is larger
@@ -40,7 +41,8 @@ class Table:
     """Columns over N frames, B boxes, P outlines and V vertices; class numbers index `names`."""
 
     texts: dict[str, Any]
-    """images, splits, names, first (place of a name's first label), groups, problems, masks."""
+    """images, splits, names, first (place of a name's first label), groups, problems, unused,
+    masks."""
     size_hw: np.ndarray  # (N, 2) int32, 0 = not known before the image is read
     split: np.ndarray  # (N,) int8: number in `splits`
     boxes: np.ndarray  # (N,) bool: annotated with boxes, possibly none
@@ -72,9 +74,11 @@ class Builder:
         self.names: dict[str, int] = {}
         self.first: dict[str, str] = {}
         self.problems: list[tuple[int, str]] = []
+        self.unused: list[tuple[str, str]] = []
         self.groups: dict[str, dict[str, int]] = {}
         self.masks: dict[str, Any] = {}
         self._values: dict[str, dict[int, int]] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
         self._size, self._split = array("i"), array("b")
         self._boxes, self._shapes = array("B"), array("B")
         self._box, self._box_class = array("f"), array("h")
@@ -83,14 +87,25 @@ class Builder:
         self._closed, self._lane = array("B"), array("B")
         self._vertex, self._vertices = array("f"), array("q", [0])
 
-    def frame(self, image: str, split: str = "", size_hw: tuple[int, int] = (0, 0)) -> int:
-        """Adds a frame; `image` is relative to the root. Without a split, see `Annotated`."""
+    def frame(
+        self, image: str, split: str = "", size_hw: tuple[int, int] = (0, 0), file: str = ""
+    ) -> int:
+        """Adds a frame; `image` is relative to the root. Without a split, see `Annotated`.
+
+        An image that is added again is the same frame: its labels join, or are a problem where
+        the label `file` is for one image.
+        """
+        number = self._numbers.setdefault((image, split), len(self.images))
+        if number < len(self.images):
+            if file:
+                self.problem(number, f"{file}: {image} has another label file too; delete one")
+            return number
         self.images.append(image)
         self._size.extend(size_hw)
         self._split.append(self.splits.setdefault(split, len(self.splits)))
         self._boxes.append(0)
         self._shapes.append(0)
-        return len(self.images) - 1
+        return number
 
     def annotated(self, frame: int, boxes: bool = False, shapes: bool = False) -> None:
         """States that every box, or every outline, of the frame is annotated, even if none is."""
@@ -101,6 +116,14 @@ class Builder:
         """Something wrong; -1 is no single frame."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append((frame, text[:400]))
+
+    def leave_out(self, kind: str, text: str) -> None:
+        """Something in the files that is not used: "label without frame", "file: what it is".
+
+        check-bdd lists it; training goes on, and begins with a line about it.
+        """
+        if len(self.unused) < MOST_PROBLEMS:
+            self.unused.append((kind, text[:400]))
 
     def name(self, name: str, where: str = "") -> int:
         """The number of a class name; `where` is the place of its first label.
@@ -200,6 +223,7 @@ class Builder:
                 "first": self.first,
                 "groups": {group: list(values) for group, values in self.groups.items()},
                 "problems": self.problems,
+                "unused": self.unused,
                 "masks": self.masks,
             },
             size_hw=np.array(self._size, np.int32).reshape(-1, 2),
@@ -243,12 +267,11 @@ def cached_table(
     or goes below the root counts too.
     """
     digest = hashlib.sha256(f"{FORMAT} {reader} {root.resolve()}".encode())
-    for folder, folders, _ in os.walk(root):
-        folders.sort()
-        digest.update(f"{folder}|{os.stat(folder).st_mtime_ns}\n".encode())
+    for folder, _ in walk(root):
+        digest.update(os.fsencode(stamp(f"{root}/{folder}")))
     for source in sources:
-        for path, size, changed in _stamps(source):
-            digest.update(f"{path}|{size}|{changed}\n".encode())
+        for text in _stamps(source):
+            digest.update(os.fsencode(text))
     key = digest.hexdigest()[:20]
     target = cache_folder() / "annotations" / f"{key}.npz"
     found = _load(target)
@@ -261,19 +284,13 @@ def cached_table(
     return table, key
 
 
-def _stamps(source: Path) -> Iterable[tuple[str, int, int]]:
-    if not source.is_dir():
-        if source.is_file():
-            status = source.stat()
-            yield str(source), status.st_size, status.st_mtime_ns
-        return
-    yield str(source), 0, source.stat().st_mtime_ns
-    with os.scandir(source) as entries:
+def _stamps(source: Path) -> Iterable[str]:
+    if source.exists():
+        yield stamp(source)
+    if source.is_dir():
         # The folder's own time changes when an image comes or goes.
-        labels = [entry for entry in entries if not entry.name.lower().endswith(IMAGE_SUFFIXES)]
-        for entry in sorted(labels, key=lambda entry: entry.name):
-            status = entry.stat()
-            yield entry.path, status.st_size, status.st_mtime_ns
+        labels = [name for name in os.listdir(source) if not name.lower().endswith(IMAGE_SUFFIXES)]
+        yield from (stamp(f"{source}/{name}") for name in sorted(labels))
 
 
 def _load(target: Path) -> Table | None:
@@ -282,7 +299,8 @@ def _load(target: Path) -> Table | None:
         with np.load(target, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         texts = json.loads(arrays.pop("texts").tobytes())
-        texts["problems"] = [tuple(item) for item in texts["problems"]]
+        for key in ("problems", "unused"):
+            texts[key] = [tuple(item) for item in texts[key]]
         return Table(texts=texts, **arrays)
     except Exception:  # whatever a damaged file makes of it: it is built again
         return None

@@ -6,19 +6,27 @@ Splits are the lists of `ImageSets/Main`, or folders called train, val and test.
 import os
 import re
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
 from perception.errors import UserError
 from perception.files import read_bounded
+from training.data.files import (
+    SPLITS,
+    distinct_below,
+    files_below,
+    head_of,
+    nfc,
+    read_text,
+    split_folder,
+    walk,
+)
 from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images, files_below
+from training.data.formats.images import Images
 from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
 
 MAX_XML: Final = 1 << 20
-SPLITS: Final = ("train", "val", "valid", "test")
 FLAGS: Final = {
     "difficult": IGNORE_FLAG,
     "occluded": OCCLUDED_FLAG,
@@ -42,15 +50,17 @@ class PascalXML(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return any(_begins(path) for path, _ in islice(files_below(root, ".xml"), 1))
+        path = next(files_below(root, ".xml"), None)
+        return path is not None and "<annotation>" in head_of(root / path, 512)
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
-        return [Path(folder) for folder, _, _ in os.walk(root)]
+        return [root / folder for folder, _ in walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
         splits = _lists(self.label_root)
-        for path, folder in files_below(self.label_root, ".xml"):
+        for inside in distinct_below(self.label_root, ".xml"):
+            path, folder = self.label_root / inside, inside.rpartition("/")[0]
             data = read_bounded(path, MAX_XML)
             try:
                 found = _plain(data) or _parsed(data)
@@ -64,28 +74,19 @@ class PascalXML(Annotated):
             image = image or images.find(stem, where, folder)
             if image is None:
                 raise UserError(f"{path}: no image {name!r:.100} below {images.root}; add it")
-            split = splits.get(stem) or _split_of(image) or _split_of(f"{folder}/")
+            split = splits.get(nfc(stem)) or split_folder(image) or split_folder(inside)
             _annotate(builder, found, image, split, where)
-
-
-def _begins(path: Path) -> bool:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return "<annotation>" in file.read(512)
 
 
 def _lists(root: Path) -> dict[str, str]:
     """{name: split} of ImageSets/Main."""
     found: dict[str, str] = {}
-    for split in SPLITS:
-        path = root / "ImageSets/Main" / f"{split}.txt"
+    for name, split in SPLITS.items():
+        path = root / "ImageSets/Main" / f"{name}.txt"
         if path.is_file():
-            text = read_bounded(path, 64 << 20).decode(errors="replace")
-            found |= {line.split()[0]: split for line in text.splitlines() if line.strip()}
+            lines = read_text(path, 64 << 20).splitlines()
+            found |= {nfc(line.split()[0]): split for line in lines if line.strip()}
     return found
-
-
-def _split_of(path: str) -> str:
-    return next((part for part in path.split("/")[:-1] if part in SPLITS), "")
 
 
 class Annotation(NamedTuple):
@@ -142,7 +143,7 @@ def _parsed(data: bytes) -> Annotation | None:
 def _annotate(builder: Builder, found: Annotation, image: str, split: str, where: str) -> None:
     try:
         size_hw = (int(float(found.height)), int(float(found.width)))
-        frame = builder.frame(image, split, size_hw)
+        frame = builder.frame(image, split, size_hw, where)
         builder.annotated(frame, boxes=True)
         where = f"{where} object"
         for number, (name, flags, sides) in enumerate(found.objects, 1):

@@ -7,23 +7,32 @@ file shows no object, as in Ultralytics' training code.
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from perception.errors import UserError
-from perception.files import read_bounded
-from training.data.bdd.table import box_class
+from training.data.bdd.table import is_bdd100k
 from training.data.classes import check_names, read_yaml, yolo_names
+from training.data.files import (
+    SPLITS,
+    files_below,
+    read_text,
+    split_folder,
+    stem_of,
+    text_of,
+    walk,
+)
 from training.data.formats.annotated import Annotated
 from training.data.formats.images import Images
 from training.data.formats.table import OUTSIDE, Builder
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_LISTS: Final = ("classes.txt", "obj.names", "labels/classes.txt")
-SPLITS: Final = ("train", "val", "valid", "validation", "test")
 MAX_BYTES: Final = 1 << 20
+MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
 TOLERANCE: Final = 0.01
 
@@ -40,52 +49,56 @@ class YOLO(Annotated):
         if config is None:
             return False
         try:
-            names = yolo_names(read_yaml(config), config)
+            names = yolo_names(read_yaml(config, texts=True), config)
         except UserError:
             return True  # opening it says what is wrong
         # Folders with BDD100K's own classes may hold its masks too: BDD100K reads them.
-        return any(box_class(name) is None for name in names)
+        return not is_bdd100k(names)
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
         found = [path for name in (*CONFIGS, *NAME_LISTS) if (path := root / name).is_file()]
-        for folder, folders, _ in os.walk(root):
-            folders.sort()
-            found.append(Path(folder))
-        return found
+        return found + [root / folder for folder, _ in walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
-        names, data = self._names()
+        names, config, data = self._names()
         for name in names:
             builder.name(name)
-        splits = _split_folders(self.root, data)
-        texts = _text_files(self.label_root)
-        for image in images.paths:
-            frame = builder.frame(image, _split_of(image, splits))
+        texts = {stem_of(path): path for path in files_below(self.label_root, ".txt")}
+        spare = set(texts)
+        for image, split in split_images(self.root, config, data, images, builder):
+            frame = builder.frame(image, split)
             builder.annotated(frame, boxes=True)
-            text = texts.get(_label_of(image)) or texts.get(image.rpartition(".")[0])
-            if text is None and self.label_root != self.root:
-                inside = _without_images(image)
-                places = (
-                    Path(image).stem,
-                    inside,
-                    f"labels/{Path(image).stem}",
-                    f"labels/{inside}",
-                )
-                text = next((texts[place] for place in places if place in texts), None)
-            if text is not None:
-                _read_text(builder, frame, self.label_root / text, names)
+            place = next((place for place in self._places(image) if place in texts), None)
+            if place is not None:
+                spare.discard(place)
+                _read_text(builder, frame, self.label_root / texts[place], names)
+        for place in sorted(spare):
+            if "labels" in place.split("/")[:-1] and f"{place}.txt" not in NAME_LISTS:
+                path = self.label_root / texts[place]
+                builder.leave_out("label without frame", f"{path}: no image of this name")
 
-    def _names(self) -> tuple[tuple[str, ...], dict[str, Any]]:
+    def _places(self, image: str) -> Iterator[str]:
+        """Where the labels of an image may be, without suffix."""
+        stem = stem_of(image)
+        yield label_of(stem)
+        yield stem
+        if self.label_root != self.root:
+            inside = stem.removeprefix("images/")
+            name = inside.rsplit("/", 1)[-1]
+            yield from (name, inside, f"labels/{name}", f"labels/{inside}")
+
+    def _names(self) -> tuple[tuple[str, ...], Path, dict[str, Any]]:
         for root in dict.fromkeys((self.root, self.label_root)):
             config = config_file(root)
             if config is not None:
-                data = read_yaml(config)
-                return yolo_names(data, config), data
+                data = read_yaml(config, texts=True)
+                return yolo_names(data, config), config, data
             for name in NAME_LISTS:
                 if (path := root / name).is_file():
-                    lines = read_bounded(path, MAX_BYTES).decode(errors="replace").splitlines()
-                    return check_names([line for line in lines if line.strip()], str(path)), {}
+                    lines = read_text(path, MAX_BYTES).splitlines()
+                    names = check_names([line for line in lines if line.strip()], str(path))
+                    return names, path, {}
         raise UserError(
             f"{self.root}: no {CONFIGS[0]}; write one with the class names, "
             "e.g. names: [cone, forklift]"
@@ -97,68 +110,76 @@ def config_file(root: Path) -> Path | None:
     return next((path for name in CONFIGS if (path := root / name).is_file()), None)
 
 
-def _text_files(root: Path) -> dict[str, str]:
-    """{path without suffix: path} of the text files, relative to the root."""
-    found: dict[str, str] = {}
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        inside = os.path.relpath(folder, root)
-        prefix = "" if inside == "." else f"{inside}/"
-        for name in files:
-            if name.endswith(".txt"):
-                found[prefix + name[:-4]] = prefix + name
-    return found
+def label_of(image: str) -> str:
+    """images/train/a -> labels/train/a; the last folder called images counts."""
+    before, found, after = f"/{image}".rpartition("/images/")
+    return f"{before}/labels/{after}".lstrip("/") if found else image
 
 
-def _label_of(image: str) -> str:
-    """images/train/a.jpg -> labels/train/a; the last folder called images counts."""
-    parts = image.rpartition(".")[0].split("/")
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            return "/".join([*parts[:place], "labels", *parts[place + 1 :]])
-    return "/".join(parts)
+def split_images(
+    root: Path, config: Path, data: dict[str, Any], images: Images, builder: Builder
+) -> Iterator[tuple[str, str]]:
+    """(image, split): as the data file's folders and lists say, else by the names of folders.
 
-
-def _without_images(image: str) -> str:
-    return image.rpartition(".")[0].removeprefix("images/")
-
-
-def _split_folders(root: Path, data: dict[str, Any]) -> dict[str, list[str]]:
-    """{split: folders or listed images} of a data file, as far as they lie in the folder."""
-    found: dict[str, list[str]] = {}
-    base = str(data.get("path", "") or "")
-    for split in SPLITS:
-        given = data.get(split) or []
+    An image of two splits is given twice, as a data file means it whose `val` is its `train`.
+    """
+    found: dict[str, set[str]] = {}
+    for key, split in SPLITS.items():
+        given = data.get(key) or []
         for entry in given if isinstance(given, list) else [given]:
-            entry = str(entry).replace("\\", "/")
-            for place in (f"{base}/{entry}", entry, entry.removeprefix("../")):
-                place = os.path.normpath(os.path.join(root, place))
-                inside = os.path.relpath(place, root)
-                if inside.startswith("..") or not os.path.exists(place):
-                    continue
-                listed = [inside]
-                if inside.endswith(".txt"):
-                    lines = read_bounded(Path(place), 64 << 20).decode(errors="replace").split("\n")
-                    listed = [line.strip().lstrip("./") for line in lines if line.strip()]
-                found.setdefault(split, []).extend(listed)
-                break
+            some = _entry_images(root, config, data, str(entry), images, builder)
+            if not some:
+                text = f"{config}: {key}: {entry!s:.100} is not below {root}"
+                builder.leave_out("split without images", text)
+            else:
+                found.setdefault(split, set()).update(some)
+    for image in images.paths:
+        splits = [split for split, some in found.items() if image in some]
+        own = split_folder(image)
+        # A list or folder of a split leaves out what else a folder of its name holds.
+        yield from ((image, split) for split in splits or ["" if own in found else own])
+    if (both := found.get("train", set()) & found.get("val", set())) and config.is_file():
+        text = f"{config}: train and val are the same {len(both)} images: scores are on training"
+        builder.leave_out("one folder for both splits", f"{text} frames")
+
+
+def _entry_images(
+    root: Path, config: Path, data: dict[str, Any], entry: str, images: Images, builder: Builder
+) -> set[str]:
+    """The images below `root` that a folder or list file of a data file stands for."""
+    base, entry = str(data.get("path") or ""), entry.replace("\\", "/")
+    for tried in (os.path.join(base, entry), entry, entry.removeprefix("../")):
+        place = Path(os.path.normpath(os.path.join(root, tried)))
+        if place.is_file():
+            return _listed(place, [place.parent, root, root / base], images, builder)
+        real = os.path.join(os.path.realpath(place), "")
+        if found := {path for whole, path in images.real.items() if whole.startswith(real)}:
+            return found
+    return set()
+
+
+def _listed(file: Path, folders: list[Path], images: Images, builder: Builder) -> set[str]:
+    """The images of a list file; a line without one is noted."""
+    found: set[str] = set()
+    for number, line in enumerate(read_text(file, MAX_LIST).splitlines(), 1):
+        image = images.listed(line.strip(), folders) if line.strip() else ""
+        if image is None:
+            text = f"{file} line {number}: no image {line.strip():.100} below {images.root}"
+            builder.leave_out("list line without image", text)
+        elif image:
+            found.add(image)
     return found
-
-
-def _split_of(image: str, splits: dict[str, list[str]]) -> str:
-    for split, places in splits.items():
-        if any(image == place or image.startswith(f"{place}/") for place in places):
-            return split
-    return next((part for part in image.split("/")[:-1] if part in SPLITS), "")
 
 
 def _read_text(builder: Builder, frame: int, path: Path, names: tuple[str, ...]) -> None:
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_BYTES)
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise OSError(f"more than {MAX_BYTES >> 20} MB")
         if _read_plain(builder, frame, data, path, names):
             return
-        lines = data.decode("utf-8").splitlines()
+        lines = text_of(data).splitlines()
     except (UnicodeDecodeError, OSError) as error:
         builder.problem(frame, f"{path}: cannot be read ({error!s:.100}); restore it")
         return

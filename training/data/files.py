@@ -1,0 +1,150 @@
+"""What a dataset folder holds: one walk, one way to read text, and stamps that a change changes."""
+
+import codecs
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from perception.errors import UserError
+from perception.files import read_bounded
+
+DEEPEST: Final = 8  # levels of folders below the root
+MOST_FOLDERS: Final = 200_000  # links may multiply them
+SPLITS: Final = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder relative to `root` with a trailing slash, "" for the root; its files), by name.
+
+    Links to folders are followed, except back to a folder that they lie in. Names that begin with
+    a dot are left out: they are no data (macOS writes `._NAME` next to every file).
+    """
+    top = os.fspath(root)
+    for count, (folder, folders, files) in enumerate(os.walk(top, followlinks=True)):
+        if count > MOST_FOLDERS:
+            raise UserError(f"{root}: more than {MOST_FOLDERS} folders; do its links repeat?")
+        inside = os.path.relpath(folder, top).replace(os.sep, "/")
+        inside = "" if inside == "." else f"{inside}/"
+        deeper = inside.count("/") < DEEPEST
+        folders[:] = sorted(
+            name
+            for name in folders
+            if deeper and not name.startswith(".") and not _leads_back(top, folder, name)
+        )
+        yield inside, sorted(name for name in files if not name.startswith("."))
+
+
+def _leads_back(top: str, folder: str, name: str) -> bool:
+    """Whether an entry is a link to a folder that it lies in, by any of the names on its path."""
+    path = os.path.join(folder, name)
+    if not os.path.islink(path):
+        return False
+    target = os.path.join(os.path.realpath(path), "")
+    while not os.path.join(os.path.realpath(folder), "").startswith(target):
+        if len(folder) <= len(top):
+            return False
+        folder = os.path.dirname(folder)
+    return True
+
+
+def files_below(root: Path, suffixes: str | tuple[str, ...]) -> Iterator[str]:
+    """Paths relative to `root` of the files with a suffix, whatever its case."""
+    for folder, files in walk(root):
+        yield from (folder + name for name in files if name.lower().endswith(suffixes))
+
+
+def distinct_below(root: Path, suffixes: str | tuple[str, ...]) -> Iterator[str]:
+    """As `files_below`, without files that a link leads to once more."""
+    seen: set[str] = set()
+    for folder, files in walk(root):
+        place = os.path.realpath(root / folder)
+        if place not in seen:
+            yield from (folder + name for name in files if name.lower().endswith(suffixes))
+        seen.add(place)
+
+
+def stem_of(path: str) -> str:
+    """The path without suffix, in NFC: macOS stores names decomposed, label files composed."""
+    stem, dot, suffix = path.rpartition(".")
+    return nfc(stem if dot and "/" not in suffix else path)
+
+
+def nfc(text: str) -> str:
+    """Composed characters, by which names are compared."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def text_of(data: bytes) -> str:
+    """UTF-8, or as a byte-order mark says. Raises UnicodeDecodeError for anything else."""
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig")
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A text file of at most `limit` bytes. Raises UserError where it cannot be read."""
+    try:
+        return text_of(read_bounded(path, limit))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: no text in UTF-8 ({error}); save it as UTF-8") from None
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding of a text file, by its byte-order mark."""
+    with open(path, "rb") as file:
+        utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if utf16 else "utf-8-sig"
+
+
+def head_of(path: Path, count: int = 4096) -> str:
+    """The first characters of a text file, to recognise its format; "" where it is no file."""
+    if not path.is_file():
+        return ""
+    with open(path, encoding=encoding_of(path), errors="replace") as file:
+        return file.read(count).lstrip()
+
+
+def split_word(text: str) -> str:
+    """The split that is a word of a name: train of instances_train2017, "" of latest."""
+    words = re.findall(r"[a-z]+", text.lower())
+    return next((SPLITS[word] for word in words if word in SPLITS), "")
+
+
+def split_folder(path: str) -> str:
+    """The split that a folder on the path is called after: val of images/val2017/a.jpg."""
+    folders = (part.rstrip("0123456789").lower() for part in path.split("/")[:-1])
+    return next((SPLITS[name] for name in folders if name in SPLITS), "")
+
+
+def stamp(path: str | Path) -> str:
+    """Path, size, times and inode. The change time tells a rewritten file whose other time and
+    size were set back."""
+    try:
+        status = os.stat(path)
+    except OSError:  # a broken link
+        return f"{path}\n"
+    times = f"{status.st_mtime_ns}|{status.st_ctime_ns}"
+    return f"{path}|{status.st_size}|{times}|{status.st_ino}\n"
+
+
+def tree_digest(roots: Iterable[Path]) -> str:
+    """A digest of the stamps of every file in folders (or of single files)."""
+    digest = hashlib.sha256()
+    for root in roots:
+        if root.is_file():
+            digest.update(os.fsencode(stamp(root)))
+        for folder, files in walk(root):
+            for name in files:
+                digest.update(os.fsencode(stamp(f"{root}/{folder}{name}")))
+    return digest.hexdigest()[:20]
