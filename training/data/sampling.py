@@ -24,7 +24,7 @@ from training.data.augment import Letterboxed, Transform, make_augmentation
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, label_arrays
 from training.data.sample import Batch, Sample, collate
-from training.data.union import SkipBad, Union, draw
+from training.data.union import SkipBad, Union, UnreadableError, draw
 
 # Seconds a worker keeps running after SIGTERM, so that the main process can save first.
 SECONDS_TO_END: Final = 60
@@ -92,15 +92,18 @@ class Order:
         return keys
 
 
-class TransformedFrames(TorchDataset[Sample]):
+class TransformedFrames(TorchDataset[Sample | None]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
 
     def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: Key) -> Sample | None:
+        """None for an unreadable frame that is left out."""
         try:
             sample = self.dataset[key[1]]
+        except UnreadableError:
+            return None
         except UserError as error:
             raise UserError(f"{error} (or pass --skip-bad SHARE)") from None
         return self.transform(sample, np.random.default_rng((self.seed, *key)))
@@ -119,9 +122,10 @@ class EvalBatch:
         return EvalBatch(self.frames.pin_memory(), self.targets, self.names)
 
 
-def eval_collate(samples: Sequence[Sample]) -> EvalBatch:
-    """Collates frames for validation."""
-    if not samples:  # a rank whose share of the last batch is empty
+def eval_collate(given: Sequence[Sample | None]) -> EvalBatch:
+    """Collates frames for validation, without those that were left out."""
+    samples = [sample for sample in given if sample is not None]
+    if not samples:  # also a rank whose share of the last batch is empty
         return EvalBatch(torch.empty(0, dtype=torch.uint8), [], [])
     frames = torch.from_numpy(np.stack([sample.image for sample in samples]))
     targets = [label_arrays(sample.labels) for sample in samples]
@@ -167,7 +171,8 @@ def training_loader(
     frames: Union, order: Order, args: DataArgs, seed: int, pin: bool = False
 ) -> DataLoader[Batch]:
     """Augmented frames of a run, batch by batch in the order given."""
-    augmented = TransformedFrames(readable(frames, args), make_augmentation(args), seed)
+    some = SkipBad(frames, args.skip_bad) if args.skip_bad else frames
+    augmented = TransformedFrames(some, make_augmentation(args), seed)
     return loader(augmented, order, worker_count(args.workers), pin)
 
 
@@ -187,13 +192,10 @@ def first_validation_batch(frames: Union, args: DataArgs) -> EvalBatch:
 
 
 def letterboxed(frames: Union, args: DataArgs) -> TransformedFrames:
-    """The frames without augmentation, as the deployed model sees them."""
-    return TransformedFrames(readable(frames, args), Letterboxed(args.size), 0)
-
-
-def readable(frames: Union, args: DataArgs) -> Dataset:
-    """The frames; with --skip-bad, unreadable ones are counted and replaced."""
-    return SkipBad(frames, args.skip_bad) if args.skip_bad else frames
+    """The frames without augmentation, as the deployed model sees them. With --skip-bad the
+    unreadable ones are left out: another frame in their place would be scored twice."""
+    some = SkipBad(frames, args.skip_bad, replaced=False) if args.skip_bad else frames
+    return TransformedFrames(some, Letterboxed(args.size), 0)
 
 
 def worker_count(wanted: int) -> int:

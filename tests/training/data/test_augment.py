@@ -88,6 +88,23 @@ def test_validation_sees_the_pixels_that_the_car_sees(frame_hw, size_hw):
         np.testing.assert_array_equal(known, inside, err_msg=name)
 
 
+def test_validation_sees_averages_of_pixels_in_the_middle_of_a_grey_frame():
+    """By hand: 128x256 into 96x128 is a half, 16 rows of 114 above and below."""
+    frame = np.random.default_rng(0).integers(0, 256, (128, 256, 3), np.uint8)
+    mask = np.repeat(np.repeat(frame[::2, ::2, 0] % 3, 2, 0), 2, 1)
+    boxes = Boxes(np.array([[20, 30, 60, 90]]), np.array([0]), (128, 256))
+    sample = Sample(frame, {"det": boxes, "drivable": Mask(mask)}, "frame")
+    seen = make_augmentation(DataArgs(size=(96, 128), augment="none"))(
+        sample, np.random.default_rng(0)
+    )
+    means = frame.reshape(64, 2, 128, 2, 3).mean((1, 3))
+    assert np.abs(seen.image[16:80] - means).max() <= 0.5
+    assert (seen.image[:16] == 114).all()
+    assert (seen.image[80:] == 114).all()
+    np.testing.assert_array_equal(seen.labels["drivable"].mask[16:80], mask[::2, ::2])
+    np.testing.assert_array_equal(seen.labels["det"].xyxy, [[10, 31, 30, 61]])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_image_box_and_mask_stay_together(seed):
     augment = Augment((96, 160), strength=0.0)

@@ -74,6 +74,19 @@ def test_yolo_class_order_is_read_where_it_is_given(tmp_path, bdd_frames, bdd_wr
         BDD100K(root, "train")
 
 
+@pytest.mark.parametrize("flag", ["crowd", "ignored"])
+def test_crowds_are_ignored_regions(tmp_path, bdd_frames, bdd_write, flag):
+    root = bdd_write(tmp_path, "official", bdd_frames)
+    path = root / "labels/det_20/det_train.json"
+    frames = json.loads(path.read_text())
+    for label, value in zip(frames[2]["labels"], (True, False, True), strict=True):
+        label["attributes"] = {flag: value, "occluded": not value}
+    path.write_text(json.dumps(frames))
+    boxes = BDD100K(root, "train")[2].labels["det"]
+    assert boxes.ignore.tolist() == [True, False, True]
+    assert boxes.occluded.tolist() == [False, True, False]
+
+
 def test_an_export_with_boxes_only_has_no_lane_labels(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "scalabel", bdd_frames)
     path = root / "labels/my_train.json"

@@ -75,13 +75,22 @@ def test_the_rest_of_a_cut_box_is_ignored_and_an_ignored_region_stays():
     assert seen.ignore.tolist() == [True, False, True]
 
 
-@given(st.integers(4, 16), st.integers(0, 79), st.integers(20, 160))
-def test_a_thin_lane_survives_any_reduction(height, column, width):
-    lane = np.full((64, 160), LANE_BACKGROUND, np.uint8)
-    lane[:, column : column + 2] = 23
+@given(st.integers(4, 160), st.integers(0, 79), st.integers(20, 160), st.booleans())
+def test_a_line_of_one_pixel_survives_any_reduction(height, place, width, level):
+    lane = np.full((80, 160), LANE_BACKGROUND, np.uint8)
+    lane[(place, slice(None)) if level else (slice(None), place)] = 23
     seen = LaneMask(lane).window(WHOLE, (height, width)).lane
-    assert (seen == 23).any(axis=1).all()
+    assert (seen == 23).any(axis=0 if level else 1).all()
     assert set(np.unique(seen)) <= {23, LANE_BACKGROUND}
+
+
+@pytest.mark.parametrize(("row", "rows", "expected"), [(3, 48, [2]), (0, 48, [0]), (63, 48, [47])])
+def test_a_row_of_one_pixel_is_kept_where_it_falls(row, rows, expected):
+    """Of 64 rows to 48, row 3 is skipped by nearest: the rows before it take it over."""
+    lane = np.full((64, 8), LANE_BACKGROUND, np.uint8)
+    lane[row] = 6
+    seen = LaneMask(lane).window(WHOLE, (rows, 8)).lane
+    assert np.flatnonzero((seen == 6).all(axis=1)).tolist() == expected
 
 
 def test_half_size_is_or_pooling():

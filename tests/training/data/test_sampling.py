@@ -95,6 +95,14 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
     assert any((images(0, 2, 0)[name] != whole[name]).any() for name in whole)
 
 
+def test_an_unreadable_frame_is_left_out_of_the_validation() -> None:
+    frames = TransformedFrames(SkipBad(Numbers((3,)), 0.2, replaced=False), noisy, 0)
+    batch = eval_collate([frames[0, index] for index in (2, 3, 4)])
+    assert batch.names == ["2", "4"]
+    assert (len(batch.frames), len(batch.targets)) == (2, 2)
+    assert eval_collate([frames[0, 3]]).names == []
+
+
 def test_bad_frames_stop_or_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"frame 3.*--skip-bad"):
         TransformedFrames(Numbers((3,)), noisy, 0)[0, 3]
