@@ -103,8 +103,13 @@ def parse_command_line(
     """`default` overridden by the flags (sys.argv without `words`)."""
     words = sys.argv[1:] if words is None else list(words)
     default = default or Config()
-    if any(word.partition("=")[0] == "--data" for word in words):  # tyro would append to it
-        default = dataclasses.replace(default, data=dataclasses.replace(default.data, data=()))
+    given = {word.partition("=")[0] for word in words}
+    if given & {"--data", "--labels"}:  # tyro would append to those of the default
+        before = default.data
+        for flag, values in (("--data", before.data), ("--labels", before.labels)):
+            words += [] if flag in given else [w for value in values for w in (flag, value)]
+        data = dataclasses.replace(before, data=(), labels=())
+        default = dataclasses.replace(default, data=data)
     return tyro.cli(
         Config,
         args=words,

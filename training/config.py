@@ -240,9 +240,6 @@ class RunArgs:
     """Seed of all random numbers."""
     checkpoint_every: int = 500
     """Steps between resume states (each epoch ends with one too)."""
-    keep_state: bool = False
-    """Keep the whole resume state of the finished run (about four times the model's size), so that
-    a later --resume with more --epochs continues with the optimiser's state."""
     half: bool = False
     """Write best.safetensors and last.safetensors in half precision."""
     trackers: Names = ("tensorboard",)

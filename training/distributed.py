@@ -142,6 +142,9 @@ class World:
             torch.distributed.destroy_process_group()
 
 
+ALONE: Final = World(0, 1, torch.device("cpu"))
+
+
 def synchronise_batch_norm(world: World, *modules: nn.Module) -> None:
     """Replaces the batch norms of these modules by SyncBatchNorm, over all ranks' frames.
 

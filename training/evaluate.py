@@ -1,10 +1,11 @@
 """Score a model on a dataset: official BDD100K metrics and the panoptic driving protocol.
 
 The model is a checkpoint (.safetensors) or an exported .onnx. It is scored in the pixels of the
-frames, on the whole split and by weather, scene and time of day, with all metrics that the labels
-of the dataset allow.
+frames with all metrics that the labels of the dataset allow. The table has the headline scores;
+--json and --markdown hold all of them.
 
-Example: eval-bdd runs/bdd/best.safetensors --data BDD100K --json scores.json
+example:
+  eval-bdd runs/bdd/best.safetensors --data BDD100K --json scores.json
 """
 
 import math
@@ -65,6 +66,8 @@ class ScoreOptions:
     """BDD100K metrics, those of the panoptic driving papers (YOLOP and successors), or both."""
     protocol_batch: int = 24
     """Frames per batch of the panoptic _batchN scores; YOLOP uses 24."""
+    slices: bool = False
+    """Also print the scores by weather, scene and time of day."""
     bootstrap: int = 0
     """Resample the frames N times (at least 200) for 95 % intervals."""
     toolkit: bool = False
@@ -200,6 +203,7 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
             limit=arguments.data.limit,
             skip_bad=arguments.data.skip_bad,
             bootstrap=scores.bootstrap,
+            slices=bool(scores.slices or output.json or output.markdown),
             sinks=sinks,
             console=console,
         )
@@ -208,7 +212,7 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
             result["notes"] += check.notes()
     place = arguments.data.data or "rendered roads"
     result = {"file": str(arguments.file), "data": place, "split": arguments.data.split} | result
-    show(result, console)
+    show(result if scores.slices else result | {"slices": {}}, console)
     if output.json:
         write_atomic(output.json, as_json(result))
     if output.markdown:

@@ -3,28 +3,36 @@
 import json
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 
 from perception.files import write_atomic
 from perception.runtime.drawing import draw
-from perception.runtime.letterbox import Letterbox
-from perception.runtime.scene import Scene, read_output
-from perception.runtime.view import View
+from perception.runtime.letterbox import Letterbox, as_bgr
+from perception.runtime.scene import Scene
+
+if TYPE_CHECKING:
+    from training.evaluation.predictor import LabelledFrame
+
+OVERLAYS: Final = 8  # frames of a picture
+WITHOUT_TEXT: Final = 64  # columns of a progress bar that are not text of its own
+FURTHER: Final = 3  # scores per task in addition to its headline
 
 Scores = dict[str, dict[str, float]]
 
@@ -68,48 +76,81 @@ def json_values(value: Any, digits: int = 17) -> Any:
 
 
 def make_progress(console: Console, *columns: str) -> Progress:
-    """A bar with the time left, and `columns` of text that its tasks have as fields."""
+    """A bar with the time left, and `columns` of text that its tasks have as fields.
+
+    It vanishes at its end, and is not there where the output is no terminal.
+    """
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        *(TextColumn(f"{{task.fields[{name}]}}") for name in columns),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in columns),
         console=console,
         refresh_per_second=2,
-        transient=not columns,
+        transient=True,
+        disable=not console.is_terminal,
     )
 
 
+class EpochProgress:
+    """The steps of an epoch: a bar on a terminal, elsewhere a line for each tenth."""
+
+    def __init__(self, console: Console, title: str, steps: int, done: int) -> None:
+        self.console, self.title, self.steps, self.done = console, title, steps, done
+        self.first, self.frames, self.start = done, 0, time.monotonic()
+        self.bar = make_progress(console, "text")
+        self.line = self.bar.add_task(title, total=steps, completed=done, text="")
+
+    def __enter__(self) -> "EpochProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, frames: int, losses: Mapping[str, float]) -> None:
+        """One more step on so many frames; as many losses are shown as there is room for."""
+        self.done, self.frames = self.done + 1, self.frames + frames
+        seconds = time.monotonic() - self.start
+        text = f"{self.frames / seconds:.1f} frames/s"
+        parts = [f"{task} {value:.3f}" for task, value in losses.items()]
+        if self.console.is_terminal:
+            for part in parts:
+                longer = f"{text}  {part}"
+                text = longer if len(longer) <= self.console.width - WITHOUT_TEXT else text
+            self.bar.update(self.line, completed=self.done, text=text)
+        elif 10 * self.done // self.steps > 10 * (self.done - 1) // self.steps:
+            left = seconds / (self.done - self.first) * (self.steps - self.done)
+            text = f"{text}, {timedelta(seconds=round(left))} left, {', '.join(parts)}"
+            self.console.print(f"{self.title}: {self.done}/{self.steps} steps, {text}")
+
+
 def score_table(scores: Scores, headlines: Mapping[str, str], title: str) -> Table:
-    """One row per task: its headline score, then the others."""
-    table = Table(title=title)
-    table.add_column("task")
-    table.add_column("headline", justify="right")
-    table.add_column("further scores")
+    """One row per task with its headline score and the next three; NaN is left out."""
+    table = Table("task", "headline", "further scores", title=title, box=box.SIMPLE)
     for task, values in scores.items():
-        headline = headlines[task]
-        rest = {key: value for key, value in values.items() if key != headline}
-        shown = list(rest.items())[:8]
-        more = f"  … {len(rest) - 8} more in log.jsonl" if len(rest) > 8 else ""
-        table.add_row(
-            task,
-            f"{headline} {values[headline]:.2f}",
-            "  ".join(f"{key} {value:.2f}" for key, value in shown) + more,
-        )
+        known = [(key, value) for key, value in values.items() if math.isfinite(value)]
+        head = [f"{key} {value:.2f}" for key, value in known if key == headlines[task]]
+        rest = [f"{key} {value:.2f}" for key, value in known if key != headlines[task]]
+        if head:
+            table.add_row(task, *head, "  ".join(rest[:FURTHER]))
     return table
 
 
-def overlay(
-    frame: np.ndarray, outputs: dict[str, np.ndarray], views: dict[str, View]
-) -> np.ndarray:
-    """A model-size uint8 (H, W, 3) BGR frame with its decoded outputs drawn on it."""
-    size_hw = (frame.shape[0], frame.shape[1])
-    box = Letterbox(size_hw, size_hw)
-    seen = {name: read_output(array, views[name], box) for name, array in outputs.items()}
-    return draw(frame, Scene(size_hw, seen))
+class Overlays:
+    """Draws the outputs of the first frames of an evaluation, at the model's size."""
+
+    def __init__(self, size_hw: tuple[int, int]) -> None:
+        self.size_hw = size_hw
+        self.pictures: list[np.ndarray] = []
+
+    def add(self, frame: "LabelledFrame", scene: Scene) -> None:
+        """One frame, in its own coordinates."""
+        if frame.image is not None and len(self.pictures) < OVERLAYS:
+            drawn = draw(as_bgr(frame.image), scene)
+            self.pictures.append(Letterbox(frame.size_hw, self.size_hw).apply(drawn))
 
 
 def write_sheet(path: Path, pictures: Sequence[np.ndarray], columns: int = 2) -> None:

@@ -36,6 +36,10 @@ class StepReport:
     bad: str = ""  # why the step was skipped
     stop: bool = False  # whether any rank was asked to stop
 
+    def totals(self) -> dict[str, float]:
+        """The loss of each task."""
+        return {task: sum(parts.values()) for task, parts in self.parts.items()}
+
 
 def train_epoch(
     learner: Learner,
@@ -55,9 +59,9 @@ def train_epoch(
         batch = batch.to(learner.world.device)
         report = train_step(learner, batch, progress(), stop_wanted())
         go_on = after(report)
-        if learner.bad_in_row >= learner.max_bad:
+        if learner.state.bad_in_row >= learner.max_bad:
             raise UserError(
-                f"{learner.bad_in_row} steps in a row had a loss or gradient that is not finite "
+                f"{learner.max_bad} steps in a row had a loss or gradient that is not finite "
                 f"(last: {report.bad}; frames {name_some(report.names)}); lower --lr, or check "
                 "these frames; log.jsonl lists all"
             )
@@ -88,7 +92,7 @@ def train_step(
         counter.copy_(start + more.to(start))
     values = joint.losses()
     report = StepReport(
-        step=learner.step,
+        step=learner.state.step,
         loss=sum(values.values()),
         parts=joint.parts,
         weights={},
@@ -125,18 +129,19 @@ def finish(
     again: Callable[[], Mapping[str, float]],
 ) -> None:
     """Updates the weights, or restores the buffers after a loss or gradient that is not finite."""
-    learner.step += 1
+    state = learner.state
+    state.step += 1
     if report.bad:
-        learner.bad_in_row += 1
-        learner.bad_total += 1
+        state.bad_in_row += 1
+        state.bad_total += 1
         learner.optimizer.zero_grad(set_to_none=True)
         memory.put_back()
         return
-    learner.bad_in_row = 0
+    state.bad_in_row = 0
     learner.optimizer.step()
     learner.balancer.after_step(again)
     if learner.ema:
-        learner.ema.update(learner.model, step=learner.step)
+        learner.ema.update(learner.model, step=state.step)
 
 
 def forward(

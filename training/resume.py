@@ -1,19 +1,21 @@
 """Resume states: everything a run depends on, in files with a SHA-256 checksum.
 
 state-STEP.safetensors holds weights, averaged weights, optimiser, balancer and random states as
-tensors, and the position in the run as JSON in the header. The last two are kept, in case one is
-damaged. A finished run keeps a small one, without the weights that last.safetensors holds.
+tensors, and the TrainState as JSON in the header. The last two are kept, in case one is damaged; of
+a finished run the last one.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 import torch
@@ -21,36 +23,51 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from perception import checkpoint
 from perception.errors import UserError
 from perception.files import replacing
 from training.config import Config
 from training.distributed import by_torchrun
-from training.learner import Learner
+from training.learner import Learner, TrainState
 from training.optimiser import optimizer_tensors, restore_optimizer
 
-FORMAT: Final = 2  # in format 1, still read, the checksum did not cover the position
+FORMAT: Final = 3
 KEPT: Final = 2
-# The parts of a state that a finished run drops.
-LARGE_PARTS: Final = ("model/", "ema/", "optimizer/")
-# Settings that a resumed run may change, because no number depends on them.
-MAY_CHANGE: Final = ("workers", "skip_bad", "cache")
+LOCK: Final = "run.lock"
+# Temporary names of safetensors, and of `replacing` for the files of a run.
+LEFT_BEHIND: Final = (".tmp*", ".state-*", ".last.*", ".best.*", ".config.*")
+# Settings that a resumed run may change: no number depends on them, or what they name is compared
+# itself (the data).
+MAY_CHANGE: Final = ("workers", "skip_bad", "cache", "data", "labels", "classes")
 RUN_SETTINGS: Final = ("seed",)  # of the group `run`, those that must stay
 
 
-@dataclass
-class Position:
-    """Where the run stands; a resumed run starts at batch `batch` of `epoch`."""
+def lock(folder: Path) -> IO[str]:
+    """Marks a folder as that of a run until the file that is returned is closed.
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    log_offset: int = 0
-    seconds: float = 0.0
-    best: float | None = None
-    bad_in_row: int = 0
-    bad_total: int = 0
-    config: dict[str, Any] = field(default_factory=dict)
+    Also removes temporary files that a killed run has left. Raises UserError where another process
+    has marked it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / LOCK, "a", encoding="utf-8")  # noqa: SIM115
+    try:
+        # A lock of the process: unlike that of flock, loader processes do not inherit it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise UserError(f"{folder}: cannot be locked ({error.strerror})") from None
+        raise UserError(
+            f"--out {folder}: another run is writing there; wait for its end, or choose another "
+            "folder"
+        ) from None
+    for pattern in LEFT_BEHIND:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    return file
+
+
+class OtherVersionError(UserError):
+    """A state that this version does not read."""
 
 
 def named_trained(learner: Learner) -> list[tuple[str, torch.nn.Parameter]]:
@@ -131,35 +148,30 @@ def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
     return found.hexdigest()
 
 
-def save_state(
-    folder: Path,
-    learner: Learner,
-    position: Position,
-    random: Sequence[Mapping[str, np.ndarray]],
-    small: bool = False,
-) -> Path:
-    """Writes state-STEP.safetensors and removes older ones: all but one, or all after a `small`
-    one, which lacks what last.safetensors holds. `random` holds each rank's random states.
-    """
+def save_state(folder: Path, learner: Learner, random: Sequence[Mapping[str, np.ndarray]]) -> Path:
+    """Writes state-STEP.safetensors and removes older ones; `random` holds each rank's states."""
     parts = collect(learner)
-    if small:
-        parts = {key: value for key, value in parts.items() if not key.startswith(LARGE_PARTS)}
     for rank, states in enumerate(random):
         parts |= {f"random{rank}/{key}": torch.from_numpy(v) for key, v in states.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in parts.items()}
-    place = asdict(position)
-    header = {"format": FORMAT, "position": place, "sha256": digest(tensors, _text(place))}
-    path = folder / f"state-{position.step:08d}.safetensors"
+    state = asdict(learner.state)
+    header = {"format": FORMAT, "state": state, "sha256": digest(tensors, _text(state))}
+    path = folder / f"state-{learner.state.step:08d}.safetensors"
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"state": json.dumps(header)})
     _sync_folder(folder)  # the new name must be on the disk before an old file is removed
-    for old in state_files(folder)[: -1 if small else -KEPT]:
-        old.unlink(missing_ok=True)
+    drop_states(folder, KEPT)
     return path
 
 
-def _text(position: Mapping[str, Any]) -> str:
-    return json.dumps(position, sort_keys=True)
+def drop_states(folder: Path, kept: int) -> None:
+    """Removes all but the newest states."""
+    for old in state_files(folder)[:-kept]:
+        old.unlink(missing_ok=True)
+
+
+def _text(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, sort_keys=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -175,23 +187,25 @@ def state_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("state-*.safetensors"))
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], Position]:
-    """(tensors, position). Raises UserError for a damaged file or one of another version."""
+def read_state(path: Path) -> tuple[dict[str, Tensor], TrainState]:
+    """(tensors, state). Raises UserError for a damaged file or one of another version."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if header["format"] not in (1, FORMAT):
-            raise UserError(f"{path}: a state of another version")
-        text = _text(header["position"]) if header["format"] > 1 else ""
-        if header["sha256"] != digest(tensors, text):
+        if header["format"] != FORMAT:
+            raise OtherVersionError(
+                f"{path}: a state of another version; train on with --init "
+                f"{path.parent / 'last.safetensors'} and another --out"
+            )
+        if header["sha256"] != digest(tensors, _text(header["state"])):
             raise UserError(f"{path}: its content does not match its SHA-256")
-        return tensors, Position(**header["position"])
+        return tensors, TrainState(**header["state"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged or not a state file ({error})") from None
 
 
-def state_to_resume(folder: Path, asked: bool) -> tuple[dict[str, Tensor], Position] | None:
+def state_to_resume(folder: Path, asked: bool) -> tuple[dict[str, Tensor], TrainState] | None:
     """The state that a run continues from; None where it starts.
 
     torchrun repeats the same command after a failure, so under it --resume is accepted at the first
@@ -209,29 +223,19 @@ def state_to_resume(folder: Path, asked: bool) -> tuple[dict[str, Tensor], Posit
     return latest_state(folder) if asked else None
 
 
-def latest_state(folder: Path) -> tuple[dict[str, Tensor], Position]:
+def latest_state(folder: Path) -> tuple[dict[str, Tensor], TrainState]:
     """The newest undamaged state; a damaged one is named on stderr and the one before is used."""
     files = state_files(folder)
     if not files:
         raise UserError(f"--resume: {folder} has no state-*.safetensors to continue from")
     for path in reversed(files):
         try:
-            tensors, position = read_state(path)
-            return completed(folder, tensors), position
+            return read_state(path)
+        except OtherVersionError:
+            raise
         except UserError as error:
             print(f"warning: {error}; trying the one before", file=sys.stderr)
     raise UserError(f"--resume: no undamaged state in {folder}; start again without --resume")
-
-
-def completed(folder: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state; where it is a finished run's small one, with the weights of
-    last.safetensors (the averaged ones). The optimiser then starts anew."""
-    if any(key.startswith(LARGE_PARTS) for key in tensors):
-        return tensors
-    weights, _ = checkpoint.read(folder / "last.safetensors")
-    for part in ("model", "ema"):
-        tensors |= {f"{part}/{key}": value for key, value in weights.items()}
-    return tensors
 
 
 def check_same_settings(before: Mapping[str, Any], now: Config, finished: bool) -> None:
@@ -247,3 +251,28 @@ def check_same_settings(before: Mapping[str, Any], now: Config, finished: bool) 
             if key not in MAY_CHANGE and was != wanted and not longer:
                 flag = key.replace("_", "-")
                 raise UserError(f"--resume: the run began with --{flag} {was!r}, not {wanted!r}")
+
+
+def check_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises UserError where the frames, classes or labels differ from those a run began with.
+
+    Both map `train` and `val` to the contents of a dataset (contents.py), which may have moved.
+    """
+    for split, was in before.items():
+        found = now[split]
+        for task in dict.fromkeys([*was["classes"], *found["classes"]]):
+            if was["classes"].get(task) != found["classes"].get(task):
+                one, two = (shown(c.get(task)) for c in (was["classes"], found["classes"]))
+                raise UserError(f"--resume: the run began with the {task} classes {one}, not {two}")
+        counts = f"{was['frames']} frames then, {found['frames']} now"
+        for key, what in (("names", f"frames of split {split} ({counts})"), ("labels", "labels")):
+            if was[key] != found[key]:
+                raise UserError(
+                    f"--resume: the {what} are not those the run began with; restore them, or "
+                    "train on with --init and another --out"
+                )
+
+
+def shown(groups: Mapping[str, Sequence[str]] | None) -> str:
+    """The class names of a task in one line."""
+    return "; ".join(", ".join(names) for names in (groups or {}).values()) or "none"

@@ -1,11 +1,12 @@
 """One training run: its epochs, its validation, its files.
 
 The folder holds config.json, log.jsonl, state-*.safetensors (to resume), last.safetensors and
-best.safetensors (to use), overlays/ and what the trackers write.
+best.safetensors (to use), overlays/, run.lock and what the trackers write.
 """
 
 import math
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -19,22 +20,21 @@ from perception.tasks import check_tasks
 from training.config import Config
 from training.data.augment import make_augmentation
 from training.data.classes import views_of
-from training.data.sampling import (
-    EvalBatch,
-    Order,
-    first_validation_batch,
-    training_loader,
-    validation_loader,
-)
+from training.data.contents import contents
+from training.data.sampling import Order, training_loader, worker_count
 from training.data.sources import open_sources
 from training.distributed import World, join_world
-from training.learner import make_learner
-from training.logs import JsonLog, Scores, make_progress, overlay, score_table, write_sheet
+from training.evaluation.predictor import TorchPredictor
+from training.evaluation.scores import evaluate, headline
+from training.learner import TrainState, make_learner
+from training.logs import EpochProgress, JsonLog, Overlays, Scores, score_table, write_sheet
 from training.loop import StepReport, train_epoch
 from training.nonfinite import name_some
 from training.resume import (
-    Position,
+    check_same_data,
     check_same_settings,
+    drop_states,
+    lock,
     random_states,
     restore,
     save_state,
@@ -42,9 +42,8 @@ from training.resume import (
 )
 from training.stops import Stop, early_ends, lost_rank
 from training.trackers import Trackers, check_trackers
-from training.validation import decoded, evaluate, headline
 
-OVERLAYS: Final = 8
+MOST_THREADS: Final = 4  # that read and score validation frames
 
 
 class Run:
@@ -78,35 +77,40 @@ class Run:
             self.world.size,
             weights=self.train.draws(config.data.repeat_rare),
         )
-        self.position = Position(config=config.to_json())
         with lost_rank(self.world):
             self._resume_or_start()
-        self.began = time.monotonic() - self.position.seconds
+        self.began = time.monotonic() - self.state.seconds
+
+    @property
+    def state(self) -> TrainState:
+        """How far the run is."""
+        return self.learner.state
 
     def _resume_or_start(self) -> None:
-        state = state_to_resume(self.folder, self.config.run.resume)
-        if not self.world.agree(state[1].step if state else -1):
+        found = state_to_resume(self.folder, self.config.run.resume)
+        if not self.world.agree(found[1].step if found else -1):
             raise UserError(
                 f"--out {self.folder}: the ranks find different states there; all machines must "
                 "see the same folder"
             )
-        if state:
-            tensors, self.position = state
-            before = self.position.config
-            finished = self.position.epoch >= before["optim"]["epochs"]
-            check_same_settings(before, self.config, finished)
-            self.position.config = self.config.to_json()
+        if self.world.leads:
+            self.lock = lock(self.folder)
+        data = {"train": contents(self.train), "val": contents(self.val)}
+        if found:
+            tensors, state = found
+            finished = state.epoch >= state.config["optim"]["epochs"]
+            check_same_settings(state.config, self.config, finished)
+            check_same_data(state.data, data)
+            self.learner.state = state
             restore(self.learner, tensors)
-            self.learner.step = self.position.step
-            self.learner.bad_in_row = self.position.bad_in_row
-            self.learner.bad_total = self.position.bad_total
         else:
             self.world.same_weights(self.learner.model)
             torch.manual_seed(self.config.run.seed + 10_007 * self.world.rank)
+        self.state.config, self.state.data = self.config.to_json(), data
         if self.world.leads:
-            self.log = JsonLog(self.folder / "log.jsonl", self.position.log_offset)
+            self.log = JsonLog(self.folder / "log.jsonl", self.state.log_offset)
             names, settings = self.config.run.trackers, self.config.to_json()
-            self.trackers = Trackers(names, self.folder, settings, self.position.step)
+            self.trackers = Trackers(names, self.folder, settings, self.state.step)
 
     @property
     def steps(self) -> int:
@@ -125,7 +129,7 @@ class Run:
         """
         limit = self.config.run.max_minutes * 60
         by_time = self.seconds / limit if limit else 0.0
-        return max(self.learner.step / max(self.steps, 1), by_time)
+        return max(self.state.step / max(self.steps, 1), by_time)
 
     def progress(self) -> float:
         """The largest of the ranks' shares; all ranks must call it."""
@@ -133,52 +137,47 @@ class Run:
 
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a requested stop."""
-        with self.stop.listening(), early_ends(self.folder, self.world):
+        with self.stop.listening(), early_ends(self.folder, self.world, self.stop):
             try:
                 scores = self.epochs()
-                if not self.config.run.keep_state:
-                    self.save(small=True)
+                if self.world.leads:
+                    drop_states(self.folder, 1)
             finally:
                 # Loader processes alive at interpreter exit would print tracebacks.
                 self.__dict__.pop("loaded", None)
                 if self.world.leads:
                     self.log.close()
                     self.trackers.close()
+                    self.lock.close()
         return scores
 
     def epochs(self) -> Scores:
         """Trains, validates and saves epoch after epoch."""
         scores: Scores = {}
-        while self.position.epoch < self.config.optim.epochs and self.progress() < 1:
+        while self.state.epoch < self.config.optim.epochs and self.progress() < 1:
             if not self.epoch():
                 raise KeyboardInterrupt
             scores = self.validate()
-            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+            self.state.epoch, self.state.batch = self.state.epoch + 1, 0
             self.learner.balancer.end_epoch()
             self.save()
         return scores
 
     def epoch(self) -> bool:
         """Trains one epoch, or the rest of it. False after a stop (the state is saved)."""
-        self.order.at(self.position.epoch, self.position.batch)
+        state = self.state
+        self.order.at(state.epoch, state.batch)
         stopped = False
-        with make_progress(self.console, "losses", "speed") as bar:
-            title = f"epoch {self.position.epoch + 1}/{self.config.optim.epochs}"
-            line = bar.add_task(
-                title, total=self.order.steps, completed=self.position.batch, losses="", speed=""
-            )
-            start, frames = time.monotonic(), 0
+        title = f"epoch {state.epoch + 1}/{self.config.optim.epochs}"
+        with EpochProgress(self.console, title, self.order.steps, state.batch) as progress:
 
             def after(report: StepReport) -> bool:
-                nonlocal stopped, frames
-                self.position.batch += 1
-                self.position.step = self.learner.step
+                nonlocal stopped
+                state.batch += 1
                 self.record(report)
-                frames += report.frames
-                speed = f"{frames / (time.monotonic() - start):.1f} img/s"
-                bar.update(line, advance=1, losses=show_losses(report), speed=speed)
+                progress.step(report.frames, report.totals())
                 stopped = report.stop
-                if stopped or self.position.step % self.config.run.checkpoint_every == 0:
+                if stopped or state.step % self.config.run.checkpoint_every == 0:
                     self.save()
                 return not stopped and report.progress < 1
 
@@ -205,41 +204,60 @@ class Run:
             names = name_some(report.names)
             self.console.print(f"step {report.step} skipped: {report.bad} not finite ({names})")
         self.log.write(line)
-        points = {f"loss/{task}": sum(part.values()) for task, part in report.parts.items()}
+        points = {f"loss/{task}": value for task, value in report.totals().items()}
         self.trackers.log(points | {"loss": report.loss, "lr": line["lr"]}, report.step)
 
     def validate(self) -> Scores:
-        """Scores the averaged model; writes the table, overlays, and the checkpoints to use."""
-        args, world = self.config.data, self.world
-        frames = validation_loader(self.val, args, world.rank, world.size, world.on_gpu)
-        scores, seconds = evaluate(self.learner, frames)
+        """Scores the averaged model as eval-bdd does; writes the table, overlays, and the
+        checkpoints to use."""
+        args, learner = self.config.data, self.learner
+        learner.average_statistics()
+        predictor = TorchPredictor(learner.eval_model, self.config.model.model, args.size)
+        overlays, start = Overlays(args.size), time.monotonic()
+        result = evaluate(
+            predictor,
+            self.val,
+            protocols=("bdd",),
+            threads=max(1, min(worker_count(args.workers), MOST_THREADS)),
+            skip_bad=args.skip_bad > 0,
+            slices=False,
+            sinks=[overlays],
+            console=self.console,
+            world=self.world,
+        )
+        skipped = result["skipped"]
+        if len(skipped) > args.skip_bad * len(self.val):
+            raise UserError(
+                f"{len(skipped)} of {len(self.val)} validation frames are bad, more than "
+                f"--skip-bad allows ({args.skip_bad:.1%}); the last: {skipped[-1]}"
+            )
+        scores: Scores = result["scores"].get("bdd", {})
         if self.world.leads:
-            self.report(scores, seconds)
-            self.draw(first_validation_batch(self.val, args))
+            if skipped:
+                self.console.print(f"{len(skipped)} validation frames skipped: {skipped[0]}")
+            self.report(scores, result["frames"] / (time.monotonic() - start), skipped)
+            sheet = self.folder / "overlays" / f"epoch-{self.state.epoch + 1:03d}.png"
+            write_sheet(sheet, overlays.pictures)
         return scores
 
-    def report(self, scores: Scores, seconds: float) -> None:
+    def report(self, scores: Scores, speed: float, skipped: Sequence[str]) -> None:
         """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
         model = self.learner.eval_model
-        epoch, overall = self.position.epoch + 1, headline(model.tasks.items(), scores)
+        epoch, overall = self.state.epoch + 1, headline(model.tasks.items(), scores)
         names = {name: task.score for name, task in model.tasks.items()}
-        title = f"epoch {epoch}: {overall:.2f} ({len(self.val)} frames, {1 / seconds:.1f} img/s)"
+        shown = f"{overall:.2f}" if math.isfinite(overall) else "no scores"
+        count = len(self.val) - len(skipped)
+        title = f"epoch {epoch}: {shown} ({count} frames, {speed:.1f} frames/s)"
         self.console.print(score_table(scores, names, title))
-        self.log.write(
-            {
-                "labelled": self.train.counts(),
-                "epoch": epoch,
-                "step": self.position.step,
-                "val": scores,
-                "mean": overall,
-            }
-        )
+        line: dict[str, Any] = {"labelled": self.train.counts(), "epoch": epoch}
+        line |= {"step": self.state.step, "val": scores, "mean": overall}
+        self.log.write(line | ({"skipped": skipped} if skipped else {}))
         flat = {f"val/{t}/{k}": v for t, values in scores.items() for k, v in values.items()}
-        self.trackers.log(flat, self.position.step)
+        self.trackers.log(flat, self.state.step)
         self.export("last", scores)
-        best = self.position.best
+        best = self.state.best
         if math.isfinite(overall) and (best is None or overall > best):
-            self.position.best = overall
+            self.state.best = overall
             self.export("best", scores)
 
     def export(self, name: str, scores: Scores) -> None:
@@ -249,42 +267,23 @@ class Run:
             tasks=list(self.learner.model.tasks),
             size_hw=self.config.data.size,
             scores=finite(scores),
-            training=self.config.to_json() | {"step": self.position.step},
+            training=self.config.to_json() | {"step": self.state.step},
             classes=checkpoint.own_classes(self.learner.model),
         )
         weights = self.learner.eval_model.state_dict()
         path = self.folder / f"{name}.safetensors"
         checkpoint.save(path, weights, meta, half=self.config.run.half)
 
-    def draw(self, batch: EvalBatch) -> None:
-        """overlays/epoch-NNN.png from the first validation frames."""
-        frames = batch.frames[:OVERLAYS]
-        model = self.learner.eval_model.eval()
-        views = {name: task.view for name, task in model.tasks.items()}
-        outputs = decoded(model, frames.to(self.world.device), self.learner.autocast())
-        pictures = [
-            overlay(frame.numpy(), {name: o[row].numpy() for name, o in outputs.items()}, views)
-            for row, frame in enumerate(frames)
-        ]
-        write_sheet(self.folder / "overlays" / f"epoch-{self.position.epoch + 1:03d}.png", pictures)
-
-    def save(self, small: bool = False) -> None:
-        """Writes the resume state; it is on disk when this returns. `small`: see `save_state`."""
-        self.position.seconds = self.seconds
-        self.position.bad_in_row = self.learner.bad_in_row
-        self.position.bad_total = self.learner.bad_total
+    def save(self) -> None:
+        """Writes the resume state; it is on disk when this returns."""
+        self.state.seconds = self.seconds
         self.learner.average_statistics()
         states = {key: value.numpy() for key, value in random_states().items()}
         random = self.world.gather(states)
         if self.world.leads:
-            self.position.log_offset = self.log.sync()
-            save_state(self.folder, self.learner, self.position, random, small)
+            self.state.log_offset = self.log.sync()
+            save_state(self.folder, self.learner, random)
         self.world.wait()
-
-
-def show_losses(report: StepReport) -> str:
-    """Every task's loss, for the progress bar."""
-    return "  ".join(f"{task} {sum(part.values()):.3f}" for task, part in report.parts.items())
 
 
 def finite(scores: Scores) -> Scores:

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from perception.errors import UserError
 from perception.files import WriteError
 from training.distributed import World, is_lost_rank
 from training.resume import state_files
+
+# Of messages about shared memory, by torch's loader and by its allocator.
+NO_SHARED_MEMORY: Final = ("shared memory", "unable to write to file </torch")
 
 
 class Stop:
@@ -39,9 +43,9 @@ class Stop:
 
 
 @contextmanager
-def early_ends(folder: Path, world: World) -> Iterator[None]:
+def early_ends(folder: Path, world: World, stop: Stop) -> Iterator[None]:
     """Turns a full disk, a dead loader process and a lost rank into one line."""
-    with full_disk(folder), dead_loader(), lost_rank(world):
+    with full_disk(folder), dead_loader(stop), lost_rank(world):
         yield
 
 
@@ -61,19 +65,31 @@ def lost_rank(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def dead_loader() -> Iterator[None]:
+def dead_loader(stop: Stop) -> Iterator[None]:
     """One line for an error in a loader process, to which torch adds that process's traceback, and
-    for a process that is gone."""
+    for a process that is gone. After a requested stop such a process is part of the stop."""
     try:
         yield
-    except WriteError:
-        raise
-    except UserError as error:
-        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (UserError, OSError) as error:
+        _, of_a_process, trace = str(error).partition("in DataLoader worker process")
+        if not of_a_process:
             raise
-        line = str(error).strip().splitlines()[0]
+        line = trace.strip().splitlines()[-1].partition(": ")[2]
+        if isinstance(error, UserError):
+            raise UserError(line) from None
+        raise OSError(errno.ENOSPC if "No space left" in line else error.errno, line) from None
+    except RuntimeError as error:
+        text = str(error)
+        if stop.wanted and "DataLoader worker" in text:
+            raise KeyboardInterrupt from None
+        if any(sign in text for sign in NO_SHARED_MEMORY):
+            raise UserError(
+                "/dev/shm, through which loader processes send frames, is too small: give the "
+                "container --shm-size 2g or more, or use --workers 0; continue with --resume"
+            ) from None
+        if "DataLoader worker" not in text:
+            raise
+        line = text.strip().splitlines()[0]
         raise UserError(
             f"a data loader process has ended ({line}); if memory is short, use fewer --workers; "
             "continue with --resume"

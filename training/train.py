@@ -1,11 +1,14 @@
 """The command train-bdd."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from perception.errors import cli, require_extra
 from perception.files import write_atomic
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from training.config import Config
@@ -53,10 +56,25 @@ def train_one(config: "Config", world: "World", console: "Console") -> None:
     try:
         run.go()
     except KeyboardInterrupt:
-        console.print(f"Stopped at step {run.position.step}.")
+        console.print(f"Stopped at step {run.state.step}.")
         raise
-    best = "" if run.position.best is None else f" (best {run.position.best:.2f})"
-    console.print(f"Done{best}: {run.folder / 'best.safetensors'}")
+    best = "" if run.state.best is None else f" (best {run.state.best:.2f})"
+    found = run.folder / ("best.safetensors" if best else "last.safetensors")
+    console.print(f"Done{best}: {found}\nNext:", soft_wrap=True)
+    for line in next_commands(found, config):
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
+
+
+def next_commands(found: "Path", config: "Config") -> list[str]:
+    """What to do with a trained model."""
+    data = [word for word in config.data.data[:1] for word in ("--data", word)]
+    labels = [word for word in config.data.labels[:1] for word in ("--labels", word)]
+    model = found.with_name("model.onnx")
+    return [
+        shlex.join(["eval-bdd", str(found), *data, *labels]),
+        shlex.join(["export-onnx", str(found), "-o", str(model)]),
+        shlex.join(["perceive", "video.mp4", "--model", str(model), "--show"]),
+    ]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from perception.errors import UserError, require_extra, unknown_name
 from perception.runtime.adapters import find_adapter
 from perception.runtime.description import KEY, Description
 from perception.runtime.onnx_file import check
+
+# Names of bfloat16 instructions in /proc/cpuinfo, of x86 and ARM.
+BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 class Engine(Protocol):
@@ -162,22 +165,18 @@ def missing(provider: str) -> str:
     return ""
 
 
-def cpu_has_bf16() -> bool:
-    """Whether OpenVINO reports bfloat16 arithmetic for this CPU (AVX512-BF16 or AMX)."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU has bfloat16 instructions; without them libraries emulate, slower than
+    float32."""
+    try:
+        return not BF16_FLAGS.isdisjoint(cpuinfo.read_text().split())
+    except OSError:
+        return False
 
 
 def faster_extra() -> str:
     """The extra whose provider would be faster on this machine, "" where there is none."""
-    if find_spec("openvino") is not None:
-        return ""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return ""
-    return "openvino" if {"avx512_bf16", "amx_bf16"} & set(flags) else ""
+    return "openvino" if find_spec("openvino") is None and cpu_has_bf16() else ""
 
 
 def candidates() -> list[str]:

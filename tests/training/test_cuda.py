@@ -10,7 +10,7 @@ from training.command_line import parse_command_line
 from training.run import Run
 
 WORDS = ["--tasks", "det,lane,drivable,scene", "--size", "64x96", "--limit", "4"]
-WORDS += ["--val-limit", "2", "--batch", "2", "--workers", "0", "--epochs", "1", "--keep-state"]
+WORDS += ["--val-limit", "2", "--batch", "2", "--workers", "0", "--epochs", "1"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA can use")
@@ -20,7 +20,7 @@ def test_two_steps_on_a_gpu(tmp_path: Path, method: str) -> None:
     first = Run(parse_command_line(words), Console(quiet=True))
     scores = first.go()
     assert set(scores) == {"det", "lane", "drivable", "scene"}
-    assert first.learner.step == 2
+    assert first.state.step == 2
     assert all(p.is_cuda and p.isfinite().all() for p in first.learner.model.parameters())
     again = Run(parse_command_line([*words, "--resume"]), Console(quiet=True))
     for key, value in again.learner.model.state_dict().items():

@@ -1,5 +1,6 @@
 """train_epoch and evaluate on a network of three layers and two made-up tasks."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,12 +15,11 @@ from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
 from training.balance import BALANCERS
 from training.data.sample import Batch
-from training.data.sampling import EvalBatch
 from training.distributed import World
+from training.evaluation.scores import headline
 from training.learner import Learner
 from training.loop import StepReport, train_epoch, train_step
 from training.optimiser import make_optimizer
-from training.validation import evaluate, headline
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -161,13 +161,14 @@ def test_a_nan_step_changes_nothing() -> None:
     report = train_step(student, with_nan(batch()), half())
     assert report.bad == "loss of one"
     assert report.names == ["f0"]  # whose label it was
-    assert (student.step, student.bad_in_row, student.bad_total) == (2, 1, 1)
+    state = student.state
+    assert (state.step, state.bad_in_row, state.bad_total) == (2, 1, 1)
     for key, value in student.model.state_dict().items():  # running statistics too
         assert torch.equal(value, before[key]), key
     for key, value in student.ema.module.state_dict().items():
         assert torch.equal(value, averaged[key]), key
     assert not train_step(student, batch(), half()).bad
-    assert (student.bad_in_row, student.bad_total) == (0, 1)
+    assert (state.bad_in_row, state.bad_total) == (0, 1)
 
 
 def solvable(method: str) -> bool:
@@ -213,20 +214,8 @@ def test_after_may_end_the_epoch() -> None:
     assert not train_epoch(learner(), [batch(), batch()], lambda report: False, half)
 
 
-def test_evaluate_scores_the_labelled_frames_with_the_averaged_model() -> None:
-    student = learner()
-    with torch.no_grad():
-        for parameter in student.ema.module.parameters():
-            parameter.zero_()
-        student.ema.module.tasks["one"].guess.bias.fill_(2.0)
-    frames = torch.zeros(3, 8, 8, 3, dtype=torch.uint8)
-    level = {"level": np.float32(2.5)}
-    targets = [{"one": level}, {}, {"one": level, "two": level}]
-    empty = EvalBatch(torch.empty(0, dtype=torch.uint8), [], [])
-    scores, seconds = evaluate(student, [EvalBatch(frames, targets, ["a", "b", "c"]), empty])
-    assert scores["one"] == {"error": 0.5, "n": 2}
-    assert scores["two"] == {"error": 2.5, "n": 1}
-    assert seconds > 0
-    heads = student.model.tasks.items()
-    assert headline(heads, scores) == pytest.approx(-1.5)
-    assert headline(heads, {"one": {"error": float("nan")}, "two": {"error": 1.0}}) == -1.0
+def test_the_mean_headline_score() -> None:
+    heads = dict(learner().model.tasks.items())
+    assert headline(heads.items(), {"one": {"error": 0.5}, "two": {"error": 2.5}}) == -1.5
+    assert headline(heads.items(), {"one": {"error": math.nan}, "two": {"error": 1.0}}) == -1.0
+    assert math.isnan(headline(heads.items(), {}))

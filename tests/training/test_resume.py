@@ -60,7 +60,6 @@ OPTIONS = [
     "2",
     "--checkpoint-every",
     "2",
-    "--keep-state",
 ]
 
 
@@ -155,8 +154,8 @@ def test_sigterm_leaves_a_state_at_the_very_step(whole: dict[str, Path], tmp_pat
     out = tmp_path / "run"
     code = kill_at(out, 3, signal.SIGTERM, "--checkpoint-every", "1000")
     assert code == 130
-    _, position = latest_state(out)
-    assert position.step == len(records(out)) < STEPS
+    _, state = latest_state(out)
+    assert state.step == len(records(out)) < STEPS
     finish(out, "--resume", "--checkpoint-every", "1000")
     assert records(out) == records(expected)
 
@@ -164,14 +163,12 @@ def test_sigterm_leaves_a_state_at_the_very_step(whole: dict[str, Path], tmp_pat
 def test_an_incomplete_state_is_named_and_the_previous_one_used(
     whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = state_files(undisturbed(whole, "equal"))
-    assert len(files) == 2
-    for file in files:
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    newest, before = tmp_path / files[1].name, tmp_path / files[0].name
-    newest.write_bytes(newest.read_bytes()[:-1000])
-    _, position = latest_state(tmp_path)
-    assert f"state-{position.step:08d}.safetensors" == before.name
+    (last,) = state_files(undisturbed(whole, "equal"))
+    newest, before = tmp_path / "state-00000013.safetensors", tmp_path / last.name
+    before.write_bytes(last.read_bytes())
+    newest.write_bytes(last.read_bytes()[:-1000])
+    _, state = latest_state(tmp_path)
+    assert f"state-{state.step:08d}.safetensors" == before.name
     assert newest.name in capsys.readouterr().err
 
 

@@ -154,6 +154,12 @@ class BDD100K(Dataset):
         files = tree_digest({self.root, *(source.path for source in self.layout.labels)})
         return f"{fingerprint(self.layout)} {files} {self.split} {self.tasks} {self.lane_width}"
 
+    def label_columns(self) -> dict[str, np.ndarray]:
+        columns = self.index.columns()
+        for name in ("problem_text", "orphans"):  # with places
+            del columns[name]
+        return columns
+
     def has(self, task: str) -> np.ndarray:
         """(len(self),) bool: which frames have a label of the task."""
         return self._labelled()[task][self.frames]

@@ -106,6 +106,10 @@ class Dataset(ABC):
         """
         return {task: np.ones(len(self), bool) for task in self.tasks}
 
+    def label_columns(self) -> dict[str, np.ndarray]:
+        """Labels known without reading the frames, as arrays; equal where the folder has moved."""
+        return {}
+
     def origins(self) -> dict[str, np.ndarray]:
         """(len(self),) bool per trait of the image files: "origin/clean", "origin/restored"."""
         return {}
@@ -191,6 +195,9 @@ class Wrapper(Dataset):
 
     def presence(self) -> dict[str, np.ndarray]:
         return self._taken(self.dataset.presence())
+
+    def label_columns(self) -> dict[str, np.ndarray]:
+        return self.dataset.label_columns()
 
     def origins(self) -> dict[str, np.ndarray]:
         return self._taken(self.dataset.origins())

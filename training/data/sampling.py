@@ -8,8 +8,7 @@ a function of (seed, epoch, frame), so that workers need no state.
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Final
 
 import cv2
@@ -20,11 +19,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
 from training.config import DataArgs
-from training.data.augment import Letterboxed, Transform, make_augmentation
+from training.data.augment import Transform, make_augmentation
 from training.data.dataset import Dataset
-from training.data.labels import Arrays, label_arrays
-from training.data.sample import Batch, Sample, collate
-from training.data.union import SkipBad, Union, UnreadableError, draw
+from training.data.sample import Sample, collate
+from training.data.union import SkipBad, Union, draw
 
 # Seconds a worker keeps running after SIGTERM, so that the main process can save first.
 SECONDS_TO_END: Final = 60
@@ -45,15 +43,14 @@ class Order:
         seed: int,
         rank: int = 0,
         ranks: int = 1,
-        shuffle: bool = True,
         weights: np.ndarray | None = None,
     ) -> None:
-        if shuffle and min(batch, count) < ranks:
+        if min(batch, count) < ranks:
             raise UserError(
                 f"--batch {batch} of {count} frames leaves some of {ranks} ranks without one"
             )
         self.count, self.batch, self.seed = count, batch, seed
-        self.rank, self.ranks, self.shuffle = rank, ranks, shuffle
+        self.rank, self.ranks = rank, ranks
         self.weights = weights  # (count,) how often to draw each frame; None: once
         self.epoch = self.start = 0
 
@@ -63,10 +60,8 @@ class Order:
 
     @property
     def steps(self) -> int:
-        """Joint batches per epoch; training drops the last one where it is not full."""
-        if self.shuffle and self.count >= self.batch:
-            return self.count // self.batch
-        return -(-self.count // self.batch)
+        """Joint batches per epoch, without the last one where it is not full."""
+        return max(self.count // self.batch, 1)
 
     def __len__(self) -> int:
         return self.steps - self.start
@@ -80,8 +75,6 @@ class Order:
     def _keys(self, epoch: int) -> list[Key]:
         """The epoch's frames in order; a repeat has its own key and so its own augmentation."""
         rng = np.random.default_rng((self.seed, epoch))
-        if not self.shuffle:
-            return [(epoch, index) for index in range(self.count)]
         if self.weights is None:
             return [(epoch, int(index)) for index in rng.permutation(self.count)]
         keys: list[Key] = []
@@ -92,44 +85,18 @@ class Order:
         return keys
 
 
-class TransformedFrames(TorchDataset[Sample | None]):
+class TransformedFrames(TorchDataset[Sample]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
 
     def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
-    def __getitem__(self, key: Key) -> Sample | None:
-        """None for an unreadable frame that is left out."""
+    def __getitem__(self, key: Key) -> Sample:
         try:
             sample = self.dataset[key[1]]
-        except UnreadableError:
-            return None
         except UserError as error:
             raise UserError(f"{error} (or pass --skip-bad SHARE)") from None
         return self.transform(sample, np.random.default_rng((self.seed, *key)))
-
-
-@dataclass
-class EvalBatch:
-    """Frames, uint8 (B, H, W, 3), and per frame its unpadded targets as the metrics read them."""
-
-    frames: torch.Tensor
-    targets: list[dict[str, Arrays]]
-    names: list[str]
-
-    def pin_memory(self) -> "EvalBatch":
-        """Page-locked frames, for the loader."""
-        return EvalBatch(self.frames.pin_memory(), self.targets, self.names)
-
-
-def eval_collate(given: Sequence[Sample | None]) -> EvalBatch:
-    """Collates frames for validation, without those that were left out."""
-    samples = [sample for sample in given if sample is not None]
-    if not samples:  # also a rank whose share of the last batch is empty
-        return EvalBatch(torch.empty(0, dtype=torch.uint8), [], [])
-    frames = torch.from_numpy(np.stack([sample.image for sample in samples]))
-    targets = [label_arrays(sample.labels) for sample in samples]
-    return EvalBatch(frames, targets, [sample.name for sample in samples])
 
 
 def quiet_worker(_: int) -> None:
@@ -146,18 +113,14 @@ def quiet_worker(_: int) -> None:
 
 
 def loader(
-    frames: TorchDataset[Any],
-    order: Order,
-    workers: int,
-    pin: bool,
-    join: Callable[..., Any] = collate,
+    frames: TransformedFrames, order: Order, workers: int, pin: bool = False
 ) -> DataLoader[Any]:
     """Batches in the given order; workers live as long as the loader."""
     return DataLoader(
         frames,
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=join,
+        collate_fn=collate,
         pin_memory=pin,
         worker_init_fn=quiet_worker,
         persistent_workers=workers > 0,
@@ -169,33 +132,11 @@ def loader(
 
 def training_loader(
     frames: Union, order: Order, args: DataArgs, seed: int, pin: bool = False
-) -> DataLoader[Batch]:
+) -> DataLoader[Any]:
     """Augmented frames of a run, batch by batch in the order given."""
-    some = SkipBad(frames, args.skip_bad) if args.skip_bad else frames
-    augmented = TransformedFrames(some, make_augmentation(args), seed)
+    readable = SkipBad(frames, args.skip_bad) if args.skip_bad else frames
+    augmented = TransformedFrames(readable, make_augmentation(args), seed)
     return loader(augmented, order, worker_count(args.workers), pin)
-
-
-def validation_loader(
-    frames: Union, args: DataArgs, rank: int = 0, ranks: int = 1, pin: bool = False
-) -> DataLoader[EvalBatch]:
-    """This rank's share of the frames, letterboxed, each once."""
-    order = Order(len(frames), args.batch, 0, rank, ranks, shuffle=False)
-    workers = min(worker_count(args.workers), 4)
-    return loader(letterboxed(frames, args), order, workers, pin, eval_collate)
-
-
-def first_validation_batch(frames: Union, args: DataArgs) -> EvalBatch:
-    """The first frames of a validation, read in this process."""
-    order = Order(len(frames), args.batch, 0, shuffle=False)
-    return next(iter(loader(letterboxed(frames, args), order, 0, False, eval_collate)))
-
-
-def letterboxed(frames: Union, args: DataArgs) -> TransformedFrames:
-    """The frames without augmentation, as the deployed model sees them. With --skip-bad the
-    unreadable ones are left out: another frame in their place would be scored twice."""
-    some = SkipBad(frames, args.skip_bad, replaced=False) if args.skip_bad else frames
-    return TransformedFrames(some, Letterboxed(args.size), 0)
 
 
 def worker_count(wanted: int) -> int:

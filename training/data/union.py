@@ -87,6 +87,13 @@ class Union(Dataset):
     def presence(self) -> dict[str, np.ndarray]:
         return self._joined([part.presence() for part in self.datasets])
 
+    def label_columns(self) -> dict[str, np.ndarray]:
+        return {
+            f"{number} {name}": column
+            for number, part in enumerate(self.datasets)
+            for name, column in part.label_columns().items()
+        }
+
     def origins(self) -> dict[str, np.ndarray]:
         return self._joined([part.origins() for part in self.datasets])
 
@@ -233,27 +240,23 @@ def draw(weights: np.ndarray, rng: np.random.Generator, count: int | None = None
     return rng.permutation(np.minimum(drawn, len(weights) - 1))
 
 
-class UnreadableError(UserError):
-    """A frame that cannot be read and is not replaced."""
-
-
 class SkipBad(Wrapper):
-    """A dataset whose unreadable frames are replaced by the next, or raise UnreadableError.
+    """A dataset whose unreadable frames are replaced by the next readable one.
 
     Each is printed on stderr once; `skipped()` lists them, also those met by loader workers. Raises
     UserError when more than `max_share` of the frames turn out unreadable.
     """
 
-    def __init__(self, dataset: Dataset, max_share: float = 0.01, replaced: bool = True) -> None:
+    def __init__(self, dataset: Dataset, max_share: float = 0.01) -> None:
         if not 0 <= max_share < 1:
             raise UserError(f"--skip-bad {max_share}: give a share from 0 to below 1")
         super().__init__(dataset)
-        self.max_share, self.replaced = max_share, replaced
+        self.max_share = max_share
         # Shared memory: the main process and all workers see the same flags.
         self._bad = multiprocessing.RawArray("B", max(len(dataset), 1))
 
     def __getitem__(self, index: int) -> Sample:
-        for step in range(len(self) if self.replaced else 1):
+        for step in range(len(self)):
             at = (index + step) % len(self)
             if self._bad[at]:
                 continue
@@ -261,8 +264,6 @@ class SkipBad(Wrapper):
                 return self.dataset[at]
             except UserError as error:
                 self._remember(at, error)
-        if not self.replaced:
-            raise UnreadableError(self.dataset.name(index))
         raise UserError("no frame of the dataset can be read; run check-bdd on its folder")
 
     def skipped(self) -> list[int]:

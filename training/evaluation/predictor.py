@@ -1,4 +1,4 @@
-"""Frames to scenes: the frames of a dataset, and a checkpoint or an .onnx file applied to them."""
+"""Frames to scenes: the frames of a dataset, and a network or an .onnx file applied to them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ import torch
 from perception import checkpoint
 from perception.classes import ATTRIBUTES
 from perception.errors import UserError
-from perception.model import Deployed
+from perception.model import Deployed, HydraNet
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Scene, read_scene
@@ -34,26 +34,32 @@ class Predictor(Protocol):
 
 
 class TorchPredictor:
-    """A checkpoint of train-bdd, on the GPU if there is one."""
+    """A network, on the device of its weights."""
 
-    def __init__(self, path: Path) -> None:
-        model, meta = checkpoint.load(path)
-        self.name, self.size_hw = meta.model, meta.size_hw
+    def __init__(self, model: HydraNet, name: str, size_hw: tuple[int, int]) -> None:
+        self.name, self.size_hw = name, size_hw
         self.views = {name: task.view for name, task in model.tasks.items()}
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = Deployed(model).eval().to(self.device)
+        self.model = Deployed(model)
 
-    @torch.inference_mode()
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Scene]:
-        frames = [as_bgr(frame) for frame in frames]
+        outputs = zip(self.outputs(frames), frames, strict=True)
+        return [self.scene(arrays, frame.shape[:2]) for arrays, frame in outputs]
+
+    @torch.no_grad()
+    def outputs(self, frames: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """The decoded outputs of each frame, at the model's size."""
+        if not frames:
+            return []
         boxes = [Letterbox(frame.shape[:2], self.size_hw) for frame in frames]
-        images = np.stack([box.apply(frame) for box, frame in zip(boxes, frames, strict=True)])
-        outputs = self.model(torch.from_numpy(images).to(self.device))
-        arrays = dict(zip(self.views, (output.cpu().numpy() for output in outputs), strict=True))
-        return [
-            read_scene({name: array[row] for name, array in arrays.items()}, self.views, box)
-            for row, box in enumerate(boxes)
-        ]
+        images = [box.apply(as_bgr(frame)) for box, frame in zip(boxes, frames, strict=True)]
+        device = next(self.model.parameters()).device
+        found = self.model.eval()(torch.from_numpy(np.stack(images)).to(device))
+        arrays = dict(zip(self.views, (output.cpu().numpy() for output in found), strict=True))
+        return [{name: array[row] for name, array in arrays.items()} for row in range(len(frames))]
+
+    def scene(self, arrays: dict[str, np.ndarray], frame_hw: tuple[int, int]) -> Scene:
+        """The outputs in the coordinates of the frame."""
+        return read_scene(arrays, self.views, Letterbox(frame_hw, self.size_hw))
 
 
 class OnnxPredictor:
@@ -70,13 +76,18 @@ class OnnxPredictor:
 
 
 def open_predictor(path: Path, provider: str = "cpu") -> Predictor:
-    """The model in a .safetensors or .onnx file. Raises UserError for anything else."""
+    """The model in a .safetensors file, on the GPU if there is one, or in an .onnx file.
+
+    Raises UserError for anything else.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a checkpoint (.safetensors) or an .onnx")
     if path.suffix == ".onnx":
         return OnnxPredictor(path, provider)
     if path.suffix == ".safetensors":
-        return TorchPredictor(path)
+        model, meta = checkpoint.load(path)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return TorchPredictor(model, meta.model, meta.size_hw)
     raise UserError(f"{path}: not a model; give a checkpoint (.safetensors) or an .onnx")
 
 
@@ -86,9 +97,9 @@ class LabelledFrame:
 
     index: int
     name: str
-    image: np.ndarray
+    size_hw: tuple[int, int]
+    image: np.ndarray | None  # None: read by another rank
     targets: dict[str, Arrays]
-    sources: dict[str, str]  # where the label of a task is from, "" where not known
     attributes: dict[str, str]
 
 
@@ -97,9 +108,9 @@ def read_frames(
     pool: ThreadPoolExecutor,
     ahead: int,
     skipped: list[str] | None = None,
-    limit: int = 0,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[LabelledFrame]:
-    """Frames in order; the pool reads up to `ahead` of them in advance.
+    """The frames of `rows` (None: all) in order; the pool reads up to `ahead` in advance.
 
     A frame that cannot be read raises UserError; with `skipped`, its error is appended there.
     """
@@ -109,17 +120,16 @@ def read_frames(
             sample = dataset[index]
         except UserError as error:
             return error
-        targets = label_arrays(sample.labels)
-        sources = {task: dataset.source(task, index) for task in targets}
+        image, targets = sample.image, label_arrays(sample.labels)
         attributes = attributes_of(dataset, index, sample)
-        return LabelledFrame(index, sample.name, sample.image, targets, sources, attributes)
+        return LabelledFrame(index, sample.name, image.shape[:2], image, targets, attributes)
 
-    count = min(len(dataset), limit) if limit else len(dataset)
-    waiting = [pool.submit(read, index) for index in range(min(ahead, count))]
-    for index in range(count):
+    rows = range(len(dataset)) if rows is None else rows
+    waiting = [pool.submit(read, index) for index in rows[:ahead]]
+    for place in range(len(rows)):
         frame = waiting.pop(0).result()
-        if index + ahead < count:
-            waiting.append(pool.submit(read, index + ahead))
+        if place + ahead < len(rows):
+            waiting.append(pool.submit(read, rows[place + ahead]))
         if isinstance(frame, LabelledFrame):
             yield frame
         elif skipped is None:

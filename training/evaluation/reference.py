@@ -25,7 +25,6 @@ from perception.tasks import TASKS
 from training.data import toolkit
 from training.data.labels import Arrays
 from training.evaluation.predictor import LabelledFrame
-from training.evaluation.scores import TEACHERS
 from training.evaluation.submission import scalabel_labels
 
 # Bits of lane bytes that no official mask has.
@@ -36,7 +35,7 @@ class ToolkitCheck:
     """Keeps predictions and labels in a temporary folder; `compare` scores them both ways.
 
     Tasks without an evaluator in the toolkit are left out, and so are labels that official files
-    cannot express: lanes of unknown type, attributes that are not all known, a teacher's labels.
+    cannot express: lanes of unknown type, attributes that are not all known.
     """
 
     def __init__(self, views: Mapping[str, View]) -> None:
@@ -62,9 +61,7 @@ class ToolkitCheck:
         """One frame: its labels and predictions, as the toolkit reads them."""
         for task, kind in self.kinds.items():
             target = frame.targets.get(task)
-            if target is None or frame.sources.get(task) in TEACHERS:
-                continue
-            if not EXPRESSIBLE[kind](target):
+            if target is None or not EXPRESSIBLE[kind](target):
                 continue
             found = scene.outputs[task].array()
             self.metrics[task].update(found, target)

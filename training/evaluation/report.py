@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +36,8 @@ class ScoreTable:
 
 
 def grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
-    """Overall scores and thresholds, scores per class, headline scores per slice."""
+    """Headline scores; all overall scores, scores per class, thresholds, headlines per slice."""
+    yield headline_grid(result)
     for protocol, tasks in result["scores"].items():
         yield _overall_grid(result, protocol)
         for task in tasks:
@@ -43,6 +45,27 @@ def grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
     yield from _threshold_grids(result)
     yield from _toolkit_grid(result)
     yield from _slice_grids(result)
+
+
+def headline_grid(result: Mapping[str, Any]) -> ScoreTable:
+    """The headline scores of every protocol, with the frames and objects they are of."""
+    rows = []
+    for protocol, tasks in result["tasks"].items():
+        for task, about in tasks.items():
+            counted = about["unit"] == "objects" and about["counts"]
+            objects = str(sum(about["counts"].values())) if counted else "–"
+            for key in about["headlines"]:
+                value = result["scores"][protocol][task].get(key, math.nan)
+                row = [protocol, task, key, number(value)]
+                if result["intervals"]:
+                    ends = result["intervals"].get(protocol, {}).get(task, {}).get(key)
+                    row.append(f"{number(ends[0])}–{number(ends[1])}" if ends else "–")
+                frames = result["labelled"][protocol][task]
+                rows.append([*row, str(frames), objects])
+    columns = ["protocol", "task", "score", "value", "frames", "objects"]
+    if result["intervals"]:
+        columns.insert(4, "95 % interval")
+    return ScoreTable("Headline scores", columns, rows, fixed=3)
 
 
 def _overall_grid(result: Mapping[str, Any], protocol: str) -> ScoreTable:
@@ -137,26 +160,19 @@ def heading(result: Mapping[str, Any]) -> list[str]:
         f"{result['file']} ({result['model']}, {height}x{width}) on {result['frames']} frames of "
         f"{result['data']}, split {result['split']}"
     ]
-    labelled = {task: n for tasks in result["labelled"].values() for task, n in tasks.items()}
-    if labelled:
-        lines.append(
-            "labelled frames: " + ", ".join(f"{task} {count}" for task, count in labelled.items())
-        )
-    for task, sources in result["truth"].items():
-        parts = ", ".join(f"{count} {name}" for name, count in sources.items())
-        lines.append(f"labels of {task} from: {parts}")
     lines += [f"skipped: {error}" for error in result["skipped"]]
     return lines + [f"note: {note}" for note in result["notes"]]
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:
-    """Prints everything; wide tables in parts, so that headers are not broken within a word."""
+    """Prints the headline scores, the comparison with the toolkit and the slices that there are;
+    wide tables in parts, so that headers are not broken within a word."""
     for line in heading(result):
         console.print(line, highlight=False, soft_wrap=True)
-    for grid in grids(result):
+    for grid in (headline_grid(result), *_toolkit_grid(result), *_slice_grids(result)):
         console.print(f"\n{grid.title}", style="bold", highlight=False)
         for part in fitted(grid, console.width):
-            table = Table()
+            table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
             for index, column in enumerate(part.columns):
                 side = "left" if _is_text(part, index) else "right"
                 width = _width(part, index)
@@ -170,7 +186,7 @@ def fitted(grid: ScoreTable, width: int) -> Iterator[ScoreTable]:
     """The table in parts of at most `width` characters, each with the fixed columns."""
 
     def size(columns: Sequence[int]) -> int:
-        return 1 + sum(3 + _width(grid, index) for index in columns)
+        return 1 + sum(2 + _width(grid, index) for index in columns)
 
     fixed = list(range(grid.fixed))
     part: list[int] = []
@@ -193,7 +209,7 @@ def _width(grid: ScoreTable, column: int) -> int:
 
 
 def _is_text(grid: ScoreTable, column: int) -> bool:
-    return column == 0 or grid.columns[column] in ("score", "as in")
+    return grid.columns[column] in ("protocol", "task", "class", "attribute", "score", "as in")
 
 
 def markdown(result: Mapping[str, Any]) -> str:

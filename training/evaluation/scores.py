@@ -3,8 +3,9 @@
 Knows no task by name: metrics come from the registry, geometry from the scene.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -21,22 +22,19 @@ from perception.metrics.panoptic import BATCH, panoptic_metric
 from perception.runtime.scene import Scene
 from perception.runtime.view import View
 from perception.tasks import TASKS, check_tasks
+from perception.tasks.base import Task
 from training.data.dataset import Dataset
-from training.evaluation.predictor import LabelledFrame, Predictor, read_frames
+from training.distributed import ALONE, World
+from training.evaluation.predictor import LabelledFrame, Predictor, TorchPredictor, read_frames
+from training.evaluation.ranks import gather
 from training.logs import make_progress
 
+TaskScores = Mapping[str, Mapping[str, float]]
 # {protocol: {task: {score: value}}}
 Scores = dict[str, dict[str, dict[str, float]]]
 
-# Sources of labels that are another network's predictions; they are scored separately.
-TEACHERS: Final = ("teacher",)
 # Keys that are score thresholds of boxes, in percent, and not scores.
 THRESHOLDS: Final = ("threshold", "shown_threshold/*")
-# Notes on sources of labels, printed with the scores.
-SOURCE_NOTES: Final = {
-    ("lane", "marking"): "lane truth is the painted area, without category, style or direction: "
-    "foreground scores only, not comparable with figures measured on lines",
-}
 
 
 class Sink(Protocol):
@@ -51,16 +49,10 @@ class Channel:
 
     protocol: str
     task: str
-    teacher: bool  # scores the frames whose labels are a teacher's, instead of all others
     metric: Metric
     headlines: tuple[str, ...]
     native: bool  # scored at the frame's size instead of the model's resolution
     frames: list[int] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The task as results call it."""
-        return f"{self.task} (teacher)" if self.teacher else self.task
 
     def rows_of(self, frames: np.ndarray | None) -> np.ndarray | None:
         """The metric's rows of the given frames (repeats kept), without those not labelled."""
@@ -83,15 +75,14 @@ def make_channels(
     check_tasks(views)
     for protocol in protocols:
         for task, view in views.items():
-            for teacher in (False, True):
-                if protocol == "bdd":
-                    metric: Metric | None = TASKS[task].metric(view)
-                    headlines: tuple[str, ...] = (TASKS[task].score,)
-                else:
-                    metric = panoptic_metric(view, protocol_batch)
-                    headlines = metric.headlines if metric else ()
-                if metric is not None:
-                    yield Channel(protocol, task, teacher, metric, headlines, protocol == "bdd")
+            if protocol == "bdd":
+                metric: Metric | None = TASKS[task].metric(view)
+                headlines: tuple[str, ...] = (TASKS[task].score,)
+            else:
+                metric = panoptic_metric(view, protocol_batch)
+                headlines = metric.headlines if metric else ()
+            if metric is not None:
+                yield Channel(protocol, task, metric, headlines, protocol == "bdd")
 
 
 class Evaluation:
@@ -117,8 +108,7 @@ class Evaluation:
 
         def update(channel: Channel) -> None:
             for number, (frame, scene) in enumerate(zip(frames, scenes, strict=True), first):
-                by_teacher = frame.sources.get(channel.task, "") in TEACHERS
-                if channel.task in frame.targets and by_teacher == channel.teacher:
+                if channel.task in frame.targets:
                     found = scene.outputs[channel.task].array(channel.native)
                     channel.metric.update(found, frame.targets[channel.task])
                     channel.frames.append(number)
@@ -133,7 +123,7 @@ class Evaluation:
             if rows is None or len(rows):
                 values = channel.metric.compute(rows)
                 kept = {key: value for key, value in values.items() if not is_threshold(key)}
-                out.setdefault(channel.protocol, {})[channel.name] = kept
+                out.setdefault(channel.protocol, {})[channel.task] = kept
         return out
 
     def labelled(self, frames: np.ndarray | None = None) -> dict[str, dict[str, int]]:
@@ -142,14 +132,14 @@ class Evaluation:
         for channel in self.used:
             rows = channel.rows_of(frames)
             count = len(channel.frames) if rows is None else len(rows)
-            out.setdefault(channel.protocol, {})[channel.name] = count
+            out.setdefault(channel.protocol, {})[channel.task] = count
         return out
 
     def thresholds(self) -> dict[str, dict[str, float]]:
         """{task: {key: score threshold of boxes, from 0 to 1}}; see DetectionMetric.compute."""
         out = {}
         for channel in self.used:
-            values = {} if channel.teacher else channel.metric.compute()
+            values = channel.metric.compute()
             found = {key: value / 100 for key, value in values.items() if is_threshold(key)}
             if found:
                 out[channel.task] = found
@@ -160,8 +150,8 @@ class Evaluation:
         out: dict[str, dict[str, dict[str, Any]]] = {}
         for channel in self.used:
             keys = channel.metric.compute()
-            out.setdefault(channel.protocol, {})[channel.name] = {
-                "headlines": () if channel.teacher else channel.headlines,
+            out.setdefault(channel.protocol, {})[channel.task] = {
+                "headlines": channel.headlines,
                 "official": [key for key in keys if channel.official(key)],
                 "unit": channel.metric.unit,
                 "counts": channel.metric.counts(),
@@ -171,12 +161,6 @@ class Evaluation:
     def notes(self) -> list[str]:
         """The notes of the metrics, and tasks that were not scored."""
         notes = [note for channel in self.used for note in channel.metric.notes()]
-        for channel in self.used:
-            if channel.teacher:
-                notes.append(
-                    f"{channel.name}: the labels of {len(channel.frames)} frames are another "
-                    "network's predictions; these scores are agreement, not accuracy"
-                )
         scored = {channel.task for channel in self.used}
         if unscored := [c.task for c in self.channels if c.task not in scored]:
             notes.append(f"not scored, no labels: {', '.join(sorted(set(unscored)))}")
@@ -224,6 +208,23 @@ def overall(scores: Mapping[str, float]) -> dict[str, float]:
     return {key: value for key, value in scores.items() if "/" not in key}
 
 
+def headline(tasks: Iterable[tuple[str, Task | type[Task]]], scores: TaskScores) -> float:
+    """One number for the best checkpoint: the mean headline score of the tasks in percent.
+
+    Where no task has a score that is better when higher, the negative mean of their errors. Scores
+    that are missing or NaN are left out; NaN where all are.
+    """
+    heads = dict(tasks)
+    known = {
+        name: value
+        for name, task in heads.items()
+        if math.isfinite(value := scores.get(name, {}).get(task.score, math.nan))
+    }
+    upward = [value for name, value in known.items() if heads[name].higher_is_better]
+    found = upward or [-value for value in known.values()]
+    return statistics.fmean(found) if found else math.nan
+
+
 def evaluate(
     predictor: Predictor,
     dataset: Dataset,
@@ -235,41 +236,45 @@ def evaluate(
     limit: int = 0,
     skip_bad: bool = False,
     bootstrap: int = 0,
+    slices: bool = True,
     sinks: Sequence[Sink] = (),
     console: Console | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Scores a model on a dataset; a JSON-able result (see `report` for its keys).
 
-    Each frame also goes to the `sinks`. Raises UserError for a frame that cannot be read, unless
+    Each frame also goes to the `sinks`. With several ranks each reads its share of the frames; the
+    leading rank scores all of them in order, so its result does not depend on their number, and
+    those of the others are empty. Raises UserError for a frame that cannot be read, unless
     `skip_bad`.
     """
     cv2.setNumThreads(1)  # the pool below reads and scores frames in parallel
     evaluation = Evaluation(predictor.views, protocols, protocol_batch)
     skipped: list[str] = []
-    truth: dict[str, Counter[str]] = {}
     count = min(len(dataset), limit or len(dataset))
     with ThreadPoolExecutor(threads) as pool, make_progress(console or Console(quiet=True)) as bar:
         line = bar.add_task("frames", total=count)
+        rows = range(world.rank, count, world.size)
         ahead = 2 * max(batch, threads)
-        frames = read_frames(dataset, pool, ahead, skipped if skip_bad else None, limit)
-        while some := list(islice(frames, batch)):
-            scenes = predictor([frame.image for frame in some])
-            evaluation.add(some, scenes, pool)
-            for frame, scene in zip(some, scenes, strict=True):
+        read = read_frames(dataset, pool, ahead, skipped if skip_bad else None, rows)
+        while True:
+            own = list(islice(read, batch))
+            seen = world.total([len(own)])[0]
+            if not seen:
+                break
+            frames, scenes = scenes_of(predictor, own, world)
+            evaluation.add(frames, scenes, pool)
+            for frame, scene in zip(frames, scenes, strict=True):
                 for sink in sinks:
                     sink.add(frame, scene)
-                for task, source in frame.sources.items():
-                    truth.setdefault(task, Counter())[source] += bool(source)
-            bar.update(line, advance=len(some))
-    known = {task: dict(+sources) for task, sources in truth.items() if +sources}
-    notes = [note for (task, source), note in SOURCE_NOTES.items() if source in known.get(task, {})]
+            bar.update(line, advance=seen)
+    parts = evaluation.slices() if slices else {}
     return {
         "model": predictor.name,
         "size_hw": list(predictor.size_hw),
         "frames": len(evaluation.attributes),
-        "skipped": skipped,
-        "truth": known,
-        "notes": notes + dataset.notes() + evaluation.notes(),
+        "skipped": world.gather_names(skipped),
+        "notes": dataset.notes() + evaluation.notes(),
         "tasks": evaluation.describe(),
         "labelled": evaluation.labelled(),
         "scores": evaluation.scores(),
@@ -280,8 +285,20 @@ def evaluate(
                 "labelled": evaluation.labelled(frames),
                 "scores": evaluation.scores(frames),
             }
-            for name, frames in evaluation.slices().items()
+            for name, frames in parts.items()
         },
         "bootstrap": bootstrap,
         "intervals": evaluation.intervals(bootstrap),
     }
+
+
+def scenes_of(
+    predictor: Predictor, own: Sequence[LabelledFrame], world: World
+) -> tuple[list[LabelledFrame], list[Scene]]:
+    """This rank's frames with their scenes; of several ranks, all frames on the leading one."""
+    images = [frame.image for frame in own if frame.image is not None]
+    if world.size == 1:
+        return list(own), predictor(images)
+    assert isinstance(predictor, TorchPredictor)  # only training has several ranks
+    found = gather(world, list(zip(own, predictor.outputs(images), strict=True)))
+    return [f for f, _ in found], [predictor.scene(arrays, f.size_hw) for f, arrays in found]

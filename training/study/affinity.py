@@ -36,7 +36,7 @@ def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, obje
             moves += list(combinations(tasks, 2))
         ahead = look_ahead(learner, batch, gradients, moves, reach)
         return {
-            "step": learner.step,
+            "step": learner.state.step,
             "tasks": tasks,
             "cosine": {stage: cosines(gradients, rows) for stage, rows in stages(learner).items()},
             "ahead": {"+".join(sources): found for sources, found in ahead.items()},

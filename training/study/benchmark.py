@@ -26,13 +26,13 @@ from perception.sizes import format_size
 from perception.tasks import TASKS
 from training.config import Config
 from training.data.sources import open_sources
+from training.evaluation.scores import headline
 from training.study.arguments import StudyArgs
 from training.study.benchmark_report import Entry, write_benchmark
 from training.study.cost import count_macs, network
 from training.study.plan import Row, Trial
 from training.study.run_study import Log, base_config, check_rows, make_choice
 from training.study.trials import Record, Store, run_folder, run_trials
-from training.validation import headline
 
 TUNING_SHARE: Final = 0.1  # of the budget, per learning rate
 

@@ -61,7 +61,7 @@ class StudyRun(Run):
         """The validation of the run, and the study's own lines in its log."""
         core_seconds = self.clock_before + time.process_time() - self.clock_start
         scores = super().validate()
-        clock = {"step": self.learner.step, "core_seconds": core_seconds}
+        clock = {"step": self.state.step, "core_seconds": core_seconds}
         self.log.write({"clock": clock})
         if self.probing and len(self.config.model.tasks) > 1 and self.learner.shared:
             self.log.write({"probe": probe(self.learner, self.probe_batch())})
@@ -96,7 +96,7 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto") -> Record:
         torch.manual_seed(trial.seed)
         resume = any(place.glob("state-*.safetensors"))
         run = StudyRun(trial.config(str(place), resume, device), Console(quiet=True))
-        if run.position.epoch < trial.base.optim.epochs:
+        if run.state.epoch < trial.base.optim.epochs:
             # Affinities are between the tasks' own gradients, so only under equal weights.
             run.probing = trial.probe and trial.row.balance == "equal"
             run.clock_before = last_clock(place / "log.jsonl")
@@ -107,9 +107,9 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto") -> Record:
     for state in place.glob("state-*.safetensors"):
         state.unlink()
     return record | log | {
-        "steps": run.learner.step,
-        "left_out": run.learner.bad_total,
-        "seconds": run.position.seconds,
+        "steps": run.state.step,
+        "left_out": run.state.bad_total,
+        "seconds": run.state.seconds,
         "parameters": sum(p.numel() for p in run.learner.model.parameters()),
         "device": torch.cuda.get_device_name() if run.world.device.type == "cuda" else "cpu",
         "finished": time.time(),

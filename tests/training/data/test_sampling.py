@@ -7,7 +7,7 @@ from perception.errors import UserError
 from training.data.dataset import Dataset
 from training.data.labels import Labels
 from training.data.sample import Sample
-from training.data.sampling import Order, TransformedFrames, eval_collate, loader
+from training.data.sampling import Order, TransformedFrames, loader
 from training.data.union import SkipBad
 
 
@@ -38,13 +38,6 @@ def test_ranks_share_the_joint_batches_of_one(ranks: int) -> None:
     shares = [batches(Order(20, 6, 1, rank, ranks), 4, 1) for rank in range(ranks)]
     for number, joint in enumerate(alone):
         assert sorted(key for share in shares for key in share[number]) == sorted(joint)
-
-
-def test_validation_shows_all_frames_in_order_on_any_number_of_ranks() -> None:
-    shares = [list(Order(7, 4, 0, rank, 3, shuffle=False)) for rank in range(3)]
-    assert [len(share) for share in shares] == [2, 2, 2]
-    seen = sorted(index for share in shares for batch in share for _, index in batch)
-    assert seen == list(range(7))
 
 
 def test_fewer_frames_than_a_batch_still_train() -> None:
@@ -84,7 +77,7 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
         order = Order(8, 2, 3)
         order.at(epoch, start)
         found = {}
-        for batch in loader(TransformedFrames(Numbers(), noisy, 3), order, count, False):
+        for batch in loader(TransformedFrames(Numbers(), noisy, 3), order, count):
             found |= dict(zip(batch.names, batch.frames.numpy(), strict=True))
         return found
 
@@ -93,14 +86,6 @@ def test_augmentation_depends_on_seed_epoch_and_frame_not_on_workers(workers: in
     for name, image in rest.items():
         np.testing.assert_array_equal(image, whole[name])
     assert any((images(0, 2, 0)[name] != whole[name]).any() for name in whole)
-
-
-def test_an_unreadable_frame_is_left_out_of_the_validation() -> None:
-    frames = TransformedFrames(SkipBad(Numbers((3,)), 0.2, replaced=False), noisy, 0)
-    batch = eval_collate([frames[0, index] for index in (2, 3, 4)])
-    assert batch.names == ["2", "4"]
-    assert (len(batch.frames), len(batch.targets)) == (2, 2)
-    assert eval_collate([frames[0, 3]]).names == []
 
 
 def test_bad_frames_stop_or_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,10 +105,3 @@ def test_weights_repeat_frames_and_a_repeat_looks_different() -> None:
     frames = TransformedFrames(Numbers(), noisy, 0)
     first, second = (frames[key].image for key in sorted(keys)[:2])
     assert (first != second).any()
-
-
-def test_eval_collate_keeps_targets_per_frame() -> None:
-    found = eval_collate([Numbers()[1], Numbers()[2]])
-    assert found.frames.shape == (2, 2, 2, 3)
-    assert [int(target["scene"]["labels"][0]) for target in found.targets] == [1, 2]
-    assert len(eval_collate([]).frames) == 0

@@ -77,6 +77,9 @@ def test_a_split_without_labels_can_be_submitted_but_not_scored(folder, oracle, 
 
 
 def test_rendered_roads_are_scored_without_data(oracle):
+    for split, count in (("train", 50), ("val", 2), ("val", 3)):
+        words = ["m.onnx", "--limit", str(count), "--split", split]
+        assert len(open_data(parse_arguments(words).data, oracle(), False)) == count
     arguments = parse_arguments(["m.onnx", "--limit", "2"])
     assert len(open_data(arguments.data, oracle(), unlabelled=False)) == 2
 

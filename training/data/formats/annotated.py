@@ -152,6 +152,9 @@ class Annotated(Dataset):
         files = tree_digest((self.root, self.label_root))
         return f"{self.key} {files} {self.split} {self.tasks} {self.lists}"
 
+    def label_columns(self) -> dict[str, np.ndarray]:
+        return self.table.columns()
+
     def annotated_classes(self, task: str) -> tuple[str, ...] | None:
         names = self.lists.groups.get(task, {}).get(ONLY)
         if names is None or task in self.table.texts["masks"]:
