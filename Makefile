@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-EXTRAS := cpu,train,export,bdd,demo,openvino,car,viz,ray,hub,dev
+EXTRAS := cpu,train,export,int8,imagenet,bdd,demo,openvino,car,viz,ray,hub,dev
 
 .PHONY: setup demo test lint clean
 setup: $(VENV)/.ready

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import tyro
 
 from perception.errors import UserError
 from perception.sizes import format_size, parse_size
+
+FEWEST: Final = 16  # frames to measure the ranges of INT8 on
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -61,24 +63,21 @@ class ExportArguments:
     half_weights: bool = False
     """Round weights to float16 for storage: about half the file size, computed in float32 as
     before. Weights that float16 represents exactly are always stored so."""
-    int8: bool = False
-    """Quantise convolutions to INT8 (QDQ format) with ranges measured on --calibration. For ONNX
-    Runtime on a CPU; OpenVINO in bf16 is faster without it."""
-    calibration: Path | None = None
-    """Folder of real frames for --int8; the check against PyTorch uses them too."""
-    calibration_frames: int = 64
+    int8: Path | None = None
+    """Quantise convolutions to INT8 with ranges measured on the real frames of this folder (at
+    least 16, of training drives); the check against PyTorch uses them too. Needs the extra int8."""
+    int8_frames: int = 100
     """Number of frames to use from the folder."""
     check: bool = True
     """Compare the outputs of PyTorch and ONNX Runtime and refuse to write a file that differs."""
 
     def __post_init__(self) -> None:
-        if self.fp16 + self.int8 + self.half_weights > 1:
+        if self.fp16 + bool(self.int8) + self.half_weights > 1:
             raise UserError("--fp16, --int8 and --half-weights exclude each other")
         if self.int8 and self.dynamic:
             raise UserError("--int8 and --dynamic exclude each other: ranges are those of one size")
-        if self.int8 and self.calibration is None:
-            raise UserError("--int8 needs --calibration DIR with real frames to measure ranges on")
-        _at_least_one(self, "calibration_frames")
+        if self.int8_frames < FEWEST:
+            raise UserError(f"--int8-frames {self.int8_frames}: at least {FEWEST}")
 
     @property
     def precision(self) -> str:

@@ -9,7 +9,7 @@ printed. Where an output differs, nothing is written and the exit code is 1.
 import sys
 from typing import TYPE_CHECKING
 
-from perception.errors import cli, require_extra
+from perception.errors import UserError, cli, require_extra
 
 if TYPE_CHECKING:  # the slow imports come after the command line is parsed
     import numpy as np
@@ -19,8 +19,13 @@ if TYPE_CHECKING:  # the slow imports come after the command line is parsed
 
 def run(arguments: "ExportArguments") -> int:
     """The whole command. Raises UserError for mistakes of the user."""
+    if arguments.checkpoint.suffix == ".onnx":
+        raise UserError(
+            f"{arguments.checkpoint}: already exported; give the checkpoint it was exported from"
+        )
+    if arguments.int8:
+        require_extra("int8", "nncf")
     from export.check import DisagreementError, check
-    from export.quantize import to_int8
     from export.to_onnx import describe, round_to_half, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
@@ -35,6 +40,8 @@ def run(arguments: "ExportArguments") -> int:
     plain = arguments.precision == "fp32"
     graph = to_onnx(model, description, arguments.dynamic, half=arguments.fp16, half_weights=plain)
     if arguments.int8:
+        from export.quantize import to_int8
+
         graph = to_int8(graph, description, frames)
     try:
         with replacing(arguments.out) as temporary:
@@ -50,15 +57,21 @@ def run(arguments: "ExportArguments") -> int:
         f"{arguments.out}: {', '.join(description.views)}; frame uint8 {shape}; "
         f"{arguments.precision}, {arguments.out.stat().st_size / 1e6:.1f} MB"
     )
+    if arguments.int8:
+        print("INT8 is faster on CPUs with VNNI or AMX instructions: compare with bench-onnx")
     return 0
 
 
 def _frames(arguments: "ExportArguments", size_hw: tuple[int, int]) -> "np.ndarray":
+    from export.arguments import FEWEST
     from export.frames import read_frames, synthetic_frames
 
-    if arguments.calibration is None:
+    if arguments.int8 is None:
         return synthetic_frames(size_hw, 3)
-    return read_frames(arguments.calibration, size_hw, arguments.calibration_frames)
+    frames = read_frames(arguments.int8, size_hw, arguments.int8_frames)
+    if len(frames) < FEWEST:
+        raise UserError(f"--int8 {arguments.int8}: {len(frames)} frames; at least {FEWEST}")
+    return frames
 
 
 def _other_size(arguments: "ExportArguments", size_hw: tuple[int, int]) -> "list[np.ndarray]":

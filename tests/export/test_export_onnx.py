@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -78,13 +80,13 @@ def test_the_model_that_ships_is_exported_at_another_size(
 
 
 BAD = [
-    (["--fp16", "--int8"], "exclude each other"),
-    (["--half-weights", "--int8", "--calibration", "."], "exclude each other"),
-    (["--int8"], "--calibration"),
+    (["--fp16", "--int8", "."], "exclude each other"),
+    (["--half-weights", "--int8", "."], "exclude each other"),
+    (["--int8", "/nowhere"], "no such folder"),
+    (["--int8", ".", "--int8-frames", "8"], "at least 16"),
     (["--size", "384"], "HEIGHTxWIDTH"),
     (["--size", "100x96"], "multiples of 32"),
     (["--tasks", "nonsense"], "nonsense"),
-    (["--calibration", "/nowhere"], "no such folder"),
 ]
 
 
@@ -102,6 +104,26 @@ def test_bad_arguments_exit_with_2_and_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_too_few_frames_for_int8_are_counted(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = checkpoint.parent / "frames"
+    folder.mkdir()
+    for i in range(15):
+        cv2.imwrite(str(folder / f"{i}.png"), np.zeros((72, 128, 3), np.uint8))
+    out = checkpoint.parent / "model.onnx"
+    assert command(monkeypatch, checkpoint, "-o", out, "--int8", folder) == 2
+    assert f"--int8 {folder}: 15 frames; at least 16" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_exported_file_is_no_checkpoint(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, checkpoint.parent / "model.int8.onnx") == 2
+    assert "already exported; give the checkpoint" in capsys.readouterr().err
 
 
 def test_full_disk_is_one_line(

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from export.check import compare
 from export.frames import synthetic_frames
-from export.quantize import sensitive, to_int8
+from export.quantize import is_depthwise, kept_in_float, to_int8
 from export.to_onnx import save, to_onnx
 from perception.runtime.providers import load, read_description
 from perception.runtime.view import BOXES
@@ -26,24 +26,29 @@ def makers(graph: onnx.ModelProto) -> dict[str, str]:
     return {name: node.op_type for node in graph.graph.node for name in node.output}
 
 
-def test_sensitive_convolutions_stay_in_float_and_the_rest_do_not(
+def test_what_is_kept_stays_in_float_and_every_other_convolution_does_not(
     exported: SimpleNamespace, integer: onnx.ModelProto
 ) -> None:
     made_by = makers(integer)
-    kept = sensitive(exported.graph)
+    kept = kept_in_float(exported.graph)
     convolutions = [node for node in integer.graph.node if node.op_type == "Conv"]
-    assert len(kept) > len(exported.description.views)  # the first one, and one or more a head
-    for node in convolutions:
-        is_integer = made_by.get(node.input[1]) == "DequantizeLinear"
-        assert is_integer == (node.name not in kept), node.name
+    quantised = [n for n in convolutions if made_by.get(n.input[1]) == "DequantizeLinear"]
+    assert {node.name for node in quantised} == {n.name for n in convolutions} - kept
+    assert len(quantised) > len(convolutions) / 3
+    assert not any(is_depthwise(node) for node in quantised)
 
 
-def test_first_and_last_are_the_sensitive_ones(exported: SimpleNamespace) -> None:
-    nodes = [n for n in exported.graph.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
-    kept = sensitive(exported.graph)
-    assert nodes[0].name in kept
-    # No kept node but the first feeds another weighted one.
-    assert len(kept) < len(nodes) / 3
+def test_normalisation_and_decoding_are_kept(exported: SimpleNamespace) -> None:
+    nodes = exported.graph.graph.node
+    kept = kept_in_float(exported.graph)
+    weighted = [n for n in nodes if n.op_type in ("Conv", "Gemm", "MatMul")]
+    before = nodes[: list(nodes).index(weighted[0]) + 1]
+    assert len(before) > 2
+    assert {node.name for node in before} <= kept
+    makes = {name: node for node in nodes for name in node.output}
+    outputs = [makes[tensor.name].name for tensor in exported.graph.graph.output]
+    assert set(outputs) <= kept
+    assert {n.name for n in nodes if n.op_type in ("TopK", "ArgMax")} <= kept
 
 
 def test_the_int8_file_runs_and_describes_itself(
