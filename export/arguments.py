@@ -1,4 +1,4 @@
-"""Command lines of export-onnx, bench-onnx and bench-models."""
+"""Command lines of export-onnx and bench-onnx."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -90,8 +90,8 @@ class BenchOnnxArguments:
     """Command line of bench-onnx."""
 
     models: tyro.conf.Positional[tuple[str, ...]]
-    """ONNX files, `default`, hf://OWNER/NAME, or timm:NAME for a timm backbone exported on the fly;
-    the first is the reference of all ratios."""
+    """ONNX files, `default`, `fast`, hf://OWNER/NAME; timm:NAME is a timm backbone, zoo:NAME an
+    untrained network of the zoo, exported on the fly. The first is the reference of all ratios."""
     providers: Names = ("cpu",)
     """Comma-separated: cpu, openvino, openvino-bf16, cuda, tensorrt. Each model runs on each."""
     threads: int = 2
@@ -103,7 +103,9 @@ class BenchOnnxArguments:
     pause: float = 0.01
     """Seconds between two runs, so that the previous model's threads stop spinning."""
     size: Size = (384, 640)
-    """Input size where a model leaves it free, and of timm backbones."""
+    """Input size where a model leaves it free, and of networks that are exported on the fly."""
+    tasks: Names = ()
+    """Tasks of zoo:NAME, comma-separated; default: the first four."""
     frame: FrameSize = (720, 1280)
     """Size of the camera frame, for letterboxing and post-processing of this project's models."""
     seed: int = 0
@@ -115,26 +117,3 @@ class BenchOnnxArguments:
         if not self.models:
             raise UserError("give at least one .onnx file")
         _at_least_one(self, "threads", "rounds", "warmup")
-
-
-@dataclass
-class BenchModelsArguments:
-    """Command line of bench-models."""
-
-    models: Names = ()
-    """Models of the zoo, comma-separated; default: all."""
-    tasks: Names = ()
-    """Tasks, comma-separated; default: the first four."""
-    reference: str = "resnet50"
-    """timm backbone that latencies are divided by."""
-    size: Size = (384, 640)
-    """Input size."""
-    threads: int = 2
-    """Threads per model; the process is pinned to as many cores."""
-    rounds: int = 20
-    """Timed runs per model."""
-    json: Path | None = None
-    """Write every number to this JSON file."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "threads", "rounds")

@@ -34,6 +34,7 @@ class Subject:
     run: Callable[[], dict[str, float]]
     megabytes: float = 0.0  # of the file
     load_s: float = 0.0
+    cost: dict[str, Any] = field(default_factory=dict)  # of a network of the zoo, by export.cost
     times: dict[str, list[float]] = field(default_factory=dict)
 
 

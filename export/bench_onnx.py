@@ -1,9 +1,11 @@
 """Time ONNX files against each other, in ratios that can be reproduced on another machine.
 
 Example: bench-onnx timm:resnet50 model.onnx --providers cpu,openvino-bf16 --threads 2
+         bench-onnx timm:resnet50 zoo:pvt-hydranet-b0 zoo:yolop-like
 
 All models run in one process, interleaved in a random order per round, after warm-up, pinned to
-as many cores as threads. The first model is the reference of all ratios.
+as many cores as threads. The first model is the reference of all ratios. Of networks of the zoo,
+which are untrained, parameters, multiply-adds and peak memory are counted too.
 """
 
 import json
@@ -23,15 +25,19 @@ if TYPE_CHECKING:  # these need extras, which main() checks first
     from export.bench import Subject
 
 TIMM: Final = "timm:"
+ZOO: Final = "zoo:"
 
 
 def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
-    """Every model on every provider, loaded; timm backbones are exported to the folder."""
+    """Every model on every provider, loaded; networks by name are exported to the folder."""
     from export.bench import open_subject
 
     found = []
     for model in arguments.models:
-        if model.startswith(TIMM):
+        cost: dict[str, Any] = {}
+        if model.startswith(ZOO):
+            path, cost = _export_zoo(model.removeprefix(ZOO), arguments, folder)
+        elif model.startswith(TIMM):
             path = _export_timm(model.removeprefix(TIMM), arguments.size, folder)
         else:
             path = local_file(model, ONNX)
@@ -39,18 +45,44 @@ def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
             subject = open_subject(
                 model, path, provider, arguments.threads, arguments.frame, arguments.size
             )
+            subject.cost = cost
             found.append(subject)
     return found
 
 
 def _export_timm(name: str, size_hw: tuple[int, int], folder: Path) -> Path:
-    require_extra("train", "torch", "timm")
-    require_extra("export", "onnx", "onnxslim")
+    _require_export()
     from export.to_onnx import latency_reference, save
 
     path = folder / f"{name}.onnx"
     save(latency_reference(name, size_hw), path)
     return path
+
+
+def _export_zoo(
+    name: str, arguments: "BenchOnnxArguments", folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    _require_export()
+    from timm.layers import set_fused_attn
+
+    from export.cost import cost_of
+    from export.to_onnx import describe, save, to_onnx
+    from perception.checkpoint import Meta
+    from perception.model import build
+    from perception.tasks import TASKS
+
+    set_fused_attn(False)  # multiply_adds cannot see inside the fused call
+    tasks = list(arguments.tasks or list(TASKS)[:4])
+    model = build(name, tasks).eval()
+    path = folder / f"{name}.onnx"
+    description = describe(model, Meta(name, tasks, arguments.size), arguments.size)
+    save(to_onnx(model, description), path)
+    return path, cost_of(model, path, arguments.size, arguments.threads)
+
+
+def _require_export() -> None:
+    require_extra("train", "torch", "timm")
+    require_extra("export", "onnx", "onnxslim")
 
 
 def report(found: "Sequence[Subject]", seed: int) -> list[dict[str, Any]]:
@@ -64,6 +96,7 @@ def report(found: "Sequence[Subject]", seed: int) -> list[dict[str, Any]]:
             "provider": subject.provider,
             "megabytes": subject.megabytes,
             "load_s": subject.load_s,
+            "cost": subject.cost,
             "ms": {stage: summary(times) for stage, times in subject.times.items()},
             "ratio": ratio(subject.times[MODEL], base, seed),
             "times": subject.times,
@@ -84,7 +117,9 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
         Column("model", overflow="fold"), "provider", "MB", "load s", "p10 / median / p90 ms"
     )
     table.title = title
-    for head in ("x first (95 %)", "x first, p10", *(f"{stage} ms" for stage in others)):
+    counted = any(row["cost"] for row in rows)
+    costs = ("params M", "GMAC", "peak MB") if counted else ()
+    for head in ("x first (95 %)", "x first, p10", *costs, *(f"{stage} ms" for stage in others)):
         table.add_column(head, justify="right")
     for row in rows:
         times, share = row["ms"][MODEL], row["ratio"]
@@ -97,11 +132,19 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
             f"{times['p10']:.1f} / {times['median']:.1f} / {times['p90']:.1f}",
             f"{share['median']:.3f} ({share['low']:.3f}-{share['high']:.3f})",
             f"{share['p10']:.3f}",
+            *(_costs(row["cost"]) if counted else ()),
             *apart,
         )
     # rich assumes 80 columns where stdout is a file or a pipe.
     console = Console()
-    (console if console.is_terminal else Console(width=140)).print(table)
+    (console if console.is_terminal else Console(width=180)).print(table)
+
+
+def _costs(cost: dict[str, Any]) -> tuple[str, str, str]:
+    if not cost:
+        return "", "", ""
+    millions, giga = cost["parameters"] / 1e6, cost["multiply_adds"] / 1e9
+    return f"{millions:.2f}", f"{giga:.2f}", f"{cost['peak_megabytes']:.0f}"
 
 
 def run(arguments: "BenchOnnxArguments") -> int:

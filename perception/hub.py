@@ -1,4 +1,5 @@
-"""Models by name: `default` ships with the package; hf://OWNER/NAME[@REVISION] is on a model hub.
+"""Models by name: `default` and `fast` ship with the package, hf://OWNER/NAME[@REVISION] is on a
+model hub.
 
 Files of a hub are downloaded once into the hub library's cache and compared with the hash that the
 hub states. HF_HUB_OFFLINE=1 uses the cache only; HF_ENDPOINT names another server. Needs the extra
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from perception.runtime.description import Description
 
 DEFAULT: Final = "default"
-PACKAGED: Final = "pvt-hydranet-b0"
+FAST: Final = "fast"
+PACKAGED: Final = {DEFAULT: "pvt-hydranet-b0", FAST: "hydranet-lite0"}  # files in perception/models
 SCHEME: Final = "hf://"
 ONNX: Final = "model.onnx"
 CHECKPOINT: Final = "model.safetensors"
@@ -34,22 +36,24 @@ NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def local_file(name: str | Path, filename: str) -> Path:
-    """The path itself; for `default` and hf://… the file of that model that is called `filename`
-    on a hub. Every command that takes a model resolves its name here.
+    """The path itself; for `default`, `fast` and hf://… the file of that model that is called
+    `filename` on a hub. Every command that takes a model resolves its name here.
 
     Raises UserError for an empty, malformed or unknown name, a gated model, a file that the model
     lacks or whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
-    if str(name) == DEFAULT:
-        path = (Path(perception.__path__[0]) / "models" / PACKAGED).with_suffix(
-            Path(filename).suffix
-        )
+    if str(name) in PACKAGED:
+        stem = Path(perception.__path__[0]) / "models" / PACKAGED[str(name)]
+        path = stem.with_suffix(Path(filename).suffix)
         if not path.is_file():
-            raise UserError("no model ships with this install: pass a file (--model FILE.onnx)")
+            raise UserError(
+                f"the model {name!r} does not ship with this install: pass a file (FILE.onnx)"
+            )
         return path
     if str(name) in ("", "."):  # Path("") is "."
         raise UserError(
-            f"the model's name is empty or '.': write {DEFAULT}, a file or {SCHEME}OWNER/NAME"
+            f"the model's name is empty or '.': write {', '.join(PACKAGED)}, a file or "
+            f"{SCHEME}OWNER/NAME"
         )
     if not PREFIX.match(str(name)):
         return Path(name)

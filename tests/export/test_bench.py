@@ -131,6 +131,7 @@ BAD = [
     ([], "at least one"),
     (["absent.onnx"], "absent.onnx"),
     (["timm:no_such_trunk"], "no_such_trunk"),
+    (["zoo:pvt-hydranet-b9"], "did you mean"),
     (["absent.onnx", "--size", "12"], "--size 12"),
     (["absent.onnx", "--rounds", "0"], "--rounds"),
 ]

@@ -142,7 +142,7 @@ def test_full_disk_is_one_line(
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
-@pytest.mark.parametrize("module", ["export_onnx", "bench_onnx", "bench_models"])
+@pytest.mark.parametrize("module", ["export_onnx", "bench_onnx"])
 def test_help_without_tyro_names_the_extra(module: str) -> None:
     code = "import sys, importlib.util as u; find = u.find_spec\n"
     code += "u.find_spec = lambda name, *rest: None if name == 'tyro' else find(name, *rest)\n"

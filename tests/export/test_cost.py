@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from export import bench_models
-from export.bench_models import multiply_adds
-from export.memory import peak_megabytes
+from export import bench_onnx
+from export.cost import multiply_adds, peak_megabytes
 
 
 def test_attention_is_counted(exported: SimpleNamespace) -> None:
@@ -46,27 +45,13 @@ def test_command_prints_and_writes_the_zoo(
 ) -> None:
     monkeypatch.setattr("export.bench.pin", lambda threads: [])
     out = tmp_path / "models.json"
-    arguments = ["--models", "pvt-hydranet-b0", "--reference", "resnet18", "--size", "64x96"]
+    arguments = ["timm:resnet18", "zoo:pvt-hydranet-b0", "--size", "64x96", "--warmup", "1"]
     arguments += ["--rounds", "2", "--threads", "1", "--json", str(out)]
-    monkeypatch.setattr(sys, "argv", ["bench-models", *arguments])
-    assert bench_models.main() == 0
-    reference, row = json.loads(out.read_text())["models"]
+    monkeypatch.setattr(sys, "argv", ["bench-onnx", *arguments])
+    assert bench_onnx.main() == 0
+    reference, row = json.loads(out.read_text())["subjects"]
     assert reference["ratio"]["median"] == 1
-    assert row["parameters"] > 3e6
-    assert row["multiply_adds"] > 5e7
+    assert reference["cost"] == {}
+    assert 3.5e6 < row["cost"]["parameters"] < 3.8e6
+    assert row["cost"]["multiply_adds"] > 5e7
     assert "pvt-hydranet-b0" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--models", "pvt-hydranet-b9"], "did you mean"), (["--rounds", "0"], "--rounds")],
-)
-def test_bad_arguments_exit_with_2(
-    arguments: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench-models", "--size", "64x96", *arguments])
-    assert bench_models.main() == 2
-    assert message in capsys.readouterr().err
