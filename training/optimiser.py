@@ -30,11 +30,12 @@ def make_optimizer(
     steps are as large as those of AdamW (arXiv 2502.16982), so that learning rates carry over.
     """
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    depth = 1 + max((stage_of(name) for name, _ in model.named_parameters()), default=0)
+    depth = 1 + max((stage_of(name) or 0 for name, _ in model.named_parameters()), default=0)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = weight_decay if parameter.ndim > 1 else 0.0
-            rate = layer_decay ** (depth - stage_of(name)) if is_trunk(name) else 1.0
+            stage = stage_of(name)
+            rate = 1.0 if stage is None else layer_decay ** (depth - stage)
             by_muon = muon and is_matrix(parameter)
             groups.setdefault((rate, decay, by_muon), []).append(parameter)
     own = [parameter for parameter in balancer.parameters() if parameter.requires_grad]
@@ -59,15 +60,17 @@ def is_matrix(parameter: Tensor) -> bool:
     return parameter.ndim > 1 and min(parameter.shape[:2]) >= MUON_CHANNELS
 
 
-def is_trunk(name: str) -> bool:
-    """Whether a parameter of HydraNet belongs to the trunk."""
-    return name.startswith("trunk.")
-
-
-def stage_of(name: str) -> int:
-    """The trunk stage of a parameter, from its name: 0 for the stem, else 1 + the stage's index."""
-    match = re.search(r"(?:stages|layers|layer|s)[._]?(\d+)\.", name) if is_trunk(name) else None
-    return 1 + int(match[1]) if match else 0
+def stage_of(name: str) -> int | None:
+    """The stage of a trunk's parameter, from its name: 0 for the stem, then 1, 2, ... None for
+    parameters of neck and heads, and those with which tasks share the trunk."""
+    if not name.startswith("trunk.") or ".body." not in name:
+        return None
+    # timm's names: stages_0, layers_0 and blocks.0 count from 0, layer1 and s1 from 1.
+    match = re.match(r"(?:(?:stages|layers|blocks)[._](\d+)|(?:layer|s)(\d+))\.",
+                     name.partition(".body.")[2])  # fmt: skip
+    if match is None:
+        return 0
+    return int(match[1]) + 1 if match[1] else int(match[2])
 
 
 def rate_at(progress: float, warmup: float, last: float = 0.01) -> float:

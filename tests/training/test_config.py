@@ -53,10 +53,24 @@ def test_defaults_and_json() -> None:
         ("--rendered -1", "--rendered"),
     ],
 )
-def test_wrong_settings_name_their_flag(words: str, flag: str) -> None:
+def test_wrong_settings_name_their_flag(
+    words: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises((UserError, SystemExit)) as caught:
         parse_command_line(words.split())
     if isinstance(caught.value, UserError):
         assert flag in str(caught.value)
     else:
         assert caught.value.code == 2
+        said = capsys.readouterr().err
+        assert flag in said
+        assert "nrecognized" not in said
+
+
+def test_an_unknown_flag_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_command_line(["--learning-rate", "1"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "nrecognized" in said
+    assert "--learning-rate" in said

@@ -1,11 +1,15 @@
 """The CPU replacements have the gradients of the operators they replace."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from perception.model import build
+from perception.runtime.providers import cpu_has_bf16
 from training.cpu import Depthwise5, Gelu, for_cpu
+from training.learner import use_bf16
 
 
 def gradients(module: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:
@@ -75,3 +79,30 @@ def test_model_keeps_names_weights_and_float_outputs() -> None:
     for task, raw in before.items():
         for key, value in raw.items():
             torch.testing.assert_close(after[task][key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [
+        ("fpu avx512f avx512_vnni amx_tile", False),  # Ice Lake: bf16 is emulated
+        ("fpu avx512f avx512_bf16", True),
+        ("fpu amx_bf16", True),
+        ("Features : fp asimd bf16 i8mm", True),  # ARM
+        ("Features : fp asimd", False),
+        ("", False),
+    ],
+)
+def test_bf16_needs_instructions(
+    flags: str, has: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"processor : 0\nflags : {flags}\n")
+    assert cpu_has_bf16(path) is has
+    assert not cpu_has_bf16(tmp_path / "none")
+    monkeypatch.setattr("training.learner.cpu_has_bf16", lambda: cpu_has_bf16(path))
+    # What oneDNN calls supported includes emulation.
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    cpu = torch.device("cpu")
+    assert use_bf16("auto", cpu) is has
+    assert use_bf16("bf16", cpu) is True
+    assert use_bf16("fp32", cpu) is False

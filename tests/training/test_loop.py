@@ -51,7 +51,7 @@ class Level(Task):
         self.guess = nn.Linear(channels, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
-        self.rows = len(features[0])
+        self.seen = features[0].detach()
         return {"level": self.guess(features[0].mean((2, 3)))[:, 0]}
 
     def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
@@ -130,8 +130,25 @@ def test_losses_fall(method: str) -> None:
 def test_a_head_sees_the_rows_it_has_labels_for() -> None:
     student = learner()
     train_step(student, batch(one=(0, 1, 2, 3), two=(1, 3)), half())
-    assert student.model.tasks["one"].rows == 4
-    assert student.model.tasks["two"].rows == 2
+    every, some = (student.model.tasks[name].seen for name in ("one", "two"))
+    assert len(every) == 4
+    assert torch.equal(some, every[[1, 3]])
+    assert not torch.equal(some, every[[0, 2]])
+
+
+def test_the_average_follows_the_weights_as_the_formula_says() -> None:
+    """Decay of step s = 1, 2, ...: 1 - s ** (-2/3), at most 0.9 here."""
+    student = learner()
+    student.ema = ModelEmaV3(student.model, 0.9, use_warmup=True)
+    weight = student.model.trunk[0].weight
+    average = weight.detach().clone()
+    for step in range(1, 41):
+        train_step(student, batch(), half())
+        decay = min(1 - step ** (-2 / 3), 0.9)
+        average = decay * average + (1 - decay) * weight.detach()
+    found = student.ema.module.trunk[0].weight
+    torch.testing.assert_close(found, average)
+    assert (found - weight).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("method", ["equal", "uncertainty", "pcgrad"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optimiser import make_optimizer, set_rate
+from training.optimiser import make_optimizer, rate_at, set_rate, stage_of
 
 RATE = 0.01
 
@@ -68,3 +68,57 @@ def test_a_step_of_muon_is_the_one_of_torch() -> None:
     before, matrix.grad = matrix.detach().clone(), gradients["matrix.weight"]
     torch.optim.Muon([matrix], RATE, weight_decay=0.0, adjust_lr_fn="match_rms_adamw").step()
     assert torch.equal(matrix.detach() - before, change)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("trunk.body.patch_embed.proj.weight", 0),
+        ("trunk.body.stages_0.blocks.2.norm1.weight", 1),
+        ("trunk.body.stages_3.downsample.proj.weight", 4),
+        ("trunk.columns.0.body.stages_3.blocks.0.norm1.weight", 4),  # +cross-stitch
+        ("trunk.columns.1.body.patch_embed.proj.weight", 0),
+        ("trunk.mixes.2", None),  # belongs to no trunk
+        ("trunk.body.blocks.3.1.conv_pw.weight", 4),  # EfficientNet
+        ("trunk.body.conv_stem.weight", 0),
+        ("trunk.body.layer4.0.conv1.weight", 4),  # ResNet
+        ("trunk.body.layers_3.blocks.1.norm1.weight", 4),  # Swin
+        ("trunk.body.s4.b1.conv1.conv.weight", 4),  # RegNet
+        ("neck.up.0.weights", None),
+        ("tasks.det.body.stages_1.weight", None),
+    ],
+)
+def test_the_stage_of_a_parameter(name: str, stage: int | None) -> None:
+    assert stage_of(name) == stage
+
+
+class Staged(nn.Module):
+    """Names of a trunk with two stages, a neck and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = ("stem", "stages_0", "stages_1")
+        self.trunk = nn.ModuleDict({"body": nn.ModuleDict({n: nn.Linear(2, 2) for n in names})})
+        self.neck = nn.Linear(2, 2)
+
+
+def test_layer_decay_halves_the_rate_towards_the_stem() -> None:
+    model = Staged()
+    optimizer = make_optimizer(model, nn.Module(), 1.0, 0.0, 0.5)
+    rates = {p: group["peak"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name.removesuffix(".weight"): rates[p] for name, p in model.named_parameters()}
+    assert found["trunk.body.stem"] == 0.125
+    assert found["trunk.body.stages_0"] == 0.25
+    assert found["trunk.body.stages_1"] == 0.5
+    assert found["neck"] == 1.0
+
+
+def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
+    assert rate_at(0.0, 0.03) == 1e-3
+    assert rate_at(0.015, 0.03) == 0.5
+    assert rate_at(0.03, 0.03) == 1.0
+    assert rate_at(0.515, 0.03) == pytest.approx(0.505)  # half of the rest: (1 + 0.01) / 2
+    assert rate_at(0.2725, 0.03) == pytest.approx(0.01 + 0.99 * 0.5 * (1 + math.sqrt(0.5)))
+    assert rate_at(1.0, 0.03) == pytest.approx(0.01)
+    assert rate_at(1.2, 0.03) == pytest.approx(0.01)
+    assert rate_at(0.5, 0.0) == pytest.approx(0.505)

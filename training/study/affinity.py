@@ -16,7 +16,7 @@ from perception.tasks.base import to_float, total_loss
 from training.data.sample import Batch
 from training.learner import Learner
 from training.nonfinite import Memory
-from training.optimiser import is_trunk, stage_of
+from training.optimiser import stage_of
 
 Matrix = dict[str, dict[str, float]]
 Sources = tuple[str, ...]
@@ -63,7 +63,8 @@ def stages(learner: Learner) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for row, parameter in enumerate(learner.shared):
         name = names[id(parameter)]
-        stage = f"stage {stage_of(name)}" if is_trunk(name) else "neck"
+        number = stage_of(name)
+        stage = "neck" if number is None else f"stage {number}"
         found.setdefault("stem" if stage == "stage 0" else stage, []).append(row)
     return found | {"all": list(range(len(learner.shared)))}
 

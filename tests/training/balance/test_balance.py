@@ -145,6 +145,17 @@ def test_dwa_weighs_by_the_rate_of_the_last_two_epochs() -> None:
     np.testing.assert_allclose(gradient, weights[0] * A + weights[1] * B, rtol=1e-6)
 
 
+def test_dwa_gives_weight_one_to_a_task_without_history() -> None:
+    balancer = make("dwa", ("a", "b", "c"))
+    toy = Toy(tasks=("a", "b", "c"))
+    for values in ({"a": 4.0, "b": 4.0}, {"a": 2.0, "b": 3.0}):
+        toy.step(balancer, {"a": A, "b": B}, values)
+        balancer.end_epoch()
+    toy.step(balancer, {"a": A, "b": B, "c": A}, {"a": 9.0, "b": 9.0, "c": 9.0})
+    # 2 exp(0.25) / (exp(0.25) + exp(0.375)), as for two known tasks
+    assert list(toy.weights.values()) == pytest.approx([0.9376, 1.0624, 1.0], abs=1e-4)
+
+
 def test_rlw_draws_a_new_convex_combination_each_step() -> None:
     balancer, toy = make("rlw"), Toy()
     drawn = []

@@ -42,6 +42,19 @@ def test_a_row_is_described_by_its_interval(lane: float, scene: float, text: str
     assert text in " ".join(row_sentences(found))
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gain_whose_interval_holds_zero_is_no_difference(sign: int):
+    """Gains of -1, 0 and +4 %: a mean above zero, an interval around it."""
+    twins, shared = [Row((task,)) for task in TASKS], Row(TASKS)
+    records = [record(row, seed, 50.0, 50.0) for row in twins for seed in SEEDS]
+    scores = [50.0 + sign * gain for gain in (-0.5, 0.0, 2.0)]
+    records += [record(shared, seed, scores[seed], 50.0) for seed in SEEDS]
+    text = " ".join(row_sentences(by_row(records, [*twins, shared])))
+    assert "does not differ significantly" in text
+    assert "Better" not in text
+    assert "Worse" not in text
+
+
 def test_tasks_with_a_significant_change_are_named():
     found = table(equal=(60.0, 40.0))
     text = " ".join(row_sentences(found))
