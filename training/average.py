@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
 
 if TYPE_CHECKING:
@@ -43,16 +44,10 @@ class AverageArguments:
 def average() -> int:
     """The command: 0. Raises UserError where the checkpoints do not go together."""
     require_extra("train", "torch", "timm", "safetensors", "tyro")
-    import tyro
-
-    args = tyro.cli(
-        AverageArguments,
-        args=["--out" if word == "-o" else word for word in sys.argv[1:]],
-        prog="average-checkpoints",
-        description=__doc__,
-        config=(tyro.conf.PositionalRequiredArgs,),
-    )
     from perception import checkpoint
+
+    words = ["--out" if word == "-o" else word for word in sys.argv[1:]]
+    args = parse(AverageArguments, "average-checkpoints", __doc__, words)
 
     weights, meta = mean_of(args.checkpoints)
     checkpoint.save(args.out, weights, meta, half=args.half)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
 
@@ -43,14 +44,7 @@ class CheckArguments:
 def check() -> int:
     """The command: prints the report, returns 1 where there are findings."""
     require_extra("train", "torch", "tyro", "rich")
-    import tyro
-
-    args = tyro.cli(
-        CheckArguments,
-        prog="check-bdd",
-        description=__doc__,
-        config=(tyro.conf.PositionalRequiredArgs,),
-    )
+    args = parse(CheckArguments, "check-bdd", __doc__)
     from training.data.classes import read_classes
     from training.data.examine import examine
 

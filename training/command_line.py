@@ -14,8 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-import tyro
-
+from perception.arguments import parse
 from perception.errors import UserError, unknown_name
 from perception.sizes import parse_size
 from training.config import Config, RunArgs, parse_names, parse_weights
@@ -28,7 +27,9 @@ GROUPS: Final = tuple(field.name for field in fields(Config))
 COMMAND_ONLY: Final = ("resume", "config")
 EXAMPLE: Final = """Train one network with a head per task; without --data, on rendered roads.
 
-example:
+examples:
+  train-bdd --data DIR --init default --out runs/mine      few frames of your own: start from the
+                                                           pretrained model, it helps most
   train-bdd --data BDD100K --tasks det,lane,drivable --size 384x640 --out runs/first"""
 
 
@@ -110,14 +111,7 @@ def parse_command_line(
             words += [] if flag in given else [w for value in values for w in (flag, value)]
         data = dataclasses.replace(before, data=(), labels=())
         default = dataclasses.replace(default, data=data)
-    return tyro.cli(
-        Config,
-        args=words,
-        default=default,
-        prog="train-bdd",
-        description=description,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    return parse(Config, "train-bdd", description, words, default)
 
 
 def registered_names() -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
 from perception.hub import ONNX, local_file
@@ -131,10 +132,7 @@ class Arguments:
 
 def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
     """Arguments from a command line (default: sys.argv)."""
-    import tyro
-
-    config = (tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs)
-    return tyro.cli(Arguments, args=words, prog="eval-bdd", description=__doc__, config=config)
+    return parse(Arguments, "eval-bdd", __doc__, words)
 
 
 def open_data(options: DataOptions, predictor: "Predictor", unlabelled: bool) -> "Dataset":

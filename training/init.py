@@ -120,9 +120,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise UserError(f"--init {path}: not readable ({error})") from None
-    except Exception as error:  # weights_only refuses with pickle.UnpicklingError
-        raise UserError(f"--init {path}: refused, it holds more than weights ({error})") from None
+        line = str(error).strip().partition("\n")[0]
+        raise UserError(f"--init {path}: not readable ({line})") from None
+    except Exception:  # pickle.UnpicklingError, whose text explains how to allow it
+        raise UserError(
+            f"--init {path}: refused, it holds code or objects besides weights; give a "
+            ".safetensors file, or a .pth that holds tensors only"
+        ) from None
     for key in ("state_dict_ema", "state_dict", "model"):
         found = found.get(key, found) if isinstance(found, dict) else {}
     return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}

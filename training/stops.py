@@ -3,6 +3,7 @@
 import errno
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,7 @@ def dead_loader(stop: Stop) -> Iterator[None]:
     try:
         yield
     except (UserError, OSError) as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the loader: its processes end now
         _, of_a_process, trace = str(error).partition("in DataLoader worker process")
         if not of_a_process:
             raise
@@ -79,6 +81,7 @@ def dead_loader(stop: Stop) -> Iterator[None]:
             raise UserError(line) from None
         raise OSError(errno.ENOSPC if "No space left" in line else error.errno, line) from None
     except RuntimeError as error:
+        traceback.clear_frames(error.__traceback__)
         text = str(error)
         if stop.wanted and "DataLoader worker" in text:
             raise KeyboardInterrupt from None
@@ -87,8 +90,8 @@ def dead_loader(stop: Stop) -> Iterator[None]:
                 "/dev/shm, through which loader processes send frames, is too small: give the "
                 "container --shm-size 2g or more, or use --workers 0; continue with --resume"
             ) from None
-        if "DataLoader worker" not in text:
-            raise
+        if not text.startswith("DataLoader worker (pid"):
+            raise  # an error of the program, from one of its processes
         line = text.strip().splitlines()[0]
         raise UserError(
             f"a data loader process has ended ({line}); if memory is short, use fewer --workers; "

@@ -63,7 +63,8 @@ def test_help_lists_what_a_flag_can_name(capsys: pytest.CaptureFixture[str]) -> 
         read_command_line(["--help"])
     assert stop.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert said.index("example: train-bdd --data") < said.index("Data options")
+    assert said.index("--init default") < said.index("train-bdd --data BDD100K")
+    assert said.index("train-bdd --data BDD100K") < said.index("Data options")
     for group in ("Data", "Model", "Optimisation", "Run"):
         assert f"{group} options" in said
     listed = registered_names()

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 import torch
 
 from perception.errors import UserError, cli
+from perception.files import WriteError
 from training.command_line import parse_command_line
 from training.data.rendered import RenderedRoads
+from training.distributed import World
 from training.resume import read_state, state_files
 from training.run import Run
+from training.stops import Stop, early_ends
 from training.train import train
 
 STEM = "0b00bbbb-00000002"
@@ -146,3 +150,82 @@ def test_a_disk_that_fills_up_leaves_whole_states(tmp_path: Path) -> None:
     states = state_files(kept)
     assert [read_state(path)[1].step for path in states] == [1, 2]
     assert states[-1].name in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["192x320", "384x640"])
+def test_too_little_shared_memory_is_one_line(size: str, tmp_path: Path) -> None:
+    """A container's default is 64 MB; left to the loader's queue the run would wait for ever."""
+    script = """
+    mount -t tmpfs -o size=512k none /dev/shm || exit 99
+    exec "$1" -c 'from training.train import main; main()' --tasks scene --size "$2" --limit 16 \
+        --val-limit 1 --batch 4 --epochs 1 --workers 2 --trackers none --out "$3"
+    """
+    words = [*small_disk(), "sh", "-c", script, "sh", sys.executable, size, str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    start = time.monotonic()
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300)
+    assert time.monotonic() - start < 60
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    for word in ("/dev/shm", "--shm-size", "--workers 0"):
+        assert word in line
+
+
+def in_a_process(kind: str, line: str) -> str:
+    """The message of an error that torch raises again in the main process."""
+    trace = f'Original Traceback:\n  File "x.py", line 1, in get\n{kind}: {line}'
+    return f"Caught {kind} in DataLoader worker process 0.\n{trace}"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            WriteError(in_a_process("perception.files.WriteError", "cache/1: the disk is full")),
+            "cache/1: the disk is full",
+        ),
+        (
+            UserError(in_a_process("perception.errors.UserError", "a.jpg: does not decode: gone")),
+            "a.jpg: does not decode: gone",
+        ),
+        (
+            OSError(in_a_process("OSError", "[Errno 28] No space left on device: 'x'")),
+            "the disk is full; free some space and continue with --resume",
+        ),
+        (RuntimeError("unable to write to file </torch_1_2>: No space left (28)"), "--shm-size"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible "
+                         "that dataloader's workers are out of shared memory."),
+            "--shm-size",
+        ),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "process has end"),
+    ],
+)  # fmt: skip
+def test_errors_of_loader_processes_are_one_line(
+    error: Exception, line: str, tmp_path: Path
+) -> None:
+    alone = World(0, 1, torch.device("cpu"))
+    with pytest.raises(UserError) as caught, early_ends(tmp_path, alone, Stop()):
+        raise error
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_loader_process_that_ends_after_a_requested_stop_is_part_of_it(tmp_path: Path) -> None:
+    """A scheduler's SIGTERM reaches the processes too; during a slow step they end first."""
+    stop = Stop()
+    stop.wanted = True
+    alone = World(0, 1, torch.device("cpu"))
+    with pytest.raises(KeyboardInterrupt), early_ends(tmp_path, alone, stop):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Alarm clock.")
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
+    alone = World(0, 1, torch.device("cpu"))
+    with (
+        pytest.raises(RuntimeError, match="shapes"),
+        early_ends(tmp_path, alone, Stop()),
+    ):
+        raise RuntimeError(in_a_process("RuntimeError", "shapes do not match"))

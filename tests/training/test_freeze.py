@@ -69,7 +69,7 @@ def test_the_other_heads_are_untouched(tasks: str, given: Path, tmp_path: Path) 
     words = ["--init", str(given), "--freeze", "trunk", "--tasks", tasks, "--epochs", "2"]
     second = run(tmp_path / "run", *words)
     scores = second.go()
-    assert set(scores) == {"scene", "drivable", tasks}
+    assert set(scores) == {tasks}  # the others have no labels in this run
     before, after = outputs(given), outputs(second.folder / "last.safetensors")
     for name in set(before) - {tasks}:
         for key, value in before[name].items():

@@ -1,15 +1,20 @@
 """--init onto heads with other classes, and the names that lane scores have."""
 
+import argparse
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
 from perception import checkpoint
+from perception.errors import UserError
 from perception.model import build
 from perception.runtime.view import LANE_BYTE, Group, View
 from perception.tasks.lane import Lane
-from training.init import initialise
+from training.init import initialise, read_weights
 
 HW = (64, 96)
 
@@ -71,3 +76,35 @@ def test_lane_scores_have_the_names_of_the_view() -> None:
     scores = metric.compute()
     assert scores["F1@5/category/single white"] == 100
     assert "F1@5/category/crosswalk" not in scores
+
+
+class Command:
+    """Pickled, it runs a command when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/pwned",)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ({"state_dict": {"a": torch.ones(1)}, "x": Command()}, "refused"),
+        (nn.Linear(2, 2), "refused"),  # a whole module
+        ({"args": argparse.Namespace(lr=1.0)}, "refused"),
+        (b"", "not readable"),  # no pickle at all
+    ],
+)
+def test_a_file_that_holds_more_than_weights_is_refused_in_one_line(
+    content: object, line: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError) as caught:
+        read_weights(path)
+    said = str(caught.value)
+    assert said.startswith(f"--init {path}: {line}")
+    assert "\n" not in said
+    assert "weights_only" not in said

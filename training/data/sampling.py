@@ -8,20 +8,20 @@ a function of (seed, epoch, frame), so that workers need no state.
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
 from training.config import DataArgs
 from training.data.augment import Transform, make_augmentation
 from training.data.dataset import Dataset
-from training.data.sample import Sample, collate
+from training.data.sample import Batch, Sample, collate
 from training.data.union import SkipBad, Union, draw
 
 # Seconds a worker keeps running after SIGTERM, so that the main process can save first.
@@ -112,6 +112,18 @@ def quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
+def collate_shared(samples: Sequence[Sample]) -> Batch:
+    """A batch; in a loader process already in shared memory. Left to the queue, a /dev/shm that is
+    too small would raise in the queue's thread, and the main process would wait for ever."""
+    batch = collate(samples)
+    if get_worker_info() is not None:
+        tensors = [batch.frames, *batch.rows.values()]
+        tensors += [tensor for target in batch.targets.values() for tensor in target.values()]
+        for tensor in tensors:
+            tensor.share_memory_()
+    return batch
+
+
 def loader(
     frames: TransformedFrames, order: Order, workers: int, pin: bool = False
 ) -> DataLoader[Any]:
@@ -120,7 +132,7 @@ def loader(
         frames,
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate_shared,
         pin_memory=pin,
         worker_init_fn=quiet_worker,
         persistent_workers=workers > 0,

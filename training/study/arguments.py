@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import tyro
 
+from perception.arguments import parse
 from perception.errors import UserError, unknown_name
 from training.config import Names, Size
 from training.study.presets import PRESETS
@@ -122,4 +123,4 @@ def parse_command_line(argv: Sequence[str] | None = None, about: str = "") -> St
     given: dict[str, Any] = {"default": default} if BENCHMARK in argv else {}
     questions = "\n".join(f"  {name}: {make.__doc__}" for name, make in PRESETS.items())
     text = f"{about}\nQuestions:\n{questions}"
-    return tyro.cli(StudyArgs, args=argv, prog="study-mtl", description=text, **given)
+    return parse(StudyArgs, "study-mtl", text, argv, **given)

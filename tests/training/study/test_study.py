@@ -157,7 +157,7 @@ def test_a_killed_run_is_resumed_and_a_finished_one_is_kept(
     calls = []
 
     def stopped(run: trials.StudyRun):
-        calls.append(run.position.epoch)
+        calls.append(run.state.epoch)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return whole(run)
