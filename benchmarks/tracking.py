@@ -34,12 +34,12 @@ from trackers.eval import (
     compute_identity_metrics,
 )
 from trackers.utils.iou import BIoU
+from tracks import TrackedFrame, read_tracks
 
 from perception.classes import DETECTION
 from perception.files import replacing, write_atomic
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes
-from training.data.bdd.tracks import TrackedFrame, read_tracks
 from training.data.roads.frame import RenderedFrame, render
 from training.data.roads.world import build
 

@@ -86,9 +86,7 @@ def _split_lines(split: str, counts: dict[str, Any]) -> list[str]:
     sizes = ", ".join(f"{size} {count}" for size, count in counts["sizes"].items())
     out = [f"\n{split}: {counts['frames']} frames ({sizes})"]
     for task, count in counts["labelled"].items():
-        sources = counts["sources"].get(task, {})
-        of = ", ".join(f"{name} {number}" for name, number in sources.items())
-        out.append(f"  {task:9} {count:6} labelled" + (f" ({of})" if of else ""))
+        out.append(f"  {task:9} {count:6} labelled")
     boxes = Counter(counts["boxes"]).most_common()
     out.append("  boxes     " + ", ".join(f"{name} {number}" for name, number in boxes))
     for name, values in counts["attributes"].items():

@@ -137,8 +137,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
 
 def open_data(options: DataOptions, predictor: "Predictor", unlabelled: bool) -> "Dataset":
     """The frames to score, decoded at full size; `unlabelled`: frames without labels will do."""
+    from training.data.class_lookup import joint_lists
     from training.data.classes import ClassLists, read_classes
-    from training.data.conform import conform
+    from training.data.frames import Frames
     from training.data.sources import open_dataset
 
     given = read_classes(options.classes) if options.classes else None
@@ -155,7 +156,7 @@ def open_data(options: DataOptions, predictor: "Predictor", unlabelled: bool) ->
             labels=options.labels,
             classes=classes,
         )
-        return conform([dataset], classes)[0]
+        return Frames([dataset], lists=joint_lists([dataset], classes))
 
     # Rendered roads are made: only as many as are scored.
     made = f"rendered:{options.limit}/{options.limit}" if options.limit else "rendered"

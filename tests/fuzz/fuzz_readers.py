@@ -4,6 +4,7 @@ READERS[reader][variant] = Variant(seeds(), read(folder, data)). `read` puts the
 reader looks for them and reads them as a command would; it may raise UserError and nothing else.
 """
 
+import os
 import random
 import sys
 import tempfile
@@ -64,20 +65,18 @@ def attempt(reader: str, variant: str, folder: Path, data: bytes) -> str:
 
 def read_bdd(place: str, folder: Path, data: bytes) -> None:
     """The file in a BDD100K folder of one frame: index, then the frame with all its labels."""
-    from training.data.bdd100k import BDD100K
+    from training.data.formats.bdd100k import BDD100K
 
     root = folder / "bdd"
     put(root / f"images/100k/train/{STEM}.jpg", jpeg())
     path = put(root / place, data)
     if path.suffix == ".yaml":
         put(root / f"labels/train/{STEM}.txt", b"0 .5 .5 .2 .2\n")
-    elif "provenance" in place:
-        put(root / "labels/det_20/det_train.json", as_json([frame("2020")])[0])
-    blocked = put(folder / "file", b"") / "cache"  # so that the index is built each time
+    # A place that cannot be written to, so that the table is built each time.
+    os.environ["PVT_HYDRANET_CACHE"] = str(put(folder / "file", b"") / "cache")
     try:
-        dataset = BDD100K(root, "train", strict=False, cache_folder=blocked)
+        dataset = BDD100K(root, "train", strict=False)
         for index in range(len(dataset)):
-            dataset.provenance(index)
             use(dataset[index])
     finally:
         path.unlink()
@@ -130,7 +129,7 @@ def read_frame(folder: Path, data: bytes) -> None:
 def read_masks(folder: Path, data: bytes) -> None:
     """In every encoding; what one refuses another may take."""
     from perception.images import read_pixels
-    from training.data.bdd.masks import ENCODINGS, read_mask
+    from training.data.masks import ENCODINGS, read_mask
 
     path, refusals = put(folder / "mask.png", data), []
     for encoding in ENCODINGS:
@@ -222,10 +221,6 @@ READERS: Final[dict[str, dict[str, Variant]]] = {
     | {
         "image-2018": Variant(
             lambda: as_json(image_2018()), partial(read_bdd, f"labels/100k/train/{STEM}.json")
-        ),
-        "provenance": Variant(
-            lambda: as_json({STEM: {"how": "restored", "painted_out": 0.25}}),
-            partial(read_bdd, "labels/provenance_train.json"),
         ),
         "yolo": Variant(
             lambda: [b"0 .5 .5 .25 .5\n2 0.25 0.25 0.1 0.1\n"],

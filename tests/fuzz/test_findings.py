@@ -80,9 +80,6 @@ def test_labels(name, attempt):
 @pytest.mark.parametrize(
     ("variant", "data"),
     [
-        # A share that is no number, entries that are none: as if they were not there.
-        ("provenance", json.dumps({STEM: {"painted_out": "x"}}).encode()),
-        ("provenance", json.dumps({STEM: 3}).encode()),
         # Half a surrogate pair in the name of a frame that nobody has.
         ("det-20", b'[{"name": "\\ud800", "labels": []}, ' + frames()[1:]),
         # Names of frames in folders are those of other releases.
@@ -136,21 +133,6 @@ def npy(head: bytes) -> bytes:
 )
 def test_arrays(part, head, attempt):
     assert "0.npy" in attempt("images", f"array-{part}", npy(head))
-
-
-def test_a_damaged_label_cache_is_rebuilt(tmp_path):
-    """Its header is Python text to numpy, and broken text was no ValueError."""
-    from training.data.bdd import cache, layouts
-
-    images = tmp_path / "images/train"
-    images.mkdir(parents=True)
-    (images / f"{STEM}.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1])
-    layout = layouts.find(tmp_path, "train")
-    for damage in (b"{'descr': '<f4', 'shape': (", b"", b"\xff" * 40):
-        cache.open_index(layout, tmp_path / "cache")
-        [column] = (tmp_path / "cache").rglob("stems.npy")
-        column.write_bytes(npy(damage) if damage else b"")
-        assert cache.open_index(layout, tmp_path / "cache").stem(0) == STEM
 
 
 def checkpoint(**changes) -> bytes:

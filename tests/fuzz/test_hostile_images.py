@@ -65,7 +65,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_the_size_of_an_image_is_bounded_before_decoding(name, tmp_path, monkeypatch):
     from perception.images import read_image, read_pixels
-    from training.data.bdd.masks import ENCODINGS, read_mask
+    from training.data.masks import ENCODINGS, read_mask
 
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     path = tmp_path / "bomb.png"

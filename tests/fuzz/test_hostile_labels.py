@@ -17,17 +17,17 @@ STEM = "0b00bbbb-00000002"
 
 
 CHILD = """
-import sys, pathlib
+import os, sys, pathlib
 sys.path.insert(0, {fuzz!r})
 import fuzz_readers as f
-from training.data.bdd100k import BDD100K
+from training.data.formats.bdd100k import BDD100K
 from training.data.coco import COCO
 for place in sys.argv[1:]:
     root = pathlib.Path(place)
-    more = dict(cache_folder=root / "file" / "x") if {kind} is BDD100K else dict()
+    os.environ["PVT_HYDRANET_CACHE"] = str(root / "file" / "x")  # where nothing can be written
     before = f.memory()[0]
     try:
-        data = {kind}(root, "train", **more)
+        data = {kind}(root, "train")
         outcome = "read " + str(len([data[i] for i in range(len(data))]))
     except f.UserError as error:
         outcome = str(error)
@@ -61,9 +61,10 @@ def make_root(folder: Path) -> Path:
     return folder
 
 
-def no_cache(root: Path) -> Path:
-    """A place where no index can be written."""
-    return root / f"images/100k/train/{STEM}.jpg" / "x"
+@pytest.fixture(autouse=True)
+def no_cache(tmp_path, monkeypatch):
+    """A place where no table can be written."""
+    monkeypatch.setenv("PVT_HYDRANET_CACHE", "/proc/no-folder")
 
 
 def picture() -> bytes:
@@ -94,18 +95,19 @@ def test_two_gigabytes_of_json_are_refused_in_one_line(tmp_path, write):
 
 def test_a_million_invalid_frames_are_counted_not_stored(root, write):
     """Frames nobody has, nameless ones, and one frame again and again."""
-    from training.data.bdd import index, layouts
+    from training.data import table
+    from training.data.formats.bdd100k import BDD100K
 
     frame = json.dumps({"name": f"{STEM}.jpg", "labels": []})
     kinds = ('{"name": "nobody.jpg"}', "{}", frame, f'{{"name": "{"x" * 2000}"}}')
     text = ", ".join(kind for kind in kinds for _ in range(12_000))
     write(root / "labels/det_20/det_train.json", f"[{frame}, {text}]")
-    found = index.build(layouts.find(root, "train"))
-    assert len(found.problems()) <= index.MOST_LISTED + 1
-    assert (0, True) in [(row, "occurs twice" in text) for row, text in found.problems()]
-    assert len(found.orphans) == index.MOST_LISTED + 1
-    assert found.orphans[-1].endswith(b"14000 more frames")
-    assert found.orphans.itemsize <= index.LONGEST_LINE
+    found = BDD100K(root, "train", strict=None).table.texts
+    assert len(found["problems"]) <= table.MOST_LISTED + 1
+    assert (0, True) in [(row, "occurs twice" in text) for row, text in found["problems"]]
+    assert len(found["unused"]) == table.MOST_LISTED + 1
+    assert found["unused"][-1][1].endswith("14000 more like these")
+    assert max(len(text) for _, text in found["unused"]) <= table.LONGEST_LINE
 
 
 @pytest.mark.parametrize("depth", [2000, 200_000])
@@ -115,11 +117,10 @@ def test_a_million_invalid_frames_are_counted_not_stored(root, write):
         "labels/det_20/det_train.json",
         f"labels/100k/train/{STEM}.json",
         "labels/train.json",
-        "labels/provenance_train.json",
     ],
 )
 def test_deeply_nested_json_is_one_line(place, depth, root, write):
-    from training.data.bdd100k import BDD100K
+    from training.data.formats.bdd100k import BDD100K
 
     good = [{"name": f"{STEM}.jpg", "labels": [], "attributes": {"weather": "clear"}}]
     write(root / "labels/det_20/det_train.json", json.dumps(good))
@@ -127,17 +128,17 @@ def test_deeply_nested_json_is_one_line(place, depth, root, write):
     text = f'{{"name": "{STEM}", "frames": {deep}}}' if "100k" in place else f'[{{"name": {deep}}}]'
     path = write(root / place, text)
     with pytest.raises(UserError, match=path.name) as caught:
-        BDD100K(root, "train", cache_folder=no_cache(root)).provenance(0)
+        BDD100K(root, "train")
     assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize("name", [f"../../{STEM}.jpg", f"/etc/{STEM}.jpg", f"a/../{STEM}.jpg"])
 def test_the_name_of_a_frame_stays_in_its_folder(name, root, write):
-    from training.data.bdd100k import BDD100K
+    from training.data.formats.bdd100k import BDD100K
 
     write(root / "labels/det_20/det_train.json", json.dumps([{"name": name, "labels": []}]))
     with pytest.raises(UserError, match=r"det_train\.json: frame name .* leaves its folder; fix"):
-        BDD100K(root, "train", cache_folder=no_cache(root))
+        BDD100K(root, "train")
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", ""])
@@ -179,7 +180,7 @@ def test_a_large_coco_file_streams(tmp_path, write):
 
 
 def test_an_outline_far_outside_or_with_a_million_vertices_is_refused(root, write):
-    from training.data.bdd100k import BDD100K
+    from training.data.formats.bdd100k import BDD100K
 
     for vertices, why in (
         ([[0, -1e9], [5, 1e9]], "malformed"),
@@ -191,7 +192,7 @@ def test_an_outline_far_outside_or_with_a_million_vertices_is_refused(root, writ
         frames = [{"name": f"{STEM}.jpg", "labels": [label] * 5}]
         write(root / "labels/lane/polygons/lane_train.json", json.dumps(frames))
         with pytest.raises(UserError, match=why):
-            BDD100K(root, "train", cache_folder=no_cache(root))
+            BDD100K(root, "train")
 
 
 @pytest.mark.slow
@@ -212,13 +213,13 @@ def test_the_longest_outlines_allowed_draw_within_bounds(root, write):
 
 
 def test_too_many_labels_in_one_frame_are_refused(root, write):
-    from training.data.bdd100k import BDD100K
+    from training.data.formats.bdd100k import BDD100K
 
     box = {"category": "car", "box2d": {"x1": 1, "y1": 1, "x2": 9, "y2": 9}}
     frames = [{"name": f"{STEM}.jpg", "labels": [box] * 10_001}]
     write(root / "labels/det_20/det_train.json", json.dumps(frames))
     with pytest.raises(UserError, match="10001 labels, at most 10000 are read"):
-        BDD100K(root, "train", cache_folder=no_cache(root))
+        BDD100K(root, "train")
 
 
 def test_xml_entities_are_not_expanded(tmp_path, write):

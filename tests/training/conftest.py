@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perception.classes import DETECTION, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
-from training.data.bdd.polygons import outline, paint, stroke
+from training.data.outlines import outline, paint, stroke
 
 SIZE_HW = (180, 320)
 # What the 2018 release calls them.

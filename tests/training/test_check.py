@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training import check as check_bdd
-from training.data.bdd import checks
+from training.data.examine import examine
 
 SECOND = "0b00bbbb-00000002"
 IMAGES, LABELS = "images/100k/train", "labels/det_20/det_train.json"
@@ -118,14 +118,14 @@ def stray_file(root):
 
 
 DAMAGES = [
-    (cut_image, "broken image", f"{SECOND}.jpg"),
-    (spoil_image, "broken image", f"{SECOND}.jpg"),
+    (cut_image, "broken frame", f"{SECOND}.jpg"),
+    (spoil_image, "broken frame", f"{SECOND}.jpg"),
     (remove_image, "label without frame", f"lane/masks/train/{SECOND}.png"),
     (remove_mask, "missing label", f"{SECOND}.jpg"),
-    (shrink_mask, "broken mask", f"drivable/masks/train/{SECOND}.png"),
-    (invent_value, "broken mask", f"drivable/masks/train/{SECOND}.png"),
-    (spoil_lane, "broken mask", f"lane/masks/train/{SECOND}.png"),
-    (box_outside, "box outside", f"{SECOND}.jpg"),
+    (shrink_mask, "broken frame", f"drivable/masks/train/{SECOND}.png"),
+    (invent_value, "broken frame", f"drivable/masks/train/{SECOND}.png"),
+    (spoil_lane, "broken frame", f"lane/masks/train/{SECOND}.png"),
+    (box_outside, "broken frame", f"{SECOND}.jpg"),
     (box_inverted, "label", "det_train.json"),
     (unknown_category, "label", "det_train.json"),
     (unknown_weather, "label", "det_train.json"),
@@ -141,7 +141,7 @@ DAMAGES = [
 
 
 def test_a_clean_folder_has_no_findings(folder):
-    report = checks.examine(folder)
+    report = examine(str(folder))[0]
     assert report.findings == []
     assert report.splits["train"]["labelled"]["lane"] == 3
     assert report.splits["train"]["boxes"]["car"] == 1
@@ -154,7 +154,7 @@ def test_a_clean_folder_has_no_findings(folder):
 )
 def test_each_damage_is_named(folder, damage, kind, file):
     damage(folder)
-    found = checks.examine(folder).findings
+    found = examine(str(folder))[0].findings
     assert [f for f in found if f.kind == kind and f.file.endswith(file)], found
 
 
@@ -180,27 +180,16 @@ def test_ten_damages_at_once_are_all_named(tmp_path, bdd_frames, bdd_write):
     edit(root, lambda frames: frames[7]["labels"][0]["box2d"].update(y2=700))
     edit(root, lambda frames: frames[8]["labels"][0].update(category="cart"))
     edit(root, lambda frames: frames.append(frames[9]))
-    found = checks.examine(root).findings
+    found = examine(str(root))[0].findings
     for name in names[:10]:
         assert [f for f in found if name in f.file + f.message], name
     assert not [f for f in found for name in names[10:] if name in f.file + f.message]
 
 
-def test_a_teachers_lanes_in_val_are_named(folder):
-    (folder / "labels/lane/masks/val").rename(folder / "labels/lane/masks/kept")
-    for path in (folder / "labels/lane/masks/kept").iterdir():
-        target = folder / "labels/lane/teacher/val" / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(target), np.zeros((180, 320), np.uint8))
-    kinds = {finding.kind for finding in checks.examine(folder).findings}
-    assert kinds == {"teacher lanes"}
-
-
-def test_several_processes_find_the_same(folder, monkeypatch):
+def test_several_processes_find_the_same(folder):
     cut_image(folder)
-    alone = checks.examine(folder)
-    monkeypatch.setattr(checks, "CHUNK", 1)
-    assert checks.examine(folder, jobs=2).to_json() == alone.to_json()
+    alone = examine(str(folder))[0]
+    assert examine(str(folder), jobs=2)[0].to_json() == alone.to_json()
 
 
 def command(monkeypatch, *words):
@@ -222,7 +211,7 @@ def test_command_writes_report_and_sheet(folder, tmp_path, monkeypatch, capsys):
     invent_value(folder)
     assert command(monkeypatch, *words) == 1
     assert "unknown value 9" in capsys.readouterr().out
-    assert json.loads(report.read_text())["findings"][0]["kind"] == "broken mask"
+    assert json.loads(report.read_text())["findings"][0]["kind"] == "broken frame"
 
 
 def test_command_prints_json_alone(folder, monkeypatch, capsys):

@@ -130,10 +130,11 @@ def bdd_folder(root: Path) -> Path:
             for place in (
                 f"images/100k/{split}/{stem}.jpg",
                 f"labels/drivable/masks/{split}/{stem}.png",
-                f"labels/lane/marking/{split}/{stem}.png",
+                f"ll_seg_annotations/{split}/{stem}.png",
             ):
+                given = source / place.replace("ll_seg_annotations", "labels/lane/marking")
                 (root / place).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source / place, root / place)
+                shutil.copy(given, root / place)
     return root
 
 

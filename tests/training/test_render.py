@@ -6,7 +6,7 @@ import sys
 import cv2
 import pytest
 
-from training.data.bdd100k import BDD100K
+from training.data.formats.bdd100k import BDD100K
 from training.render import main
 
 

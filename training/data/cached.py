@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from perception.files import replacing
 from perception.runtime.letterbox import Letterbox
-from training.data.dataset import Dataset, Wrapper
+from training.data.dataset import Dataset
 from training.data.labels import (
     WHOLE,
     Boxes,
@@ -31,15 +31,14 @@ KINDS: Final[dict[str, type[Any]]] = {
 }
 
 
-class Cached(Wrapper):
-    """`dataset` scaled down to fit `size_hw`; samples are written under `folder` when first read.
+class Cached:
+    """Samples of `dataset` scaled down to fit `size_hw`, written under `folder` when first read.
 
     A damaged file is written again. The files are keyed by the dataset's fingerprint.
     """
 
     def __init__(self, dataset: Dataset, folder: Path, size_hw: tuple[int, int]) -> None:
-        super().__init__(dataset)
-        self.size_hw = size_hw
+        self.dataset, self.size_hw = dataset, size_hw
         key = f"2 {dataset.fingerprint()} {size_hw}"
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 

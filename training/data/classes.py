@@ -33,7 +33,7 @@ from perception.classes import (
 from perception.errors import UserError, unknown_name
 from perception.runtime.view import LABEL, LANE_BYTE, View
 from perception.tasks.class_names import LANE_LIMITS, check_names, names_of, with_classes
-from training.data.bdd.table import IGNORED, RENAMED
+from training.data.bdd_names import IGNORED, LANE, RENAMED
 from training.data.files import read_text
 
 MAX_BYTES: Final = 1 << 20
@@ -87,6 +87,13 @@ class ClassLists:
         if name in names:
             return names.index(name)
         return IGNORE if name in self.ignore else UNKNOWN
+
+    def index_of(self, task: str, name: str) -> int:
+        """As `index`; a lane's category may be written `lane/single white`, `lane` is any."""
+        if task != "lane":
+            return self.index(task, name)
+        found = self.index(task, name.removeprefix("lane/"), "categories")
+        return IGNORE if found == UNKNOWN and name == LANE else found
 
     def table(self, task: str, names: Sequence[str], group: str = ONLY) -> np.ndarray:
         """(len(names),) int64: the class of each name, IGNORE or UNKNOWN."""

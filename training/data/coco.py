@@ -18,7 +18,7 @@ from perception.classes import COCO as CLASSES
 from perception.classes import DETECTION
 from perception.errors import UserError
 from perception.images import read_image
-from training.data.bdd import stream
+from training.data import stream
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.folder import FolderDataset, is_inside

@@ -10,17 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, TypedDict
+from typing import ClassVar, TypedDict
 
 import numpy as np
 from typing_extensions import Unpack
 
 from perception.errors import UserError
+from perception.runtime.view import MASK
+from training.data.classes import OFFICIAL, ClassLists
 from training.data.files import tree_digest
 from training.data.sample import Sample
-
-if TYPE_CHECKING:
-    from training.data.classes import ClassLists
 
 
 class OpenOptions(TypedDict, total=False):
@@ -28,8 +27,9 @@ class OpenOptions(TypedDict, total=False):
 
     exact: bool
     """Decode images whole, whatever size they will be scaled to."""
-    strict: bool
-    """Raise for wrong labels now (default), or only when their frame is read."""
+    strict: bool | None
+    """Raise for wrong labels now (default), or only when their frame is read. None, for check-bdd:
+    never for those of no single frame, which `problems` lists; frames without labels are kept."""
     labels: Path | None
     """Folder or file with the labels, where they are not under the root."""
     classes: ClassLists | None
@@ -110,21 +110,39 @@ class Dataset(ABC):
         """Labels known without reading the frames, as arrays; equal where the folder has moved."""
         return {}
 
-    def origins(self) -> dict[str, np.ndarray]:
-        """(len(self),) bool per trait of the image files: "origin/clean", "origin/restored"."""
-        return {}
-
-    def frame_weights(self) -> np.ndarray:
-        """(len(self),) float64: how often to draw each frame, relative to the others."""
-        return np.ones(len(self))
-
     def attributes(self, index: int) -> dict[str, str] | None:
         """Weather, scene and time of day of a frame; None: as in the sample's own labels."""
         return None
 
-    def source(self, task: str, index: int) -> str:
-        """Where the frame's label of a task is from, e.g. "masks", "teacher"; "" if unknown."""
+    def file(self, index: int) -> str:
+        """What to call the frame in messages: its file where it has one of its own."""
+        return self.name(index)
+
+    def drive(self, index: int) -> str:
+        """Which drive the frame is of, where its name tells: no drive may be in two splits."""
         return ""
+
+    def used(self, task: str) -> dict[tuple[str, str], str]:
+        """{(group, class): where it is} of the task's classes that labels have; the group is ""
+        where the task has one list. Whatever cannot be known without reading the frames counts,
+        except lanes: one of a category that has no class is still a lane."""
+        from perception.tasks import TASKS
+
+        place, found = str(self.root or type(self).__name__), {}
+        presence = self.presence()
+        for group, names in self.classes.get(task, OFFICIAL.get(task, {})).items():
+            for name in names if task != "lane" else ():
+                if (shown := presence.get(f"{group or task}/{name}")) is None:
+                    if TASKS[task].view.kind == MASK:
+                        found[group, name] = place
+                elif shown.any():
+                    first = self.name(int(shown.argmax()))
+                    found[group, name] = f"{place}, frame {first} ({shown.sum()} frames)"
+        return found
+
+    def written_classes(self, task: str) -> tuple[str, ...]:
+        """Those classes of a task's list that the folder's own files name."""
+        return self.annotated_classes(task) or self.classes.get(task, {}).get("", ())
 
     def annotated_classes(self, task: str) -> tuple[str, ...] | None:
         """Those classes of a task's list that are annotated here; None: all of them."""
@@ -160,74 +178,16 @@ def wanted_tasks(
     return found
 
 
-def bad_frames(problems: Sequence[tuple[int, str]], strict: bool, root: Path) -> dict[int, str]:
+def bad_frames(
+    problems: Sequence[tuple[int, str]], strict: bool | None, root: Path
+) -> dict[int, str]:
     """{frame: what is wrong with its labels}, the first problem of each.
 
-    Raises UserError for any with `strict`, and for one that is of no single frame (-1).
+    Raises UserError for any with `strict`, and for one that is of no single frame (-1) unless it is
+    None.
     """
     for frame, text in problems:
-        if strict or frame < 0:
+        if strict or (frame < 0 and strict is not None):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise UserError(f"{text}{more}; check-bdd {root} lists them all")
     return dict(reversed(problems))
-
-
-class Wrapper(Dataset):
-    """Base class of datasets that change another: passes every member on, of `rows` if given."""
-
-    def __init__(self, dataset: Dataset, rows: np.ndarray | None = None) -> None:
-        self.dataset = dataset
-        self.rows = None if rows is None else np.asarray(rows, np.int64)
-        self.tasks, self.root, self.classes = dataset.tasks, dataset.root, dataset.classes
-
-    def row(self, index: int) -> int:
-        """The frame's index in the wrapped dataset."""
-        return index if self.rows is None else int(self.rows[index])
-
-    def __len__(self) -> int:
-        return len(self.dataset) if self.rows is None else len(self.rows)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.row(index)]
-
-    def name(self, index: int) -> str:
-        return self.dataset.name(self.row(index))
-
-    def presence(self) -> dict[str, np.ndarray]:
-        return self._taken(self.dataset.presence())
-
-    def label_columns(self) -> dict[str, np.ndarray]:
-        return self.dataset.label_columns()
-
-    def origins(self) -> dict[str, np.ndarray]:
-        return self._taken(self.dataset.origins())
-
-    def frame_weights(self) -> np.ndarray:
-        weights = self.dataset.frame_weights()
-        return weights if self.rows is None else weights[self.rows]
-
-    def attributes(self, index: int) -> dict[str, str] | None:
-        return self.dataset.attributes(self.row(index))
-
-    def source(self, task: str, index: int) -> str:
-        return self.dataset.source(task, self.row(index))
-
-    def annotated_classes(self, task: str) -> tuple[str, ...] | None:
-        return self.dataset.annotated_classes(task)
-
-    def notes(self) -> list[str]:
-        return self.dataset.notes()
-
-    def problems(self) -> list[str]:
-        return self.dataset.problems()
-
-    def unused(self) -> list[tuple[str, str]]:
-        return self.dataset.unused()
-
-    def fingerprint(self) -> str:
-        return self.dataset.fingerprint()
-
-    def _taken(self, traits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if self.rows is None:
-            return traits
-        return {name: has[self.rows] for name, has in traits.items()}

@@ -1,28 +1,82 @@
 """check-bdd on any dataset: reads every frame of every split and lists all problems.
 
-BDD100K folders have more to check (bdd/checks.py): several sources of masks, provenance, drives.
+Training stops at the first wrong file; this check goes on, and each finding names its file.
 """
 
 import hashlib
-from collections import Counter
+import os
+import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import numpy as np
 
 from perception.errors import NoFramesError, UserError
-from training.data.bdd import checks
-from training.data.bdd.checks import CheckReport, Finding, duplicates, missing_labels
 from training.data.classes import OFFICIAL, ONLY, ClassLists
 from training.data.dataset import Dataset
 from training.data.labels import Boxes
-from training.data.sources import FALLBACK, kind_and_root, open_dataset
+from training.data.sources import open_dataset
 
 SPLITS: Final = ("train", "val", "test")
+# A label that more than this share of a split has is expected of all its frames.
+EXPECTED_SHARE: Final = 0.5
+CHUNK: Final = 100  # frames between two calls of the progress callback
+CHUNKS_PER_JOB: Final = 8
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem of one file."""
+
+    kind: str
+    file: str
+    message: str
+    split: str = ""
+
+
+@dataclass
+class CheckReport:
+    """All findings, and counts per split."""
+
+    root: str
+    findings: list[Finding] = field(default_factory=list)
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "root": self.root,
+            "clean": not self.findings,
+            "findings": [asdict(finding) for finding in self.findings],
+            "splits": self.splits,
+        }
+
+    def add(self, kind: str, text: str, split: str = "") -> None:
+        """Adds a finding from "file: what is wrong", unless another split had it already."""
+        file, colon, message = text.partition(": ")
+        if (kind, text) not in self._seen:
+            self._seen.add((kind, text))
+            self.findings.append(Finding(kind, file if colon else "", message or text, split))
+
+
+@dataclass(frozen=True)
+class FrameCheck:
+    """What was found when a frame was read."""
+
+    name: str
+    file: str
+    error: str = ""
+    size: str = "broken"
+    digest: str = ""
+    boxes: tuple[int, ...] = ()
 
 
 def examine(
@@ -36,61 +90,33 @@ def examine(
 
     Raises UserError only where there are no frames at all.
     """
-    kind, root = kind_and_root(word)
-    if kind == FALLBACK and labels is None:
-        report = checks.examine(root, jobs, progress)
-        datasets = dict(_splits(word, CheckReport(word), labels, classes))
-        report.findings += _without_labels(report, datasets)
-        return report, datasets
     report = CheckReport(word)
     datasets = dict(_splits(word, report, labels, classes))
     total, done = sum(map(len, datasets.values())), 0
-    digests: dict[str, list[tuple[str, str]]] = {}
+    checked: dict[str, list[FrameCheck]] = {}
     for split, dataset in datasets.items():
-        report.findings += [_finding("label", text, split) for text in dataset.problems()]
-        frames: list[dict[str, Any]] = []
-        with ThreadPoolExecutor(max(jobs, 1)) as pool:
-            for frame in pool.map(
-                lambda index, part=dataset: _frame(part, index), range(len(dataset))
-            ):
-                frames.append(frame)
-                done += 1
-                if progress:
-                    progress(done, total)
-        known = set(dataset.problems())
-        report.findings += [
-            _finding("broken frame", frame["error"], split)
-            for frame in frames
-            if frame["error"] and frame["error"] not in known
-        ]
-        report.findings += missing_labels(_labelled(dataset), dataset.name, split)
-        digests[split] = [(f["digest"], f["name"]) for f in frames if f["digest"]]
+        known = dataset.problems()
+        for text in known:
+            report.add("label", text, split)
+        frames = checked[split] = []
+        for part in _read_all(dataset, jobs):
+            frames += part
+            done += len(part)
+            if progress:
+                progress(done, total)
+        for frame in frames:
+            if frame.error and frame.error not in known:
+                report.add("broken frame", frame.error, split)
+        for text in _missing_labels(dataset):
+            report.add("missing label", text, split)
         report.splits[split] = _summary(dataset, frames)
-    report.findings += duplicates(digests)
-    unused = {item: None for dataset in datasets.values() for item in dataset.unused()}
-    report.findings += [_finding(kind, text, "") for kind, text in unused]
-    report.findings += _without_labels(report, datasets)
+    for split, text in (*_leaks(datasets, checked), *_duplicates(checked)):
+        report.add("leak" if split else "duplicate image", text, split)
+    for dataset in datasets.values():
+        for kind, text in dataset.unused():
+            report.add(kind, text)
+    _without_labels(report, datasets)
     return report, datasets
-
-
-def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> Iterator[Finding]:
-    """Splits without any box, and classes of the folder's own list without one in any split."""
-    listed: dict[str, int] = {}
-    for split, dataset in datasets.items():
-        boxes = report.splits[split]["boxes"]
-        if "det" not in dataset.tasks:
-            continue
-        if not any(boxes.values()):
-            text = "no frame shows an object; are its labels where they are expected?"
-            yield Finding("split without objects", report.root, text, split)
-        # BDD100K's list is not from the folder's files.
-        own = dataset.annotated_classes("det") or dataset.classes.get("det", {}).get(ONLY, ())
-        for name in own:
-            listed[name] = listed.get(name, 0) + boxes.get(name, 0)
-    for name, count in listed.items():
-        if not count:
-            text = f"{name!r:.60} has no label in any split; label it or remove it from the list"
-            yield Finding("class without labels", report.root, text)
 
 
 def _splits(
@@ -98,45 +124,81 @@ def _splits(
 ) -> Iterator[tuple[str, Dataset]]:
     """The splits that open; why another one does not is a finding, unless it has no frames."""
     missing: list[NoFramesError] = []
-    opened = 0
     for split in SPLITS:
         try:
-            dataset = open_dataset(word, split, strict=False, labels=labels, classes=classes)
+            yield split, open_dataset(word, split, strict=None, labels=labels, classes=classes)
         except NoFramesError as error:
             missing.append(error)
         except UserError as error:
-            finding = _finding("label", str(error), split)
-            if finding.message not in {known.message for known in report.findings}:
-                report.findings.append(finding)
-            opened += 1
-        else:
-            opened += 1
-            yield split, dataset
-    if not opened:
+            report.add("label", str(error), split)
+    if len(missing) == len(SPLITS):
         raise missing[0]
 
 
-def _finding(kind: str, text: str, split: str) -> Finding:
-    file, colon, message = text.partition(": ")
-    return Finding(kind, file if colon else "", message or text, split)
+def _read_all(dataset: Dataset, jobs: int) -> Iterator[list[FrameCheck]]:
+    count = len(dataset)
+    size = CHUNK if jobs <= 1 else max(1, -(-count // (jobs * CHUNKS_PER_JOB)))
+    chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    if jobs <= 1 or len(chunks) == 1:
+        yield from (check_chunk(dataset, chunk) for chunk in chunks)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(check_chunk, [dataset] * len(chunks), chunks)
 
 
-def _frame(dataset: Dataset, index: int) -> dict[str, Any]:
-    name = dataset.name(index)
+def check_chunk(dataset: Dataset, chunk: range) -> list[FrameCheck]:
+    """Reads some frames with all their labels."""
+    cv2.setNumThreads(1)
+    with _CapturedStderr() as stderr:
+        return [_check_frame(dataset, index, stderr) for index in chunk]
+
+
+def _check_frame(dataset: Dataset, index: int, stderr: "_CapturedStderr") -> FrameCheck:
+    name, file = dataset.name(index), dataset.file(index)
     try:
         sample = dataset[index]
     except UserError as error:
-        return {"name": name, "error": str(error), "size": "broken", "digest": "", "boxes": []}
-    blank = sample.image.max() == sample.image.min()
+        return FrameCheck(name, file, str(error))
+    finally:
+        said = stderr.last_line()
+    error_ = ""
+    if "Corrupt" in said or "premature" in said.lower():
+        error_ = f"{file}: decodes with damage ({said}); restore it"
+    elif sample.image.max() == sample.image.min():
+        error_ = f"{file}: the image has one colour only; restore or delete it"
     height, width = sample.image.shape[:2]
     boxes = sample.labels.get("det")
-    return {
-        "name": name,
-        "error": f"{name}: the image has one colour only; restore or delete it" if blank else "",
-        "size": f"{width}x{height}",
-        "digest": hashlib.sha256(sample.image.tobytes()).hexdigest(),
-        "boxes": boxes.classes.tolist() if isinstance(boxes, Boxes) else [],
-    }
+    return FrameCheck(
+        name,
+        file,
+        error_,
+        f"{width}x{height}",
+        hashlib.sha256(sample.image.tobytes()).hexdigest(),
+        tuple(boxes.classes.tolist()) if isinstance(boxes, Boxes) else (),
+    )
+
+
+class _CapturedStderr:
+    """Captures stderr: libjpeg reports damage in a JPEG that it still decodes only there."""
+
+    def __enter__(self) -> "_CapturedStderr":
+        self.file = tempfile.TemporaryFile()
+        self.saved = os.dup(2)
+        os.dup2(self.file.fileno(), 2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self.saved, 2)
+        os.close(self.saved)
+        self.file.close()
+
+    def last_line(self) -> str:
+        """The last line written since the last call; "" for none."""
+        self.file.seek(0)
+        lines = self.file.read().decode(errors="replace").split("\n")
+        self.file.seek(0)
+        self.file.truncate()
+        return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def _labelled(dataset: Dataset) -> dict[str, np.ndarray]:
@@ -145,30 +207,77 @@ def _labelled(dataset: Dataset) -> dict[str, np.ndarray]:
     return {task: presence.get(task, np.ones(len(dataset), bool)) for task in dataset.tasks}
 
 
-def _summary(dataset: Dataset, frames: list[dict[str, Any]]) -> dict[str, Any]:
-    presence = dataset.presence()
+def _missing_labels(dataset: Dataset) -> Iterator[str]:
+    """Frames without a label that most frames of the split have."""
+    for task, labelled in _labelled(dataset).items():
+        share = labelled.mean() if len(labelled) else 0.0
+        for frame in np.flatnonzero(~labelled).tolist() if share > EXPECTED_SHARE else ():
+            text = f"has no label for {task}, as {share:.1%} of the split have"
+            yield f"{dataset.file(frame)}: {text}"
+
+
+def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> None:
+    """Splits without any box, and classes of the folder's own list without one in any split."""
+    listed: Counter[str] = Counter()
+    for split, dataset in datasets.items():
+        boxes = report.splits[split]["boxes"]
+        if "det" not in dataset.tasks:
+            continue
+        if not any(boxes.values()):
+            text = "no frame shows an object; are its labels where they are expected?"
+            report.add("split without objects", f"{report.root}: {text}", split)
+        for name in dataset.written_classes("det"):
+            listed[name] += boxes.get(name, 0)
+    for name, count in listed.items():
+        if not count:
+            text = f"{name!r:.60} has no label in any split; label it or remove it from the list"
+            report.add("class without labels", f"{report.root}: {text}")
+
+
+def _leaks(
+    datasets: Mapping[str, Dataset], checked: Mapping[str, list[FrameCheck]]
+) -> Iterator[tuple[str, str]]:
+    """(split, text) of frames and drives in two splits: scores would be of training data."""
+    drives: dict[str, tuple[str, str]] = {}
+    for split, dataset in datasets.items():
+        for index, frame in enumerate(checked[split]):
+            drive = dataset.drive(index)
+            other_split, other = drives.setdefault(drive, (split, frame.name))
+            if drive and other_split != split:
+                same = f"is both in {other_split} and in {split}; delete one"
+                near = f"({split}) is from the same drive as {other} ({other_split})"
+                names = {one.name for one in checked[other_split]}
+                yield split, f"{frame.name}: {same if frame.name in names else near}"
+
+
+def _duplicates(checked: Mapping[str, list[FrameCheck]]) -> Iterator[tuple[str, str]]:
+    """(split of a leak or "", text) of images with the same pixels under different names."""
+    first: dict[str, tuple[str, FrameCheck]] = {}
+    for split, frames in checked.items():
+        for frame in sorted(frames, key=lambda frame: frame.file):
+            other_split, other = first.setdefault(frame.digest or frame.file, (split, frame))
+            if other is not frame and (other.name != frame.name or other_split != split):
+                text = f"{frame.file}: is the same image as {other.file}; delete one"
+                yield "" if other_split == split else split, text
+
+
+def _summary(dataset: Dataset, frames: list[FrameCheck]) -> dict[str, Any]:
     names = {**OFFICIAL, **dataset.classes}.get("det", {}).get(ONLY, ())
-    counts = Counter(code for frame in frames for code in frame["boxes"])
+    counts = Counter(code for frame in frames for code in frame.boxes)
     has = _labelled(dataset)
+    known = [dataset.attributes(index) or {} for index in range(len(dataset))]
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for group in dataset.classes.get("scene", ()) if "scene" in dataset.tasks else ():
+        groups[group] += Counter(one.get(group, "undefined") for one in known)
     return {
         "frames": len(dataset),
-        "sizes": dict(Counter(frame["size"] for frame in frames)),
+        "sizes": dict(Counter(frame.size for frame in frames)),
         "labelled": {task: int(frames_.sum()) for task, frames_ in has.items()},
-        "sources": {},
         "boxes": {name: counts[code] for code, name in enumerate(names) if "det" in dataset.tasks},
-        "attributes": _attributes(dataset, presence),
+        "attributes": {group: dict(values) for group, values in groups.items()},
         "missing": {
             task: [dataset.name(index) for index in np.flatnonzero(~frames_).tolist()]
             for task, frames_ in has.items()
             if 0 < frames_.sum() < len(frames_)
         },
-    }
-
-
-def _attributes(dataset: Dataset, presence: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
-    """Frames per value of each attribute group, where the dataset has traits of them."""
-    groups = dataset.classes.get("scene", {})
-    return {
-        group: {v: int(presence[t].sum()) for v in values if (t := f"{group}/{v}") in presence}
-        for group, values in groups.items()
     }

@@ -43,7 +43,7 @@ class FolderDataset(Dataset):
         tasks: Sequence[str] | None = None,
         decode_size_hw: tuple[int, int] | None = None,
         *,
-        strict: bool = True,
+        strict: bool | None = True,
     ) -> None:
         self.root: Path = self.place(Path(root))
         self.split, self.decode_size_hw = split, decode_size_hw

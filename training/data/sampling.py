@@ -5,8 +5,10 @@ The only state is epoch and position, so a stopped run continues at the next ste
 a function of (seed, epoch, frame), so that workers need no state.
 """
 
+import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -21,8 +23,8 @@ from perception.errors import UserError
 from training.config import DataArgs
 from training.data.augment import Transform, make_augmentation
 from training.data.dataset import Dataset
+from training.data.frames import Frames, draw
 from training.data.sample import Batch, Sample, collate
-from training.data.union import SkipBad, Union, draw
 
 # Seconds a worker keeps running after SIGTERM, so that the main process can save first.
 SECONDS_TO_END: Final = 60
@@ -85,10 +87,53 @@ class Order:
         return keys
 
 
+class SkipBad:
+    """Frames of which unreadable ones are replaced by the next readable one.
+
+    Each is printed on stderr once; `skipped()` lists them, also those met by loader workers. Raises
+    UserError when more than `max_share` of the frames turn out unreadable.
+    """
+
+    def __init__(self, frames: Dataset, max_share: float = 0.01) -> None:
+        if not 0 <= max_share < 1:
+            raise UserError(f"--skip-bad {max_share}: give a share from 0 to below 1")
+        self.frames, self.max_share = frames, max_share
+        # Shared memory: the main process and all workers see the same flags.
+        self._bad = multiprocessing.RawArray("B", max(len(frames), 1))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        for step in range(len(self)):
+            at = (index + step) % len(self)
+            if self._bad[at]:
+                continue
+            try:
+                return self.frames[at]
+            except UserError as error:
+                self._remember(at, error)
+        raise UserError("no frame of the dataset can be read; run check-bdd on its folder")
+
+    def skipped(self) -> list[int]:
+        """Indices of the frames found unreadable so far."""
+        return np.flatnonzero(np.frombuffer(self._bad, np.uint8)[: len(self)]).tolist()
+
+    def _remember(self, index: int, error: UserError) -> None:
+        self._bad[index] = 1
+        count = len(self.skipped())
+        if count > self.max_share * len(self):
+            raise UserError(
+                f"{count} of {len(self)} frames are bad, more than --skip-bad allows "
+                f"({self.max_share:.1%}); the last: {error}"
+            ) from None
+        print(f"skipped ({count} of {len(self)}): {error}", file=sys.stderr, flush=True)
+
+
 class TransformedFrames(TorchDataset[Sample]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
 
-    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+    def __init__(self, dataset: Dataset | SkipBad, transform: Transform, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
     def __getitem__(self, key: Key) -> Sample:
@@ -143,7 +188,7 @@ def loader(
 
 
 def training_loader(
-    frames: Union, order: Order, args: DataArgs, seed: int, pin: bool = False
+    frames: Frames, order: Order, args: DataArgs, seed: int, pin: bool = False
 ) -> DataLoader[Any]:
     """Augmented frames of a run, batch by batch in the order given."""
     readable = SkipBad(frames, args.skip_bad) if args.skip_bad else frames

@@ -12,23 +12,23 @@ from typing_extensions import Unpack
 from perception.errors import NoFramesError, UserError, unknown_name
 from training.config import DataArgs
 from training.data.ade20k import ADE20K
-from training.data.bdd100k import BDD100K
 from training.data.cached import Cached
 from training.data.cityscapes import Cityscapes
+from training.data.class_lookup import joint_lists
 from training.data.classes import ClassLists, read_classes
 from training.data.coco import COCO
-from training.data.conform import conform
 from training.data.dataset import Dataset, OpenOptions
+from training.data.formats.bdd100k import BDD100K
 from training.data.formats.cvat import CVAT
 from training.data.formats.fiftyone import FiftyOne
 from training.data.formats.labelme import LabelMe
 from training.data.formats.palette_masks import PaletteMasks
 from training.data.formats.scalabel import Scalabel
 from training.data.formats.yolo import YOLO
+from training.data.frames import Choice, Frames, first, select, weighed, whole
 from training.data.imagenet import ImageNet
 from training.data.nyuv2 import NYUv2
 from training.data.rendered import COUNTS, RenderedRoads
-from training.data.union import Union, first, select
 from training.data.voc import VOC
 
 # `--data KIND:DIR`. A folder without KIND is the first of these that recognises it.
@@ -86,33 +86,34 @@ def open_dataset(
         raise UserError(f"{root}: cannot be read ({error.strerror})") from None
 
 
-def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union, Union]:
+def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Frames, Frames]:
     """Training and validation frames. Raises UserError where no data has a wanted task."""
     words = args.data or (
         f"rendered:{args.limit or COUNTS['train']}/{args.val_limit or COUNTS['val']}@{seed}",
     )
     classes = read_classes(Path(args.classes)) if args.classes else None
-    train: list[Dataset] = [
+    train = [
         open_part(word, "train", args, tasks, place, classes) for place, word in enumerate(words)
     ]
     names = [source_names(place, word) for place, word in enumerate(words, 1)]
     train = first(select(train, args.trait_weights, args.share, seed, names), args.limit)
+    place, frames = ", ".join(args.data) or "rendered roads", sum(len(one.rows) for one in train)
     weights = list(args.data_weights)
     if args.data and args.rendered:
         train.append(open_part(f"rendered:{args.rendered}", "train", args, tasks))
         weights = [*(weights or [1.0] * len(args.data)), args.rendered_weight]
-    val = open_validation(words, args, tasks, classes)
+    train = weighed(train, weights) if weights else train
+    val = first(open_validation(words, args, tasks, classes), args.val_limit)
     # Training and validation together, so that both have the same classes.
-    parts = conform([*train, *first(val, args.val_limit)], classes)
-    joined = Union(parts[: len(train)], tasks, weights), Union(parts[len(train) :], tasks)
-    place = ", ".join(args.data) or "rendered roads"
+    lists = joint_lists([choice.dataset for choice in (*train, *val)], classes)
+    joined = Frames(train, tasks, lists), Frames(val, tasks, lists)
     missing = [task for task in tasks if task not in joined[0].tasks]
     if missing:
         raise UserError(
             f"--tasks {','.join(missing)}: {place} has no labels for it"
             + near_names(missing, args.data)
         )
-    if not sum(len(part) for part in joined[0].datasets[: len(words)]):
+    if not frames:
         raise UserError(f"{place}: no training frames" + " are left" * bool(args.trait_weights))
     if not len(joined[1]):
         raise UserError(f"{place}: no validation frames with a label of {', '.join(tasks)}")
@@ -121,9 +122,9 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Union
 
 def open_validation(
     words: Sequence[str], args: DataArgs, tasks: Sequence[str], classes: ClassLists | None
-) -> list[Dataset]:
+) -> list[Choice]:
     """The split `val` of every --data that has one. Raises NoFramesError where none has."""
-    found: list[Dataset] = []
+    found: list[Choice] = []
     missing: list[NoFramesError] = []
     for place, word in enumerate(words):
         try:
@@ -148,7 +149,7 @@ def open_part(
     tasks: Sequence[str],
     place: int = 0,
     classes: ClassLists | None = None,
-) -> Dataset:
+) -> Choice:
     """One split of the `--data` argument at a `place`, as a run reads it: cached with --cache."""
     training = split == "train"
     # Zoomed crops enlarge a frame decoded at reduced size: decode at a larger size for strong zoom.
@@ -165,7 +166,8 @@ def open_part(
         labels=Path(args.labels[place]) if args.labels else None,
         classes=classes,
     )
-    return Cached(dataset, Path(args.cache), size_hw) if args.cache else dataset
+    cached = Cached(dataset, Path(args.cache), size_hw) if args.cache else None
+    return whole(dataset)._replace(cached=cached)
 
 
 def near_names(tasks: Sequence[str], words: Sequence[str]) -> str:

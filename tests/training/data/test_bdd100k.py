@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from perception.errors import UserError
-from training.data.bdd.table import IGNORED, RENAMED
-from training.data.bdd100k import BDD100K
+from training.data.bdd_names import IGNORED, RENAMED
+from training.data.formats.bdd100k import BDD100K
 
 SHARED = Path(__file__).parents[4] / "shared/data"
 POLYGON_LAYOUTS = ("official", "2018", "2018-images", "scalabel")
@@ -113,21 +113,24 @@ def test_the_export_that_the_docs_show_is_read(tmp_path):
         BDD100K(tmp_path, "train")
 
 
-def test_true_lane_labels_override_the_teacher_per_frame(tmp_path, bdd_frames, bdd_write):
-    root = bdd_write(tmp_path, "masks", bdd_frames[:2])
-    for path in (root / "labels/lane/masks/train").iterdir():
-        path.unlink()
-    for name in ("0a00aaaa-00000001", "0b00bbbb-00000002"):
-        teacher = root / f"labels/lane/teacher/train/{name}.png"
-        teacher.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(teacher), np.full((180, 320), 255, np.uint8))
-    marking = root / "labels/lane/marking/train/0b00bbbb-00000002.png"
-    marking.parent.mkdir(parents=True)
-    cv2.imwrite(str(marking), np.zeros((180, 320), np.uint8))
+def test_binary_lanes_come_after_typed_ones_and_outlines(tmp_path, bdd_frames, bdd_write):
+    root = bdd_write(tmp_path, "masks", bdd_frames)
+    (root / "labels/lane/masks/train/0a00aaaa-00000001.png").unlink()
+    for stem in ("0a00aaaa-00000001", "0b00bbbb-00000002"):
+        path = root / f"ll_seg_annotations/train/{stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((180, 320), 255, np.uint8))
     dataset = BDD100K(root, "train")
-    assert [dataset.source("lane", i) for i in range(2)] == ["teacher", "marking"]
     assert (dataset[0].labels["lane"].lane == 192).all()
-    assert (dataset[1].labels["lane"].lane == 255).all()
+    assert set(np.unique(dataset[1].labels["lane"].lane)) == {6, 255}
+    root = bdd_write(tmp_path / "b", "official", bdd_frames)
+    path = root / "ll_seg_annotations/train/0b00bbbb-00000002.PNG"
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path.with_suffix(".png")), np.full((180, 320), 255, np.uint8))
+    path.with_suffix(".png").rename(path)
+    assert set(np.unique(BDD100K(root, "train")[1].labels["lane"].lane)) == {6, 255}
+    (root / "labels/lane/polygons/lane_train.json").unlink()
+    assert (BDD100K(root, "train")[1].labels["lane"].lane == 192).all()
 
 
 def test_missing_labels_are_missing_keys(tmp_path, bdd_frames, bdd_write):
@@ -139,7 +142,7 @@ def test_missing_labels_are_missing_keys(tmp_path, bdd_frames, bdd_write):
         {"det", "scene"},
         {"det", "drivable", "scene"},
     ]
-    assert dataset.has("drivable").tolist() == [True, False, True]
+    assert dataset.presence()["drivable"].tolist() == [True, False, True]
     assert len(BDD100K(root, "train", ("drivable",))) == 2
 
 
@@ -273,7 +276,7 @@ def test_a_truncated_jpeg_is_refused(tmp_path, bdd_frames, bdd_write):
 def test_a_box_beyond_the_frame_is_named_when_read(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames)
     damage_box(x2=330.0)(root)
-    with pytest.raises(UserError, match=r"0b00bbbb.*outside the 320x180 frame"):
+    with pytest.raises(UserError, match=r"0b00bbbb.*outside the frame of 320x180"):
         BDD100K(root, "train")[1]
 
 
@@ -320,16 +323,6 @@ def test_names_are_mapped_as_the_toolkit_maps_them():
 
     settings = toolkit.config("det")
     assert (settings.name_mapping, settings.ignored_mapping) == (RENAMED, IGNORED)
-
-
-def test_real_frames_carry_true_lanes_where_they_exist():
-    dataset = BDD100K(shared("bdd100k-real"), "train", ("det", "drivable", "lane", "scene"))
-    sources = [dataset.source("lane", index) for index in range(len(dataset))]
-    assert (len(dataset), sources.count("marking"), sources.count("teacher")) == (2477, 253, 2224)
-    restored = sum(dataset.provenance(index)[0] == "restored" for index in range(len(dataset)))
-    assert restored == 1781
-    sample = dataset[sources.index("marking")]
-    assert set(np.unique(sample.labels["lane"].lane)) == {192, 255}
 
 
 def test_real_2018_frames_have_every_part_of_the_lane_byte():

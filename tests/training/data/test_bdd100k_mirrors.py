@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.bdd100k import BDD100K
+from training.data.formats.bdd100k import BDD100K
 from training.data.sources import kind_and_root, open_dataset
 
 SHARED = Path(__file__).parents[4] / "shared/data"

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.bdd.polygons import outline, paint, stroke
-from training.data.bdd100k import BDD100K
+from training.data.formats.bdd100k import BDD100K
+from training.data.outlines import outline, paint, stroke
 
 GENUINE = Path(__file__).parents[4] / "shared/data/bdd100k-2018"
 SIZE_HW = (720, 1280)

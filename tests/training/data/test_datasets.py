@@ -16,8 +16,8 @@ from perception.runtime.scene import read_scene
 from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
+from training.data.annotated import Annotated
 from training.data.augment import Augment
-from training.data.formats.annotated import Annotated
 from training.data.nyuv2 import write_rendered
 from training.data.sample import collate
 from training.data.sources import DATASETS, kind_and_root, near_names, open_dataset

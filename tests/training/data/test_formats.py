@@ -13,9 +13,10 @@ from perception.classes import DETECTION
 from perception.errors import NoFramesError, UserError
 from perception.runtime.view import View
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
+from training.data.class_lookup import joint_lists
 from training.data.classes import ClassLists, read_classes
-from training.data.conform import conform
 from training.data.examine import examine
+from training.data.frames import Frames
 from training.data.labels import Boxes, LaneMask, Mask
 from training.data.sheet import contact_sheet
 from training.data.sources import kind_and_root, open_dataset
@@ -43,6 +44,12 @@ def images(folder: Path, names=FRAMES) -> None:
     for name in names:
         image = np.random.default_rng(int(name[1:])).integers(0, 256, (*HW, 3)).astype(np.uint8)
         cv2.imwrite(str(folder / f"{name}.png"), image)
+
+
+def conform(parts, given=None) -> list[Frames]:
+    """Each dataset with the classes of all, or with the given ones."""
+    lists = joint_lists(parts, given)
+    return [Frames([part], lists=lists) for part in parts]
 
 
 def put(path: Path, text: str) -> Path:
@@ -239,10 +246,6 @@ def test_a_class_file_maps_and_ignores(tmp_path: Path):
         "det: {vehicle: [forklift], person: []}\ndrivable: [road]\nignore: [cone, edge]\n",
     )
     dataset = open_dataset(f"cvat:{tmp_path}/set", "train", classes=read_classes(path))
-    boxes = dataset[0].labels["det"]
-    assert isinstance(boxes, Boxes)
-    assert boxes.classes.tolist() == [-1, 0]
-    assert boxes.ignore.tolist() == [True, False]
     # `person` is not annotated here: a region of its class as large as the frame is ignored.
     (whole,) = conform([dataset], read_classes(path))
     boxes = whole[0].labels["det"]
@@ -255,7 +258,7 @@ def test_an_unknown_class_is_named_with_place_count_and_remedy(tmp_path: Path):
     write_yolo(tmp_path / "set")
     path = put(tmp_path / "classes.json", json.dumps({"det": ["cone"]}))
     with pytest.raises(UserError) as caught:
-        open_dataset(f"yolo:{tmp_path}/set", "train", ["det"], classes=read_classes(path))
+        conform([open_dataset(f"yolo:{tmp_path}/set", "train", ["det"])], read_classes(path))
     said = str(caught.value)
     assert "unknown class 'forklift' of det in" in said
     assert "labels/train/f00.txt line 2 (10 labels)" in said
@@ -280,7 +283,7 @@ def test_a_name_that_the_list_of_its_task_lacks(tmp_path: Path, task: str, lists
     put(tmp_path / "set/attributes.csv", "name,floor\nf00,dry\nf09,wet\n")
     classes = read_classes(put(tmp_path / "classes.yaml", lists))
     with pytest.raises(UserError, match=f"unknown class {said}"):
-        open_dataset(f"cvat:{tmp_path}/set", "train", [task], classes=classes)
+        conform([open_dataset(f"cvat:{tmp_path}/set", "train", [task])], classes)
 
 
 @pytest.mark.parametrize(
@@ -289,10 +292,10 @@ def test_a_name_that_the_list_of_its_task_lacks(tmp_path: Path, task: str, lists
         (
             "det",
             "det: [pedestrian]",
-            r"'car' of det in .*bdd, frame 0b00bbbb-0+2 \(1 fr",
+            r"'car' of det in .*det_train\.json: frame 0b00bbbb-0+2 \(1 labels",
         ),
         ("drivable", "drivable: [direct]", "'alternative' of drivable in .*bdd: add it to"),
-        ("scene", "scene: {weather: [rainy]}", r"'clear' of scene in .*bdd, frame 0b00bbbb"),
+        ("scene", "scene: {weather: [rainy]}", r"'clear' of scene in .*0b00bbbb.*, weather \(1"),
     ],
 )
 def test_a_class_of_bdd100k_that_the_list_lacks(
@@ -311,8 +314,8 @@ def test_labels_without_a_class_of_the_model_are_noted(tmp_path: Path, bdd_frame
     write_yolo(tmp_path / "own")
     bdd_write(tmp_path / "bdd", "masks", bdd_frames)
     lists = ClassLists.of_views({"det": View("boxes", classes=("cone", "car"))})
-    own = open_dataset(f"{tmp_path}/own", "train", ["det"], classes=lists)
-    (bdd,) = conform([open_dataset(f"{tmp_path}/bdd", "train", ["det"], classes=lists)], lists)
+    parts = [open_dataset(f"{tmp_path}/{name}", "train", ["det"]) for name in ("own", "bdd")]
+    own, bdd = (conform([part], lists)[0] for part in parts)
     said = "labels without a class of the model are left out: "
     assert own.notes() == [f"{said}forklift"]
     assert bdd.notes() == [f"{said}pedestrian, bicycle, traffic light"]
@@ -352,7 +355,7 @@ def test_masks_with_a_palette(tmp_path: Path):
     assert dataset.classes["drivable"][""] == ("road", "background")
     classes = read_classes(put(tmp_path / "classes.yaml", "drivable: [yard]"))
     with pytest.raises(UserError, match=r"'road' of drivable in .*drivable/palette\.yaml"):
-        open_dataset(str(tmp_path), "train", classes=classes)
+        conform([dataset], classes)
     labels = dataset[0].labels
     area, lane = labels["drivable"].mask, labels["lane"].lane
     assert (area[40, 20], area[10, 20], area[0, 0]) == (0, 1, 255)

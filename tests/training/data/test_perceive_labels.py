@@ -13,7 +13,7 @@ from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
-from training.data.bdd100k import BDD100K
+from training.data.formats.bdd100k import BDD100K
 
 AREAS = View("mask", classes=DRIVABLE)
 LANES = View(

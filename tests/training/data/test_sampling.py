@@ -7,8 +7,7 @@ from perception.errors import UserError
 from training.data.dataset import Dataset
 from training.data.labels import Labels
 from training.data.sample import Sample
-from training.data.sampling import Order, TransformedFrames, loader
-from training.data.union import SkipBad
+from training.data.sampling import Order, SkipBad, TransformedFrames, loader
 
 
 def batches(order: Order, epoch: int = 0, start: int = 0) -> list[list[tuple[int, int]]]:

@@ -1,6 +1,5 @@
 """Several datasets as one: wanted tasks, weights, rare things more often, a choice of frames."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -10,11 +9,11 @@ import pytest
 from perception.errors import UserError
 from training.config import DataArgs
 from training.data.dataset import Dataset
+from training.data.frames import Choice, Frames, first, select, weighed, whole
 from training.data.labels import Labels, Mask
 from training.data.rendered import write_bdd100k
 from training.data.sample import Sample
 from training.data.sources import open_sources
-from training.data.union import Union, first, select
 
 
 class Part(Dataset):
@@ -38,16 +37,17 @@ class Part(Dataset):
 
 
 def test_only_wanted_labels_and_every_frame_once():
-    joined = Union([Part(3, "scene"), Part(400, "scene", "drivable")], ["drivable", "scene"])
+    joined = Frames([Part(3, "scene"), Part(400, "scene", "drivable")], ["drivable", "scene"])
     assert joined.tasks == ("drivable", "scene")
     assert (joined[2].name, joined[3].name) == ("3/2", "400/0")
     assert joined.draws(rare=False) is None
     assert joined.counts() == {"drivable": 400, "scene": 403}
-    assert set(Union([Part(3, "scene", "drivable")], ["scene"])[0].labels) == {"scene"}
+    assert set(Frames([Part(3, "scene", "drivable")], ["scene"])[0].labels) == {"scene"}
 
 
 def test_weights_and_rarity_multiply():
-    joined = Union([Part(3, "scene"), Part(400, "drivable")], ["drivable", "scene"], [1, 0.5])
+    parts = [whole(Part(3, "scene")), whole(Part(400, "drivable"))]
+    joined = Frames(weighed(parts, [1, 0.5]), ["drivable", "scene"])
     np.testing.assert_array_equal(joined.draws(rare=False), [1.0] * 3 + [0.5] * 400)
     draws = joined.draws(rare=True)
     # `scene` is labelled on 3 of 403 frames, "train" shows on 2: sqrt(0.1 / share).
@@ -88,64 +88,60 @@ def test_whole_datasets_are_weighted_by_place_or_folder_name(tmp_path):
 
 
 def test_a_limit_takes_the_first_frames():
-    joined = Union(first([Part(3, "scene"), Part(400, "drivable")], 100), ["scene"])
+    joined = Frames(first([whole(Part(3, "scene")), whole(Part(400, "drivable"))], 100), ["scene"])
     assert len(joined) == 100
     assert [joined[index].name for index in (0, 2, 3, 99)] == ["3/0", "3/2", "400/0", "400/96"]
     assert len(joined.presence()["scene"]) == 100
     assert len(joined.draws(rare=True)) == 100
-    assert [len(part) for part in first([Part(3), Part(4)], 2)] == [2, 0]
-    assert [len(part) for part in first([Part(3), Part(4)], 0)] == [3, 4]
+    parts = [whole(Part(3)), whole(Part(4))]
+    assert [len(part.rows) for part in first(parts, 2)] == [2, 0]
+    assert [len(part.rows) for part in first(parts, 0)] == [3, 4]
 
 
 def test_as_many_weights_as_folders():
     with pytest.raises(UserError, match="1 weights for 2 datasets"):
-        Union([Part(3, "scene"), Part(4, "scene")], ["scene"], [1.0])
+        weighed([whole(Part(3, "scene")), whole(Part(4, "scene"))], [1.0])
 
 
-def rows(part):
-    return [int(part[index].name.split("/")[1]) for index in range(len(part))]
+def rows(choice: Choice) -> list[int]:
+    frames = Frames([choice])
+    return [int(frames[index].name.split("/")[1]) for index in range(len(frames))]
 
 
 def test_smaller_shares_are_subsets_of_larger_ones():
     def share(value, seed=0):
-        (part,) = select([Part(101, "scene")], {}, value, seed)
+        (part,) = select([whole(Part(101, "scene"))], {}, value, seed)
         return rows(part)
 
-    quarter, half, whole = share(0.25), share(0.5), share(1.0)
-    assert [len(quarter), len(half), len(whole)] == [26, 51, 101]
-    assert set(quarter) < set(half) < set(whole)
+    quarter, half, all_of_them = share(0.25), share(0.5), share(1.0)
+    assert [len(quarter), len(half), len(all_of_them)] == [26, 51, 101]
+    assert set(quarter) < set(half) < set(all_of_them)
     assert share(0.25) == quarter == sorted(quarter)
     assert share(0.25, seed=1) != quarter
 
 
 def test_trait_weights_multiply_and_zero_leaves_out():
-    class Old(Part):
-        def origins(self):
-            return {"origin/restored": np.arange(self.count) % 2 == 0}
+    class Foggy(Part):
+        def presence(self):
+            return super().presence() | {"weather/foggy": np.arange(self.count) % 2 == 0}
 
-    parts = [Old(4, "scene"), Part(3, "scene")]
-    weights = {"origin/restored": 0.5, "train": 3.0}
-    joined = Union(select(parts, weights, 1.0, 0), ["scene"], [1, 2])
+    parts = [whole(Foggy(4, "scene")), whole(Part(3, "scene"))]
+    weights = {"weather/foggy": 0.5, "train": 3.0}
+    joined = Frames(weighed(select(parts, weights, 1.0, 0), [1, 2]), ["scene"])
     np.testing.assert_array_equal(joined.draws(rare=False), [0.5, 3, 0.5, 1, 2, 6, 2])
-    clean, other = select(parts, {"origin/restored": 0}, 1.0, 0)
-    assert (rows(clean), rows(other)) == ([1, 3], [0, 1, 2])
-    assert Union([clean, other], ["scene"]).draws(rare=False) is None
-    half, _ = select(parts, {"origin/restored": 0}, 0.5, 0)
+    clear, other = select(parts, {"weather/foggy": 0}, 1.0, 0)
+    assert (rows(clear), rows(other)) == ([1, 3], [0, 1, 2])
+    assert Frames([clear, other], ["scene"]).draws(rare=False) is None
+    half, _ = select(parts, {"weather/foggy": 0}, 0.5, 0)
     assert rows(half) in ([1], [3])
-    with pytest.raises(UserError, match="did you mean 'origin/restored'"):
-        select(parts, {"origin/restord": 0}, 1.0, 0)
+    with pytest.raises(UserError, match="did you mean 'weather/foggy'"):
+        select(parts, {"weather/fogy": 0}, 1.0, 0)
 
 
-def test_bdd100k_lists_the_origins_of_its_frames(tmp_path, bdd_frames, bdd_write):
+def test_frames_are_chosen_by_trait(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames)
     bdd_write(tmp_path, "masks", bdd_frames, "val")
     stems = [frame.stem for frame in bdd_frames]
-    provenance = {
-        stems[0]: {"how": "clean"},
-        stems[1]: {"how": "restored", "painted_out": 0.02},
-        stems[2]: {"how": "restored", "painted_out": 0.009},
-    }
-    (root / "labels" / "provenance_train.json").write_text(json.dumps(provenance))
 
     def names(**weights):
         args = DataArgs(data=(str(root),), trait_weights=weights, val_limit=2)
@@ -153,9 +149,7 @@ def test_bdd100k_lists_the_origins_of_its_frames(tmp_path, bdd_frames, bdd_write
         assert len(val) == 2  # never weighed nor left out
         return [train[index].name for index in range(len(train))]
 
-    assert names() == names(**{"origin/painted": 0.5}) == stems
-    assert names(**{"origin/painted": 0}) == [stems[0], stems[2]]
-    assert names(**{"origin/restored": 0}) == [stems[0]]
+    assert names() == names(**{"det/car": 0.5}) == stems
     assert names(**{"det/car": 0}) == [stems[0], stems[2]]
     with pytest.raises(UserError, match="no training frames are left"):
         names(**{"det": 0})
@@ -178,7 +172,7 @@ def test_rendered_roads_come_on_top(tmp_path, bdd_frames, bdd_write):
 
 
 def test_a_subset_has_its_own_fingerprint():
-    whole = Union([Part(8, "scene")]).fingerprints()
-    shares = [Union(select([Part(8, "scene")], {}, 0.5, seed)).fingerprints() for seed in (0, 0, 1)]
+    part = whole(Part(8, "scene"))
+    shares = [Frames(select([part], {}, 0.5, seed)).fingerprint() for seed in (0, 0, 1)]
     assert shares[0] == shares[1] != shares[2]
-    assert whole not in shares
+    assert Frames([part]).fingerprint() not in shares

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import NoFramesError, UserError
-from training.data.bdd import stream
+from training.data import stream
+from training.data.annotated import Annotated
 from training.data.files import head_of, split_word
-from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images
-from training.data.formats.table import IGNORE_FLAG, Builder, place
+from training.data.images import Images
+from training.data.table import IGNORE_FLAG, Builder, place
 
 FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
 MOST: Final = 50  # JSON files per folder that are looked at

@@ -11,10 +11,10 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from perception.errors import NoFramesError, UserError
+from training.data.annotated import Annotated
 from training.data.files import SPLITS, head_of, split_folder, split_word
-from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images
-from training.data.formats.table import OCCLUDED_FLAG, Builder
+from training.data.images import Images
+from training.data.table import OCCLUDED_FLAG, Builder
 
 VERSION: Final = "1.1"
 ELLIPSE: Final = 64  # points of its outline
@@ -87,7 +87,7 @@ def _annotate(
     subset = SPLITS.get(item.attrib.get("subset", "").lower(), "")
     size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
     frame = builder.frame(image, split or subset or split_folder(image), size_hw)
-    builder.annotated(frame, boxes=True, shapes=True)
+    builder.annotated(frame, boxes=True, areas=True, lines=True)
     for child in item:
         attrib = child.attrib
         label = attrib.get("label", "")

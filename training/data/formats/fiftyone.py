@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import NoFramesError, UserError
-from training.data.bdd import stream
+from training.data import stream
+from training.data.annotated import Annotated
 from training.data.files import SPLITS
-from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images
-from training.data.formats.table import (
+from training.data.images import Images
+from training.data.table import (
     IGNORE_FLAG,
     OCCLUDED_FLAG,
     OUTSIDE,
@@ -33,10 +33,6 @@ class FiftyOne(Annotated):
     @classmethod
     def recognises(cls, root: Path) -> bool:
         return (root / FILE).is_file()
-
-    @classmethod
-    def sources(cls, root: Path) -> list[Path]:
-        return [root / FILE]
 
     def read(self, builder: Builder, images: Images) -> None:
         path = self.label_root / FILE
@@ -78,7 +74,7 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
                 else:
                     builder.box(frame, item["label"], xyxy, where, flags)
         elif "polylines" in value:
-            builder.annotated(frame, shapes=True)
+            builder.annotated(frame, areas=True, lines=True)
             for item in value["polylines"]:
                 _outlines(builder, frame, item, where)
         elif "label" in value and value["label"] not in (None, "undefined"):

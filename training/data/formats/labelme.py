@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from perception.errors import UserError
-from training.data.files import distinct_below, files_below, head_of, read_text, split_folder, walk
-from training.data.formats.annotated import Annotated, as_object
-from training.data.formats.images import Images
-from training.data.formats.table import Builder
+from training.data import stream
+from training.data.annotated import Annotated
+from training.data.files import distinct_below, files_below, head_of, read_text, split_folder
+from training.data.images import Images
+from training.data.table import Builder
 
 MAX_BYTES: Final = 256 << 20  # LabelMe may store the image in the file
 CLOSED: Final = {"polygon": True, "linestrip": False, "line": False}
@@ -23,10 +24,6 @@ class LabelMe(Annotated):
     def recognises(cls, root: Path) -> bool:
         path = next(files_below(root, ".json"), None)
         return path is not None and '"shapes"' in head_of(root / path)
-
-    @classmethod
-    def sources(cls, root: Path) -> list[Path]:
-        return [root / folder for folder, _ in walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
         for inside in distinct_below(self.label_root, ".json"):
@@ -54,10 +51,10 @@ class LabelMe(Annotated):
         split = split_folder(image)
         size_hw = (int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0))
         frame = builder.frame(image, split, size_hw, file)
-        builder.annotated(frame, boxes=True, shapes=True)
+        builder.annotated(frame, boxes=True, areas=True, lines=True)
         where = f"{file} shape"
         for number, item in enumerate(data["shapes"], 1):
-            shape = item if isinstance(item, dict) else as_object(item, f"{where} {number}")
+            shape = item if isinstance(item, dict) else stream.as_object(item, f"{where} {number}")
             name, kind = str(shape.get("label", "")), str(shape.get("shape_type", "polygon"))
             points = shape["points"]
             if kind == "rectangle":

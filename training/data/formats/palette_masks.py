@@ -1,13 +1,20 @@
-"""The dataset of masks with a palette file; the format is described in masks.py."""
+"""Masks as PNG files with a palette file: `images/NAME.jpg`, `masks/TASK/NAME.png`.
+
+`masks/TASK/palette.yaml` (or .json) is described in masks.py. TASK is drivable, semantic or lane;
+split folders may lie below images/ and masks/TASK/. Pixels of another colour are not annotated.
+"""
 
 from pathlib import Path
+from typing import Final
 
 from perception.errors import UserError
-from training.data.files import files_below, split_folder, stem_of, walk
-from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images
-from training.data.formats.masks import TASKS, palette_file, read_palette
-from training.data.formats.table import Builder
+from training.data.annotated import Annotated
+from training.data.files import files_below, split_folder, stem_of
+from training.data.images import Images
+from training.data.masks import read_palette
+from training.data.table import MASK_TASKS, Builder
+
+PALETTES: Final = ("palette.yaml", "palette.yml", "palette.json")
 
 
 class PaletteMasks(Annotated):
@@ -17,44 +24,39 @@ class PaletteMasks(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return any(palette_file(root / "masks" / task) for task in TASKS)
-
-    @classmethod
-    def sources(cls, root: Path) -> list[Path]:
-        places = [root / "masks" / task for task in TASKS]
-        return [place / folder for place in places for folder, _ in walk(place)]
+        return any(palette_file(root, task) for task in MASK_TASKS)
 
     def read(self, builder: Builder, images: Images) -> None:
-        files = {task: _masks(self.label_root, task) for task in TASKS}
-        palettes = {
-            task: read_palette(path) | {"path": str(path)}
-            for task in TASKS
-            if (path := palette_file(self.label_root / "masks" / task)) is not None
-        }
+        found = {task: palette_file(self.label_root, task) for task in MASK_TASKS}
+        palettes = {task: path for task, path in found.items() if path}
         if not palettes:
             raise UserError(
                 f"{self.label_root}: no masks/drivable/palette.yaml (or semantic, or lane); write "
                 "it with a line per class, e.g. road: [128, 64, 128]"
             )
-        for task, palette in palettes.items():
-            builder.masks[task] = palette | {"files": []}
-        used: set[str] = set()
+        exact: dict[str, list[int]] = {}
+        by_name: dict[str, list[int]] = {}
         for image in images.paths:
-            if image.startswith("masks/"):
-                continue
-            inside = stem_of(image.removeprefix("images/"))
-            builder.frame(image, split_folder(image))
-            for task in palettes:
-                found = files[task].get(inside) or files[task].get(Path(inside).name, "")
-                builder.masks[task]["files"].append(found)
-                used.add(found)
-        for mask in (mask for task in palettes for mask in files[task].values()):
-            if mask not in used:
-                text = f"{self.label_root / mask}: no image of this name"
-                builder.leave_out("label without frame", text)
+            if not image.startswith("masks/"):
+                frame = builder.frame(image, split_folder(image))
+                inside = stem_of(image.removeprefix("images/"))
+                exact.setdefault(inside, []).append(frame)
+                by_name.setdefault(inside.rsplit("/", 1)[-1], []).append(frame)
+        for task, palette in palettes.items():
+            code = builder.encoding(read_palette(palette) | {"task": task, "path": str(palette)})
+            base = f"masks/{task}"
+            masks = {stem_of(path): path for path in files_below(self.label_root / base, ".png")}
+            for frames in (exact, by_name):
+                for place in masks.keys() & frames.keys():
+                    for frame in frames[place]:
+                        builder.mask(frame, task, f"{base}/{masks[place]}", code)
+            for place, path in masks.items():
+                if place not in exact and place not in by_name:
+                    text = f"{self.label_root / base / path}: no image of this name"
+                    builder.leave_out("label without frame", text)
 
 
-def _masks(root: Path, task: str) -> dict[str, str]:
-    """{path below masks/TASK without suffix: path below the root}."""
-    base = f"masks/{task}"
-    return {stem_of(path): f"{base}/{path}" for path in files_below(root / base, ".png")}
+def palette_file(root: Path, task: str) -> Path | None:
+    """The palette of the masks of a task."""
+    folder = root / "masks" / task
+    return next((path for name in PALETTES if (path := folder / name).is_file()), None)

@@ -8,12 +8,11 @@ from typing import Any
 
 from perception.classes import LANE_CATEGORIES
 from perception.errors import NoFramesError, UserError
-from training.data.bdd import stream
-from training.data.bdd.layouts import looks_like_frames
-from training.data.formats.annotated import Annotated, as_object
+from training.data import stream
+from training.data.annotated import Annotated
 from training.data.formats.coco_json import json_files, split_of
-from training.data.formats.images import Images
-from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder, place
+from training.data.images import Images
+from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder, place
 
 
 class Scalabel(Annotated):
@@ -30,7 +29,7 @@ class Scalabel(Annotated):
         if root.is_file():
             return [root]
         found = json_files(root, (".", "labels", "annotations"))
-        return [path for path in found if looks_like_frames(path)]
+        return [path for path in found if stream.looks_like_frames(path)]
 
     def read(self, builder: Builder, images: Images) -> None:
         files = self.sources(self.label_root)
@@ -57,7 +56,7 @@ def _annotate(
     if image is None:
         raise UserError(f"{path} frame {number}: no image {name!r:.100} below {images.root}")
     frame = builder.frame(image, split)
-    builder.annotated(frame, boxes=True, shapes=True)
+    builder.annotated(frame, boxes=True, areas=True, lines=True)
     for group, value in (entry.get("attributes") or {}).items():
         if isinstance(value, str) and value != "undefined":
             builder.attribute(frame, group, value)
@@ -66,7 +65,7 @@ def _annotate(
         part = label.get("id", "?")
         attributes = label.get("attributes") or {}
         if not isinstance(attributes, dict):
-            as_object(attributes, place(where, part))
+            stream.as_object(attributes, place(where, part))
         category = str(label.get("category", ""))
         if box := label.get("box2d"):
             flags = OCCLUDED_FLAG * bool(attributes.get("occluded"))
@@ -79,4 +78,4 @@ def _annotate(
             line = category.removeprefix("lane/") in LANE_CATEGORIES or category == "lane"
             closed = bool(polygon.get("closed", True)) and not line
             builder.shape(frame, category, polygon["vertices"], place(where, part), closed=closed,
-                          attributes=attributes)  # fmt: skip
+                          attributes=attributes, types=str(polygon.get("types", "")))  # fmt: skip

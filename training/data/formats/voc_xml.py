@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from perception.errors import UserError
 from perception.files import read_bounded
+from training.data.annotated import Annotated
 from training.data.files import (
     SPLITS,
     distinct_below,
@@ -20,11 +21,9 @@ from training.data.files import (
     nfc,
     read_text,
     split_folder,
-    walk,
 )
-from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images
-from training.data.formats.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
+from training.data.images import Images
+from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
 
 MAX_XML: Final = 1 << 20
 FLAGS: Final = {
@@ -52,10 +51,6 @@ class PascalXML(Annotated):
     def recognises(cls, root: Path) -> bool:
         path = next(files_below(root, ".xml"), None)
         return path is not None and "<annotation>" in head_of(root / path, 512)
-
-    @classmethod
-    def sources(cls, root: Path) -> list[Path]:
-        return [root / folder for folder, _ in walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
         splits = _lists(self.label_root)

@@ -7,14 +7,15 @@ file shows no object, as in Ultralytics' training code.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from perception.errors import UserError
-from training.data.bdd.table import is_bdd100k
+from training.data.annotated import Annotated
+from training.data.bdd_names import is_bdd100k
 from training.data.classes import check_names, read_yaml, yolo_names
 from training.data.files import (
     SPLITS,
@@ -23,11 +24,9 @@ from training.data.files import (
     split_folder,
     stem_of,
     text_of,
-    walk,
 )
-from training.data.formats.annotated import Annotated
-from training.data.formats.images import Images
-from training.data.formats.table import OUTSIDE, Builder
+from training.data.images import Images
+from training.data.table import OUTSIDE, Builder
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_LISTS: Final = ("classes.txt", "obj.names", "labels/classes.txt")
@@ -35,6 +34,7 @@ MAX_BYTES: Final = 1 << 20
 MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
 TOLERANCE: Final = 0.01
+Classes = Sequence[tuple[str, int]]
 
 
 class YOLO(Annotated):
@@ -49,30 +49,25 @@ class YOLO(Annotated):
         if config is None:
             return False
         try:
-            names = yolo_names(read_yaml(config, texts=True), config)
+            names = class_names(config)
         except UserError:
             return True  # opening it says what is wrong
         # Folders with BDD100K's own classes may hold its masks too: BDD100K reads them.
         return not is_bdd100k(names)
-
-    @classmethod
-    def sources(cls, root: Path) -> list[Path]:
-        found = [path for name in (*CONFIGS, *NAME_LISTS) if (path := root / name).is_file()]
-        return found + [root / folder for folder, _ in walk(root)]
 
     def read(self, builder: Builder, images: Images) -> None:
         names, config, data = self._names()
         for name in names:
             builder.name(name)
         texts = {stem_of(path): path for path in files_below(self.label_root, ".txt")}
-        spare = set(texts)
+        spare, classes = set(texts), [(name, 0) for name in names]
         for image, split in split_images(self.root, config, data, images, builder):
             frame = builder.frame(image, split)
             builder.annotated(frame, boxes=True)
             place = next((place for place in self._places(image) if place in texts), None)
             if place is not None:
                 spare.discard(place)
-                _read_text(builder, frame, self.label_root / texts[place], names)
+                read_lines(builder, frame, self.label_root / texts[place], classes)
         for place in sorted(spare):
             if "labels" in place.split("/")[:-1] and f"{place}.txt" not in NAME_LISTS:
                 path = self.label_root / texts[place]
@@ -92,17 +87,22 @@ class YOLO(Annotated):
         for root in dict.fromkeys((self.root, self.label_root)):
             config = config_file(root)
             if config is not None:
-                data = read_yaml(config, texts=True)
-                return yolo_names(data, config), config, data
+                return class_names(config), config, read_yaml(config, texts=True)
             for name in NAME_LISTS:
                 if (path := root / name).is_file():
-                    lines = read_text(path, MAX_BYTES).splitlines()
-                    names = check_names([line for line in lines if line.strip()], str(path))
-                    return names, path, {}
+                    return class_names(path), path, {}
         raise UserError(
             f"{self.root}: no {CONFIGS[0]}; write one with the class names, "
             "e.g. names: [cone, forklift]"
         )
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The class names of a data file, or of a text file with one on each line."""
+    if path.suffix in (".yaml", ".yml"):
+        return yolo_names(read_yaml(path, texts=True), path)
+    lines = read_text(path, MAX_BYTES).splitlines()
+    return check_names([line for line in lines if line.strip()], str(path))
 
 
 def config_file(root: Path) -> Path | None:
@@ -171,13 +171,19 @@ def _listed(file: Path, folders: list[Path], images: Images, builder: Builder) -
     return found
 
 
-def _read_text(builder: Builder, frame: int, path: Path, names: tuple[str, ...]) -> None:
+def read_lines(
+    builder: Builder, frame: int, path: Path, classes: Classes, shapes: bool = True
+) -> None:
+    """Adds the boxes of a text file and, with `shapes`, its outlines; problems are noted.
+
+    `classes` has the name and the flags of each class number.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise OSError(f"more than {MAX_BYTES >> 20} MB")
-        if _read_plain(builder, frame, data, path, names):
+        if _read_plain(builder, frame, data, path, classes):
             return
         lines = text_of(data).splitlines()
     except (UnicodeDecodeError, OSError) as error:
@@ -196,19 +202,17 @@ def _read_text(builder: Builder, frame: int, path: Path, names: tuple[str, ...])
         except ValueError:
             builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
             continue
-        if not kind.is_integer() or not 0 <= kind < len(names):
+        if not kind.is_integer() or not 0 <= kind < len(classes):
             builder.problem(
                 frame,
-                f"{where}: class {kind:g} is not among the {len(names)} names of the data file; "
+                f"{where}: class {kind:g} is not among the {len(classes)} names of the data file; "
                 "add its name there or fix the line",
             )
             continue
-        _add(builder, frame, names[int(kind)], values, where)
+        _add(builder, frame, classes[int(kind)], values, where, shapes)
 
 
-def _read_plain(
-    builder: Builder, frame: int, data: bytes, path: Path, names: tuple[str, ...]
-) -> bool:
+def _read_plain(builder: Builder, frame: int, data: bytes, path: Path, classes: Classes) -> bool:
     """Adds the boxes of a file that holds nothing but correct lines of five numbers, which is
     several times faster than line by line; else False."""
     lines = [line for line in data.split(b"\n") if line.strip()]
@@ -221,27 +225,34 @@ def _read_plain(
     kinds, centre, half = values[:, 0], values[:, 1:3], values[:, 3:5] / 2
     xyxy = np.hstack([centre - half, centre + half])
     numbers = kinds.astype(np.int64)
-    fine = (numbers == kinds).all() and (numbers >= 0).all() and (numbers < len(names)).all()
+    fine = (numbers == kinds).all() and (numbers >= 0).all() and (numbers < len(classes)).all()
     if not fine or not (
         (half > 0).all() and (xyxy >= -TOLERANCE).all() and (xyxy <= 1 + TOLERANCE).all()
     ):
         return False
-    for line, number in enumerate(numbers.tolist(), 1):
-        if names[number] not in builder.first:
-            builder.name(names[number], f"{path} line {line}")
-    found = [builder.names[names[number]] for number in numbers.tolist()]
-    builder.boxes(frame, found, np.clip(xyxy, 0, 1))
+    found = [classes[number] for number in numbers.tolist()]
+    for line, (name, _) in enumerate(found, 1):
+        if name not in builder.first:
+            builder.name(name, f"{path} line {line}")
+    corners = np.clip(xyxy, 0, 1).reshape(-1).tolist()
+    flags = bytes(flags for _, flags in found)
+    builder.boxes(frame, [builder.names[name] for name, _ in found], corners, flags)
     return True
 
 
-def _add(builder: Builder, frame: int, name: str, values: list[float], where: str) -> None:
+def _add(
+    builder: Builder, frame: int, named: tuple[str, int], values: list[float], where: str,
+    shapes: bool,
+) -> None:  # fmt: skip
+    name, flags = named
     if len(values) in (4, 5):  # with a confidence where a model wrote the file
         cx, cy, width, height = values[:4]
         xyxy = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
     elif len(values) >= 6 and len(values) % 2 == 0:
         points = list(zip(values[0::2], values[1::2], strict=True))
         xyxy = (min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2]))
-        builder.shape(frame, name, points, where, closed=True)
+        if shapes:
+            builder.shape(frame, name, points, where, closed=True)
     else:
         builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
         return
@@ -250,4 +261,4 @@ def _add(builder: Builder, frame: int, name: str, values: list[float], where: st
     elif min(xyxy) < -TOLERANCE or max(xyxy) > 1 + TOLERANCE:
         builder.problem(frame, f"{where}: box {OUTSIDE} (fractions of 0..1 expected); fix it")
     else:
-        builder.box(frame, name, [min(max(value, 0.0), 1.0) for value in xyxy], where)
+        builder.box(frame, name, [min(max(value, 0.0), 1.0) for value in xyxy], where, flags)

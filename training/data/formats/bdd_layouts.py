@@ -4,7 +4,6 @@ Each release of BDD100K (and its repackagings) is a few rows of the tables below
 several at once, and of two sources of one label the earlier row wins, frame by frame.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +14,10 @@ from typing import Final
 
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
-from training.data.files import head_of
+from training.data.files import nfc, stem_of
+from training.data.stream import looks_like_frames
+from training.data.table import Builder
 
-# Image suffixes as files spell them; the index stores a frame's as a position in these.
-SUFFIXES: Final = (
-    *IMAGE_SUFFIXES,
-    *(suffix.upper() for suffix in IMAGE_SUFFIXES),
-    *(suffix.title() for suffix in IMAGE_SUFFIXES),
-)
 SPLITS: Final = ("train", "val", "test")
 DEEPEST: Final = 3
 # Folders that a release consists of; a folder that holds one may be the top of a release.
@@ -49,10 +44,10 @@ class MaskSource:
     """A folder with one mask per frame, named after the frame plus `suffix`."""
 
     task: str
-    name: str
     folder: Path
     suffix: str
-    encoding: str
+    encoding: str  # in masks.ENCODINGS
+    late: bool  # holds less than outlines: used for frames without these
 
 
 @dataclass(frozen=True)
@@ -79,17 +74,15 @@ class Layout:
     masks: tuple[MaskSource, ...]
 
 
-# task, name, folder, suffix, encoding. Typed lanes first, then true markings, then a teacher's.
+# task, folder, suffix, encoding, late.
 MASKS: Final = (
-    ("drivable", "masks", "labels/drivable/masks/{split}", ".png", "drivable"),
-    ("drivable", "2018", "drivable_maps/labels/{split}", "_drivable_id.png", "drivable-2018"),
-    ("drivable", "panoptic", "da_seg_annotations/{split}", ".png", "drivable-panoptic"),
-    ("lane", "masks", "labels/lane/masks/{split}", ".png", "lane"),
-    ("lane", "marking", "labels/lane/marking/{split}", ".png", "lane-binary"),
-    ("lane", "panoptic", "ll_seg_annotations/{split}", ".png", "lane-panoptic"),
-    ("lane", "teacher", "labels/lane/teacher/{split}", ".png", "lane-binary"),
-    ("semantic", "masks", "labels/sem_seg/masks/{split}", ".png", "semantic"),
-    ("semantic", "2018", "seg/labels/{split}", "_train_id.png", "semantic"),
+    ("drivable", "labels/drivable/masks/{split}", ".png", "drivable", False),
+    ("drivable", "drivable_maps/labels/{split}", "_drivable_id.png", "drivable-2018", False),
+    ("drivable", "da_seg_annotations/{split}", ".png", "drivable-panoptic", True),
+    ("lane", "labels/lane/masks/{split}", ".png", "lane", False),
+    ("lane", "ll_seg_annotations/{split}", ".png", "lane-panoptic", True),
+    ("semantic", "labels/sem_seg/masks/{split}", ".png", "semantic", False),
+    ("semantic", "seg/labels/{split}", "_train_id.png", "semantic", False),
 )
 # path, format, kinds.
 LABELS: Final = (
@@ -131,8 +124,8 @@ def find(root: Path, split: str, labels: Path | None = None) -> Layout:
         _check_folder(labels)
     places = bases(labels or root)
     masks = tuple(
-        MaskSource(task, name, folder, suffix, encoding)
-        for task, name, pattern, suffix, encoding in MASKS
+        MaskSource(task, folder, suffix, encoding, late)
+        for task, pattern, suffix, encoding, late in MASKS
         for folder in _found(places, pattern, split, Path.is_dir)
     )
     return Layout(root, split, images, tuple(_label_sources(places, split)), masks)
@@ -196,32 +189,45 @@ def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
     """Whether a folder exists and has a file with one of the suffixes."""
     if not folder.is_dir():
         return False
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(suffixes) for entry in entries)
+    return any(name.lower().endswith(suffixes) for name in names_in(folder))
 
 
-def frames_of(layout: Layout) -> dict[str, tuple[int, int]]:
-    """(folder, suffix) of each frame; a frame in two folders is taken from the first."""
-    found: dict[str, tuple[int, int]] = {}
-    for number, folder in enumerate(layout.images):
-        for name in names_in(folder):
-            stem, dot, suffix = name.rpartition(".")
-            if dot and f".{suffix}" in SUFFIXES and not name.startswith("."):
-                found.setdefault(stem, (number, SUFFIXES.index(f".{suffix}")))
+def frames_of(layout: Layout, builder: Builder) -> dict[str, str]:
+    """{stem: path relative to the root} of each frame; one in two folders is of the first."""
+    found: dict[str, str] = {}
+    label_folders = {source.path for source in layout.labels}
+    for folder in layout.images:
+        prefix = os.path.relpath(folder, layout.root)
+        seen: dict[str, str] = {}
+        for name in sorted(names_in(folder)):
+            stem = stem_of(name)
+            if not name.lower().endswith(IMAGE_SUFFIXES):
+                if folder not in label_folders and (folder / name).is_file():
+                    text = f"{folder / name}: is not an image; move it elsewhere"
+                    builder.leave_out("stray file", text)
+                continue
+            if stem in seen:
+                text = f"{folder / name}: has the same name as {seen[stem]}; rename or delete one"
+                builder.leave_out("duplicate name", text)
+            seen.setdefault(stem, name)
+            found.setdefault(stem, f"{prefix}/{name}")
     return found
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of the entries of a folder."""
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
+    """Names of the entries of a folder; those that begin with a dot are no data."""
+    return [name for name in os.listdir(folder) if not name.startswith(".")]
 
 
-def stem_of(name: str) -> str:
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder with a suffix, by name."""
+    return [folder / name for name in sorted(names_in(folder)) if name.lower().endswith(suffix)]
+
+
+def image_stem(name: str) -> str:
     """`b1d0091f-75824d0d` of `b1d0091f-75824d0d.jpg`, and of a name without suffix."""
     name = name.rsplit("/", 1)[-1]
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
+    return stem_of(name) if name.lower().endswith(IMAGE_SUFFIXES) else nfc(name)
 
 
 def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
@@ -251,18 +257,3 @@ def _exports(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
             meant = path.name == f"{split}.json"
             if path not in known and (meant or looks_like_frames(path)):
                 yield LabelSource(path, "scalabel")
-
-
-def looks_like_frames(path: Path) -> bool:
-    """Whether a JSON file begins like a list of Scalabel frames (or {"frames": [...]})."""
-    head = head_of(path, 65536)
-    if head.startswith("{"):
-        return '"frames"' in head
-    start = head.find("{")
-    if not head.startswith("[") or start < 0:
-        return False
-    try:
-        frame, _ = json.JSONDecoder().raw_decode(head, start)
-    except (ValueError, RecursionError):
-        return '"name"' in head and '"labels"' in head
-    return isinstance(frame, dict) and "name" in frame and "labels" in frame

@@ -1,12 +1,16 @@
-"""Mask files of every release, read into the training encodings.
+"""Mask files, read into the training encodings.
 
-One function per encoding: (H, W) pixels as stored -> (H, W) uint8. It raises ValueError for wrong
-values, to which `read_mask` adds the file's name.
+One function per encoding of BDD100K's releases: (H, W) pixels as stored -> (H, W) uint8. It raises
+ValueError for wrong values, to which `read_mask` adds the file's name. Any other mask has a palette
+file that says what its values or colours (R, G, B) mean:
+
+    road: [128, 64, 128]
+    background: [0, 0, 0]
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -17,20 +21,65 @@ from perception.classes import (
     LANE_BACKGROUND,
     LANE_BACKGROUND_BIT,
     LANE_CATEGORY_UNKNOWN,
+    LANE_TYPE_UNKNOWN,
     SEMANTIC,
 )
 from perception.errors import UserError
 from perception.images import read_pixels
-from training.data.bdd.table import BACKGROUND_DRIVABLE, LANE_FOREGROUND
+from training.data.classes import check_names, read_yaml
+
+BACKGROUND_DRIVABLE: Final = DRIVABLE.index("background")
+LANE_FOREGROUND: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
 
 
-def read_mask(path: Path, encoding: str, size_hw: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask in its training encoding. Raises UserError naming the file and the fix."""
+def read_mask(path: Path, encoding: Any, size_hw: tuple[int, int] | None = None) -> np.ndarray:
+    """A mask in its training encoding, a key of ENCODINGS or what `read_palette` returned.
+
+    Raises UserError naming the file and the fix.
+    """
     pixels = read_pixels(path, size_hw)
     try:
+        if isinstance(encoding, dict):
+            return by_palette(pixels, np.array(encoding["colours"], np.uint8))
         return ENCODINGS[encoding](pixels)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def read_palette(path: Path) -> dict[str, Any]:
+    """{"names", "colours"}: a BGR triple or a value per name. Raises UserError where wrong."""
+    data = read_yaml(path, texts=True)
+    names = check_names(list(data), str(path))
+    colours: list[list[int]] = []
+    for name, given in zip(names, data.values(), strict=True):
+        texts = [str(value) for value in (given if isinstance(given, list) else [given])]
+        colour = [int(text) if text.isdecimal() else -1 for text in texts]
+        if len(colour) not in (1, 3) or not all(0 <= value <= 255 for value in colour):
+            raise UserError(f"{path}: {name}: write a value 0..255 or [R, G, B]")
+        if colour[::-1] in colours:
+            raise UserError(f"{path}: {name}: another class has the same colour")
+        colours.append(colour[::-1])
+    if len({len(colour) for colour in colours}) > 1:
+        raise UserError(f"{path}: write values for all classes, or colours for all")
+    return {"names": list(names), "colours": colours}
+
+
+def by_palette(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: number of each pixel's class in the palette, 255 for other colours."""
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"{pixels.dtype}; save it with 8 bits per channel")
+    if colours.shape[1] == 1:
+        if pixels.ndim == 3:
+            raise ValueError("colours, but the palette lists values; write [R, G, B] there")
+        table = np.full(256, IGNORE, np.uint8)
+        table[colours[:, 0]] = np.arange(len(colours))
+        return cv2.LUT(pixels, table)
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    mask = np.full(pixels.shape[:2], IGNORE, np.uint8)
+    for number, colour in enumerate(colours):
+        mask[(pixels[..., :3] == colour).all(2)] = number
+    return mask
 
 
 def _single_channel(pixels: np.ndarray) -> np.ndarray:
@@ -105,17 +154,6 @@ def lane(pixels: np.ndarray) -> np.ndarray:
     return np.where(pixels & LANE_BACKGROUND_BIT, np.uint8(LANE_BACKGROUND), pixels)
 
 
-def lane_binary(pixels: np.ndarray) -> np.ndarray:
-    """Any foreground: lane of unknown category, style and direction."""
-    pixels = _single_channel(pixels)
-    seen = _values(pixels)
-    if len(seen) > 2 or (len(seen) == 2 and seen[0] != 0):
-        raise ValueError(f"binary lane mask holds the values {seen[:5].tolist()}; two are allowed")
-    table = np.full(256, LANE_FOREGROUND, np.uint8)
-    table[0] = LANE_BACKGROUND
-    return cv2.LUT(pixels, table)
-
-
 def lane_panoptic(pixels: np.ndarray) -> np.ndarray:
     """ll_seg_annotations: above 1 is lane (the rule of that protocol), kind unknown."""
     seen = np.where(_single_channel(pixels) > 1, LANE_FOREGROUND, LANE_BACKGROUND)
@@ -133,7 +171,6 @@ ENCODINGS: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
     "drivable-2018": drivable_2018,
     "drivable-panoptic": drivable_panoptic,
     "lane": lane,
-    "lane-binary": lane_binary,
     "lane-panoptic": lane_panoptic,
     "semantic": semantic,
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from perception.errors import UserError
-from training.data.files import encoding_of
+from training.data.files import encoding_of, head_of
 
 CHUNK: Final = 1 << 22
 # A frame of the releases is below 0.2 million characters; a longer value than this is an error.
@@ -175,3 +175,25 @@ def one_image(data: dict[str, Any]) -> dict[str, Any]:
         "attributes": data.get("attributes"),
         "labels": frames_[0].get("objects", []),
     }
+
+
+def as_object(value: Any, where: str) -> dict[str, Any]:
+    """`value` where it is an object of a JSON file; else UserError."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected an object, found {type(value).__name__}; fix it")
+    return value
+
+
+def looks_like_frames(path: Path) -> bool:
+    """Whether a JSON file begins like a list of Scalabel frames (or {"frames": [...]})."""
+    head = head_of(path, 65536)
+    if head.startswith("{"):
+        return '"frames"' in head
+    start = head.find("{")
+    if not head.startswith("[") or start < 0:
+        return False
+    try:
+        frame, _ = json.JSONDecoder().raw_decode(head, start)
+    except (ValueError, RecursionError):
+        return '"name"' in head and '"labels"' in head
+    return isinstance(frame, dict) and "name" in frame and "labels" in frame

@@ -11,7 +11,7 @@ from typing import Final
 from perception.errors import UserError
 from perception.images import IMAGE_SUFFIXES
 from training.data.files import nfc, read_text, stem_of, walk
-from training.data.formats.table import Builder
+from training.data.table import Builder
 
 ATTRIBUTE_FILES: Final = ("attributes.csv", "labels/attributes.csv")
 MAX_ATTRIBUTES: Final = 256 << 20
@@ -22,7 +22,7 @@ class Images:
     its own path if that is below the folder."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root if root.is_dir() else root.parent
+        self.root = images_root(root)
         self.real: dict[str, str] = {}  # {path with links resolved: path below the root}
         base = os.path.realpath(self.root)
         for folder, files in walk(self.root):
@@ -80,6 +80,11 @@ class Images:
         return best[0] if len(best) == 1 else None
 
 
+def images_root(root: Path) -> Path:
+    """The folder of the images: of a label file the one that it lies in."""
+    return root if root.is_dir() else root.parent
+
+
 def _common_end(first: list[str], second: list[str]) -> int:
     pairs = zip(reversed(first), reversed(second), strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
@@ -88,7 +93,7 @@ def _common_end(first: list[str], second: list[str]) -> int:
 def check_duplicates(builder: Builder) -> None:
     """Raises UserError for two frames of a split that have the same name."""
     seen: dict[tuple[int, str], str] = {}
-    for image, split in zip(builder.images, builder._split, strict=True):
+    for image, split in zip(builder.images, builder.split_of, strict=True):
         other = seen.setdefault((split, Path(image).stem), image)
         if other != image:
             raise UserError(
@@ -99,8 +104,7 @@ def check_duplicates(builder: Builder) -> None:
 
 def attribute_files(root: Path) -> list[Path]:
     """The tables of frame attributes that a folder holds."""
-    folder = root if root.is_dir() else root.parent
-    return [path for name in ATTRIBUTE_FILES if (path := folder / name).is_file()]
+    return [path for name in ATTRIBUTE_FILES if (path := images_root(root) / name).is_file()]
 
 
 def read_attributes(path: Path, builder: Builder) -> None:

@@ -1,7 +1,7 @@
 """BDD100K's MOT 2020 labels (`labels/box_track_20/SPLIT/VIDEO.json`): boxes with identities.
 
 Any Scalabel file whose frames have `videoName` and `frameIndex`, and whose labels keep their `id`
-through a video, is read. Categories follow `table.box_class`.
+through a video, is read. Categories are named as in bdd_names.py.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from perception.classes import DETECTION
 from perception.errors import NoFramesError, UserError
-from training.data.bdd import stream
-from training.data.bdd.table import box_class
+from training.data import stream
+from training.data.bdd_names import BOXES, IGNORED
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,16 @@ def _frame(entry: dict[str, Any], video: str, numbers: dict[tuple[str, str], int
     """`numbers` counts the identities: label ids are any text, unique within their video."""
     rows: list[tuple[list[float], int, int, bool]] = []
     for label in entry.get("labels") or ():
-        found = box_class(str(label["category"]))
-        if found is None or not label.get("box2d"):
+        category = str(label["category"])
+        if category not in BOXES or not label.get("box2d"):
             continue
         box = [float(label["box2d"][key]) for key in ("x1", "y1", "x2", "y2")]
         if not (np.isfinite(box).all() and box[2] >= box[0] and box[3] >= box[1]):
             raise ValueError(f"box2d {box} of label {label['id']}")
         attributes = label.get("attributes") or {}
-        ignored = found[1] or bool(attributes.get("crowd") or attributes.get("ignored"))
+        ignored = category in IGNORED or bool(attributes.get("crowd") or attributes.get("ignored"))
         identity = numbers.setdefault((video, str(label["id"])), len(numbers))
-        rows.append((box, found[0], identity, ignored))
+        rows.append((box, DETECTION.index(BOXES[category]), identity, ignored))
     given = list(zip(*rows, strict=True)) or [(), (), (), ()]
     if len(set(given[2])) < len(given[2]):
         raise ValueError("one id on two boxes")

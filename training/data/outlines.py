@@ -13,43 +13,11 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import Affine2D
 
-from perception.classes import LANE_BACKGROUND, LANE_BACKGROUND_BIT
-from training.data.bdd.index import Index
-from training.data.bdd.table import BACKGROUND_DRIVABLE
-
 DPI: Final = 100.0  # matplotlib's default, which the toolkit keeps
 PIECES: Final = 256  # of a line drawn at once: bounds the memory
 UNPAINTED: Final = 255  # red of a pixel that Agg has not touched
 
 Shape = tuple[int, np.ndarray, np.ndarray]  # value, vertices (V, 2), curve flags (V,)
-
-
-def draw(
-    index: Index, task: str, frame: int, size_hw: tuple[int, int], width: int | None
-) -> np.ndarray:
-    """The mask (H, W) uint8 of a frame: drivable ids, or lane bytes.
-
-    Lanes are `width` pixels wide; None draws them as the toolkit does. Later outlines cover
-    earlier ones, as in the toolkit.
-    """
-    if task == "drivable":
-        areas = _shapes(index, index.drivable_rows[frame])
-        return paint(areas, size_hw, BACKGROUND_DRIVABLE, filled=True)
-    lines: list[Shape] = []
-    markings: list[Shape] = []  # closed lanes: areas of markings, flagged in the index
-    for value, vertices, curve in _shapes(index, index.lane_rows[frame]):
-        kind = markings if value & LANE_BACKGROUND_BIT else lines
-        kind.append((value & ~LANE_BACKGROUND_BIT, vertices, curve))
-    if width is None:
-        mask = paint(lines, size_hw, LANE_BACKGROUND, filled=False)
-    else:
-        mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
-        for value, vertices, curve in lines:
-            stroke(mask, outline(vertices, curve), float(width), value)
-    if markings:
-        filled = paint(markings, size_hw, LANE_BACKGROUND, filled=True)
-        mask = np.where(mask == LANE_BACKGROUND, filled, mask)
-    return mask
 
 
 def paint(
@@ -97,19 +65,6 @@ def _path(vertices: np.ndarray, curve: np.ndarray, closed: bool = False) -> Outl
     if closed:
         return Outline(np.vstack([vertices, vertices[:1]]), [*codes, int(Outline.CLOSEPOLY)])
     return Outline(vertices, codes)
-
-
-def _shapes(index: Index, rows: np.ndarray) -> list[Shape]:
-    start, count = rows.tolist()
-    bounds = index.vertex_start[start : start + count + 1].tolist()
-    return [
-        (
-            int(index.polygon_value[start + number]),
-            np.array(index.vertex_xy[bounds[number] : bounds[number + 1]]),
-            np.array(index.vertex_curve[bounds[number] : bounds[number + 1]]),
-        )
-        for number in range(count)
-    ]
 
 
 def outline(vertices: np.ndarray, curve: np.ndarray) -> np.ndarray:

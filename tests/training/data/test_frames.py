@@ -1,14 +1,15 @@
-"""Unions of datasets with different tasks, what is drawn from them, and bad frames skipped."""
+"""Datasets joined with different tasks, what is drawn from them, and bad frames skipped."""
 
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
 from perception.errors import UserError
-from training.data.bdd100k import BDD100K
 from training.data.dataset import Dataset
+from training.data.formats.bdd100k import BDD100K
+from training.data.frames import Frames, draw, repeat_factors, weighed, whole
 from training.data.sample import Sample, collate
-from training.data.union import SkipBad, Union, draw, repeat_factors
+from training.data.sampling import SkipBad
 
 
 class Numbers(Dataset):
@@ -33,7 +34,7 @@ def value(sample):
 
 
 def test_union_is_one_after_the_other():
-    union = Union([Numbers(3), Numbers(0), Numbers(2, ("lane", "det"), start=3)])
+    union = Frames([Numbers(3), Numbers(0), Numbers(2, ("lane", "det"), start=3)])
     assert [value(union[index]) for index in range(len(union))] == [0, 1, 2, 3, 4]
     assert union.tasks == ("det", "lane")
     assert union.counts() == {"det": 5, "lane": 2}
@@ -44,7 +45,7 @@ def test_union_is_one_after_the_other():
 @pytest.mark.parametrize("weights", [[1], [0, 0], [1, -1], [1, float("nan")]])
 def test_weights_that_do_not_fit_are_named(weights):
     with pytest.raises(UserError, match="weights"):
-        Union([Numbers(3), Numbers(2)], weights=weights)
+        weighed([whole(Numbers(3)), whole(Numbers(2))], weights)
 
 
 def test_equal_weights_draw_each_frame_once():
@@ -67,7 +68,7 @@ def test_draws_follow_the_weights():
 
 
 def test_dataset_weights_shift_what_is_drawn():
-    union = Union([Numbers(90), Numbers(10, start=90)], weights=[1, 9])
+    union = Frames(weighed([whole(Numbers(90)), whole(Numbers(10, start=90))], [1, 9]))
     drawn = draw(union.draws(rare=True), np.random.default_rng(0))
     assert (drawn >= 90).sum() == 50
 
@@ -83,7 +84,7 @@ def test_rare_traits_are_drawn_more_often_and_none_less_often():
 
 
 def test_a_rare_task_of_a_union_is_drawn_more_often():
-    union = Union([Numbers(980, ("det",)), Numbers(20, ("semantic",))])
+    union = Frames([Numbers(980, ("det",)), Numbers(20, ("semantic",))])
     drawn = draw(union.draws(rare=True), np.random.default_rng(0))
     assert 40 <= (drawn >= 980).sum() <= 50
 

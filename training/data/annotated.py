@@ -1,0 +1,361 @@
+"""The dataset behind every reader of label files: a reader fills a table, this makes samples of it.
+
+Boxes label `det`; areas `drivable`, or `semantic` where only that has a class list; lines `lane`;
+masks the task that they are for; frame attributes `scene`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+import numpy as np
+
+from perception.classes import LANE_CATEGORIES
+from perception.errors import NoFramesError, UserError
+from perception.images import read_image
+from perception.tasks.class_names import MOST_CLASSES
+from training.data.bdd_names import is_bdd100k
+from training.data.classes import (
+    BACKGROUND,
+    LANE_PARTS,
+    OFFICIAL,
+    ONLY,
+    UNKNOWN,
+    ClassLists,
+    Groups,
+)
+from training.data.dataset import Dataset, bad_frames, wanted_tasks
+from training.data.files import split_folder, tree_digest, walk
+from training.data.images import (
+    Images,
+    attribute_files,
+    check_duplicates,
+    images_root,
+    read_attributes,
+)
+from training.data.labels import Label
+from training.data.sample import Sample
+from training.data.table import AREA, MASK_TASKS, NO_MASK, Builder, Table, cached_table
+from training.data.table_labels import TableLabels
+
+VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
+
+
+class Annotated(Dataset):
+    """One split of a folder in an annotation format. A subclass is a format.
+
+    The classes are the folder's own: BDD100K's where it uses no other names. Without splits the
+    last tenth of the frames, by name, is `val`.
+    """
+
+    labels = ("det", "drivable", "lane", "scene", "semantic")
+    options = ("labels", "classes")
+    format: ClassVar[str]
+    """What the format is called in messages."""
+    relative: ClassVar[bool] = False
+    """Whether boxes and outlines are in fractions of the frame."""
+    root: Path
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        tasks: Sequence[str] | None = None,
+        decode_size_hw: tuple[int, int] | None = None,
+        *,
+        strict: bool | None = True,
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
+    ) -> None:
+        self.root = Path(root)
+        if not self.root.exists():
+            raise UserError(f"{self.root}: no such folder; give the one with images and labels")
+        self.label_root = labels or self.root
+        self.split, self.decode_size_hw = split, decode_size_hw
+        semantic = classes is not None and "semantic" in classes and "drivable" not in classes
+        self.areas = "semantic" if semantic else "drivable"
+        self.table, self.key = cached_table(self.identity(), self.stamped(), self._build)
+        self.lists = self.own_lists()
+        self.classes = {task: dict(groups) for task, groups in self.lists.groups.items()}
+        self._labels = TableLabels(self)
+        self.frames = self._frames_of(split)
+        self.bad = bad_frames(self._problems(), strict, self.root)
+        labelled = {task: self._labelled(task) for task in self._drawable(tasks or ())}
+        some = {task: bool(labelled[task].any()) for task in self.labels if task in labelled}
+        self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")
+        self._has = {task: labelled[task][self.frames] for task in self.tasks}
+        if self.tasks and strict is not None:
+            keep = np.any(list(self._has.values()), axis=0)
+            self.frames = self.frames[keep]
+            self._has = {task: has[keep] for task, has in self._has.items()}
+        if not len(self.frames):
+            raise NoFramesError(
+                f"{self.root}: no frame of split {split!r} has a label for {', '.join(self.tasks)}"
+            )
+
+    # What a format implements -----------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, builder: Builder, images: Images) -> None:
+        """Adds every frame of the folder, all splits. Raises UserError for an unusable folder."""
+
+    def stamped(self) -> Iterable[Path]:
+        """The files and folders that the table depends on: when one changes, it is read again."""
+        places = dict.fromkeys((images_root(self.root), self.label_root))
+        folders = [place / folder for place in places for folder, _ in walk(place)]
+        return [*folders, *(place for place in places if place.is_file())]
+
+    def identity(self) -> str:
+        """Names the table among those of other readers and folders."""
+        return f"{type(self).__name__} {self.root.resolve()} {self.label_root.resolve()}"
+
+    def own_lists(self) -> ClassLists:
+        """The class lists of the folder."""
+        return lists_of_table(self.table, self.areas)
+
+    def sort_key(self, image: str) -> str:
+        """What the frames are ordered by."""
+        return image
+
+    # The interface of Dataset ------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        frame = int(self.frames[index])
+        if frame in self.bad:
+            raise UserError(self.bad[frame])
+        path = self.root / self.table.image(frame)
+        image, size_hw = read_image(path, self.decode_size_hw)
+        stated = tuple(self.table.size_hw[frame].tolist())
+        if stated != size_hw and all(stated):
+            raise UserError(
+                f"{path}: {size_hw[1]}x{size_hw[0]}, but its label says "
+                f"{stated[1]}x{stated[0]}; restore the pair"
+            )
+        labels: dict[str, Label] = {}
+        for task in self.tasks:
+            if self._has[task][index]:
+                labels[task] = self._labels.label(task, frame, size_hw)
+        return Sample(image, labels, self.name(index))
+
+    def name(self, index: int) -> str:
+        return Path(self.table.image(int(self.frames[index]))).stem
+
+    def file(self, index: int) -> str:
+        return str(self.root / self.table.image(int(self.frames[index])))
+
+    def attributes(self, index: int) -> dict[str, str] | None:
+        codes = self.table.attributes[int(self.frames[index])].tolist()
+        groups = self.table.texts["groups"].items()
+        found = {g: values[c] for (g, values), c in zip(groups, codes, strict=True) if c >= 0}
+        return dict.fromkeys(self.classes.get("scene", ()), "undefined") | found
+
+    def presence(self) -> dict[str, np.ndarray]:
+        found = dict(self._has)
+        if "det" in self.tasks:
+            shown = self._shown_classes()
+            names = self.lists.names("det")
+            found |= {f"det/{name}": shown[:, number] for number, name in enumerate(names)}
+        if "scene" in self.tasks:
+            texts = self.table.texts["groups"]
+            for group, values in self.lists.groups["scene"].items():
+                column = list(texts).index(group) if group in texts else -1
+                codes = self.table.attributes[self.frames, column]
+                for value in values:
+                    known = texts[group].index(value) if value in texts.get(group, ()) else -2
+                    found[f"{group}/{value}"] = codes == known
+        return found
+
+    def problems(self) -> list[str]:
+        return [text for _, text in self._problems()]
+
+    def unused(self) -> list[tuple[str, str]]:
+        return self.table.texts["unused"]
+
+    def label_columns(self) -> dict[str, np.ndarray]:
+        return self.table.columns()
+
+    def fingerprint(self) -> str:
+        files = tree_digest((self.root, self.label_root))
+        return f"{self.key} {files} {self.split} {self.tasks} {self.areas}"
+
+    def annotated_classes(self, task: str) -> tuple[str, ...] | None:
+        names = self.lists.groups.get(task, {}).get(ONLY)
+        if names is None or self._masked(task):
+            return None
+        found = set(self._labels.class_tables[task].tolist())
+        annotated = tuple(name for n, name in enumerate(names) if n in found or name == BACKGROUND)
+        return None if annotated == names else annotated
+
+    def used(self, task: str) -> dict[tuple[str, str], str]:
+        table, texts = self.table, self.table.texts
+        if task == "scene":
+            return self._used_attributes()
+        if self._masked(task):
+            palettes = [one for one in texts["encodings"] if isinstance(one, dict)]
+            found = next((one for one in palettes if one["task"] == task), None)
+            if found is None:
+                return super().used(task)
+            group = "categories" if task == "lane" else ""
+            return {(group, name): found["path"] for name in found["names"]}
+        kinds = table.shape_class[(table.shape_kind == AREA) == (task != "lane")]
+        counts = np.bincount(
+            table.box_class if task == "det" else kinds, minlength=len(texts["names"])
+        )
+        group = "categories" if task == "lane" else ""
+        used: dict[tuple[str, str], str] = {}
+        for name, count in zip(texts["names"], counts.tolist(), strict=True):
+            if count:
+                first = texts["first"].get(name, str(self.root))
+                own = self.lists.aliases.get(task, {}).get(name, name)
+                used.setdefault((group, own), f"{first} ({count} labels)")
+        return used
+
+    # Building ---------------------------------------------------------------------------------
+
+    def _build(self) -> Table:
+        builder = Builder(self.root, self.relative)
+        images = Images(self.root)
+        self.read(builder, images)
+        if not builder.images:
+            raise NoFramesError(f"{self.root}: no frames found in {self.format} format")
+        check_duplicates(builder)
+        self._unlisted(builder, images)
+        for path in attribute_files(self.label_root):
+            read_attributes(path, builder)
+        return builder.table(self.sort_key)
+
+    def _unlisted(self, builder: Builder, images: Images) -> None:
+        """Notes images without labels, and frames of no split where others have one."""
+        known = set(builder.images)
+        masks = "masks/" if builder.encodings else "\0"
+        rest = [
+            path
+            for path in images.paths
+            if path not in known and split_folder(path) != "test" and not path.startswith(masks)
+        ]
+        if rest:
+            text = f"{rest[0]}: no label file names it (one of {len(rest)} images)"
+            builder.leave_out("image without label", text)
+        if "" in builder.splits and len(builder.splits) > 1:
+            pairs = zip(builder.images, builder.split_of, strict=True)
+            rest = [image for image, split in pairs if split == builder.splits[""]]
+            text = f"{rest[0]}: in no split (one of {len(rest)} images)"
+            builder.leave_out("image without split", text)
+
+    def _frames_of(self, split: str) -> np.ndarray:
+        """Numbers of the split's frames, ordered by name."""
+        splits, order = self.table.texts["splits"], self.table.order
+        if splits == [""]:
+            cut = len(order) - max(1, len(order) // VAL_SHARE)
+            parts = {"train": order[:cut], "val": order[cut:]}
+        else:
+            code = self.table.split[order]
+            parts = {name: order[code == number] for number, name in enumerate(splits) if name}
+        if not len(parts.get(split, ())):
+            others = ", ".join(name for name, frames in parts.items() if len(frames))
+            raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}")
+        return parts[split]
+
+    def _problems(self) -> list[tuple[int, str]]:
+        """(frame, what is wrong) of the split's frames; -1: of the whole folder."""
+        listed = self.table.texts["problems"]
+        mine = {-1, *self.frames.tolist()} if listed else set()
+        return [(frame, text) for frame, text in listed if frame in mine]
+
+    def _drawable(self, wanted: Sequence[str]) -> list[str]:
+        """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""
+        tasks: list[str] = []
+        for task, groups in self.lists.groups.items():
+            count = len(groups.get(ONLY, ())) if task != "det" else 0
+            if count <= MOST_CLASSES:
+                tasks.append(task)
+            elif task in wanted:
+                fix = "map some to one class with --classes"
+                raise UserError(
+                    f"{self.root}: {task}: {count} classes; at most {MOST_CLASSES}; {fix}"
+                )
+        return tasks
+
+    def _masked(self, task: str) -> bool:
+        """Whether any frame has a mask of the task."""
+        return task in MASK_TASKS and any(
+            code != NO_MASK for code in np.unique(self.table.mask_code[:, MASK_TASKS.index(task)])
+        )
+
+    def _labelled(self, task: str) -> np.ndarray:
+        """(N,) bool over all frames of the table."""
+        table = self.table
+        if task == "det":
+            return table.boxes
+        if task == "scene":
+            return np.asarray((table.attributes >= 0).any(1))
+        masks = table.mask_code[:, MASK_TASKS.index(task)] != NO_MASK
+        if task not in ("lane", self.areas):
+            return masks
+        drawn = bool(((table.shape_kind == AREA) == (task != "lane")).any())
+        return masks | ((table.lines if task == "lane" else table.areas) & drawn)
+
+    def _shown_classes(self) -> np.ndarray:
+        starts = self.table.box_start
+        classes = self._labels.class_tables["det"][self.table.box_class]
+        frame = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        shown = np.zeros((len(starts) - 1, len(self.lists.names("det"))), bool)
+        shown[frame[classes >= 0], classes[classes >= 0]] = True
+        return shown[self.frames]
+
+    def _used_attributes(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for column, (group, values) in enumerate(self.table.texts["groups"].items()):
+            for code, value in enumerate(values):
+                frames = np.flatnonzero(self.table.attributes[:, column] == code)
+                if len(frames):
+                    first = self.root / self.table.image(int(frames[0]))
+                    found[group, value] = f"{first}, {group} ({len(frames)} frames)"
+        return found
+
+
+def lists_of_table(table: Table, areas: str) -> ClassLists:
+    """The class lists of a table's own names; `areas` is the task of its areas."""
+    own: dict[str, Groups] = {}
+    official: set[str] = set()
+    names = np.array(table.texts["names"], object)
+    is_area = table.shape_kind == AREA
+    used = {
+        "det": names[np.unique(table.box_class)].tolist(),
+        areas: names[np.unique(table.shape_class[is_area])].tolist(),
+        "lane": names[np.unique(table.shape_class[~is_area])].tolist(),
+    }
+    if table.boxes.any():
+        # Every listed name may be a box's, also where no frame shows one.
+        others = {*used[areas], *used["lane"]} - set(used["det"])
+        used["det"] = [name for name in names.tolist() if name not in others]
+    renamed = is_bdd100k(used["det"], table.texts["groups"])
+    for task, found in used.items():
+        if not found:
+            continue
+        known = ClassLists.official([task])
+        usual = all(known.index_of(task, name) != UNKNOWN for name in found)
+        if usual or (task == "det" and renamed):
+            official.add(task)
+        elif task == "lane":
+            own[task] = dict(LANE_PARTS) | {"categories": tuple(found)}
+        else:
+            extra = (BACKGROUND,) if task == "drivable" and BACKGROUND not in found else ()
+            own[task] = {ONLY: (*found, *extra)}
+    for palette in table.texts["encodings"]:
+        task, listed = palette["task"], tuple(palette["names"])
+        own[task] = {ONLY: listed}
+        if task == "lane":
+            usual = set(listed) <= {*LANE_CATEGORIES, "lane", BACKGROUND}
+            own[task] = dict(LANE_PARTS) | ({} if usual else {"categories": listed})
+    if groups := table.texts["groups"]:
+        if all(set(v) <= set(OFFICIAL["scene"].get(g, ())) for g, v in groups.items()):
+            official.add("scene")
+        else:
+            own["scene"] = {group: tuple(sorted(values)) for group, values in groups.items()}
+    default = ClassLists.official(official, renamed)
+    return ClassLists({**default.groups, **own}, default.aliases, uncertain=default.uncertain)

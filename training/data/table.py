@@ -1,0 +1,443 @@
+"""Annotations of any dataset as flat columns: frames, boxes, outlines, masks, attributes.
+
+A reader fills a `Builder`; the finished `Table` is kept in the cache folder as one .npy file per
+column, which loader workers map instead of copying. Its key has the stamps of all label files, so
+that they are read again only when one changes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from perception.classes import LANE_DIRECTION_SHIFT as DIRECTION
+from perception.classes import LANE_DIRECTIONS, LANE_STYLES
+from perception.classes import LANE_STYLE_SHIFT as STYLE
+from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
+from perception.errors import UserError
+from perception.files import cache_folder
+from perception.images import IMAGE_SUFFIXES
+from training.data.files import stamp
+
+FORMAT: Final = 4
+MOST_LISTED: Final = 10_000  # problems; more are kept where they are the first of a frame
+LONGEST_LINE: Final = 400
+MOST_VERTICES: Final = 2000  # of one outline
+REACH: Final = 100_000  # pixels; no frame is larger
+TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
+OUTSIDE: Final = "is outside the frame"
+IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG = 1, 2, 4
+# What an outline is: a filled area, a line, or a filled lane marking.
+AREA, LINE, MARKING = 0, 1, 2
+MASK_TASKS: Final = ("drivable", "lane", "semantic")
+NO_MASK: Final = -1
+
+
+@dataclass
+class Table:
+    """Columns over N frames, B boxes, P outlines and V vertices; class numbers index `names`."""
+
+    texts: dict[str, Any]
+    """splits, names, first (place of a name's first label), groups, problems, unused, encodings."""
+    images: np.ndarray  # (N,) bytes: path relative to the root
+    order: np.ndarray  # (N,) int64: frames by name
+    size_hw: np.ndarray  # (N, 2) int32, 0 = not known before the image is read
+    split: np.ndarray  # (N,) int8: number in `splits`
+    relative: np.ndarray  # (N,) bool: boxes are in fractions of the frame
+    boxes: np.ndarray  # (N,) bool: annotated with boxes, possibly none
+    areas: np.ndarray  # (N,) bool: annotated with areas, possibly none
+    lines: np.ndarray  # (N,) bool: annotated with lanes, possibly none
+    box_start: np.ndarray  # (N + 1,) int64
+    box_xyxy: np.ndarray  # (B, 4) float32, pixels, or fractions of the frame
+    box_class: np.ndarray  # (B,) int16
+    box_flags: np.ndarray  # (B,) uint8
+    shape_start: np.ndarray  # (N + 1,) int64
+    shape_class: np.ndarray  # (P,) int16
+    shape_kind: np.ndarray  # (P,) uint8: AREA, LINE or MARKING
+    shape_lane: np.ndarray  # (P,) uint8: style and direction bits of a lane, or not annotated
+    vertex_start: np.ndarray  # (P + 1,) int64
+    vertex_xy: np.ndarray  # (V, 2) float64
+    vertex_curve: np.ndarray  # (V,) bool: of a Bezier curve
+    attributes: np.ndarray  # (N, groups) int16: value of each group, -1 = unknown
+    mask_file: np.ndarray  # (N, 3) bytes: path of the mask of MASK_TASKS relative to the label root
+    mask_code: np.ndarray  # (N, 3) int8: number in `encodings`, or NO_MASK
+    folder: Path | None = None
+    """Where its columns are cached."""
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The arrays by name."""
+        return {
+            name: value for name, value in vars(self).items() if name not in ("texts", "folder")
+        }
+
+    def image(self, frame: int) -> str:
+        """The image's path relative to the root."""
+        return os.fsdecode(self.images[frame])
+
+    def mask(self, frame: int, task: str) -> tuple[str, Any] | None:
+        """(path relative to the label root, encoding) of the frame's mask of a task."""
+        column = MASK_TASKS.index(task)
+        code = int(self.mask_code[frame, column])
+        if code == NO_MASK:
+            return None
+        return os.fsdecode(self.mask_file[frame, column]), self.texts["encodings"][code]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A spawned worker maps the columns from the cache instead of receiving a copy.
+        if self.folder is not None:
+            return _mapped, (self.folder,)
+        return Table, tuple(vars(self).values())
+
+
+class Builder:
+    """Collects annotations frame by frame. A frame's number is what `frame` returned for it."""
+
+    def __init__(self, root: Path, relative: bool = False) -> None:
+        self.root, self._fractions = root, relative
+        self.relative = array("B")  # per frame: boxes are in fractions
+        self.images: list[str] = []
+        self.splits: dict[str, int] = {}
+        self.names: dict[str, int] = {}
+        self.first: dict[str, str] = {}
+        self.problems: list[tuple[int, str]] = []
+        self.unused: list[tuple[str, str]] = []
+        self.groups: dict[str, dict[str, int]] = {}
+        self.encodings: list[Any] = []
+        self._masks: dict[tuple[int, int], tuple[str, int]] = {}
+        # Problems by frame, and by kind what is left out, also those not kept.
+        self._counted: Counter[int] = Counter()
+        self._left_out: Counter[str] = Counter()
+        self._values: dict[str, dict[int, int]] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._size, self.split_of = array("i"), array("b")
+        self._boxes, self._areas, self._lines = array("B"), array("B"), array("B")
+        self._box, self._box_class = array("f"), array("h")
+        self._box_frame, self._box_flags = array("q"), array("B")
+        self._shape_frame, self._shape_class = array("q"), array("h")
+        self._kind, self._lane = array("B"), array("B")
+        self._vertex, self._vertices = array("d"), array("q", [0])
+        self._curve = array("B")
+
+    def frame(
+        self, image: str, split: str = "", size_hw: tuple[int, int] = (0, 0), file: str = ""
+    ) -> int:
+        """Adds a frame; `image` is relative to the root. Without a split, see `Annotated`.
+
+        An image that is added again is the same frame: its labels join, or are a problem where
+        the label `file` is for one image.
+        """
+        number = self._numbers.setdefault((image, split), len(self.images))
+        if number < len(self.images):
+            if file:
+                self.problem(number, f"{file}: {image} has another label file too; delete one")
+            return number
+        self.images.append(image)
+        self._size.extend(size_hw)
+        self.split_of.append(self.splits.setdefault(split, len(self.splits)))
+        self.relative.append(self._fractions)
+        for column in (self._boxes, self._areas, self._lines):
+            column.append(0)
+        return number
+
+    def annotated(
+        self, frame: int, boxes: bool = False, areas: bool = False, lines: bool = False
+    ) -> None:
+        """States that every box, area or line of the frame is annotated, even if there is none."""
+        self._boxes[frame] |= boxes
+        self._areas[frame] |= areas
+        self._lines[frame] |= lines
+
+    def problem(self, frame: int, text: str) -> None:
+        """Something wrong; -1 is no single frame. The first of every frame is kept."""
+        self._counted[frame] += 1
+        if len(self.problems) < MOST_LISTED or (frame >= 0 and self._counted[frame] == 1):
+            self.problems.append((frame, one_line(text)))
+
+    def leave_out(self, kind: str, text: str) -> None:
+        """Something in the files that is not used: "label without frame", "file: what it is".
+
+        check-bdd lists it; training goes on, and begins with a line about it.
+        """
+        self._left_out[kind] += 1
+        if self._left_out[kind] <= MOST_LISTED:
+            self.unused.append((kind, one_line(text)))
+
+    def name(self, name: str, where: str = "") -> int:
+        """The number of a class name; `where` is the place of its first label.
+
+        Raises UserError for an empty name.
+        """
+        if not name.strip():
+            raise UserError(f"{where or self.root}: a label has no class name; write one there")
+        number = self.names.setdefault(name, len(self.names))
+        if where and name not in self.first:
+            self.first[name] = where
+        return number
+
+    def box(
+        self, frame: int, name: str, xyxy: Iterable[float], where: str, flags: int = 0,
+        part: object = "",
+    ) -> None:  # fmt: skip
+        """Adds a box, or the problem it has; `part` is its number or id in `where`."""
+        x1, y1, x2, y2 = xyxy
+        height, width = self._size[2 * frame], self._size[2 * frame + 1]
+        if not (-REACH < x1 < x2 < REACH and -REACH < y1 < y2 < REACH):
+            self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")
+        elif width and not (
+            x1 >= -TOLERANCE and y1 >= -TOLERANCE
+            and x2 <= width + TOLERANCE and y2 <= height + TOLERANCE
+        ):  # fmt: skip
+            corners = ", ".join(f"{value:.1f}" for value in (x1, y1, x2, y2))
+            outside = f"box ({corners}) {OUTSIDE} of {width}x{height}"
+            self.problem(frame, f"{place(where, part)}: {outside}; fix it")
+        else:
+            self._box.extend((x1, y1, x2, y2))
+            self._box_frame.append(frame)
+            number = self.names.get(name)
+            if number is None or name not in self.first:
+                number = self.name(name, place(where, part))
+            self._box_class.append(number)
+            self._box_flags.append(flags)
+            self._boxes[frame] = 1
+
+    def boxes(
+        self, frame: int, names: Sequence[int], xyxy: Sequence[float], flags: bytes = b""
+    ) -> None:
+        """Adds boxes that were checked: 4 numbers each, of class numbers that `name` gave."""
+        self._box.extend(xyxy)
+        self._box_frame.extend([frame] * len(names))
+        self._box_class.extend(names)
+        self._box_flags.extend(flags or bytes(len(names)))
+        self._boxes[frame] = 1
+
+    def shape(
+        self,
+        frame: int,
+        name: str,
+        points: Iterable[Iterable[float]],
+        where: str,
+        *,
+        closed: bool,
+        attributes: Mapping[str, Any] | None = None,
+        types: str = "",
+    ) -> None:
+        """Adds an area (`closed`) or a line through (x, y) points, or the problem it has.
+
+        `types` marks vertices of Bezier curves with C, as Scalabel does.
+        """
+        flat = [float(value) for point in points for value in point]
+        least = 6 if closed else 4
+        if not least <= len(flat) <= 2 * MOST_VERTICES or not all(abs(v) < REACH for v in flat):
+            self.problem(frame, f"{where}: outline has too few, too many or infinite points")
+            return
+        kind, lane = AREA if closed else LINE, lane_bits(attributes or {})
+        self.outline(frame, self.name(name, where), flat, kind, lane, types)
+        self.annotated(frame, areas=closed, lines=not closed)
+
+    def outline(
+        self, frame: int, name: int, flat: Sequence[float], kind: int, lane: int, types: str = ""
+    ) -> None:
+        """Adds an outline that was checked, as x, y, x, y, ..."""
+        self._vertex.extend(flat)
+        count = len(flat) // 2
+        self._vertices.append(self._vertices[-1] + count)
+        whole = len(types) == count and "C" in types
+        self._curve.extend([letter == "C" for letter in types] if whole else bytes(count))
+        self._shape_frame.append(frame)
+        self._shape_class.append(name)
+        self._kind.append(kind)
+        self._lane.append(lane)
+
+    def encoding(self, value: Any) -> int:
+        """The number of a way of storing masks, for `mask`: JSON-able, see masks.py."""
+        if value not in self.encodings:
+            self.encodings.append(value)
+        return self.encodings.index(value)
+
+    def mask(self, frame: int, task: str, path: str, code: int) -> None:
+        """Gives the frame a mask; its first one counts."""
+        self._masks.setdefault((frame, MASK_TASKS.index(task)), (path, code))
+
+    def has_mask(self, frame: int, task: str) -> bool:
+        """Whether the frame was given a mask of the task."""
+        return (frame, MASK_TASKS.index(task)) in self._masks
+
+    def attribute(self, frame: int, group: str, value: str) -> None:
+        """Sets one attribute of a frame."""
+        values = self.groups.setdefault(group, {})
+        self._values.setdefault(group, {})[frame] = values.setdefault(value, len(values))
+
+    def table(self, key: Callable[[str], str] = str) -> Table:
+        """Everything added; frames are ordered by `key` of their image."""
+        count = len(self.images)
+        box_frame, boxes = _sorted(self._box_frame)
+        shape_frame, shapes = _sorted(self._shape_frame)
+        vertex_start, vertices = _regrouped(np.array(self._vertices, np.int64), shapes)
+        attributes = np.full((count, len(self.groups)), -1, np.int16)
+        for column, group in enumerate(self.groups):
+            for frame, value in self._values[group].items():
+                attributes[frame, column] = value
+        files = np.full((count, len(MASK_TASKS)), b"", object)
+        codes = np.full((count, len(MASK_TASKS)), NO_MASK, np.int8)
+        for place_, (path, code) in self._masks.items():
+            files[place_], codes[place_] = os.fsencode(path), code
+        for kind, number in self._left_out.items():
+            if number > MOST_LISTED:
+                more = f"{self.root}: {number - MOST_LISTED} more like these"
+                self.unused.append((kind, more))
+        return Table(
+            texts={
+                "splits": list(self.splits),
+                "names": list(self.names),
+                "first": self.first,
+                "groups": {group: list(values) for group, values in self.groups.items()},
+                "problems": self.problems,
+                "unused": self.unused,
+                "encodings": self.encodings,
+            },
+            images=np.array([os.fsencode(image) for image in self.images], "S"),
+            order=np.array(sorted(range(count), key=[key(i) for i in self.images].__getitem__)),
+            size_hw=np.array(self._size, np.int32).reshape(-1, 2),
+            split=np.array(self.split_of, np.int8),
+            relative=np.array(self.relative, bool),
+            boxes=np.array(self._boxes, bool),
+            areas=np.array(self._areas, bool),
+            lines=np.array(self._lines, bool),
+            box_start=np.searchsorted(box_frame, np.arange(count + 1)),
+            box_xyxy=np.array(self._box, np.float32).reshape(-1, 4)[boxes],
+            box_class=np.array(self._box_class, np.int16)[boxes],
+            box_flags=np.array(self._box_flags, np.uint8)[boxes],
+            shape_start=np.searchsorted(shape_frame, np.arange(count + 1)),
+            shape_class=np.array(self._shape_class, np.int16)[shapes],
+            shape_kind=np.array(self._kind, np.uint8)[shapes],
+            shape_lane=np.array(self._lane, np.uint8)[shapes],
+            vertex_start=vertex_start,
+            vertex_xy=np.array(self._vertex, np.float64).reshape(-1, 2)[vertices],
+            vertex_curve=np.array(self._curve, bool)[vertices],
+            attributes=attributes,
+            mask_file=np.array(files, "S"),
+            mask_code=codes,
+        )
+
+
+def _sorted(frames: array) -> tuple[np.ndarray, np.ndarray]:
+    """(frame of each row in order, the rows in that order)."""
+    column = np.array(frames, np.int64)
+    rows = np.argsort(column, kind="stable")
+    return column[rows], rows
+
+
+def _regrouped(ends: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(start of each group, rows) where groups [ends[i], ends[i + 1]) come in another order."""
+    lengths = np.diff(ends)[groups]
+    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return start, np.repeat(ends[groups] - start[:-1], lengths) + np.arange(start[-1])
+
+
+def one_line(text: str) -> str:
+    """Escaped to printable characters and cut to LONGEST_LINE."""
+    text = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 3]}..."
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def place(where: str, part: object) -> str:
+    """`where`, with the number or id of what is in it."""
+    return f"{where} {part!s:.30}" if part != "" else where
+
+
+def lane_bits(attributes: Mapping[str, Any]) -> int:
+    """Style and direction of a lane's attributes; the unknown bit where they lack one."""
+    style = str(attributes.get("laneStyle", attributes.get("style", "")))
+    direction = str(attributes.get("laneDirection", attributes.get("direction", "")))
+    if style in LANE_STYLES and direction in LANE_DIRECTIONS:
+        return LANE_STYLES.index(style) << STYLE | LANE_DIRECTIONS.index(direction) << DIRECTION
+    return UNTYPED
+
+
+def cached_table(
+    reader: str, sources: Iterable[Path], build: Callable[[], Table]
+) -> tuple[Table, str]:
+    """(the table, a digest of what it was read from): from the cache, else built and cached.
+
+    `reader` names the reader and its folder; `sources` are label files, folders of label files, and
+    folders of images. A table of the same reader that is older is removed. Where the cache cannot
+    be written, the table is only in memory.
+    """
+    place_ = hashlib.sha256(f"{FORMAT} {reader}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256()
+    for source in sources:
+        for text in _stamps(source):
+            digest.update(os.fsencode(text))
+    target = cache_folder() / "tables" / f"{place_}-{digest.hexdigest()[:20]}"
+    found = _load(target)
+    if found is None:
+        found = build()
+        try:
+            _save(found, target)
+        except OSError:
+            return found, target.name
+        for other in target.parent.glob(f"{place_}-*"):
+            if other != target:
+                shutil.rmtree(other, ignore_errors=True)
+        found = _load(target) or found
+    return found, target.name
+
+
+def _stamps(source: Path) -> Iterable[str]:
+    yield stamp(source)
+    if source.is_dir():
+        # The folder's own time changes when an image comes or goes.
+        labels = [name for name in os.listdir(source) if not name.lower().endswith(IMAGE_SUFFIXES)]
+        yield from (stamp(f"{source}/{name}") for name in sorted(labels))
+
+
+def _save(table: Table, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+    try:
+        (temporary / "texts.json").write_text(json.dumps(table.texts))
+        for name, column in table.columns().items():
+            np.save(temporary / f"{name}.npy", column, allow_pickle=False)
+        if target.exists():  # damaged, or written by another process meanwhile
+            shutil.rmtree(target, ignore_errors=True)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _load(target: Path) -> Table | None:
+    """The cached table; None where it is absent or damaged."""
+    try:
+        return _mapped(target)
+    except Exception:  # whatever a damaged file makes of it: it is built again
+        return None
+
+
+def _mapped(folder: Path) -> Table:
+    texts = json.loads((folder / "texts.json").read_bytes())
+    for key in ("problems", "unused"):
+        texts[key] = [tuple(item) for item in texts[key]]
+    # As plain arrays: slices of np.memmap would carry the class into every sample.
+    names = [name for name in Table.__annotations__ if name not in ("texts", "folder")]
+    columns = {
+        name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+        for name in names
+    }
+    table = Table(texts, **columns, folder=folder)
+    frames, boxes, shapes = len(table.images), table.box_start[-1], table.shape_start[-1]
+    per = {"split": frames, "mask_code": frames, "attributes": frames, "order": frames,
+           "box_class": boxes, "box_xyxy": boxes, "shape_class": shapes, "shape_kind": shapes,
+           "vertex_start": shapes + 1, "vertex_xy": table.vertex_start[-1],
+           "vertex_curve": table.vertex_start[-1]}  # fmt: skip
+    if any(len(columns[name]) != count for name, count in per.items()):
+        raise ValueError(f"{folder}: damaged")
+    return table

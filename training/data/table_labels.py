@@ -1,0 +1,156 @@
+"""Labels of a frame from the table of an annotated folder, by task."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from perception.classes import IGNORE as IGNORE_PIXEL
+from perception.classes import LANE_BACKGROUND, LANE_CATEGORY_UNKNOWN, LANE_TYPE_UNKNOWN
+from perception.errors import UserError
+from training.data.classes import BACKGROUND, IGNORE, UNKNOWN
+from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
+from training.data.masks import read_mask
+from training.data.outlines import Shape, outline, paint, stroke
+from training.data.table import (
+    AREA,
+    IGNORE_FLAG,
+    LINE,
+    MARKING,
+    OCCLUDED_FLAG,
+    OUTSIDE,
+    TOLERANCE,
+    TRUNCATED_FLAG,
+)
+
+if TYPE_CHECKING:
+    from training.data.annotated import Annotated
+
+LANE_WIDTH_TRAIN: Final = 8
+IGNORED_AREA: Final = 253  # value under which ignored areas are drawn
+
+
+class TableLabels:
+    """Makes labels from the rows of a dataset's table."""
+
+    def __init__(self, dataset: "Annotated") -> None:
+        self.table, self.lists = dataset.table, dataset.lists
+        self.root, self.label_root = dataset.root, dataset.label_root
+        self.relative, self.train = dataset.relative, dataset.split == "train"
+        names = self.table.texts["names"]
+        self.class_tables = {
+            task: np.array([self.lists.index_of(task, name) for name in names], np.int64)
+            for task in self.lists.groups
+            if task != "scene"
+        }
+        uncertain = [name in self.lists.uncertain for name in names]
+        self.uncertain = np.array(uncertain, bool)  # (names,)
+        self.groups = [
+            (list(self.table.texts["groups"]).index(group), self._codes(group, listed))
+            if group in self.table.texts["groups"]
+            else None
+            for group, listed in self.lists.groups.get("scene", {}).items()
+        ]
+
+    def _codes(self, group: str, listed: tuple[str, ...]) -> np.ndarray:
+        """The class of each value of a group in the table; its last entry is for -1, unknown."""
+        values = self.table.texts["groups"][group]
+        return np.array([listed.index(v) if v in listed else -1 for v in values] + [-1], np.int64)
+
+    def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
+        """The label of a frame of `size_hw`. Raises UserError naming the file."""
+        if task == "det":
+            return self._boxes(frame, size_hw)
+        if task == "scene":
+            codes = self.table.attributes[frame]
+            found = [-1 if group is None else group[1][codes[group[0]]] for group in self.groups]
+            return Labels(np.array(found, np.int64))
+        if mask := self.table.mask(frame, task):
+            return self._mask(task, *mask, size_hw)
+        return self._lanes(frame, size_hw) if task == "lane" else self._areas(task, frame, size_hw)
+
+    def _boxes(self, frame: int, size_hw: tuple[int, int]) -> Boxes:
+        table = self.table
+        rows = slice(*table.box_start[frame : frame + 2].tolist())
+        xyxy, limit = np.array(table.box_xyxy[rows]), np.array(size_hw[::-1] * 2, np.float32)
+        if table.relative[frame]:
+            xyxy *= limit
+        wrong = (xyxy < -TOLERANCE).any(1) | (xyxy > limit + TOLERANCE).any(1)
+        if not table.relative[frame]:
+            wrong |= (xyxy[:, :2] >= limit[:2]).any(1)
+        if wrong.any():
+            corners = ", ".join(f"{value:.1f}" for value in xyxy[wrong.argmax()])
+            name = table.texts["names"][table.box_class[rows][wrong.argmax()]]
+            raise UserError(
+                f"{self.root / table.image(frame)}: its {name:.60} ({corners}) {OUTSIDE} of "
+                f"{size_hw[1]}x{size_hw[0]}; fix its label in {self.label_root}"
+            )
+        classes, flags = self.class_tables["det"][table.box_class[rows]], table.box_flags[rows]
+        ignored = (classes == IGNORE) | (flags & IGNORE_FLAG > 0)
+        ignored |= self.uncertain[table.box_class[rows]]
+        keep = classes != UNKNOWN
+        return Boxes(
+            np.clip(xyxy, 0, limit)[keep],
+            np.maximum(classes, -1)[keep],
+            size_hw,
+            ignore=ignored[keep],
+            occluded=(flags & OCCLUDED_FLAG > 0)[keep],
+            truncated=(flags & TRUNCATED_FLAG > 0)[keep],
+        )
+
+    def _shapes(self, task: str, frame: int, size_hw: tuple[int, int], kind: int) -> list[Shape]:
+        table = self.table
+        scale = np.array(size_hw[::-1], np.float64) if self.relative else np.ones(2)
+        found: list[Shape] = []
+        for row in range(*table.shape_start[frame : frame + 2].tolist()):
+            value = int(self.class_tables[task][table.shape_class[row]])
+            if table.shape_kind[row] == kind and value != UNKNOWN:
+                rows = slice(*table.vertex_start[row : row + 2].tolist())
+                if task == "lane":
+                    known = value if value >= 0 else LANE_CATEGORY_UNKNOWN
+                    value = known | int(table.shape_lane[row])
+                found.append((value, table.vertex_xy[rows] * scale, table.vertex_curve[rows]))
+        return found
+
+    def _areas(self, task: str, frame: int, size_hw: tuple[int, int]) -> Mask:
+        names = self.lists.names(task)
+        empty = names.index(BACKGROUND) if BACKGROUND in names else IGNORE_PIXEL
+        shapes = self._shapes(task, frame, size_hw, AREA)
+        # Ignored areas are drawn as a value of their own: paint() takes values below 254.
+        drawn = [(IGNORED_AREA if value < 0 else value, *rest) for value, *rest in shapes]
+        mask = paint(drawn, size_hw, empty, filled=True)  # type: ignore[arg-type]
+        ignored = any(value == IGNORED_AREA for value, *_ in drawn)
+        return Mask(
+            np.where(mask == IGNORED_AREA, np.uint8(IGNORE_PIXEL), mask) if ignored else mask
+        )
+
+    def _lanes(self, frame: int, size_hw: tuple[int, int]) -> LaneMask:
+        """Lines are 8 pixels wide for training, else as the official toolkit draws them (about
+        2.5); closed markings are filled."""
+        lines = self._shapes("lane", frame, size_hw, LINE)
+        if self.train:
+            mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
+            for value, vertices, curve in lines:
+                stroke(mask, outline(vertices, curve), float(LANE_WIDTH_TRAIN), value)
+        else:
+            mask = paint(lines, size_hw, LANE_BACKGROUND, filled=False)
+        if markings := self._shapes("lane", frame, size_hw, MARKING):
+            filled = paint(markings, size_hw, LANE_BACKGROUND, filled=True)
+            mask = np.where(mask == LANE_BACKGROUND, filled, mask)
+        return LaneMask(mask)
+
+    def _mask(self, task: str, path: str, encoding: Any, size_hw: tuple[int, int]) -> Label:
+        pixels = read_mask(self.label_root / path, encoding, size_hw)
+        if task == "lane":
+            palette = isinstance(encoding, dict)
+            return LaneMask(self._lane_bytes(encoding["names"])[pixels] if palette else pixels)
+        return Mask(pixels)
+
+    def _lane_bytes(self, names: list[str]) -> np.ndarray:
+        """(256,) uint8: lane byte of each class of a palette; style and direction are unknown."""
+        table = np.full(256, LANE_BACKGROUND, np.uint8)
+        for number, name in enumerate(names):
+            value = self.lists.index_of("lane", name)
+            if name != BACKGROUND:
+                known = value if value >= 0 else LANE_CATEGORY_UNKNOWN
+                table[number] = known | LANE_TYPE_UNKNOWN
+        return table
