@@ -78,7 +78,14 @@ class Annotated(Dataset):
         self.table, self.key = cached_table(self.identity(), self.stamped(), self._build)
         self.lists = self.own_lists()
         self.classes = {task: dict(groups) for task, groups in self.lists.groups.items()}
-        self._labels = TableLabels(self)
+        self._labels = TableLabels(
+            self.table,
+            self.lists,
+            self.root,
+            self.label_root,
+            relative=self.relative,
+            train=split == "train",
+        )
         self.frames = self._frames_of(split)
         self.bad = bad_frames(self._problems(), strict, self.root)
         labelled = {task: self._labelled(task) for task in self._drawable(tasks or ())}

@@ -1,13 +1,14 @@
 """Labels of a frame from the table of an annotated folder, by task."""
 
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from perception.classes import IGNORE as IGNORE_PIXEL
 from perception.classes import LANE_BACKGROUND, LANE_CATEGORY_UNKNOWN, LANE_TYPE_UNKNOWN
 from perception.errors import UserError
-from training.data.classes import BACKGROUND, IGNORE, UNKNOWN
+from training.data.classes import BACKGROUND, IGNORE, UNKNOWN, ClassLists
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.masks import read_mask
 from training.data.outlines import Shape, outline, paint, stroke
@@ -20,10 +21,8 @@ from training.data.table import (
     OUTSIDE,
     TOLERANCE,
     TRUNCATED_FLAG,
+    Table,
 )
-
-if TYPE_CHECKING:
-    from training.data.annotated import Annotated
 
 LANE_WIDTH_TRAIN: Final = 8
 IGNORED_AREA: Final = 253  # value under which ignored areas are drawn
@@ -32,10 +31,18 @@ IGNORED_AREA: Final = 253  # value under which ignored areas are drawn
 class TableLabels:
     """Makes labels from the rows of a dataset's table."""
 
-    def __init__(self, dataset: "Annotated") -> None:
-        self.table, self.lists = dataset.table, dataset.lists
-        self.root, self.label_root = dataset.root, dataset.label_root
-        self.relative, self.train = dataset.relative, dataset.split == "train"
+    def __init__(
+        self,
+        table: Table,
+        lists: ClassLists,
+        root: Path,
+        label_root: Path,
+        *,
+        relative: bool,
+        train: bool,
+    ) -> None:
+        self.table, self.lists, self.root, self.label_root = table, lists, root, label_root
+        self.relative, self.train = relative, train  # outlines in fractions; lanes drawn wide
         names = self.table.texts["names"]
         self.class_tables = {
             task: np.array([self.lists.index_of(task, name) for name in names], np.int64)
