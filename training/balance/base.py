@@ -4,6 +4,7 @@ Two families. `Scalarised`: losses to one scalar, whose gradient weights the tas
 the tasks' gradients on the shared parameters to one gradient.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torchjd.aggregation import Aggregator
+from torchjd.scalarization import Scalarizer
 
 from perception.errors import UserError
 from training.balance.border import Border, accumulate, split_like
@@ -87,6 +89,38 @@ class Scalarised(Balancer):
         return dict(zip(names, weights.tolist(), strict=True))
 
 
+class Plain(Scalarised):
+    """A scalarizer of torchjd without state, on losses of at least `smallest`."""
+
+    def __init__(
+        self,
+        make: Callable[[], Scalarizer],
+        tasks: Sequence[str],
+        seed: int = 0,
+        smallest: float = -math.inf,
+    ) -> None:
+        super().__init__(tasks, seed)
+        self.method, self.smallest = make(), smallest
+
+    def scalar(self, values: Tensor, present: Sequence[str]) -> Tensor:
+        return self.method(values.clamp(min=self.smallest))
+
+
+class PerTask(Scalarised):
+    """A scalarizer of torchjd with a learned number, one per task: that of an absent task receives
+    no gradient."""
+
+    def __init__(
+        self, make: Callable[[tuple[int, ...]], Scalarizer], tasks: Sequence[str], seed: int = 0
+    ) -> None:
+        super().__init__(tasks, seed)
+        self.methods = nn.ModuleDict({task: make(()) for task in tasks})
+
+    def scalar(self, values: Tensor, present: Sequence[str]) -> Tensor:
+        terms = [self.methods[task](values[row]) for row, task in enumerate(present)]
+        return torch.stack(terms).sum()
+
+
 class Aggregated(Balancer):
     """The tasks' gradients on the shared parameters, one row per task, to one gradient.
 
@@ -94,23 +128,20 @@ class Aggregated(Balancer):
     the gradients at the neck's outputs, and their aggregate is pushed through the trunk once, with
     one backward pass instead of one per task: an upper bound of the exact problem (Sener and Koltun
     2018, arXiv 1810.04650, section 3.3). One rank only: ranks have different features.
+    `make` gives the torchjd aggregator; UserError where its solver is not installed.
     """
 
     at_features: bool = False
 
-    def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
+    def __init__(self, make: Callable[[], Aggregator], tasks: Sequence[str], seed: int = 0) -> None:
         super().__init__(tasks, seed)
         try:
-            self.method = self.make()
+            self.method = make()
         except ImportError as error:
             raise UserError(
                 f"this balancing method needs a solver: pip install 'pvt-hydranet[mtl-full]' "
                 f"({error})"
             ) from None
-
-    @abstractmethod
-    def make(self) -> Aggregator:
-        """The torchjd aggregator. Raises ImportError where its solver is not installed."""
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
         """(T, P) to (P,), rows in the order of `present`."""

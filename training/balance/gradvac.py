@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchjd.aggregation import Aggregator
 from torchjd.aggregation import GradVac as Vaccine
 
 from training.balance.base import Aggregated
@@ -21,12 +20,9 @@ class GradVac(Aggregated):
     cosines: Tensor
 
     def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
-        super().__init__(tasks, seed)
-        self.register_buffer("cosines", torch.zeros(len(tasks), len(tasks)))
-
-    def make(self) -> Aggregator:
         # Its own state is not in the state_dict; `cosines` is what is resumed.
-        return Vaccine()
+        super().__init__(Vaccine, tasks, seed)
+        self.register_buffer("cosines", torch.zeros(len(tasks), len(tasks)))
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
         index = self.index(present)

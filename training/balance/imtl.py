@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchjd.aggregation import IMTLG, Aggregator
+from torchjd.aggregation import IMTLG
 from torchjd.scalarization import IMTLL
 
 from training.balance.base import Aggregated
@@ -15,11 +15,8 @@ class IMTL(Aggregated):
     """IMTL-L scales the losses by exp(s_k), IMTL-G combines the gradients of the scaled losses."""
 
     def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
-        super().__init__(tasks, seed)
+        super().__init__(IMTLG, tasks, seed)
         self.scales = nn.ModuleDict({task: IMTLL(()) for task in tasks})
-
-    def make(self) -> Aggregator:
-        return IMTLG()
 
     def scale(self, values: Tensor, present: Sequence[str]) -> Tensor:
         values = values.requires_grad_()

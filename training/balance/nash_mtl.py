@@ -1,11 +1,12 @@
 """Multi-task learning as a bargaining game (Navon et al. 2022, arXiv 2202.01017)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchjd.aggregation import Aggregator, NashMTL
+from torchjd.aggregation import NashMTL
 
 from training.balance.base import Aggregated
 
@@ -19,12 +20,9 @@ class NashMTLMethod(Aggregated):
     last: Tensor
 
     def __init__(self, tasks: Sequence[str], seed: int = 0) -> None:
-        super().__init__(tasks, seed)
+        super().__init__(partial(NashMTL, n_tasks=len(tasks)), tasks, seed)
         self.register_buffer("last", torch.ones(len(tasks)))
         self.solvers = {len(tasks): self.method}
-
-    def make(self) -> Aggregator:
-        return NashMTL(n_tasks=len(self.tasks))
 
     def aggregate(self, matrix: Tensor, present: Sequence[str]) -> Tensor:
         if len(present) == 1:  # the solver needs two; the solution for one is its unit gradient
