@@ -3,10 +3,10 @@
 import json
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
@@ -99,7 +99,7 @@ class EpochProgress:
 
     def __init__(self, console: Console, title: str, steps: int, done: int) -> None:
         self.console, self.title, self.steps, self.done = console, title, steps, done
-        self.first, self.frames, self.start = done, 0, time.monotonic()
+        self.first, self.frames, self.start = done, 0, monotonic()
         self.bar = make_progress(console, "text")
         self.line = self.bar.add_task(title, total=steps, completed=done, text="")
 
@@ -113,7 +113,7 @@ class EpochProgress:
     def step(self, frames: int, losses: Mapping[str, float]) -> None:
         """One more step on so many frames; as many losses are shown as there is room for."""
         self.done, self.frames = self.done + 1, self.frames + frames
-        seconds = time.monotonic() - self.start
+        seconds = monotonic() - self.start
         text = f"{self.frames / seconds:.1f} frames/s"
         parts = [f"{task} {value:.3f}" for task, value in losses.items()]
         if self.console.is_terminal:
