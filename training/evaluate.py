@@ -223,14 +223,13 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
 def store(path: Path, result: Mapping[str, Any]) -> None:
     """Replaces the scores in a checkpoint by those in frame pixels, with the thresholds."""
     from perception import checkpoint
+    from training.evaluation.scores import stored_scores
 
     weights, meta = checkpoint.read(path)
     scores = dict(meta.scores)
-    for task, values in result["scores"].get("bdd", {}).items():
+    for task, values in stored_scores(result).items():
         if task in meta.tasks:
-            thresholds = result["thresholds"].get(task, {})
-            all_values = values | {key: 100 * value for key, value in thresholds.items()}
-            scores[task] = {k: v for k, v in all_values.items() if math.isfinite(v)}
+            scores[task] = {k: v for k, v in values.items() if math.isfinite(v)}
     checkpoint.save(path, weights, replace(meta, scores=scores))
 
 

@@ -25,7 +25,7 @@ from training.data.sampling import Order, training_loader, worker_count
 from training.data.sources import open_sources
 from training.distributed import World, join_world
 from training.evaluation.predictor import TorchPredictor
-from training.evaluation.scores import evaluate, headline
+from training.evaluation.scores import evaluate, headline, stored_scores
 from training.learner import TrainState, make_learner
 from training.logs import EpochProgress, JsonLog, Overlays, Scores, score_table, write_sheet
 from training.loop import StepReport, train_epoch
@@ -231,7 +231,7 @@ class Run:
                 f"{len(skipped)} of {len(self.val)} validation frames are bad, more than "
                 f"--skip-bad allows ({args.skip_bad:.1%}); the last: {skipped[-1]}"
             )
-        scores: Scores = result["scores"].get("bdd", {})
+        scores = stored_scores(result)
         if self.world.leads:
             if skipped:
                 self.console.print(f"{len(skipped)} validation frames skipped: {skipped[0]}")

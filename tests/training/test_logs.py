@@ -86,21 +86,30 @@ def test_the_table_of_an_epoch_has_the_headline_and_at_most_three_more() -> None
 def test_validation_gives_the_scores_of_eval_bdd(tmp_path: Path) -> None:
     import json
 
+    from perception import checkpoint
     from training.command_line import parse_command_line
     from training.data.sources import open_dataset
     from training.evaluation.predictor import open_predictor
     from training.evaluation.scores import evaluate
     from training.run import Run
 
-    words = "--tasks scene,drivable --size 64x96 --data rendered:4/3 --batch 2 --workers 0 --epochs"
+    words = (
+        "--tasks scene,drivable,det --size 64x96 --data rendered:4/3 --batch 2 --workers 0 --epochs"
+    )
     out = ["1", "--out", str(tmp_path / "run"), "--device", "cpu", "--trackers", "none"]
     scores = Run(parse_command_line([*words.split(), *out]), Console(quiet=True)).go()
     predictor = open_predictor(tmp_path / "run" / "last.safetensors")
-    dataset = open_dataset("rendered:4/3", "val", ("scene", "drivable"), (64, 96), exact=True)
+    dataset = open_dataset(
+        "rendered:4/3", "val", ("scene", "drivable", "det"), (64, 96), exact=True
+    )
     found = evaluate(predictor, dataset)["scores"]["bdd"]
-    assert set(scores) == {"scene", "drivable"}
+    assert set(scores) == {"scene", "drivable", "det"}
     for task, values in found.items():
-        assert scores[task] == pytest.approx(values, rel=1e-6, nan_ok=True)
+        own = {key: scores[task][key] for key in values}
+        assert own == pytest.approx(values, rel=1e-6, nan_ok=True)
+    # Thresholds go with the scores into the checkpoint, from there into the .onnx.
+    stored = checkpoint.read(tmp_path / "run" / "last.safetensors")[1].scores["det"]
+    assert 0 <= stored["shown_threshold/car"] <= 100
     record = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
     value = record["val"]["drivable"]["mIoU_strict"]
     assert value == pytest.approx(found["drivable"]["mIoU_strict"], rel=1e-6)

@@ -208,6 +208,14 @@ def overall(scores: Mapping[str, float]) -> dict[str, float]:
     return {key: value for key, value in scores.items() if "/" not in key}
 
 
+def stored_scores(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """{task: its own scores, then score thresholds in percent}, as in a checkpoint."""
+    return {
+        task: values | {k: 100 * v for k, v in result["thresholds"].get(task, {}).items()}
+        for task, values in result["scores"].get("bdd", {}).items()
+    }
+
+
 def headline(tasks: Iterable[tuple[str, Task | type[Task]]], scores: TaskScores) -> float:
     """One number for the best checkpoint: the mean headline score of the tasks in percent.
 
