@@ -24,8 +24,8 @@ import cv2
 
 from demo.log import ScalabelSink
 from demo.pipeline import Packet
-from demo.sources import VideoFile
 from demo.temporal import BoxTracker
+from demo.video import VideoFile
 from perception.errors import UserError
 from perception.runtime.annotations import Export, parse_export
 from perception.runtime.runner import Runner

@@ -21,7 +21,13 @@ RATE_SAMPLES = 20
 
 def is_bag(path: Path) -> bool:
     """Whether a path is a bag file, or a folder as `ros2 bag record` writes it."""
-    return path.suffix.lower() in SUFFIXES or (path / "metadata.yaml").is_file()
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with open(path / "metadata.yaml", "rb") as file:
+            return b"rosbag2_bagfile_information" in file.read(4096)
+    except OSError:
+        return False
 
 
 class Bag(Source):
@@ -46,21 +52,21 @@ class Bag(Source):
         steps = sorted(later - earlier for earlier, later in pairwise(times))
         step_s = 1e-9 * steps[len(steps) // 2] if steps else 0
         super().__init__(path.name, 1 / step_s if 1e-3 < step_s < 100 else 10.0, count)
+        self.epoch_ns = min(times, default=0)
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        read, index, first, last = _parser(self.path), 0, 0, -1.0
+        read, index, last = _parser(self.path), 0, -1.0
         for number, (message_type, time, data) in enumerate(self._messages(), 1):
-            first = first or time
             try:
                 image = to_bgr(read(data, message_type))
             except UserError as error:
                 place = f"{self.path}: message {number} of {self.topic}"
                 self.complain(f"{place}: {error}; left out")
                 continue
-            seconds = 1e-9 * (time - first)
+            seconds = 1e-9 * (time - self.epoch_ns)
             if seconds <= last:
                 seconds = last + 1 / self.fps
-            yield SourceFrame(image, index, seconds, f"{self.path.stem}-{index + 1:07d}")
+            yield SourceFrame(image, index, seconds, f"{self.stem}-{index + 1:07d}")
             index, last = index + 1, seconds
 
     def _messages(self) -> Iterator[tuple[str, int, bytes]]:

@@ -1,10 +1,12 @@
 """Cameras and network streams, reconnected when they stall or break off."""
 
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -36,19 +38,20 @@ class Live(Source):
         pause_s: float = PAUSE_S,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
-        self.address, self.attempts = address, attempts
+        self.address, self.shown, self.attempts = address, shown_address(address), attempts
         self.pause_s, self.timeout_s = pause_s, timeout_s
         self.closed = threading.Event()
         self.connection = Connection(lambda: connect(address))
         if not self.connection.opens(OPEN_TIMEOUT_S):
-            kind = "camera" if address.isdigit() else "stream"
+            kind = "stream" if "://" in address else "camera"
             reason = self.connection.reason or f"no answer for {OPEN_TIMEOUT_S:.0f} s"
-            raise UserError(f"{kind} {address}: {reason}; check that it is connected")
+            raise UserError(f"{kind} {self.shown}: {reason}; check that it is connected")
         fps = self.connection.fps
-        super().__init__(f"live-{address}", fps if 0 < fps <= 1000 else 30.0, None)
+        super().__init__(f"live-{self.shown}", fps if 0 < fps <= 1000 else 30.0, None)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         start, index, failures = time.monotonic(), 0, 0
+        self.epoch_ns = time.time_ns()
         while not self.closed.is_set():
             try:
                 image = self.connection.images.get(self.timeout_s)
@@ -69,10 +72,10 @@ class Live(Source):
         if self.closed.is_set():
             return False
         if failures >= self.attempts:
-            self.complain(f"{self.address}: {reason}, {failures} reconnections gave no frame")
+            self.complain(f"{self.shown}: {reason}, {failures} reconnections gave no frame")
             return False
         number = f"reconnecting, {failures + 1} of {self.attempts}"
-        print(f"{self.address}: {reason}; {number}", file=sys.stderr, flush=True)
+        print(f"{self.shown}: {reason}; {number}", file=sys.stderr, flush=True)
         self.reconnects += 1
         self.closed.wait(self.pause_s * 2**failures)
         self.connection = Connection(lambda: connect(self.address))
@@ -110,7 +113,7 @@ class Connection:
             finally:
                 capture.release()
         except Exception as error:  # OpenCV's errors end the connection, not the program
-            self.reason = str(error).strip().splitlines()[-1]
+            self.reason = type(error).__name__  # its text may hold the address, with a password
         self.images.end()
         self.tried.set()
 
@@ -132,8 +135,10 @@ class Connection:
 def connect(address: str) -> cv2.VideoCapture:
     """Opens a camera number or an address; FFmpeg times out after five seconds without data."""
     quiet()
-    if address.isdigit():
-        return cv2.VideoCapture(int(address))
+    if number := re.fullmatch(
+        r"(?:/dev/video)?(\d+)", os.path.realpath(address) if os.path.exists(address) else address
+    ):
+        return cv2.VideoCapture(int(number[1]))
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
     return cv2.VideoCapture(
         address,
@@ -146,3 +151,19 @@ def quiet() -> None:
     """Silences FFmpeg's messages; the errors are reported in one line of our own."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def shown_address(address: str) -> str:
+    """An address for logs and messages: without user, password, query, and values in the path,
+    which may be secrets. Anything else as it is."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address)
+    try:
+        host = parts.hostname or ""
+        place = f"[{host}]" if ":" in host else host
+        place += f":{parts.port}" if parts.port else ""
+    except ValueError:
+        place = ""
+    path = re.sub(r"[=@:][^/]*", "", parts.path)
+    return f"{parts.scheme}://{place}{path}"

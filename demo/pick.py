@@ -20,7 +20,7 @@ import numpy as np
 
 from demo.archive_worker import Job, Settings
 from demo.pipeline import SourceFrame
-from demo.sources import VideoFile
+from demo.video import VideoFile
 from perception.classes import LANE_BACKGROUND_BIT
 from perception.errors import UserError
 from perception.files import write_atomic

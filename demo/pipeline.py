@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -32,15 +33,19 @@ class SourceFrame:
 
 
 class Source(ABC):
-    """Frames in order. `problems` holds one line for each part that could not be read."""
+    """Frames in order. `problems` holds one line for each part that could not be read, `notes` what
+    the user should know of the others."""
 
     live = False  # a live source does not wait: a slow consumer gets the newest frame
     still = False  # unrelated pictures: nothing is tracked from one to the next
     reconnects = 0  # times a live source was opened again
+    epoch_ns = 0  # when the first frame was recorded, since 1970; 0: not known
 
     def __init__(self, name: str, fps: float, count: int | None) -> None:
-        self.name, self.fps, self.count = name, fps, count
+        self.name, self.fps, self.count = printable(name), fps, count
+        self.stem = Path(self.name).stem
         self.problems: list[str] = []
+        self.notes: list[str] = []
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]: ...
@@ -53,6 +58,11 @@ class Source(ABC):
         """Adds a problem, up to MAX_PROBLEMS."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(line)
+
+
+def printable(name: str) -> str:
+    """A file's name as text: names are bytes and need not be UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 class EndedError(Exception):

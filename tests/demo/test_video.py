@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from demo.save import H264Encoder
-from demo.sources import ImageFolder, VideoFile, open_source
+from demo.sources import ImageFolder, open_source
+from demo.video import VideoFile
 from perception.errors import UserError
 
 

@@ -6,14 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-import demo.sources
-from demo.sources import VideoFile, open_source
+import demo.video
+from demo.sources import open_source
+from demo.video import VideoFile
 from perception.errors import UserError
 
 
 def test_a_video_whose_frames_grow_is_bounded(tmp_path, monkeypatch, write):
     """Two MJPEG frames of 64 x 32, then one of 640 x 320, with a bound between them."""
-    monkeypatch.setitem(demo.sources.FILE_OPTIONS, "max_pixels", str(100 * 100))
+    monkeypatch.setitem(demo.video.FILE_OPTIONS, "max_pixels", str(100 * 100))
     small, large = (
         cv2.imencode(".jpg", np.full((32 * k, 64 * k, 3), 90, np.uint8))[1].tobytes()
         for k in (1, 10)
