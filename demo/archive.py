@@ -1,6 +1,7 @@
 """perceive-archive: labels for every video of an archive, one Scalabel file per video."""
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -8,11 +9,13 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from demo.archive_ray import LOCAL, label_all
 from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome
+from demo.stop import StopSignals
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
@@ -39,13 +42,34 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit code 0: every video is labelled; 1: some have a problem; 2: a user's
     mistake, as one line."""
-    args = parser().parse_args(argv)
-    return cli(lambda: archive(args))
+    with StopSignals():
+        return cli(lambda: archive(parser().parse_args(argv)))
 
 
 def archive(args: argparse.Namespace) -> int:
     """Finds the videos, labels those without labels, reports each outcome."""
     settings = check(args)
+    with only_run(args.out):
+        return label_archive(args, settings)
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Raises UserError where another run writes to the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{out}: another perceive-archive writes there; wait for it") from None
+        try:
+            yield
+        finally:
+            (out / ".lock").unlink(missing_ok=True)
+
+
+def label_archive(args: argparse.Namespace, settings: Settings) -> int:
+    """The run, once nothing else writes to the folder."""
     jobs = find_jobs(args.videos, args.out, "" if args.pick else args.export)
     summary = ArchiveSummary(args.out, settings, {job.name for job in jobs})
     todo = [job for job in jobs if args.redo or not is_done(job)]

@@ -27,7 +27,9 @@ from demo.pipeline import Packet
 from demo.temporal import BoxTracker
 from demo.video import VideoFile
 from perception.errors import UserError
+from perception.files import leftovers
 from perception.runtime.annotations import Export, parse_export
+from perception.runtime.road import RoadGeometry
 from perception.runtime.runner import Runner
 
 BEAT_S = 1.0
@@ -104,12 +106,15 @@ class Labeller:
         tracker = (
             BoxTracker(source.fps / settings.every, settings.score) if settings.track else None
         )
+        for left in leftovers(labels):  # of a run that was killed
+            left.unlink(missing_ok=True)
+        geometry = RoadGeometry(score=settings.score)
         with ExitStack() as stack:
             sink = stack.enter_context(ScalabelSink(labels, job.name, settings.score, keep=False))
             export = None
             if job.export:
                 views, target = self.runner.description.views, parse_export(job.export)
-                export = stack.enter_context(Export(*target, views, settings.score))
+                export = stack.enter_context(Export(*target, views, settings.score, replace=True))
             for frame in source:
                 if frame.index % settings.every:
                     continue
@@ -118,7 +123,7 @@ class Labeller:
                     tracker.update(scene, frame.image, frame.seconds)
                 sink.write(Packet(frame, scene))
                 if export is not None:
-                    export.add(frame.name, scene)
+                    export.add(frame.name, scene, geometry.update(scene, frame.seconds))
                 self.frames += 1
                 self.beat(self.frames)
                 if self.frames == settings.frames:

@@ -2,7 +2,7 @@
 for them."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from perception.runtime.drawing import (
     text_height,
     text_size,
 )
-from perception.runtime.scene import Mask, Scene
+from perception.runtime.scene import Mask, Scene, Score
 
 EGO_COLOUR = (120, 255, 120)
 LEGEND_FRAMES = 50  # a class stays in the legend for so long after it was last seen
@@ -29,8 +29,8 @@ class Controls:
     """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
     thread may read while another writes.
 
-    `titles`: {output: name on the page}; `score`: lowest score of a drawn box, None for those
-    the model file gives per class.
+    `titles`: {output: name on the page}; `score`: lowest score of a drawn box, None for that of
+    the run. They change the picture, never a log.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Controls:
         titles: Mapping[str, str],
         score: float | None = None,
         ego: bool = False,
-        smooth: bool = False,
+        smooth: bool = True,
     ) -> None:
         self.titles, self.outputs = dict(titles), tuple(titles)
         self.score, self.ego, self.smooth = score, ego, smooth
         self.hidden: frozenset[str] = frozenset()
-        self.paused = self.step = self.save = self.quit = self.interrupted = False
+        self.paused = self.step = self.save = self.quit = False
 
     def toggle(self, name: str) -> None:
         """Hides an output, or shows it again; an unknown name does nothing."""
@@ -69,35 +69,39 @@ class Overlay:
 
     `scores`: {output: lowest score of a drawn box per class}, unless `controls` has one;
     `figures`: also draws frame rate and model time; `side_by_side`: the input on the left;
-    `birds_eye`: the road from above.
+    `birds_eye`: the road from above; `still`: photos, whose legends are their own.
     """
 
     def __init__(
         self,
         controls: Controls,
         provider: str,
-        scores: Mapping[str, Sequence[float]],
+        scores: Score,
         figures: bool = False,
         side_by_side: bool = False,
         birds_eye: bool = False,
+        still: bool = False,
     ) -> None:
         self.controls, self.provider, self.scores = controls, provider, scores
         self.figures, self.side_by_side, self.birds_eye = figures, side_by_side, birds_eye
+        self.kept = 1 if still else LEGEND_FRAMES
         self.times: deque[float] = deque(maxlen=30)
         self.frames, self.seen = 0, dict[str, int]()
 
     def draw(self, packet: Packet, now: float) -> None:
         """Sets packet.canvas; `now` is a monotonic clock in seconds."""
-        assert packet.scene is not None
+        scene = packet.shown or packet.scene
+        assert scene is not None
         self.times.append(now)
         controls = self.controls
         score = self.scores if controls.score is None else controls.score
-        canvas = draw(packet.frame.image, packet.scene, controls.hidden, score)
-        for points in packet.ego.values():
-            draw_ego(canvas, points)
+        canvas = draw(packet.frame.image, scene, controls.hidden, score)
+        if controls.ego and packet.road is not None:
+            for lane in packet.road.borders.values():
+                draw_ego(canvas, lane.points)
         if packet.road is not None:
-            draw_road(canvas, packet, self.birds_eye)
-        draw_legend(canvas, self.legend(packet.scene))
+            draw_road(canvas, packet, score, self.birds_eye)
+        draw_legend(canvas, self.legend(scene))
         if self.figures:
             self._figures(canvas, packet)
         packet.canvas = np.hstack([packet.frame.image, canvas]) if self.side_by_side else canvas
@@ -110,7 +114,7 @@ class Overlay:
             if name not in self.controls.hidden:
                 self.seen |= dict.fromkeys(shown_classes(mask), self.frames)
                 names += mask.view.categories if mask.is_lane_byte else mask.view.classes
-        oldest = self.frames - LEGEND_FRAMES
+        oldest = self.frames - self.kept
         return [name for name in names if self.seen.get(name, oldest) > oldest]
 
     def fps(self) -> float:

@@ -1,231 +1,257 @@
-"""perceive: run the model on a video, images, a camera or a stream, and show or save the result."""
+"""perceive: run the model on videos, images, a camera or a stream, and show or save the result."""
 
-import argparse
-import math
-import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from demo.log import ExportSink, ScalabelSink
-from demo.options import VIEWER, check, parser
+from demo.log import ScalabelSink
+from demo.options import Job, Options, read_options
 from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
 from demo.progress import Statistics
 from demo.road import RoadStage
-from demo.save import default_target, open_sink, same_place, saved_as
-from demo.sinks import Sink
+from demo.save import ClipSink, PictureSink, check_save
+from demo.sinks import is_stdout
 from demo.sources import open_source
-from demo.temporal import BoxTracker, Smoother, tracking_available
-from perception.errors import UserError, cli
-from perception.hub import ONNX, local_file
-from perception.runtime.annotations import Export, parse_export
+from demo.stop import StopSignals
+from demo.temporal import BoxTracker, Steady, tracking_available
+from perception.errors import cli
+from perception.runtime.annotations import Export
 from perception.runtime.providers import faster_extra
+from perception.runtime.road import RoadGeometry
 from perception.runtime.runner import Runner
-from perception.runtime.view import BOXES, View
+from perception.runtime.scene import Scene
+
+Sink = Callable[[Packet], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. A user's mistake is one line and exit code 2."""
-    args = parser().parse_args(argv)
-    return cli(lambda: perceive(args))
+    return cli(lambda: perceive(read_options(argv)))
 
 
-def perceive(args: argparse.Namespace) -> int:
-    """Opens source, model and sinks, runs the loop and prints the summary."""
-    check(args)
-    model = local_file(args.model, ONNX)
-    if args.web:
-        from demo.web_site import serve
+def perceive(options: Options) -> int:
+    """Runs the model on every input, one after the other."""
+    with StopSignals() as stop:
+        if options.web is not None:
+            from demo.web_site import serve
 
-        serve(model, args.web)
-        return 0
-    source = open_source(args.video, args.loop, args.topic)
-    choose_output(args, source)
-    runner = Runner(model, args.provider, args.threads)
-    runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
-    say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
-    if args.provider == "auto" and (extra := faster_extra()):
-        say(f"hint: faster on this CPU with bfloat16: pip install 'pvt-hydranet[{extra}]'")
-    titles = {name: view.title(name) for name, view in runner.description.views.items()}
-    controls = Controls(titles, args.score, args.ego, args.smooth)
-    if args.score is None:
-        args.score = runner.description.box_score  # of logs and tracks
-    statistics = Statistics(source.count)
-    cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
-    with ExitStack() as stack:
-        before = signal.signal(signal.SIGINT, lambda *_: stop(controls))
-        stack.callback(signal.signal, signal.SIGINT, before)
-        sinks = open_sinks(args, source, runner.description.views, controls, statistics, stack)
-        ended = Ended(controls, args.seconds)
-        work = stages(args, runner, source, controls)
-        pipeline = stack.enter_context(Pipeline(source, work, ended))
-        run(pipeline, sinks, controls, statistics, args, ended)
-    print(("\n" if sys.stderr.isatty() else "") + statistics.summary())
-    for path in outputs(args, source):
-        print(f"wrote {path}")
-    if source.reconnects:
-        print(f"reconnected {source.reconnects} times")
-    for problem in source.problems:
-        say(f"error: {problem}")
-    return 2 if source.problems else 130 if controls.interrupted else 0
+            serve(options.model, options.web)
+            return 0
+        sources = [open_source(job.video, options.loop, options.topic) for job in options.jobs]
+        for source in sources:
+            for note in source.notes:
+                say(note)
+        runner = Runner(options.model, options.provider, options.threads)
+        runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
+        say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
+        if options.provider == "auto" and (extra := faster_extra()):
+            say(f"hint: faster on this CPU with bfloat16: pip install 'pvt-hydranet[{extra}]'")
+        cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
+        stop.gently = True
+        with ExitStack() as stack:
+            return Run(options, runner, stop, stack).all(sources)
 
 
-class Ended:
-    """Whether the user or --seconds has ended the run; called also while no frame comes."""
+class Run:
+    """One call of the command: what all of its inputs share."""
 
-    def __init__(self, controls: Controls, seconds: float) -> None:
-        self.controls, self.end = controls, time.monotonic() + (seconds or math.inf)
+    def __init__(
+        self, options: Options, runner: Runner, stop: StopSignals, stack: ExitStack
+    ) -> None:
+        self.options, self.runner, self.stop = options, runner, stop
+        self.description = runner.description
+        self.scores = self.description.box_scores(options.score)
+        views = self.description.views
+        titles = {name: view.title(name) for name, view in views.items()}
+        self.controls = Controls(titles, options.score, options.ego, not options.raw)
+        self.statistics = Statistics()
+        self.watching = self._watching(stack)
+        self.ends = 0.0
 
-    def __call__(self) -> bool:
-        return self.controls.quit or time.monotonic() >= self.end
+    def _watching(self, stack: ExitStack) -> list[Sink]:
+        """Window and page, which stay open from one input to the next."""
+        sinks: list[Sink] = []
+        if self.options.serve is not None:
+            from demo.serve import ServeSink
 
+            served = ServeSink(self.options.serve, self.controls, self.statistics)
+            sinks.append(stack.enter_context(served).write)
+        if self.options.show:
+            from demo.show import ShowSink
 
-def run(
-    pipeline: Pipeline,
-    sinks: Sequence[Sink],
-    controls: Controls,
-    statistics: Statistics,
-    args: argparse.Namespace,
-    ended: Ended,
-) -> None:
-    """Passes every packet to every sink until the source ends or `ended()` is true.
+            name = self.options.jobs[0].video if len(self.options.jobs) == 1 else "perceive"
+            sinks.append(stack.enter_context(ShowSink(Path(name).name, self.controls)).write)
+            say(KEYS)
+        return sinks
 
-    Files that are watched play at their own rate, all others as fast as possible.
-    """
-    watched = (args.show or args.serve) and not pipeline.source.live
-    start, stills = time.monotonic(), 0
-    statistics.begin()
-    for packet in pipeline:
-        if watched:
-            time.sleep(max(0.0, min(packet.frame.seconds - (time.monotonic() - start), 5.0)))
-        for sink in sinks:
-            sink.write(packet)
-        statistics.add(packet)
-        if controls.save:
-            controls.save, stills = False, stills + 1
-            save_still(packet, stills)
-        paused = time.monotonic()
-        while controls.paused and not (controls.step or ended()):
-            time.sleep(0.02)
-        start += time.monotonic() - paused
-        controls.step = False
+    def all(self, sources: Sequence[Source]) -> int:
+        """The exit code: 2 where an input had a problem, 128 + number after a signal."""
+        problems = 0
+        for job, source in zip(self.options.jobs, sources, strict=True):
+            if self.ended():
+                break
+            try:
+                self.one(job, source)
+            except BrokenPipeError:
+                if not job.json or not is_stdout(job.json):
+                    raise
+                return 0  # the reader of --json /dev/stdout has seen enough
+            problems += len(source.problems)
+        return 2 if problems else 128 + self.stop.number if self.stop.number else 0
 
+    def one(self, job: Job, source: Source) -> None:
+        """Runs one input and prints its summary."""
+        self.statistics.begin(source.count, source.still)
+        limited = self.options.seconds and job.live
+        self.ends = time.monotonic() + self.options.seconds if limited else 0.0
+        with ExitStack() as stack:
+            sinks = [*self._sinks(job, source, stack), *self.watching]
+            work = self._stages(job, source)
+            self._loop(stack.enter_context(Pipeline(source, work, self.ended)), sinks)
+        out = sys.stderr if job.json and is_stdout(job.json) else sys.stdout
+        print(("\n" if sys.stderr.isatty() else "") + self.statistics.summary(), file=out)
+        for path in written(job):
+            print(f"wrote {path}", file=out)
+        if source.reconnects:
+            print(f"reconnected {source.reconnects} times", file=out)
+        for problem in source.problems:
+            say(f"error: {problem}")
 
-def stages(
-    args: argparse.Namespace, runner: Runner, source: Source, controls: Controls
-) -> list[tuple[str, Stage]]:
-    """The stages, one thread each: inference, then everything that is cheap."""
-    track = not source.still if args.track is None else args.track
-    tracker = BoxTracker(source.fps, args.score) if track and tracking_available() else None
-    smoother = Smoother()
-    boxes = [name for name, view in runner.description.views.items() if view.kind == BOXES]
-    scores = {name: runner.description.shown_scores(name) for name in boxes}
-    overlay = Overlay(
-        controls, runner.provider, scores, args.fps, args.side_by_side, args.birds_eye
-    )
-    road = RoadStage(args, source.still, controls.score or scores)
-    drawn = any((args.show, args.save, args.serve))
+    def ended(self) -> bool:
+        """Whether the user, a signal or --seconds has ended the run; asked also while no frame
+        comes."""
+        late = bool(self.ends) and time.monotonic() >= self.ends
+        return self.controls.quit or bool(self.stop.number) or late
 
-    def infer(packet: Packet) -> None:
-        packet.scene = runner(packet.frame.image)
-        packet.timings_ms |= packet.scene.timings_ms
+    def _loop(self, pipeline: Pipeline, sinks: Sequence[Sink]) -> None:
+        """Passes every packet to every sink until the source or the run ends.
 
-    def finish(packet: Packet) -> None:
-        assert packet.scene is not None
-        if tracker is not None:
-            tracker.update(packet.scene, packet.frame.image, packet.frame.seconds)
-        if controls.smooth:
-            smoother.update(packet.scene)
-        if controls.ego or road.metric:
+        Files that are watched play at their own rate, all others as fast as possible.
+        """
+        controls, live = self.controls, pipeline.source.live
+        start, seconds = time.monotonic(), self.options.seconds
+        for packet in pipeline:
+            at = packet.frame.seconds
+            if seconds and not live and at >= seconds:
+                return
+            if self.watching and not live:
+                time.sleep(max(0.0, min(at - (time.monotonic() - start), 5.0)))
+            for write in sinks:
+                write(packet)
+            self.statistics.add(packet)
+            if controls.save:
+                controls.save = False
+                save_still(packet)
+            paused = time.monotonic()
+            while controls.paused and not (controls.step or self.ended()):
+                time.sleep(0.02)
+            start += time.monotonic() - paused
+            controls.step = False
+
+    def _stages(self, job: Job, source: Source) -> list[tuple[str, Stage]]:
+        """The stages, one thread each: inference, then everything that is cheap."""
+        options, controls, still = self.options, self.controls, source.still
+        track = (not still if options.track is None else options.track) and tracking_available()
+        tracker = BoxTracker(source.fps, self.scores) if track else None
+        steady = None if still or options.raw else Steady()
+        road = RoadStage(self._geometry, options.speed, still)
+        overlay = Overlay(
+            controls,
+            self.runner.provider,
+            self.scores,
+            options.fps,
+            options.side_by_side,
+            options.birds_eye,
+            still,
+        )
+        drawn = bool(job.save or self.watching)
+
+        def infer(packet: Packet) -> None:
+            packet.scene = self.runner(packet.frame.image)
+            packet.timings_ms |= packet.scene.timings_ms
+
+        def finish(packet: Packet) -> None:
+            scene, frame = packet.scene, packet.frame
+            assert scene is not None
+            if tracker is not None:
+                tracker.update(scene, frame.image, frame.seconds)
             road(packet)
-        if controls.ego and packet.road is not None:
-            packet.ego = {side: lane.points for side, lane in packet.road.borders.items()}
-        if drawn:
-            overlay.draw(packet, time.monotonic())
+            if steady is not None and (drawn or options.log_smoothed):
+                smoothed = steady.update(scene, frame.seconds)
+                packet.shown = smoothed if controls.smooth else None
+                if options.log_smoothed:
+                    packet.scene = smoothed
+            if drawn:
+                overlay.draw(packet, time.monotonic())
 
-    return [("infer", infer), ("finish", finish)]
+        return [("infer", infer), ("finish", finish)]
 
+    def _geometry(self) -> RoadGeometry:
+        given = self.options
+        return RoadGeometry(given.camera, given.camera_height, given.camera_view, self.scores)
 
-def choose_output(args: argparse.Namespace, source: Source) -> None:
-    """Without any output option, saves the overlay next to a file. Raises UserError for a camera
-    or stream, and where the pictures would replace the input."""
-    files = (args.save, args.json, args.export, args.mcap, args.rerun)
-    if not any((args.show, args.serve, *files)):
-        if source.live:
-            raise UserError("a camera or stream needs an output: --show, --serve or --save FILE")
-        args.save = default_target(source, args.video)
-    if args.save and source.still and same_place(args.save, args.video):
-        raise UserError(f"--save {args.save}: would replace the input; choose another folder")
+    def _sinks(self, job: Job, source: Source, stack: ExitStack) -> list[Sink]:
+        """Opens the files of an input; libraries of optional ones are imported only here."""
+        sinks: list[Sink] = []
+        if job.save and check_save(job.save, source.still):
+            sinks.append(stack.enter_context(ClipSink(Path(job.save), source.fps)).write)
+        elif job.save:
+            alone = source.still and source.count == 1
+            sinks.append(stack.enter_context(PictureSink(job.save, alone)).write)
+        if job.json:
+            metric = self._geometry().metric
+            logged = ScalabelSink(job.json, source.name, self.scores, geometry=metric)
+            sinks.append(stack.enter_context(logged).write)
+        if job.export:
+            export = stack.enter_context(Export(*job.export, self.description.views, self.scores))
+            sinks.append(lambda at: export.add(at.frame.name, scene_of(at), at.road))
+        if job.mcap:
+            from demo.mcap_sink import McapSink
 
+            sinks.append(stack.enter_context(McapSink(job.mcap, source, self.scores)).write)
+        if job.rerun:
+            from demo.rerun_sink import RerunFile
 
-def outputs(args: argparse.Namespace, source: Source) -> list[str]:
-    """What the run has written, as the user named it; photos with `*` for the name of each."""
-    save = saved_as(args.save, source) if args.save else None
-    rerun = None if args.rerun == VIEWER else args.rerun
-    export = parse_export(args.export)[1] if args.export else None
-    return [str(path) for path in (save, args.json, export, args.mcap, rerun) if path]
+            file = RerunFile(job.rerun, source.name, self.scores)
+            sinks.append(stack.enter_context(file).write)
+        if self.options.viewer:
+            from demo.rerun_sink import RerunViewer
 
-
-def open_sinks(
-    args: argparse.Namespace,
-    source: Source,
-    views: Mapping[str, View],
-    controls: Controls,
-    statistics: Statistics,
-    stack: ExitStack,
-) -> list[Sink]:
-    """Opens the requested outputs; libraries of optional ones are imported only here."""
-    sinks: list[Sink] = []
-    if args.save:
-        saved: Any = open_sink(args.save, source)
-        sinks.append(stack.enter_context(saved))
-    if args.json:
-        sinks.append(stack.enter_context(ScalabelSink(args.json, source.name, args.score)))
-    if args.export:
-        export = Export(*parse_export(args.export), views, args.score)
-        sinks.append(ExportSink(stack.enter_context(export)))
-    if args.mcap:
-        from demo.mcap_sink import McapSink
-
-        sinks.append(stack.enter_context(McapSink(args.mcap, source.live, args.score)))
-    if args.rerun:
-        from demo.rerun_sink import RerunFile, RerunViewer
-
-        if args.rerun == VIEWER:
-            sinks.append(stack.enter_context(RerunViewer(source.name, args.score)))
-        else:
-            file = RerunFile(Path(args.rerun), source.name, args.score)
-            sinks.append(stack.enter_context(file))
-    if args.serve:
-        from demo.serve import ServeSink
-
-        sinks.append(stack.enter_context(ServeSink(args.serve, controls, statistics)))
-    if args.show:
-        from demo.show import ShowSink
-
-        sinks.append(stack.enter_context(ShowSink(source.name, controls)))
-        say(KEYS)
-    return sinks
+            sinks.append(stack.enter_context(RerunViewer(source.name, self.scores)).write)
+        return sinks
 
 
-def stop(controls: Controls) -> None:
-    """First Ctrl-C: end after this frame and complete the files. Second: at once."""
-    if controls.interrupted:
-        raise KeyboardInterrupt
-    controls.interrupted = controls.quit = True
+def scene_of(packet: Packet) -> Scene:
+    assert packet.scene is not None
+    return packet.scene
 
 
-def save_still(packet: Packet, number: int) -> None:
-    """Writes the displayed frame to the current folder."""
-    path = Path(f"{Path(packet.frame.name).stem}-still-{number}.png")
-    if packet.canvas is not None and cv2.imwrite(str(path), packet.canvas):
+def written(job: Job) -> list[str]:
+    """The files that a run has written, as the user named them."""
+    named = [str(path) for path in (job.json, job.mcap, job.rerun) if path and path.exists()]
+    if job.export and job.export[1].exists():
+        named.append(str(job.export[1]))
+    if not job.save or not any(path.exists() for path in job.saved()):
+        return named
+    several = len(job.saved()) > 1 and not job.save.endswith("/") and not Path(job.save).is_dir()
+    save = Path(job.save)
+    return [str(save.with_stem(f"{save.stem}-*")) if several else job.save, *named]
+
+
+def save_still(packet: Packet) -> None:
+    """Writes the displayed frame to the current folder, under a name that is free."""
+    if packet.canvas is None:
+        return
+    stem, number = Path(packet.frame.name).stem, 1
+    while (path := Path(f"{stem}-still-{number}.png")).exists():
+        number += 1
+    if cv2.imwrite(str(path), packet.canvas):
         say(f"saved {path}")
 
 

@@ -137,8 +137,8 @@ class Packet:
     frame: SourceFrame
     scene: Scene | None = None
     canvas: np.ndarray | None = None  # uint8 (H, W, 3) BGR, where a sink shows it
-    ego: dict[str, np.ndarray] = field(default_factory=dict)  # side -> (N, 2) xy in the frame
-    road: Road | None = None  # lanes and distances, where they are asked for
+    shown: Scene | None = None  # as it is drawn, where that differs: filtered over time
+    road: Road | None = None  # lanes, and distances where there is a camera
     timings_ms: dict[str, float] = field(default_factory=dict)
     dropped: int = 0  # frames of a live source dropped so far
 

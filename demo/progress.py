@@ -14,15 +14,15 @@ EVERY_S, EVERY_S_IN_A_FILE = 0.5, 15.0
 class Statistics:
     """Counts frames and keeps the newest timings of each stage; prints the progress."""
 
-    def __init__(self, total: int | None, out: TextIO = sys.stderr) -> None:
-        self.total, self.out = total, out
-        self.frames, self.dropped = 0, 0
-        self.timings: dict[str, deque[float]] = {}
-        self.start = self.end = self.printed = time.monotonic()
-        self.model_ms = 0.0
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.out = out or sys.stderr
+        self.begin(None)
 
-    def begin(self) -> None:
-        """Starts the clock: everything from the first frame's decoding on counts."""
+    def begin(self, total: int | None, still: bool = False) -> None:
+        """Starts the clock for an input: all from the first frame's decoding on counts."""
+        self.total, self.still = total, still
+        self.frames, self.dropped, self.model_ms = 0, 0, 0.0
+        self.timings: dict[str, deque[float]] = {}
         self.start = self.end = self.printed = time.monotonic()
 
     def add(self, packet: Packet) -> None:
@@ -65,13 +65,15 @@ class Statistics:
 
     def summary(self) -> str:
         """The whole run as printed text."""
-        if not self.frames:
-            return "0 frames"
+        unit = "photo" if self.still else "frame"
+        count = f"{self.frames} {unit}" + ("" if self.frames == 1 else "s")
+        if not self.frames or (self.still and self.frames == 1):
+            return count
         model_fps = 1000 * self.frames / self.model_ms if self.model_ms else 0.0
         share = 100 * self.fps() / model_fps if model_fps else 0.0
         of_model = f" ({share:.0f} % of the model's)" if share else ""
         lines = [
-            f"{self.frames} frames, {self.dropped} dropped",
+            f"{count}, {self.dropped} dropped",
             f"whole pipeline {self.fps():.1f} fps{of_model}, model alone {model_fps:.1f} fps",
         ]
         lines += [

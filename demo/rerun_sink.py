@@ -10,11 +10,10 @@ import rerun
 
 from demo.overlay import EGO_COLOUR
 from demo.pipeline import BoundedQueue, Packet
-from demo.show import has_display
 from demo.sinks import FileSink
 from perception.errors import UserError
 from perception.runtime.colours import colour
-from perception.runtime.scene import Boxes, Labels, Map, Mask
+from perception.runtime.scene import Boxes, Labels, Map, Mask, Score, least_score
 
 TIMELINE = "video"
 FLUSH_TIMEOUT_S = 5.0  # for the viewer to receive the last frames
@@ -24,9 +23,7 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
     """Opens the viewer and sends it the newest frame whenever it has received the one before, so
     that a slow viewer does not block the pipeline."""
 
-    def __init__(self, title: str, score: float) -> None:
-        if not has_display():
-            raise UserError("--rerun: the viewer needs a display; give FILE.rrd instead")
+    def __init__(self, title: str, score: Score) -> None:
         self.recording, self.score = named(title), score
         self.newest: BoundedQueue[Packet] = BoundedQueue(1, newest=True)
         self.thread = threading.Thread(target=self._send, daemon=True)
@@ -63,7 +60,7 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
 class RerunFile(FileSink):
     """Every frame in an .rrd file."""
 
-    def __init__(self, path: Path, title: str, score: float) -> None:
+    def __init__(self, path: Path, title: str, score: Score) -> None:
         super().__init__(path)
         self.score, self.recording = score, named(title)
 
@@ -84,21 +81,23 @@ def named(title: str) -> rerun.RecordingStream:
     return recording
 
 
-def log(recording: rerun.RecordingStream, packet: Packet, score: float) -> None:
-    """One frame: picture, boxes, own lane, masks as class images, maps as depth, labels as text."""
+def log(recording: rerun.RecordingStream, packet: Packet, score: Score) -> None:
+    """One frame: picture, boxes, lanes, masks as class images, maps as depth, labels as text."""
     assert packet.scene is not None
     recording.set_time(TIMELINE, duration=packet.frame.seconds)
     rgb = cv2.cvtColor(packet.frame.image, cv2.COLOR_BGR2RGB)
     recording.log("camera", rerun.Image(rgb).compress(jpeg_quality=85))
     for name, boxes in packet.scene.of(Boxes):
-        recording.log(f"camera/{name}", _shapes(boxes.above(score)))
+        recording.log(f"camera/{name}", _shapes(boxes.above(least_score(score, name))))
     for name, mask in packet.scene.of(Mask):
         recording.log(f"camera/{name}", rerun.SegmentationImage(mask.full))
     for name, values in packet.scene.of(Map):
         if values.small.ndim == 2:
             recording.log(f"camera/{name}", rerun.DepthImage(values.full))
-    lane = rerun.LineStrips2D(list(packet.ego.values()), colors=[EGO_COLOUR[::-1]])
-    recording.log("camera/own_lane", lane)
+    lanes = packet.road.lanes if packet.road is not None else []
+    inks = [EGO_COLOUR[::-1] if lane.is_ego else colour(lane.category)[::-1] for lane in lanes]
+    strips = rerun.LineStrips2D([lane.points for lane in lanes], colors=inks)
+    recording.log("camera/lanes", strips)
     for name, labels in packet.scene.of(Labels):
         text = ", ".join(f"{label} {share:.2f}" for label, share in labels.best().values())
         recording.log(name, rerun.TextLog(text))

@@ -7,6 +7,7 @@ picture and the buttons: put a reverse proxy with a login in front.
 
 import asyncio
 import math
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from demo.options import LOCAL
 from demo.overlay import Controls
 from demo.pipeline import Packet
 from demo.progress import Statistics
@@ -38,7 +40,6 @@ MAX_WIDTH = 1280
 POLL_S = 0.01
 REPEAT_S = 0.3
 BOUNDARY = "frame"
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Newest:
@@ -90,11 +91,10 @@ class BoundedProtocol(H11Protocol):
 class ServeSink(AbstractContextManager["ServeSink"]):
     """The web server, in its own thread."""
 
-    def __init__(self, address: str, controls: Controls, statistics: Statistics) -> None:
-        host, _, port = address.rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 65536:
-            raise UserError(f"--serve {address}: give HOST:PORT, such as 127.0.0.1:8000")
-        self.host, self.port = host.strip("[]") or LOCAL[0], int(port)
+    def __init__(
+        self, address: tuple[str, int], controls: Controls, statistics: Statistics
+    ) -> None:
+        self.host, self.port = address
         self.newest = Newest()
         app = make_app(self.newest, controls, statistics, local=self.host in LOCAL)
         config = uvicorn.Config(
@@ -123,7 +123,7 @@ class ServeSink(AbstractContextManager["ServeSink"]):
         if not self.server.started:
             raise UserError(f"--serve: port {self.port} on {self.host} is in use; choose another")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        print(f"live view at http://{host}:{self.port}", flush=True)
+        print(f"live view at http://{host}:{self.port}", file=sys.stderr, flush=True)
         return self
 
     def write(self, packet: Packet) -> None:

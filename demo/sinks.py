@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from demo.pipeline import Packet
 from perception.errors import UserError
+from perception.files import replacing
 
 if TYPE_CHECKING:  # in typing from Python 3.11
     from typing_extensions import Self
@@ -19,13 +20,6 @@ if TYPE_CHECKING:  # in typing from Python 3.11
 # Writing stops while this much is free, so that all files can still be completed: an MP4's index
 # takes about 16 bytes per frame, an MCAP's last chunk and index a few megabytes.
 RESERVED_BYTES = 8 << 20
-
-
-class Sink(Protocol):
-    """Takes every packet in order."""
-
-    def write(self, packet: Packet) -> None:
-        """Stores or shows one frame's results."""
 
 
 class DiskFullError(UserError):
@@ -55,6 +49,8 @@ class FileSink(ABC):
         """Appends one frame. Raises DiskFullError when the disk is full."""
         try:
             self.append(packet)
+        except BrokenPipeError:
+            raise  # nobody reads it any more
         except OSError as error:
             raise disk_error(self.path, error) from None
         check_space(self.path)
@@ -73,6 +69,8 @@ class FileSink(ABC):
         def run() -> None:
             try:
                 complete()
+            except BrokenPipeError:
+                raise
             except OSError as error:
                 raise disk_error(self.path, error) from None
 
@@ -89,36 +87,38 @@ class FileSink(ABC):
 
 @contextmanager
 def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
-    """Yields the path to write to: `NAME.part.SUFFIX` in the same folder, renamed to `path` on
-    leaving without an error, and with `keep` also on leaving with DiskFullError.
+    """Yields the path to write to: a new file in the same folder, renamed to `path` on leaving
+    without an error, and with `keep` also on leaving with DiskFullError.
 
     On any other error it is removed, and an older file at `path` stays. A device or a pipe is
     yielded as it is. Raises UserError where the file cannot be written at all.
     """
-    if path.exists() and not path.is_file():
+    full: DiskFullError | None = None
+    if is_stdout(path):
         yield path
         return
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         check_space(path)
-        part.write_bytes(b"")
         try:
             yield part
-        except DiskFullError:
-            if keep and part.stat().st_size:
-                os.replace(part, path)
-            raise
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:  # the folder cannot be made, or the file not completed
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); write elsewhere"
-        ) from None
-    finally:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
+        except DiskFullError as error:
+            if not keep or not part.is_file() or not part.stat().st_size:
+                raise
+            full = error
+    if full is not None:
+        raise full
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether a path names standard output (/dev/stdout) or the file it goes to."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(1)) and not _is_null(path)
+    except OSError:
+        return False
+
+
+def _is_null(path: Path) -> bool:
+    return os.path.realpath(path) == os.devnull
 
 
 def check_space(path: Path) -> None:

@@ -2,16 +2,19 @@
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
 
-from perception.runtime.scene import Boxes, Labels, Mask, Scene
+from perception.runtime.scene import Boxes, Labels, Mask, Scene, Score, least_score
 
 LOWEST_SCORE = 0.1  # weaker boxes do not even continue a track
 SURE_SCORE = 0.7
+LEAST = 0.01  # a score of 0 would let the limits for IoU vanish
+LABEL_S = 0.25  # time constant of labels
 MOTION_WIDTH = 320  # the frame's width for the camera's motion
 
 
@@ -24,7 +27,7 @@ class BoxTracker:
     """Adds track ids to every boxes output of consecutive scenes: BoT-SORT (arXiv 2206.14651) with
     compensation of the camera's motion, from the `trackers` library; one tracker per output."""
 
-    def __init__(self, fps: float, score: float) -> None:
+    def __init__(self, fps: float, score: Score) -> None:
         self.fps, self.score = fps, score
         import_module("trackers")  # takes a second: at start, not during the first frame
         self.trackers: dict[str, _BoTSORT] = {}
@@ -42,19 +45,23 @@ class BoxTracker:
             self.last = seconds
         for name, boxes in list(scene.of(Boxes)):
             if name not in self.trackers:
-                self.trackers[name] = _BoTSORT(self.fps, self.score, image.shape[1])
+                least = least_score(self.score, name)
+                self.trackers[name] = _BoTSORT(self.fps, least, image.shape[1])
             ids = self.trackers[name].update(boxes, image, seconds)
             scene.outputs[name] = replace(boxes, track_ids=ids)
 
 
 class _BoTSORT:
-    """The library's tracker for one output."""
+    """The library's tracker for one output. It knows one score for all classes, so scores are
+    scaled: a box of its class's lowest score gets the lowest score of all classes."""
 
-    def __init__(self, fps: float, score: float, width: int) -> None:
+    def __init__(self, fps: float, least: float | Sequence[float], width: int) -> None:
         from supervision import Detections
         from trackers import BoTSORTTracker
 
         self.detections = Detections
+        self.least = np.maximum(np.atleast_1d(np.asarray(least, np.float64)), LEAST)
+        score = float(self.least.min())
         # The library's limits for IoU times score suit boxes that score 0.7 and more.
         share = score / SURE_SCORE
         self.tracker = BoTSORTTracker(
@@ -70,10 +77,12 @@ class _BoTSORT:
     def update(self, boxes: Boxes, image: np.ndarray, seconds: float | None) -> np.ndarray:
         """int64 (N,) ids in the order of the boxes."""
         rows = np.flatnonzero(boxes.scores >= LOWEST_SCORE)
+        least = np.broadcast_to(self.least, len(boxes.names))[boxes.classes[rows]]
+        scores = np.minimum(boxes.scores[rows] * self.least.min() / least, 1.0)
         found = self.tracker.update(
             self.detections(
                 xyxy=boxes.xyxy[rows].reshape(-1, 4),
-                confidence=boxes.scores[rows],
+                confidence=scores,
                 class_id=boxes.classes[rows],
                 data={"row": rows},
             ),
@@ -87,38 +96,46 @@ class _BoTSORT:
         return ids
 
 
-class Smoother:
-    """Filters consecutive scenes: masks by a majority over three frames (a change appears one
-    frame late), labels by an exponential mean with the new frame's `weight`."""
+class Steady:
+    """Scenes filtered over time for the eye: masks and labels that do not flicker. Returns a new
+    scene; the one of the frame stays as it is.
 
-    def __init__(self, weight: float = 0.15) -> None:
-        self.weight = weight
+    Labels: exponential mean, the new frame counts `1 - exp(-step / LABEL_S)`.
+    """
+
+    def __init__(self) -> None:
         self.masks: dict[str, deque[np.ndarray]] = {}
         self.labels: dict[str, Labels] = {}
+        self.last = -math.inf
 
-    def update(self, scene: Scene) -> None:
-        """Replaces the scene's masks and labels in place."""
-        for name, mask in list(scene.of(Mask)):
+    def update(self, scene: Scene, seconds: float) -> Scene:
+        """The filtered scene of the next frame."""
+        outputs = dict(scene.outputs)
+        weight = 1 - math.exp(-max(seconds - self.last, 0.0) / LABEL_S)
+        self.last = seconds
+        for name, mask in scene.of(Mask):
             before = self.masks.setdefault(name, deque(maxlen=2))
-            smoothed = majority(before, mask.small)
+            outputs[name] = replace(mask, small=majority(before, mask.small))
             before.append(mask.small)
-            scene.outputs[name] = replace(mask, small=smoothed)
-        for name, labels in list(scene.of(Labels)):
-            self.labels[name] = self._mean(self.labels.get(name), labels)
-            scene.outputs[name] = self.labels[name]
+        for name, labels in scene.of(Labels):
+            self.labels[name] = mean(self.labels.get(name), labels, weight)
+            outputs[name] = self.labels[name]
+        return replace(scene, outputs=outputs)
 
-    def _mean(self, before: Labels | None, now: Labels) -> Labels:
-        if before is None:
-            return now
-        return Labels(
-            {
-                group: {
-                    name: share + (1 - self.weight) * (before.groups[group][name] - share)
-                    for name, share in classes.items()
-                }
-                for group, classes in now.groups.items()
+
+def mean(before: Labels | None, now: Labels, weight: float) -> Labels:
+    """The new labels with their weight, the ones before with the rest."""
+    if before is None:
+        return now
+    return Labels(
+        {
+            group: {
+                name: share + (1 - weight) * (before.groups[group][name] - share)
+                for name, share in classes.items()
             }
-        )
+            for group, classes in now.groups.items()
+        }
+    )
 
 
 def majority(before: deque[np.ndarray], now: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
+from demo.options import LOCAL
 from demo.web_runtime import runtime_files
 from perception.errors import UserError
 from perception.files import write_atomic
@@ -16,7 +17,6 @@ from perception.runtime.colours import COLOURS
 from perception.runtime.providers import read_description
 
 PAGE: Final = Path(__file__).parent / "web"
-LOCAL: Final = ("127.0.0.1", "localhost", "::1")
 TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -55,8 +55,8 @@ def build(model: Path, out: Path) -> None:
         write_atomic(out / name, content if isinstance(content, bytes) else content.read_bytes())
 
 
-def serve(model: Path, address: str) -> None:
-    """Serves the page until Ctrl-C. Raises UserError for a bad address or a port in use."""
+def serve(model: Path, address: tuple[str, int]) -> None:
+    """Serves the page until Ctrl-C. Raises UserError for a port in use."""
     server = make_server(model, address)
     host = f"[{server.host}]" if ":" in server.host else server.host
     print(f"open http://{host}:{server.server_port} in a browser; Ctrl-C ends it", flush=True)
@@ -128,16 +128,13 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged."""
 
 
-def make_server(model: Path, address: str) -> Server:
-    """A server bound to HOST:PORT; port 0 takes a free one."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise UserError(f"--web {address}: give HOST:PORT, such as 127.0.0.1:8000")
-    host = host.strip("[]") or LOCAL[0]
+def make_server(model: Path, address: tuple[str, int]) -> Server:
+    """A server bound to (host, port); port 0 takes a free one."""
     content = site(model)
     try:
-        return Server(host, int(port), content)
+        return Server(*address, content)
     except OSError as error:
         raise UserError(
-            f"--web {address}: cannot listen there ({error.strerror}); give another HOST:PORT"
+            f"--web {address[0]}:{address[1]}: cannot listen there "
+            f"({error.strerror}); give another HOST:PORT"
         ) from None

@@ -16,13 +16,21 @@ from xml.sax.saxutils import quoteattr
 import cv2
 import numpy as np
 
+from perception.classes import (
+    LANE_BACKGROUND_BIT,
+    LANE_CATEGORY_BITS,
+    LANE_DIRECTION_BIT,
+    LANE_STYLE_BIT,
+)
 from perception.errors import UserError, unknown_name
 from perception.files import write_atomic
 from perception.images import IMAGE_SUFFIXES
 from perception.runtime.colours import BACKGROUND
-from perception.runtime.lanes import lane_lines
+from perception.runtime.distance import Ranges
+from perception.runtime.lane_instances import Lane, lane_mask
 from perception.runtime.polygons import MAX_AREAS, outlines
-from perception.runtime.scene import Boxes, Labels, Mask, Scene
+from perception.runtime.road import Road, RoadGeometry
+from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 from perception.runtime.view import BOXES, View
 
 if TYPE_CHECKING:  # in typing from Python 3.11
@@ -31,7 +39,6 @@ if TYPE_CHECKING:  # in typing from Python 3.11
 # scalabel 0.3 with pydantic 2 requires these fields of a label and a frame without a value too.
 FIELDS: Final = ("box2d", "box3d", "poly2d", "rle", "graph")
 FRAME_FIELDS: Final = ("url", "videoName", "frameIndex", "timestamp")
-LINE_STEP: Final = 1.5  # frame pixels that a lane line may be simplified by
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Shape:
     category: str
     points: np.ndarray  # float (N, 2) xy
     score: float | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""  # of a track
 
     @property
     def size(self) -> float:
@@ -57,7 +65,7 @@ class Annotated:
     name: str
     size_hw: tuple[int, int]
     shapes: list[Shape]
-    attributes: dict[str, str]
+    attributes: dict[str, Any]
 
     @property
     def stem(self) -> str:
@@ -66,45 +74,81 @@ class Annotated:
         return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
-def annotate(name: str, scene: Scene, score: float) -> Annotated:
-    """What is in a scene, boxes from `score` on."""
+def annotate(
+    name: str,
+    scene: Scene,
+    score: Score,
+    road: Road | None = None,
+    outlined: bool = False,
+) -> Annotated:
+    """What is in a scene: boxes from `score` on, areas, and the lanes and numbers of `road`, or,
+    for a frame by itself, the lanes of this frame; `outlined`: the markings' areas instead."""
     shapes: list[Shape] = []
-    for _, boxes in scene.of(Boxes):
-        shapes += _box_shapes(boxes.above(score))
+    attributes: dict[str, Any] = {}
+    for output, values in scene.outputs.items():
+        attributes |= values.attributes(output)
+    for output, boxes in scene.of(Boxes):
+        ranges = road.ranges.get(output) if road is not None else None
+        counted = np.flatnonzero(boxes.counted(least_score(score, output))).tolist()
+        shapes += [_box(boxes, i, ranges) for i in counted]
+    attributes |= road.attributes() if road is not None else {}
+    if lane_mask(scene) is not None and not outlined:
+        lanes = (road or RoadGeometry().update(scene, 0.0)).lanes
+        shapes += [_line(lane) for lane in lanes if lane.category]
     for _, mask in scene.of(Mask):
-        shapes += _line_shapes(mask) if mask.is_lane_byte else _area_shapes(mask)
-    best = {k: v for _, labels in scene.of(Labels) for k, (v, _) in labels.best().items()}
-    return Annotated(name, scene.frame_hw, shapes, best)
+        if outlined or not mask.is_lane_byte:
+            shapes += _areas(mask)
+    return Annotated(name, scene.frame_hw, shapes, attributes)
 
 
-def _box_shapes(boxes: Boxes) -> list[Shape]:
-    return [
-        Shape("box", boxes.name(i), boxes.xyxy[i].reshape(2, 2), float(boxes.scores[i]))
-        for i in range(len(boxes))
-    ]
+def _box(boxes: Boxes, i: int, ranges: Ranges | None) -> Shape:
+    tracked = boxes.track_ids is not None and boxes.track_ids[i] >= 0
+    return Shape(
+        "box",
+        boxes.name(i),
+        boxes.xyxy[i].reshape(2, 2),
+        float(boxes.scores[i]),
+        ranges.attributes(i) if ranges is not None else {},
+        str(boxes.track_ids[i]) if boxes.track_ids is not None and tracked else "",
+    )
 
 
-def _area_shapes(mask: Mask) -> list[Shape]:
+def _line(lane: Lane) -> Shape:
+    named = {"side": lane.side, "laneStyle": lane.style, "laneDirection": lane.direction}
+    attributes: dict[str, Any] = {key: value for key, value in named.items() if value}
+    if lane.ground is not None and len(lane.ground):
+        right, forward = lane.ground.T.round(2).tolist()
+        attributes |= {"right_m": right, "forward_m": forward}
+    number = f"lane-{lane.id}" if lane.id >= 0 else ""
+    return Shape("line", lane.category, lane.points, lane.score, attributes, number)
+
+
+def _areas(mask: Mask) -> list[Shape]:
     """Largest first: a reader draws them in this order, and small areas lie inside large ones."""
     shapes = [
-        Shape("area", mask.view.classes[value], outline)
-        for value in np.unique(mask.small).tolist()
-        if value < len(mask.view.classes) and mask.view.classes[value] != BACKGROUND
+        Shape("area", named[0], outline, attributes=named[1])
+        for value in np.flatnonzero(np.bincount(mask.small.ravel(), minlength=256)).tolist()
+        if (named := _named(mask, value))
         for outline in outlines(mask, value)
     ]
     return sorted(shapes, key=lambda shape: -shape.size)[:MAX_AREAS]
 
 
-def _line_shapes(mask: Mask) -> list[Shape]:
-    shapes = []
-    for line in lane_lines(mask):
-        points = cv2.approxPolyDP(line.points.astype(np.float32), LINE_STEP, False)
-        style = mask.view.styles[min(line.dashed, len(mask.view.styles) - 1) :][:1]
-        attributes = dict(zip(("laneStyle",), style, strict=False))
-        attributes |= dict(zip(("laneDirection",), mask.view.directions[:1], strict=False))
-        if len(points) > 1 and line.category:
-            shapes.append(Shape("line", line.category, points[:, 0], attributes=attributes))
-    return shapes
+def _named(mask: Mask, value: int) -> tuple[str, dict[str, Any]] | None:
+    """Class and attributes of a mask's value; None for background and values without a class."""
+    view = mask.view
+    if not mask.is_lane_byte:
+        known = value < len(view.classes) and view.classes[value] != BACKGROUND
+        return (view.classes[value], {}) if known else None
+    category, bits = value & LANE_CATEGORY_BITS, (LANE_STYLE_BIT, LANE_DIRECTION_BIT)
+    if value & LANE_BACKGROUND_BIT or category >= len(view.categories):
+        return None
+    kinds = {"laneStyle": view.styles, "laneDirection": view.directions}
+    return view.categories[category], {
+        name: names[bool(value & bit)]
+        for bit, (name, names) in zip(bits, kinds.items(), strict=True)
+        if names
+    }
 
 
 # Formats ------------------------------------------------------------------------------------------
@@ -112,35 +156,35 @@ def _line_shapes(mask: Mask) -> list[Shape]:
 
 def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
     """One JSON file: a list of frames, as BDD100K's labels are."""
-    entries = []
-    for frame in frames:
-        labels = []
-        for number, shape in enumerate(frame.shapes):
-            label: dict[str, Any] = {"id": str(number), "category": shape.category}
-            if shape.score is not None:
-                label["score"] = round(shape.score, 4)
-            if shape.attributes:
-                label["attributes"] = dict(shape.attributes)
-            flat = shape.points.round(2).tolist()
-            if shape.kind == "box":
-                (x1, y1), (x2, y2) = flat
-                label["box2d"] = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
-            else:
-                closed = shape.kind == "area"
-                line = {"vertices": flat, "types": "L" * len(flat), "closed": closed}
-                label["poly2d"] = [line]
-            labels.append(dict.fromkeys(FIELDS) | label)
-        height, width = frame.size_hw
-        entries.append(
-            dict.fromkeys(FRAME_FIELDS)
-            | {
-                "name": frame.name,
-                "size": {"width": width, "height": height},
-                "attributes": frame.attributes,
-                "labels": labels,
-            }
-        )
+    entries = [scalabel_frame(frame, index) for index, frame in enumerate(frames)]
     return {"": json.dumps(entries, allow_nan=False)}
+
+
+def scalabel_frame(frame: Annotated, index: int, **known: Any) -> dict[str, Any]:
+    """One frame of Scalabel; `known`: its videoName, frameIndex and timestamp."""
+    labels = []
+    for number, shape in enumerate(frame.shapes):
+        label: dict[str, Any] = {"id": shape.id or f"{index}-{number}", "category": shape.category}
+        if shape.score is not None:
+            label["score"] = round(shape.score, 4)
+        if shape.attributes:
+            label["attributes"] = dict(shape.attributes)
+        flat = shape.points.astype(float).round(2).tolist()
+        if shape.kind == "box":
+            (x1, y1), (x2, y2) = flat
+            label["box2d"] = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+        else:
+            closed = shape.kind == "area"
+            label["poly2d"] = [{"vertices": flat, "types": "L" * len(flat), "closed": closed}]
+        labels.append(dict.fromkeys(FIELDS) | label)
+    height, width = frame.size_hw
+    entry = {
+        "name": frame.name,
+        "size": {"width": width, "height": height},
+        "attributes": frame.attributes,
+        "labels": labels,
+    }
+    return dict.fromkeys(FRAME_FIELDS) | known | entry
 
 
 def coco(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
@@ -197,7 +241,7 @@ def cvat(frames: list[Annotated], names: list[str], subset: str) -> dict[str, st
         out.append(head + f'height="{height}"' + (f' subset="{subset}">' if subset else ">"))
         for shape in frame.shapes:
             start = f'label={quoteattr(shape.category)} source="auto" occluded="0"'
-            inside = "".join(_attribute(*item) for item in shape.attributes.items())
+            inside = "".join(_attribute(*item) for item in _texts(shape.attributes))
             if shape.kind == "box":
                 corners = zip(("xtl", "ytl", "xbr", "ybr"), shape.points.flatten(), strict=True)
                 sides = " ".join(f'{side}="{value:.2f}"' for side, value in corners)
@@ -207,10 +251,15 @@ def cvat(frames: list[Annotated], names: list[str], subset: str) -> dict[str, st
                 points = ";".join(f"{x:.2f},{y:.2f}" for x, y in shape.points)
                 out.append(f'<{tag} {start} points="{points}">{inside}</{tag}>')
         if frame.attributes:
-            inside = "".join(_attribute(*item) for item in frame.attributes.items())
+            inside = "".join(_attribute(*item) for item in _texts(frame.attributes))
             out.append(f'<tag label="frame" source="auto">{inside}</tag>')
         out.append("</image>")
     return {"": "\n".join([*out, "</annotations>", ""])}
+
+
+def _texts(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The attributes that are words."""
+    return [(name, value) for name, value in attributes.items() if isinstance(value, str)]
 
 
 def _attribute(name: str, value: str) -> str:
@@ -250,20 +299,39 @@ def parse_export(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def check_export(name: str, path: Path, replace: bool = False) -> None:
+    """Raises UserError where the labels cannot be written, or where others are there."""
+    target = f"--export {name}:{path}"
+    if suffix := FORMATS[name].suffix:
+        if path.is_dir():
+            raise UserError(f"{target}: a folder; name a {suffix} file")
+        if path.is_file() and not replace:
+            raise UserError(f"{target}: exists, and labels are never replaced; name a new file")
+    elif path.is_file():
+        raise UserError(f"{target}: a file; name a folder")
+    elif not replace and ((path / "data.yaml").exists() or any(path.glob("labels/**/*.txt"))):
+        found = "a data.yaml" if (path / "data.yaml").exists() else "labels"
+        raise UserError(f"{target}: holds {found}; name a new folder")
+
+
 class Export:
     """Collects frames and writes them when it is left without an error: all files or none.
 
-    `subset` puts every frame in a split. Raises UserError where the path cannot be written to.
+    `subset` puts every frame in a split. Raises UserError where the path cannot be written to, or
+    holds labels, unless they are to be replaced.
     """
 
     def __init__(
-        self, name: str, path: Path, views: Mapping[str, View], score: float, subset: str = ""
+        self,
+        name: str,
+        path: Path,
+        views: Mapping[str, View],
+        score: Score,
+        subset: str = "",
+        replace: bool = False,
     ) -> None:
+        check_export(name, path, replace)
         self.format, self.path, self.score, self.subset = FORMATS[name], path, score, subset
-        if self.format.suffix and path.is_dir():
-            raise UserError(f"--export {name}:{path}: a folder; name a {self.format.suffix} file")
-        if not self.format.suffix and (path / "data.yaml").exists():
-            raise UserError(f"--export {name}:{path}: holds a data.yaml; name a new folder")
         boxes = [view for view in views.values() if view.kind == BOXES]
         if not self.format.areas and not boxes:
             raise UserError(f"--export {name}:{path}: holds boxes only, and the model finds none")
@@ -271,9 +339,9 @@ class Export:
         self.names = list(dict.fromkeys(name for view in boxes for name in view.classes))
         self.frames: list[Annotated] = []
 
-    def add(self, name: str, scene: Scene) -> None:
+    def add(self, name: str, scene: Scene, road: Road | None = None) -> None:
         """One frame; `name` is that of its image."""
-        frame = annotate(name, scene, self.score)
+        frame = annotate(name, scene, self.score, road)
         kinds = {"box": True, "area": self.format.areas, "line": self.format.lines}
         frame.shapes = [shape for shape in frame.shapes if kinds[shape.kind]]
         self.frames.append(frame)

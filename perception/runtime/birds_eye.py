@@ -13,7 +13,7 @@ from perception.runtime.distance import Ranges
 from perception.runtime.drawing import chip
 from perception.runtime.lane_instances import EGO_LEFT, EGO_RIGHT, MAX_GROUND_SIGMA
 from perception.runtime.road import Road, drivable_mask
-from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 
 CELL_M = 0.25
 FORWARD_M, SIDE_M = 50.0, 12.5  # the map's extent ahead and to either side
@@ -37,8 +37,13 @@ class Costmap:
     cells: np.ndarray
     cell_m: float = CELL_M
 
+    def forward_left(self) -> np.ndarray:
+        """int8 (y, x) cells as ROS and Foxglove order a grid: x forward, y from the right to the
+        left, beginning at the corner to the right of the camera."""
+        return np.ascontiguousarray(self.cells[::-1, ::-1].T)
 
-def costmap(scene: Scene, road: Road, score: float = 0.3) -> Costmap | None:
+
+def costmap(scene: Scene, road: Road, score: Score) -> Costmap | None:
     """The costmap of a frame, None without a camera."""
     if road.camera is None:
         return None
@@ -81,7 +86,7 @@ def _drivable(mask: Mask, camera: Camera, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def footprints(
-    scene: Scene, road: Road, score: float
+    scene: Scene, road: Road, score: Score
 ) -> Iterator[tuple[str, np.ndarray, Ranges, int]]:
     """(class, (4, 2) ground corners, ranges, index) of every road user with a distance.
 
@@ -91,7 +96,7 @@ def footprints(
         ranges = road.ranges.get(name)
         if ranges is None:
             continue
-        given = np.isfinite(ranges.distance_m) & (boxes.scores >= score)
+        given = np.isfinite(ranges.distance_m) & boxes.counted(least_score(score, name))
         for i in np.flatnonzero(given).tolist():
             wide, long = FOOTPRINT_M.get(boxes.name(i), (0.8, 0.8))
             x, z = ranges.offset_m[i], ranges.distance_m[i]
@@ -101,7 +106,7 @@ def footprints(
             yield boxes.name(i), corners, ranges, i
 
 
-def picture(scene: Scene, road: Road, height: int, score: float = 0.3) -> np.ndarray | None:
+def picture(scene: Scene, road: Road, height: int, score: Score) -> np.ndarray | None:
     """uint8 (height, height / 2, 3) view from above with distances; None without a camera."""
     grid = costmap(scene, road, score)
     if grid is None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from perception.errors import UserError
 from perception.runtime.scene import KINDS
-from perception.runtime.view import BOX_SCORE, View, valid_text
+from perception.runtime.view import BOX_SCORE, BOXES, View, valid_text
 
 KEY: Final = "perception"
 FORMAT: Final = 1
@@ -53,6 +53,15 @@ class Description:
             value / 100 if isinstance(value, int | float) and 0 <= value <= 100 else self.box_score
             for value in values
         )
+
+    def box_scores(self, score: float | None = None) -> dict[str, tuple[float, ...]]:
+        """{output: lowest score per class} of all boxes outputs: `score`, or as the file says.
+
+        What is drawn, logged, tracked and measured has the same."""
+        boxes = {name: view for name, view in self.views.items() if view.kind == BOXES}
+        if score is None:
+            return {name: self.shown_scores(name) for name in boxes}
+        return {name: (float(score),) * len(view.classes) for name, view in boxes.items()}
 
     @property
     def box_score(self) -> float:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ MAX_TTC_S = 30.0
 MAX_TTC_SIGMA = 0.3  # of the distance, relative: above it the errors of small boxes look like speed
 WARN_TTC_S = 2.7  # time to collision plus its uncertainty, below which a warning is given
 TRACK_MEMORY_S = 2.0
+LOGGED = ("distance_m", "distance_sigma_m", "offset_m", "offset_sigma_m", "ttc_s", "ttc_sigma_s")
 
 
 @dataclass
@@ -36,6 +38,12 @@ class Ranges:
     ttc_s: np.ndarray  # (N,) time to collision
     ttc_sigma_s: np.ndarray
     lead: int = -1  # index of the vehicle ahead in the own path, -1 where there is none
+
+    def attributes(self, i: int) -> dict[str, Any]:
+        """JSON values of one box for logs; what the geometry does not support is absent."""
+        values = {name: float(getattr(self, name)[i]) for name in LOGGED}
+        found = {name: round(value, 2) for name, value in values.items() if np.isfinite(value)}
+        return found | ({"lead": True} if i == self.lead else {})
 
     @classmethod
     def empty(cls, count: int) -> "Ranges":

@@ -1,6 +1,6 @@
 """Draws a Scene by kind of output: areas, lane lines, boxes, labels, maps."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
 from perception.runtime.lanes import lane_lines, marks_along, outline
-from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 from perception.runtime.view import BOX_SCORE
 
 AREA_OPACITY = 0.36
@@ -22,7 +22,7 @@ def draw(
     frame: np.ndarray,
     scene: Scene,
     hidden: Collection[str] = (),
-    score: float | Mapping[str, Sequence[float]] = BOX_SCORE,
+    score: Score = BOX_SCORE,
 ) -> np.ndarray:
     """A copy of the uint8 (H, W, 3) BGR frame with all outputs drawn on it but the `hidden` ones.
 
@@ -41,8 +41,7 @@ def draw(
         (draw_lanes if mask.is_lane_byte else draw_areas)(canvas, mask)
     for name, output in shown.items():
         if isinstance(output, Boxes):
-            least = score[name] if isinstance(score, Mapping) else score
-            draw_boxes(canvas, output.above(least))
+            draw_boxes(canvas, output.above(least_score(score, name)))
     pictures = {name: class_picture(masks[name]) for name in covering}
     made = {name: output.picture() for name, output in shown.items()}
     pictures |= {name: picture for name, picture in made.items() if picture is not None}

@@ -30,6 +30,7 @@ KERB_REACH = 1.7  # a kerb further away has a parking lane or a shoulder before 
 SAME_MARKING = 0.25
 MAX_OFFSET_SIGMA = 0.35
 MIN_ROW_SHARE = 0.06  # of the frame's height that a marking covers at least
+LOOSE_ROW_SHARE = 0.03  # of a marking that does not run along the road
 MIN_SUPPORT = 0.35  # share of the rows between its ends in which a marking is seen
 MAX_CENTRE_SHARE = 0.1  # of the frame's width, between a line's aim and the vanishing point
 POINTS = 24
@@ -47,9 +48,14 @@ class Lane:
     direction: str
     score: float  # 0 to 1: share of the rows in which the mask supports the curve
     side: str = ""
-    curve: LaneCurve | None = None  # None for markings across the road
+    curve: LaneCurve | None = None  # None for markings that do not run along the road
     id: int = -1
     ground: np.ndarray | None = None  # float (N, 2) right and forward in metres, with a camera
+
+    @property
+    def is_ego(self) -> bool:
+        """Whether it borders the own lane."""
+        return self.side in (EGO_LEFT, EGO_RIGHT)
 
 
 def lane_mask(scene: Scene) -> Mask | None:
@@ -73,12 +79,13 @@ def along_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
     height, width = mask.frame_hw
     step = 2 * height / mask.small.shape[0]  # of the rows that are followed
     lines = _merged(lines_along(mask, vanishing_xy), vanishing_xy, width)
-    lanes = []
+    lanes, loose = [], list[Lane]()
     for line in lines:
         curve = fit_curve(line[:, :2], vanishing_xy, width)
         off = np.abs(curve.x(line[:, 1]) - line[:, 0])
         good = off <= max(2.5, 0.006 * width)
         if good.sum() < 5:
+            loose += _loose(mask, line, step)
             continue
         rows = line[good, 1]
         span = float(np.ptp(rows))
@@ -88,9 +95,25 @@ def along_lanes(mask: Mask, vanishing_xy: tuple[float, float]) -> list[Lane]:
         ahead = abs(curve.coefficients[1] - vanishing_xy[0]) <= MAX_CENTRE_SHARE * width
         long = span >= MIN_ROW_SHARE * height
         if not (long and ahead and certain) or score < MIN_SUPPORT:
+            loose += _loose(mask, line, step)
             continue
         lanes.append(_lane(mask.view, curve, rows, line[good, 2], score))
-    return assign_sides(_without_doubles(lanes))
+    return [*assign_sides(_without_doubles(lanes)), *loose]
+
+
+def _loose(mask: Mask, line: np.ndarray, step: float) -> list[Lane]:
+    """A marking that does not run along the road, such as a kerb at a side street: its points as
+    they are seen, if there are enough."""
+    line = line[np.argsort(-line[:, 1], kind="stable")]
+    span = float(np.ptp(line[:, 1]))
+    score = min(1.0, len(np.unique(line[:, 1])) / (span / step + 1))
+    if span < LOOSE_ROW_SHARE * mask.frame_hw[0] or score < MIN_SUPPORT:
+        return []
+    y = (line[:, 1] - line[:, 1].mean()) / max(span, 1.0)
+    fit = np.polyfit(y, line[:, 0], min(3, len(line) // 8 + 1))
+    points = np.column_stack([np.polyval(fit, y), line[:, 1]])
+    points = points[np.linspace(0, len(points) - 1, min(POINTS, len(points))).round().astype(int)]
+    return [Lane(points, *_named(mask.view, line[:, 2]), score)]
 
 
 def _lane(view: View, curve: LaneCurve, rows: np.ndarray, values: np.ndarray, score: float) -> Lane:

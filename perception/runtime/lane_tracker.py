@@ -52,7 +52,9 @@ class LaneTracker:
 
     def update(self, mask: Mask, vanishing_xy: tuple[float, float], seconds: float) -> list[Lane]:
         """The lanes of the next frame, at `seconds` of the drive."""
-        found = along_lanes(mask, vanishing_xy)
+        lanes = along_lanes(mask, vanishing_xy)
+        found = [lane for lane in lanes if lane.curve is not None]
+        loose = [lane for lane in lanes if lane.curve is None]
         # Frames without usable times still count as later than the ones before.
         self.now = now = max(seconds, self.now + LEAST_STEP_S)
         if np.isinf(self.first):
@@ -73,7 +75,7 @@ class LaneTracker:
             if track.last - track.first >= CONFIRM_S or track.first == self.first
         ]
         shown.sort(key=lambda lane: lane.curve.offset if lane.curve else 0.0)
-        return [*assign_sides(shown), *across_lanes(mask)]
+        return [*assign_sides(shown), *loose, *across_lanes(mask)]
 
     def _matches(
         self, found: list[Lane], size_hw: tuple[int, int]

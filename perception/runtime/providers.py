@@ -184,17 +184,21 @@ def candidates() -> list[str]:
     return [name for name in ENGINES if name not in NOT_AUTOMATIC and not missing(name)]
 
 
+def check_provider(provider: str) -> None:
+    """Raises UserError for an unknown provider and for one that this machine lacks."""
+    if provider not in ENGINES:
+        raise unknown_name("provider", provider, ["auto", *ENGINES])
+    require_extra("cpu", "onnxruntime")
+    if reason := missing(provider):
+        raise UserError(f"provider {provider} is not available here: {reason}")
+
+
 def load(path: Path, provider: str, threads: int, memory: int = 0) -> Engine:
     """Loads the model on a named provider. Raises UserError with the reason where it cannot.
 
     `memory` bounds its tensors in bytes where the provider supports it (cpu); 0: no bound.
     """
-    if provider not in ENGINES:
-        raise unknown_name("provider", provider, ["auto", *ENGINES])
-    require_extra("cpu", "onnxruntime")
-    reason = missing(provider)
-    if reason:
-        raise UserError(f"provider {provider} is not available here: {reason}")
+    check_provider(provider)
     try:
         return ENGINES[provider](path, threads, memory)
     except UserError:

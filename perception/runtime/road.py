@@ -1,8 +1,7 @@
 """Per frame: lanes, camera, distances, the vehicle ahead, and the own place in the lane."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,12 +23,18 @@ from perception.runtime.distance import (
 from perception.runtime.lane_instances import Lane, ego_lane, in_metres, lane_mask, lines_along
 from perception.runtime.lane_tracker import LaneTracker
 from perception.runtime.own_path import OwnPath, lead_vehicle
-from perception.runtime.scene import Boxes, Mask, Scene
+from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
+from perception.runtime.view import BOX_SCORE
 
 VIEW_DEG: Final = 60.0  # the horizontal field of view of a usual dash camera
 MIN_HEADWAY_SPEED = 1.0  # m/s
 MIN_GROUND_POINTS = 8
 MAX_CURVATURE_SIGMA = 2e-3  # 1/m
+# Logged numbers, with their decimals.
+DIGITS = {
+    "ego_offset_m": 2, "ego_offset_sigma_m": 2, "lane_width_m": 2, "curvature": 6,
+    "curvature_sigma": 6, "headway_s": 2,
+}  # fmt: skip
 LANE_WIDTHS_M = (2.2, 5.0)  # anything else is not one lane
 
 
@@ -49,6 +54,15 @@ class Road:
     departure: str | None = None  # "left" or "right": the vehicle's side is over that line
     collision: bool = False  # the vehicle ahead is closer than WARN_TTC_S seconds
 
+    def attributes(self) -> dict[str, Any]:
+        """JSON values of the frame for logs; what the geometry does not support is absent."""
+        values = {name: getattr(self, name) for name in DIGITS}
+        out: dict[str, Any] = {
+            name: round(value, DIGITS[name]) for name, value in values.items() if value is not None
+        }
+        out |= {"departure": self.departure} if self.departure else {}
+        return out | ({"collision_warning": True} if self.collision else {})
+
     @property
     def borders(self) -> dict[str, Lane]:
         """The own lane's borders, by "left" and "right"."""
@@ -60,7 +74,8 @@ class RoadGeometry:
 
     The camera is that of a file, or estimated from the lanes for a stated height; with neither,
     lanes stay in pixels and nothing has metres. Raises UserError for frames of another size than
-    the file's. `score`: lowest score of a box that counts, or one per class for every output.
+    the file's. Every box gets a distance; only those from `score` on are measured for the camera,
+    and can be the vehicle ahead.
     """
 
     def __init__(
@@ -68,7 +83,7 @@ class RoadGeometry:
         file: CameraFile | None = None,
         height_m: float | None = None,
         view_deg: float = VIEW_DEG,
-        score: float | Mapping[str, Sequence[float]] = 0.3,
+        score: Score = BOX_SCORE,
     ) -> None:
         self.file, self.view_deg, self.score = file, view_deg, score
         self.fixed = file.camera if file is not None and file.has_pitch else None
@@ -85,7 +100,9 @@ class RoadGeometry:
         """The geometry of the next frame; `speed_m_s` is the own speed, for the headway only."""
         if self.size_hw != scene.frame_hw:
             self._start(scene.frame_hw)
-        counted = {name: self._counted(name, boxes) for name, boxes in scene.of(Boxes)}
+        counted = {
+            name: boxes.counted(least_score(self.score, name)) for name, boxes in scene.of(Boxes)
+        }
         mask = lane_mask(scene)
         camera, certain = self.fixed, True
         if camera is None:
@@ -124,11 +141,6 @@ class RoadGeometry:
         self.estimator.update([line[:, :2] for line in lines], users, seconds)
         return self.estimator.camera(), self.estimator.certain
 
-    def _counted(self, name: str, boxes: Boxes) -> np.ndarray:
-        """bool (N,): boxes with a high enough score."""
-        least = self.score if isinstance(self.score, int | float) else self.score[name]
-        return boxes.scores >= np.broadcast_to(least, len(boxes.names))[boxes.classes]
-
     def _ranges(
         self, boxes: Boxes, counted: np.ndarray, road: Road, path: OwnPath, seconds: float
     ) -> Ranges:
@@ -136,7 +148,7 @@ class RoadGeometry:
         ranges = Ranges.empty(len(boxes))
         if road.camera is not None:
             sigma = foot_sigma(boxes, size_hw[0])
-            whole = usable(boxes, size_hw) & counted & np.isfinite(feet[:, 1])
+            whole = usable(boxes, size_hw) & np.isfinite(feet[:, 1])
             ranges = measure(boxes, road.camera, feet, sigma, whole)
             rows, horizon = road.camera.undistort(feet)[:, 1], road.camera.horizon
             self.approach.update(boxes, seconds, rows, horizon, whole, sigma, ranges)

@@ -115,8 +115,12 @@ class Boxes(Output):
 
     def above(self, score: float | Sequence[float]) -> "Boxes":
         """The boxes with at least this score; a sequence has one score per class."""
+        return self.take(self.counted(score))
+
+    def counted(self, score: float | Sequence[float]) -> np.ndarray:
+        """bool (N,): the boxes with at least this score; a sequence has one score per class."""
         least = score if isinstance(score, int | float) else np.asarray(score)[self.classes]
-        return self.take(self.scores >= least)
+        return self.scores >= least
 
     def take(self, index: np.ndarray) -> "Boxes":
         """The boxes at a boolean or integer index."""
@@ -128,10 +132,10 @@ class Boxes(Output):
         return self.names[self.classes[i]]
 
     def text(self, i: int) -> str:
-        """Box i in one line: class, score in percent, and the track id of a confirmed track."""
-        text = f"{self.name(i)} {100 * self.scores[i]:.0f}"
+        """Box i in one line, as "car 91 %  #0": class, score, and the id of a confirmed track."""
+        text = f"{self.name(i)} {100 * self.scores[i]:.0f} %"
         if self.track_ids is not None and self.track_ids[i] >= 0:
-            text += f" #{self.track_ids[i]}"
+            text += f"  #{self.track_ids[i]}"
         return text
 
     def array(self, native: bool = True) -> np.ndarray:
@@ -288,6 +292,15 @@ class Scene:
         for name, output in self.outputs.items():
             if isinstance(output, kind):
                 yield name, output
+
+
+# Lowest score of a box that counts: one for all, or {output: one per class}.
+Score = float | Mapping[str, Sequence[float]]
+
+
+def least_score(score: Score, name: str) -> float | Sequence[float]:
+    """Of one output, as `Boxes.above` takes it."""
+    return score[name] if isinstance(score, Mapping) else score
 
 
 KINDS: Final[dict[str, type[Output]]] = {

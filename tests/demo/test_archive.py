@@ -105,7 +105,7 @@ def test_a_video_that_ends_early_is_labelled_and_reported(tiny_onnx, tmp_path):
 
 
 def test_the_partial_file_of_a_killed_process_is_removed(video, tiny_onnx, tmp_path):
-    left, other = tmp_path / "a.part.jsonl", tmp_path / "ab.part.jsonl"
+    left, other = tmp_path / ".a.0123abcd.part.jsonl", tmp_path / ".ab.0123abcd.part.jsonl"
     left.write_text("{")
     other.write_text("{")
     Labeller(settings(tiny_onnx))(job(video, tmp_path / "a.jsonl"))
@@ -190,7 +190,7 @@ def test_a_second_run_labels_only_the_remaining_videos(
 
     kept = (out / "a.mp4.jsonl").stat()
     (out / "deep/er/a.mp4.jsonl").unlink()
-    (out / "deep/er/a.mp4.part.jsonl").write_text("{")
+    (out / "deep/er/.a.mp4.0123abcd.part.jsonl").write_text("{")
     (archive / "broken.mp4").write_bytes(video.read_bytes())
     assert run(archive, out, tiny_onnx) == 0
     assert "2 labelled now, 1 done before, 0 with a problem" in capsys.readouterr().out
@@ -285,7 +285,7 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     for number in range(2):
         (archive / f"new-{number}.mp4").write_bytes(video.read_bytes())
     kept = (out / "a.mp4.jsonl").stat()
-    (out / "new-0.mp4.part.jsonl").write_text("{")
+    (out / ".new-0.mp4.0123abcd.part.jsonl").write_text("{")
     odd = os.fsdecode(b"\xff.mp4")
     (archive / odd).write_bytes(video.read_bytes())
     assert run(archive, out, tiny_onnx, "--workers", "2") == 1

@@ -73,6 +73,8 @@ def test_images_of_every_kind_of_bag(form, kind, tmp_path):
     for number, found in zip(count(), frames, strict=False):
         np.testing.assert_array_equal(found.image, frame(number))
     assert source.problems == []
+    assert source.epoch_ns == 10**18
+    assert open_source(str(path), loop=True).epoch_ns == 10**18
     assert len(list(source)) == 5
 
 

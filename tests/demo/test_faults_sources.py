@@ -73,9 +73,10 @@ def damage(path: Path, packets: slice) -> Path:
 # Which video stream
 
 
-@pytest.mark.parametrize(
-    ("name", "cover"), [("t.mp4", "mjpeg"), ("t.mkv", "png"), ("u.mkv", "mjpeg")]
-)
+COVERS = [("t.mp4", "mjpeg"), ("t.mp4", "png"), ("t.mkv", "mjpeg")]
+
+
+@pytest.mark.parametrize(("name", "cover"), COVERS)
 def test_a_cover_picture_is_not_the_video(name, cover, tmp_path):
     source = open_source(str(write(tmp_path / name, cover=cover)))
     frames = list(source)
@@ -92,7 +93,7 @@ def test_sound_that_is_longer_than_the_video_is_no_damage(name, tmp_path):
     source = open_source(str(write(tmp_path / name, sound_s=6.0)))
     assert len(list(source)) == FRAMES
     assert source.problems == []
-    assert source.count is None if name == "l.mkv" else abs(source.count - FRAMES) <= 1
+    assert abs(source.count - FRAMES) <= 1
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.mp4"])
@@ -239,7 +240,7 @@ def test_a_password_is_in_no_message_and_no_name(monkeypatch, capsys):
     assert "RuntimeError" in said
     assert "s3cret" not in said + source.name + "".join(source.problems)
     monkeypatch.setattr(Camera, "isOpened", lambda _: False)
-    with pytest.raises(UserError, match="stream rtsp://127.0.0.1:1/none") as caught:
+    with pytest.raises(UserError, match="stream rtsp://127") as caught:
         Live("rtsp://admin:s3cret@127.0.0.1:1/none", timeout_s=1)
     assert "s3cret" not in str(caught.value)
 

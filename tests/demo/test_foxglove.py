@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def log(tmp_path_factory):
     from demo.mcap_sink import McapSink
 
     path = tmp_path_factory.mktemp("log") / "o.mcap"
-    with McapSink(path, False, 0.3) as sink:
+    with McapSink(path, SimpleNamespace(epoch_ns=0), 0.3) as sink:
         sink.write(packet())
     found = {}
     with path.open("rb") as file:
@@ -101,7 +102,7 @@ def test_lanes_and_road_users_are_in_the_scene(log):
 
 def test_captions_have_the_distance_and_lanes_are_drawn(log):
     _, notes = log["/camera/annotations"]
-    assert [text.text for text in notes.texts] == ["car 90 8 m"]
+    assert [text.text for text in notes.texts] == ["car 90 % 8 m"]
     assert len(notes.points) == 1 + 2  # the box and two lanes
 
 

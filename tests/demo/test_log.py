@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.log import ScalabelSink, scalabel_frame
+from demo.log import ScalabelSink
 from demo.pipeline import Packet, SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime.camera import Camera
@@ -37,16 +37,23 @@ def boxes(scores, ids=None) -> Boxes:
     return Boxes(xyxy, np.array(scores, np.float32), np.zeros(len(scores), int), ("car",), ids)
 
 
-def test_an_empty_scene_is_a_frame_without_labels():
-    frame = scalabel_frame(packet(), "clip.mp4", 0.3)
+def logged(one: Packet, folder: Path, **more) -> dict:
+    """The line of a frame in a log."""
+    with ScalabelSink(folder / "o.jsonl", "clip.mp4", 0.3, **more) as sink:
+        sink.write(one)
+    return json.loads((folder / "o.jsonl").read_text())
+
+
+def test_an_empty_scene_is_a_frame_without_labels(tmp_path):
+    frame = logged(packet(), tmp_path)
     assert frame["labels"] == []
     assert (frame["name"], frame["videoName"]) == ("clip-0000005", "clip.mp4")
     assert (frame["frameIndex"], frame["timestamp"]) == (4, 160)
 
 
-def test_boxes_attributes_and_ids():
+def test_boxes_attributes_and_ids(tmp_path):
     outputs = {"b": boxes([0.9, 0.5, 0.1], [7, -1, 3]), "l": Labels({"weather": {"clear": 0.9}})}
-    frame = scalabel_frame(packet(**outputs), "clip.mp4", 0.3)
+    frame = logged(packet(**outputs), tmp_path)
     assert frame["attributes"] == {"weather": "clear"}
     first, second = frame["labels"]
     assert {key: value for key, value in first.items() if value is not None} == {
@@ -58,7 +65,7 @@ def test_boxes_attributes_and_ids():
     assert second["id"] == "4-1"
 
 
-def test_masks_become_closed_outlines_in_frame_pixels():
+def test_masks_become_closed_outlines_in_frame_pixels(tmp_path):
     area = np.full((50, 100), 2, np.uint8)
     area[10:30, 20:60] = 1
     area[0, 0] = 0  # a speck
@@ -68,7 +75,7 @@ def test_masks_become_closed_outlines_in_frame_pixels():
         "a": Mask(area, (100, 200), View("mask", classes=DRIVABLE)),
         "p": Mask(lane, (100, 200), LANES),
     }
-    drivable, mark = scalabel_frame(packet(**outputs), "clip.mp4", 0.3)["labels"]
+    drivable, mark = logged(packet(**outputs), tmp_path)["labels"]
     assert drivable["category"] == "alternative"
     shape = drivable["poly2d"][0]
     assert (shape["closed"], shape["types"]) == (True, "LLLL")
@@ -92,13 +99,13 @@ def test_the_file_has_one_line_per_frame_and_appears_when_complete(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.jsonl"]
 
 
-def test_the_number_of_outlines_is_bounded():
+def test_the_number_of_outlines_is_bounded(tmp_path):
     noise = np.random.default_rng(0).integers(0, 3, (384, 640), np.uint8)
     mask = Mask(noise, (720, 1280), View("mask", classes=("a", "b", "c")))
-    assert len(scalabel_frame(packet(a=mask), "c", 0.3)["labels"]) <= 300
+    assert len(logged(packet(a=mask), tmp_path)["labels"]) <= 300
 
 
-def test_with_the_road_lanes_are_open_lines_and_boxes_have_distances():
+def test_with_the_road_lanes_are_open_lines_and_boxes_have_distances(tmp_path):
     camera = Camera((100, 200), (170, 170), (100, 50), 1.4)
     lane = np.full((100, 200), 255, np.uint8)
     for y in range(56, 100):  # 1.7 m to either side, 3 pixels wide
@@ -110,7 +117,7 @@ def test_with_the_road_lanes_are_open_lines_and_boxes_have_distances():
     one = packet(**outputs)
     geometry = RoadGeometry(CameraFile(camera, True, Path("camera.yaml")))
     one.road = geometry.update(one.scene, 0.0)
-    frame = json.loads(json.dumps(scalabel_frame(one, "clip.mp4", 0.3), allow_nan=False))
+    frame = logged(one, tmp_path, geometry=True)
     near, above, left, right = frame["labels"]
     assert near["attributes"]["distance_m"] == pytest.approx(170 * 1.4 / 30, abs=0.05)
     assert near["attributes"]["lead"] is True
@@ -122,12 +129,12 @@ def test_with_the_road_lanes_are_open_lines_and_boxes_have_distances():
     assert frame["attributes"]["ego_offset_m"] == pytest.approx(0, abs=0.1)
 
 
-def test_an_area_with_a_hole_is_one_polygon():
+def test_an_area_with_a_hole_is_one_polygon(tmp_path):
     area = np.full((50, 100), 2, np.uint8)
     area[10:30, 20:60] = 1
     area[15:20, 30:40] = 2
     outputs = {"a": Mask(area, (50, 100), View("mask", classes=DRIVABLE))}
-    (label,) = scalabel_frame(packet(**outputs), "clip.mp4", 0.3)["labels"]
+    (label,) = logged(packet(**outputs), tmp_path)["labels"]
     (polygon,) = label["poly2d"]
     drawn = np.zeros((50, 100), np.uint8)
     cv2.fillPoly(drawn, [np.round(16 * np.array(polygon["vertices"]) - 8).astype(int)], 1, shift=4)

@@ -31,7 +31,10 @@ def run(video, model, *more) -> int:
 
 def test_as_many_frames_out_as_in_and_a_summary(video, tiny_onnx, tmp_path, capsys):
     save, log = tmp_path / "o.mp4", tmp_path / "o.jsonl"
-    assert run(video, tiny_onnx, "--save", str(save), "--json", str(log), "--ego", "--smooth") == 0
+    assert (
+        run(video, tiny_onnx, "--save", str(save), "--json", str(log), "--ego", "--log-smoothed")
+        == 0
+    )
     assert frames_in(save) == 30
     frames = [json.loads(line) for line in log.read_text().splitlines()]
     assert [frame["frameIndex"] for frame in frames] == list(range(30))
@@ -94,7 +97,10 @@ BAD = {
     "score": (lambda f, v, m: [str(v), "--model", str(m), "--score", "30"], "--score"),
     "suffix": (lambda f, v, m: [str(v), "--model", str(m), "--save", "o.txt"], r"\.mp4"),
     "folder": (lambda f, v, m: [str(v), "--model", str(m), "--json", str(f)], "folder"),
-    "itself": (lambda f, v, m: [str(v), "--model", str(m), "--save", str(v)], "same file"),
+    "itself": (
+        lambda f, v, m: [str(v), "--model", str(m), "--save", str(v)],
+        "would replace the input",
+    ),
     "address": (lambda f, v, m: [str(v), "--model", str(m), "--serve", "here"], "HOST:PORT"),
 }
 

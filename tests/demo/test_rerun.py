@@ -10,7 +10,6 @@ import pytest
 
 from demo.perceive import main
 from demo.pipeline import Packet, SourceFrame
-from perception.errors import UserError
 
 rerun = pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra viz)")
 
@@ -30,10 +29,10 @@ def rows(path) -> Counter:
 
 def test_an_rrd_file_has_one_row_per_frame_and_output(video, tiny_onnx, tmp_path):
     path = tmp_path / "o.rrd"
-    more = ["--model", str(tiny_onnx), "--provider", "cpu", "--threads", "1", "--ego"]
+    more = ["--model", str(tiny_onnx), "--provider", "cpu", "--threads", "1"]
     assert main([str(video), *more, "--rerun", str(path)]) == 0
     counted = rows(path)
-    entities = ("", "/things", "/area", "/paint", "/far", "/own_lane")
+    entities = ("", "/things", "/area", "/paint", "/far", "/lanes")
     assert {counted[f"/camera{entity}"] for entity in entities} == {30}
     assert counted["/mood"] == 30
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.rrd"]
@@ -68,11 +67,11 @@ def test_a_hanging_viewer_does_not_block_the_pipeline(monkeypatch):
     stuck.set()
 
 
-def test_without_a_display_the_error_suggests_a_file(monkeypatch):
+def test_without_a_display_the_error_suggests_a_file(video, monkeypatch, capsys):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(UserError, match=r"FILE\.rrd"):
-        rerun_sink.RerunViewer("clip", 0.3)
+    assert main([str(video), "--rerun"]) == 2
+    assert "FILE.rrd" in capsys.readouterr().err
 
 
 def test_a_file_of_another_kind_is_refused(video, capsys):

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import pytest
 
+from demo.options import parse_address, parser
 from demo.overlay import Controls
-from demo.perceive import parser
 from demo.pipeline import Packet, SourceFrame
 from demo.progress import Statistics
 from perception.errors import UserError
@@ -43,8 +43,8 @@ def controls():
 def sink(serve, controls, monkeypatch):
     monkeypatch.setattr(serve, "STALLED_S", 0.3)
     monkeypatch.setattr(serve, "MAX_CONNECTIONS", 12)
-    statistics = Statistics(None)
-    with serve.ServeSink(f":{free_port()}", controls, statistics) as sink:
+    statistics = Statistics()
+    with serve.ServeSink(("127.0.0.1", free_port()), controls, statistics) as sink:
         sink.statistics = statistics
         yield sink
     assert not sink.thread.is_alive()
@@ -96,7 +96,7 @@ def test_the_page_its_controls_and_the_live_picture(sink, controls):
     for path in ("/pause", "/score/40", "/ego", "/smooth"):
         get(path, "POST").read()
     state = (controls.paused, controls.score, controls.ego, controls.smooth)
-    assert state == (True, 0.4, True, True)
+    assert state == (True, 0.4, True, False)
     assert [ask(sink, path, "POST") for path in ("/score/101", "/toggle/none")] == [404, 404]
     with get("/live") as live:
         assert live.headers["Content-Type"].startswith("multipart/x-mixed-replace")
@@ -113,7 +113,7 @@ def test_it_listens_on_localhost_by_default(serve, controls):
         ("[::1]:9000", "::1"),
         ("0.0.0.0:9000", "0.0.0.0"),
     ):
-        sink = serve.ServeSink(text, controls, Statistics(None))
+        sink = serve.ServeSink(parse_address("--serve", text), controls, Statistics())
         assert sink.server.config.host == host
 
 
@@ -131,8 +131,8 @@ def test_the_ipv6_loopback_works(serve, controls, capsys):
         port = free_port("::1")
     except OSError:
         pytest.skip("no ::1 on this machine")
-    with serve.ServeSink(f"[::1]:{port}", controls, Statistics(None)):
-        assert f"http://[::1]:{port}" in capsys.readouterr().out
+    with serve.ServeSink(("::1", port), controls, Statistics()):
+        assert f"http://[::1]:{port}" in capsys.readouterr().err
         with urllib.request.urlopen(f"http://[::1]:{port}/status", timeout=20) as answer:
             assert answer.status == 200
 
@@ -175,7 +175,7 @@ def test_other_host_names_are_refused_on_localhost(sink):
 
 
 def test_a_port_in_use_is_one_line(sink, serve, controls):
-    second = serve.ServeSink(f"{sink.host}:{sink.port}", controls, Statistics(None))
+    second = serve.ServeSink((sink.host, sink.port), controls, Statistics())
     with pytest.raises(UserError, match="in use"), second:
         pass
 

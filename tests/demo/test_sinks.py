@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from demo.pipeline import Packet, SourceFrame
-from demo.save import H264Encoder, VideoSink
+from demo.save import ClipSink
 from perception.errors import UserError
 
 
@@ -23,7 +23,7 @@ def read(path) -> list[np.ndarray]:
 
 def test_every_frame_is_written(tmp_path):
     path = tmp_path / "new" / "o.mp4"
-    with VideoSink(path, 25) as sink:
+    with ClipSink(path, 25) as sink:
         for index in range(30):
             sink.write(packet(index))
             assert not path.exists()
@@ -35,7 +35,7 @@ def test_every_frame_is_written(tmp_path):
 
 @pytest.mark.parametrize("size_hw", [(1, 160), (160, 1), (121, 161), (7, 9), (300, 100)])
 def test_any_size_can_be_written(size_hw, tmp_path):
-    with VideoSink(tmp_path / "o.mp4", 25) as sink:
+    with ClipSink(tmp_path / "o.mp4", 25) as sink:
         for index in range(5):
             sink.write(packet(index, size_hw))
     frames = read(tmp_path / "o.mp4")
@@ -46,7 +46,7 @@ def test_any_size_can_be_written(size_hw, tmp_path):
 
 
 def test_frames_of_another_size_are_letterboxed(tmp_path):
-    with VideoSink(tmp_path / "o.mp4", 25) as sink:
+    with ClipSink(tmp_path / "o.mp4", 25) as sink:
         for index, size_hw in enumerate([(120, 160), (240, 320), (64, 200), (120, 160)]):
             sink.write(packet(index, size_hw))
     assert [frame.shape for frame in read(tmp_path / "o.mp4")] == [(120, 160, 3)] * 4
@@ -56,7 +56,7 @@ def test_h264_keeps_uneven_timing(tmp_path):
     import av
 
     times = [0.0, 0.04, 0.2, 0.2, 0.1, 1.0]
-    with VideoSink(tmp_path / "o.mp4", 25) as sink:
+    with ClipSink(tmp_path / "o.mp4", 25) as sink:
         for index, seconds in enumerate(times):
             sink.write(packet(index, seconds=seconds))
     with av.open(str(tmp_path / "o.mp4")) as file:
@@ -72,14 +72,14 @@ def test_h264_keeps_uneven_timing(tmp_path):
 def test_an_error_leaves_no_file_and_an_older_one_untouched(tmp_path):
     path = tmp_path / "o.mp4"
     path.write_bytes(b"older")
-    with pytest.raises(AssertionError), VideoSink(path, 25) as sink:
+    with pytest.raises(AssertionError), ClipSink(path, 25) as sink:
         sink.write(Packet(packet(0).frame))  # nothing was drawn
     assert path.read_bytes() == b"older"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_no_frame_no_file(tmp_path):
-    with pytest.raises(UserError, match=r"o\.mp4"), VideoSink(tmp_path / "o.mp4", 25):
+    with pytest.raises(UserError, match=r"o\.mp4"), ClipSink(tmp_path / "o.mp4", 25):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -89,10 +89,10 @@ def test_an_encoder_without_space_is_one_line_and_leaves_no_file(moment, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(H264Encoder, moment, full)
+    monkeypatch.setattr(ClipSink, {"write": "_encode", "close": "_close"}[moment], full)
     with (
         pytest.raises(UserError, match=r"o\.mp4.*No space left"),
-        VideoSink(tmp_path / "o.mp4", 25) as sink,
+        ClipSink(tmp_path / "o.mp4", 25) as sink,
     ):
         sink.write(packet(0))
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The overlay, its switches, the window, the statistics, and the MCAP log."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -69,9 +70,9 @@ def test_the_ego_lane_is_drawn_as_a_line():
 
 
 def test_statistics_of_a_run(capsys):
-    figures = Statistics(4)
+    figures = Statistics()
     assert figures.summary() == "0 frames"
-    figures.begin()
+    figures.begin(4)
     for index in range(4):
         figures.add(packet(index, timings_ms={"model": 10.0, "decode": 1.0 + index}, dropped=index))
     assert "4 frames, 3 dropped" in figures.summary()
@@ -83,7 +84,7 @@ def test_statistics_of_a_run(capsys):
 
 
 def test_statistics_are_bounded_in_memory():
-    figures, one = Statistics(None), packet(timings_ms={"model": 1.0})
+    figures, one = Statistics(), packet(timings_ms={"model": 1.0})
     for _ in range(5000):
         figures.add(one)
     assert figures.frames == 5000
@@ -154,10 +155,10 @@ def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_pat
     from demo.mcap_sink import McapSink
 
     scene, path = Runner(tiny_onnx, "cpu", 1)(IMAGE), tmp_path / "o.mcap"
-    ego = {"left": np.array([[1.0, 2.0], [3.0, 4.0]])}
-    with McapSink(path, live=False, score=0.3) as sink:
+    start = 1_700_000_000_000_000_000  # of a recording
+    with McapSink(path, SimpleNamespace(epoch_ns=start), 0.3) as sink:
         for index in range(7):
-            sink.write(packet(index, scene=scene, ego=ego))
+            sink.write(packet(index, scene=scene))
         assert not path.exists()
     with open(path, "rb") as file:
         summary = reader.make_reader(file).get_summary()
@@ -168,8 +169,13 @@ def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_pat
         messages = list(reader.make_reader(file).iter_messages("/camera/annotations"))
     topics = ("image", "annotations", "area", "paint")
     assert counts == {f"/camera/{topic}": 7 for topic in topics}
-    assert [message.log_time for _, _, message in messages] == [40_000_000 * i for i in range(7)]
+    assert [message.log_time for _, _, message in messages] == [
+        start + 40_000_000 * i for i in range(7)
+    ]
     assert b"car 90" in messages[0][2].data
-    with pytest.raises(RuntimeError), McapSink(tmp_path / "x.mcap", False, 0.3):
+    with (
+        pytest.raises(RuntimeError),
+        McapSink(tmp_path / "x.mcap", SimpleNamespace(epoch_ns=0), 0.3),
+    ):
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.mcap"]

@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.road import grid_cells
 from perception.runtime.birds_eye import SIDE_M, Costmap
 from perception.runtime.camera import Camera
 from perception.runtime.colours import colour
@@ -153,7 +152,7 @@ def lanes_message(msg: Any, lanes: list[Lane], header: Any, place: Place) -> Any
 
 def grid_message(msg: Any, costmap: Costmap, header: Any, place: Place) -> Any:
     """nav_msgs/OccupancyGrid: x forward, y left, from the right-hand corner next to the camera."""
-    cells = grid_cells(costmap)
+    cells = costmap.forward_left()
     grid = msg.OccupancyGrid(header=header)
     grid.info.map_load_time = header.stamp
     grid.info.resolution = float(costmap.cell_m)

@@ -28,7 +28,6 @@ from demo.car.ros2.messages import (
     lanes_message,
 )
 from demo.pipeline import BoundedQueue
-from demo.road import frame_attributes
 from demo.temporal import BoxTracker, tracking_available
 from perception.errors import UserError, cli
 from perception.hub import DEFAULT, ONNX, local_file
@@ -212,7 +211,7 @@ class Perceive:
         grid = costmap(scene, road, self.given.score)
         if grid is not None:
             self._publish("~/grid", grid_message(msg, grid, header, place))
-        numbers = json.dumps(frame_attributes(road), allow_nan=False)
+        numbers = json.dumps(road.attributes(), allow_nan=False)
         self._publish("~/road", msg.String(data=numbers))
 
     def run(self) -> None:

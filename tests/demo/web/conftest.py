@@ -34,7 +34,7 @@ def serve(runtime: None) -> Iterator[Callable[[Path], Server]]:
     servers = []
 
     def start(model: Path) -> Server:
-        servers.append(make_server(model, "127.0.0.1:0"))
+        servers.append(make_server(model, ("127.0.0.1", 0)))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
         return servers[-1]
 

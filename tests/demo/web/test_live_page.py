@@ -20,15 +20,15 @@ def test_the_page_shows_the_picture_and_its_switches_work(browser):
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    controls, statistics = Controls({"things": "Objects", "area": "Area"}), Statistics(None)
+        port = probe.getsockname()[1]
+    controls, statistics = Controls({"things": "Objects", "area": "Area"}), Statistics()
     canvas = np.full((300, 400, 3), (200, 0, 255), np.uint8)
     packet = Packet(SourceFrame(canvas, 0, 0.0, ""), canvas=canvas, timings_ms={"model": 5.0})
-    with ServeSink(address, controls, statistics) as sink:
-        statistics.begin()
+    with ServeSink(("127.0.0.1", port), controls, statistics) as sink:
+        statistics.begin(None)
         statistics.add(packet)
         sink.write(packet)
-        browser.call("Page.navigate", url=f"http://{address}/")
+        browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
         assert browser.wait("document.querySelector('img')?.naturalWidth") == 400
         switches = browser.wait(f"document.querySelector('button') && {SWITCHES}")
         names = ["Objects", "Area", "Own lane", "Smoothing", "Pause"]

@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_written_is_named(runtime, tiny_onnx, tmp_path):
 def test_a_model_without_a_description_is_refused(runtime, make_tiny_onnx, tmp_path):
     other = make_tiny_onnx(tmp_path / "other.onnx", metadata="")
     with pytest.raises(UserError, match="without our"):
-        make_server(other, "127.0.0.1:0")
+        make_server(other, ("127.0.0.1", 0))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_what_is_exported_reads_back(
         assert dataset.classes["lane"]["categories"] == ("kerb",)
         drawn = labels["lane"].lane != 255
         assert drawn[58:60, 8:18].any()
-        assert drawn[30:34, 30:40].any()
+        assert drawn[36:40, 26:36].any()
         assert dataset.classes["scene"] == {"floor": ("dry",)}
     if name == "scalabel":
         assert scalabel_categories(root / "labels/train.json")[:2] == ["forklift", "cone"]

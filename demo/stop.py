@@ -1,0 +1,37 @@
+"""Ctrl-C, SIGTERM and a closed terminal: the first one ends a run with complete files."""
+
+import signal
+import sys
+import threading
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopSignals(AbstractContextManager["StopSignals"]):
+    """While it is entered, the first signal sets `number` where `gently` is set, and any other one
+    ends the process through its context managers, with exit code 128 + number.
+
+    As process 1 of a container too, to which signals without a handler are not delivered.
+    """
+
+    def __init__(self) -> None:
+        self.number, self.gently = 0, False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self.before = {one: signal.signal(one, self._take) for one in SIGNALS}
+        return self
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        first, self.number = not self.number, number
+        if not (self.gently and first):
+            print("stopped", file=sys.stderr)
+            sys.exit(128 + number)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
