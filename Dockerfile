@@ -1,6 +1,6 @@
 # perceive, perceive --serve and perceive --web on a CPU, without windows and tracks.
 #   docker build -t pvt-hydranet .
-# Run lines: docs/containers.md
+# Run lines: docs/install.md
 # Versions of Debian's packages are those of the base's release: its archive drops older ones.
 ARG BASE=debian:12.12-slim
 

@@ -72,7 +72,7 @@ class DataArgs:
     labels: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Folder or file with the labels of a --data that holds images only; one per --data."""
     classes: str = ""
-    """YAML or JSON file with the class list of each task (docs/own-data.md), or a YOLO data.yaml.
+    """YAML or JSON file with the class list of each task (docs/data.md), or a YOLO data.yaml.
     Default: the classes of --data; BDD100K's where it uses no others."""
     size: Size = (384, 640)
     """Model input; frames are letterboxed to it."""

@@ -29,7 +29,7 @@ pair() { # NAME FLAGS...: two seeds side by side with one thread each, then the 
 }
 
 pretrained() { # from the packaged weights: crops first, whole frames last
-  common="--rendered 600 --rendered-weight 0.6 --repeat-rare --batch 8 --trait-weights origin/restored=0.8 --optimizer muon"
+  common="--rendered 600 --rendered-weight 0.6 --repeat-rare --batch 8 --optimizer muon"
   # shellcheck disable=SC2086
   pair crops $common --init default --size 256x448 --zoom 0.9 1.9 --lr 0.001 --ema 0.998 --epochs 2
   # shellcheck disable=SC2086

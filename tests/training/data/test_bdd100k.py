@@ -98,7 +98,7 @@ def test_an_export_with_boxes_only_has_no_lane_labels(tmp_path, bdd_frames, bdd_
 
 
 def test_the_export_that_the_docs_show_is_read(tmp_path):
-    text = (Path(__file__).parents[3] / "docs/bdd100k.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/data.md").read_text()
     block = text.partition("```json\n")[2].partition("```")[0]
     for folder in ("images/train", "labels"):
         (tmp_path / folder).mkdir(parents=True)
