@@ -1,12 +1,12 @@
 #!/bin/sh
-# Continues the training of pvt-hydranet-b0 and of its single-task twins. Runs the stages below in order and
+# Continues the training of pvt-hydranet-b0 and of the single-task networks. Runs the stages below in order and
 # resumes the one that was stopped; a stage that is done is not repeated, and train-bdd refuses a stage that
 # was started with other flags. The log of what was run is docs/models/training-log.md.
 #
-# usage: docs/models/queue.sh pretrained|twins REAL REAL640 RUNS
+# usage: docs/models/queue.sh pretrained|single_task REAL REAL640 RUNS
 #   REAL, REAL640: the two sets of labelled frames, in BDD100K's layout; RUNS: folder of the runs
 #
-# On a CPU with OMP_NUM_THREADS=1: `pretrained` keeps two cores busy, `twins` one.
+# On a CPU with OMP_NUM_THREADS=1: `pretrained` keeps two cores busy, `single_task` one.
 set -eu
 [ $# -eq 4 ] || { sed -n '6,7s/^# //p' "$0" >&2; exit 2; }
 list=$1 real=$2 real640=$3 runs=$4
@@ -37,13 +37,13 @@ pretrained() { # from the packaged weights: crops first, whole frames last
   average-checkpoints "$runs/crops.safetensors" "$runs/whole.safetensors" -o "$runs/pretrained.safetensors"
 }
 
-twins() { # the budget of docs/studies/benchmark-real.md, one task each
+single_task() { # the budget of docs/studies/benchmark-real.md, one task each
   for task in det lane drivable scene; do
-    stage "twin-$task" --tasks "$task" --size 192x320 --zoom 1.0 2.0 --batch 32 --epochs 5 --lr 0.002 --ema 0.998
+    stage "single-$task" --tasks "$task" --size 192x320 --zoom 1.0 2.0 --batch 32 --epochs 5 --lr 0.002 --ema 0.998
   done
 }
 
 case $list in
-  pretrained | twins) "$list" ;;
-  *) echo "$list: unknown list; pretrained or twins" >&2; exit 2 ;;
+  pretrained | single_task) "$list" ;;
+  *) echo "$list: unknown list; pretrained or single_task" >&2; exit 2 ;;
 esac
