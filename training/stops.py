@@ -47,7 +47,13 @@ class Stop:
 def early_ends(folder: Path, world: World, stop: Stop) -> Iterator[None]:
     """Turns a full disk, a dead loader process and a lost rank into one line."""
     with full_disk(folder), dead_loader(stop), lost_rank(world):
-        yield
+        try:
+            yield
+        except BaseException as error:
+            # Its frames hold the loader; without them the loader ends its processes now, which
+            # would otherwise ignore the end of this one for SECONDS_TO_END.
+            traceback.clear_frames(error.__traceback__)
+            raise
 
 
 @contextmanager
@@ -72,7 +78,6 @@ def dead_loader(stop: Stop) -> Iterator[None]:
     try:
         yield
     except (UserError, OSError) as error:
-        traceback.clear_frames(error.__traceback__)  # they hold the loader: its processes end now
         _, of_a_process, trace = str(error).partition("in DataLoader worker process")
         if not of_a_process:
             raise
@@ -81,7 +86,6 @@ def dead_loader(stop: Stop) -> Iterator[None]:
             raise UserError(line) from None
         raise OSError(errno.ENOSPC if "No space left" in line else error.errno, line) from None
     except RuntimeError as error:
-        traceback.clear_frames(error.__traceback__)
         text = str(error)
         if stop.wanted and "DataLoader worker" in text:
             raise KeyboardInterrupt from None
