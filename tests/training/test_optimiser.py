@@ -122,3 +122,21 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert rate_at(1.0, 0.03) == pytest.approx(0.01)
     assert rate_at(1.2, 0.03) == pytest.approx(0.01)
     assert rate_at(0.5, 0.0) == pytest.approx(0.505)
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_vectors_and_the_balancers_own_parameters_have_no_weight_decay(muon: bool) -> None:
+    model, balancer = Layers(), nn.Linear(3, 3)
+    optimizer = make_optimizer(model, balancer, RATE, 0.05, 1.0, muon)
+    decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert decays[parameter] == (0.05 if name.endswith("weight") else 0.0), name
+    assert [decays[parameter] for parameter in balancer.parameters()] == [0.0, 0.0]
+
+
+def test_frozen_parameters_are_not_updated() -> None:
+    model = Layers()
+    model.kernel.requires_grad_(False)
+    optimizer = make_optimizer(model, nn.Module(), RATE, 0.05, 1.0)
+    updated = {p for group in optimizer.param_groups for p in group["params"]}
+    assert updated == set(model.parameters()) - set(model.kernel.parameters())

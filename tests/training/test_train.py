@@ -113,6 +113,16 @@ def test_a_run_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
         gc.enable()
 
 
+def test_progress_is_by_steps_or_by_minutes_whichever_is_further(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "--tasks", "scene", "--max-minutes", "2")
+    assert run.steps == 2
+    assert run.own_progress() < 0.05
+    run.state.step = 1
+    assert run.own_progress() == 0.5
+    run.began -= 90
+    assert 0.75 <= run.own_progress() < 0.8
+
+
 def test_one_task_runs_through_the_same_lines(tmp_path: Path) -> None:
     scores = make_run(tmp_path / "run", "--tasks", "lane", "--ema", "0").go()
     assert list(scores) == ["lane"]
