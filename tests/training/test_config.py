@@ -48,8 +48,8 @@ def test_defaults_and_json() -> None:
         ("--optimizer sgd", "--optimizer"),
         ("--share 0", "--share"),
         ("--share 1.5", "--share"),
-        ("--trait-weights origin/restored", "--trait-weights"),
-        ("--trait-weights origin/restored=-1", "origin/restored"),
+        ("--trait-weights weather/rainy", "--trait-weights"),
+        ("--trait-weights weather/rainy=-1", "weather/rainy"),
         ("--rendered -1", "--rendered"),
     ],
 )
