@@ -195,6 +195,9 @@ class OptimArgs:
     gradients are compared at the neck's outputs: one backward pass instead of one per task."""
     task_weights: TaskWeights = field(default_factory=dict)
     """Fixed weights of the losses, for --balance equal or fixed."""
+    compile: bool = False
+    """Compile trunk, neck, heads and dense losses with torch.compile: about 1.6 times as fast on a
+    GPU after two minutes of compiling; needs a C++ compiler on a CPU."""
     precision: str = "auto"
     """bf16, fp32, or auto: bf16 where the device supports it."""
 

@@ -13,7 +13,7 @@ from perception.errors import UserError
 from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet, build
 from perception.runtime.providers import cpu_has_bf16
-from perception.runtime.view import View
+from perception.runtime.view import MAP, MASK, NORMALS, View
 from perception.trunk import Trunk
 from training.balance import AT_FEATURES, Balancer, check_method, make_balancer
 from training.config import Config
@@ -130,6 +130,8 @@ def make_learner(
         model, balancer, optim.lr, optim.weight_decay, optim.layer_decay, muon
     )
     ema = ModelEmaV3(model, decay=optim.ema, use_warmup=True) if optim.ema else None
+    if optim.compile:
+        compile_parts(model)
     return Learner(
         model,
         balancer,
@@ -142,6 +144,18 @@ def make_learner(
         max_bad=config.run.max_bad,
         only=args.tasks,
     )
+
+
+def compile_parts(model: HydraNet) -> None:
+    """Compiles trunk, neck, heads and the losses of dense outputs, in place.
+
+    Decoding and the losses of boxes, whose shapes change with every batch, stay as they are.
+    """
+    for module in (model.trunk, model.neck, *model.tasks.values()):
+        module.compile()
+    for task in model.tasks.values():
+        if task.view.kind in (MASK, MAP, NORMALS):
+            task.loss = torch.compile(task.loss)  # type: ignore[method-assign]
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:

@@ -145,11 +145,38 @@ def _grey(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.addWeighted(image, 0.3, cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), 0.7, 0)
 
 
+def cast_shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shadows cast on the lower part of the frame: those of walls and poles, or of a tree."""
+    height, width = image.shape[0] // 4, image.shape[1] // 4
+    mask = np.zeros((height, width), np.float32)
+    if rng.random() < 0.5:
+        for _ in range(int(rng.integers(1, 4))):
+            x, y = rng.uniform(0, width), rng.uniform(0.4, 1.0) * height
+            across, along = rng.uniform(0.05, 0.5) * width, rng.uniform(0.02, 0.3) * height
+            lean = rng.uniform(-1.5, 1.5) * along
+            corners = [(x - across, y), (x + across, y)]
+            corners += [(x + across + lean, y + along), (x - across + lean, y + along)]
+            cv2.fillConvexPoly(mask, np.array(corners, np.int32), 1.0)
+    else:
+        leaves = cv2.GaussianBlur(
+            rng.standard_normal((height, width), np.float32), (0, 0), float(rng.uniform(1, 5))
+        )
+        mask[leaves > rng.uniform(-0.3, 0.8) * leaves.std()] = 1.0
+        top, bottom = np.sort(rng.uniform(0.4, 1.2, 2)) * height
+        rows = np.arange(height)[:, None]
+        mask *= (rows > top) & (rows < bottom + 0.1 * height)
+    mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.3, 2.5)))
+    gain = 1 - mask * float(rng.uniform(0.4, 0.8))
+    gain = cv2.resize(gain, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.multiply(image, np.repeat(gain[..., None], 3, 2), dtype=cv2.CV_8U)
+
+
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 _CHANGES: tuple[tuple[float, Change], ...] = (
     (0.05, _grey),
     (0.10, _haze),
     (0.08, _glare),
+    (0.12, cast_shadow),
     (0.12, _blur),
     (0.06, _motion),
     (0.15, _compress),

@@ -12,6 +12,7 @@ from training.config import DataArgs
 from training.data.augment import (
     AUGMENTATIONS,
     Augment,
+    cast_shadow,
     letterbox_window,
     make_augmentation,
     photometric,
@@ -125,6 +126,20 @@ def test_same_generator_same_sample():
     )
     np.testing.assert_array_equal(first.image, second.image)
     assert (first.image != other.image).any()
+
+
+@pytest.mark.parametrize("size_hw", [(384, 640), (64, 96)])
+def test_shadows_darken_the_lower_part_by_at_most_the_gain(size_hw):
+    image = np.full((*size_hw, 3), 200, np.uint8)
+    darkest = []
+    for seed in range(20):
+        shaded = cast_shadow(image, np.random.default_rng(seed))
+        assert (shaded[: int(0.1 * size_hw[0])] == 200).all()
+        darkest.append(int(shaded.min()))
+    assert min(darkest) >= 40  # gain 0.2
+    assert sum(value < 130 for value in darkest) > 10
+    again = cast_shadow(image, np.random.default_rng(19))
+    assert np.array_equal(again, shaded)
 
 
 def test_every_photometric_change_runs_and_keeps_the_format():
