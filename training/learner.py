@@ -146,16 +146,16 @@ def make_learner(
     )
 
 
-def compile_parts(model: HydraNet) -> None:
+def compile_parts(model: HydraNet, backend: str = "inductor") -> None:
     """Compiles trunk, neck, heads and the losses of dense outputs, in place.
 
     Decoding and the losses of boxes, whose shapes change with every batch, stay as they are.
     """
     for module in (model.trunk, model.neck, *model.tasks.values()):
-        module.compile()
+        module.compile(backend=backend)
     for task in model.tasks.values():
         if task.view.kind in (MASK, MAP, NORMALS):
-            task.loss = torch.compile(task.loss)  # type: ignore[method-assign]
+            task.loss = torch.compile(task.loss, backend=backend)  # type: ignore[method-assign]
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
