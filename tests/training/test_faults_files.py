@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from perception.errors import UserError, cli
 from perception.files import WriteError
 from training.command_line import parse_command_line
 from training.data.rendered import RenderedRoads
+from training.data.sample import Sample
+from training.data.sampling import SkipBad, TransformedFrames
 from training.distributed import World
+from training.evaluation.predictor import read_frames
 from training.resume import read_state, state_files
 from training.run import Run
 from training.stops import Stop, early_ends
@@ -229,3 +233,19 @@ def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
         early_ends(tmp_path, alone, Stop()),
     ):
         raise RuntimeError(in_a_process("RuntimeError", "shapes do not match"))
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_cache_that_cannot_be_written_is_no_bad_frame(skip_bad: bool) -> None:
+    class Full(RenderedRoads):
+        def __getitem__(self, index: int) -> Sample:
+            raise WriteError("cache/0000001: the disk is full", full=True)
+
+    frames = Full(4, 0, (64, 96), ("scene",))
+    readable = SkipBad(frames, 0.9) if skip_bad else frames
+    with pytest.raises(WriteError, match=r"^cache/0000001: the disk is full$"):
+        TransformedFrames(readable, lambda sample, rng: sample, 0)[0, 1]
+    if isinstance(readable, SkipBad):
+        assert readable.skipped() == []
+    with ThreadPoolExecutor(1) as pool, pytest.raises(WriteError, match=r"disk is full$"):
+        list(read_frames(frames, pool, 2, [] if skip_bad else None))

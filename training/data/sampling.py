@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from perception.errors import UserError
+from perception.files import WriteError
 from training.config import DataArgs
 from training.data.augment import Transform, make_augmentation
 from training.data.dataset import Dataset
@@ -111,6 +112,8 @@ class SkipBad:
                 continue
             try:
                 return self.frames[at]
+            except WriteError:
+                raise  # of --cache: no fault of the frame
             except UserError as error:
                 self._remember(at, error)
         raise UserError("no frame of the dataset can be read; run check-bdd on its folder")
@@ -139,6 +142,8 @@ class TransformedFrames(TorchDataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         try:
             sample = self.dataset[key[1]]
+        except WriteError:
+            raise  # of --cache: no fault of the frame
         except UserError as error:
             raise UserError(f"{error} (or pass --skip-bad SHARE)") from None
         return self.transform(sample, np.random.default_rng((self.seed, *key)))

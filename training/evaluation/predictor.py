@@ -12,6 +12,7 @@ import torch
 from perception import checkpoint
 from perception.classes import ATTRIBUTES
 from perception.errors import UserError
+from perception.files import WriteError
 from perception.model import Deployed, HydraNet
 from perception.runtime.letterbox import Letterbox, as_bgr
 from perception.runtime.runner import Runner
@@ -118,6 +119,8 @@ def read_frames(
     def read(index: int) -> LabelledFrame | UserError:
         try:
             sample = dataset[index]
+        except WriteError:
+            raise  # of --cache: no fault of the frame
         except UserError as error:
             return error
         image, targets = sample.image, label_arrays(sample.labels)
