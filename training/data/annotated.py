@@ -5,7 +5,7 @@ masks the task that they are for; frame attributes `scene`.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from perception.classes import LANE_CATEGORIES
 from perception.errors import NoFramesError, UserError
-from perception.images import read_image
+from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
 from training.data.bdd_names import is_bdd100k
 from training.data.classes import (
@@ -107,11 +107,17 @@ class Annotated(Dataset):
     def read(self, builder: Builder, images: Images) -> None:
         """Adds every frame of the folder, all splits. Raises UserError for an unusable folder."""
 
-    def stamped(self) -> Iterable[Path]:
-        """The files and folders that the table depends on: when one changes, it is read again."""
-        places = dict.fromkeys((images_root(self.root), self.label_root))
-        folders = [place / folder for place in places for folder, _ in walk(place)]
-        return [*folders, *(place for place in places if place.is_file())]
+    def stamped(self) -> Iterator[str | Path]:
+        """The files and folders that the table depends on: when one changes, it is read again.
+
+        A folder's time changes when an image comes or goes.
+        """
+        for place in dict.fromkeys((images_root(self.root), self.label_root)):
+            yield place
+            for folder, files in walk(place):
+                yield f"{place}/{folder}"
+                labels = (name for name in files if not name.lower().endswith(IMAGE_SUFFIXES))
+                yield from (f"{place}/{folder}{name}" for name in labels)
 
     def identity(self) -> str:
         """Names the table among those of other readers and folders."""

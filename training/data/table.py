@@ -25,7 +25,6 @@ from perception.classes import LANE_STYLE_SHIFT as STYLE
 from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.errors import UserError
 from perception.files import cache_folder
-from perception.images import IMAGE_SUFFIXES
 from training.data.files import stamp
 
 FORMAT: Final = 4
@@ -364,19 +363,18 @@ def lane_bits(attributes: Mapping[str, Any]) -> int:
 
 
 def cached_table(
-    reader: str, sources: Iterable[Path], build: Callable[[], Table]
+    reader: str, sources: Iterable[str | Path], build: Callable[[], Table]
 ) -> tuple[Table, str]:
     """(the table, a digest of what it was read from): from the cache, else built and cached.
 
-    `reader` names the reader and its folder; `sources` are label files, folders of label files, and
-    folders of images. A table of the same reader that is older is removed. Where the cache cannot
-    be written, the table is only in memory.
+    `reader` names the reader and its folder; `sources` are label files and folders, of which what
+    comes and goes in them counts. A table of the same reader that is older is removed. Where the
+    cache cannot be written, the table is only in memory.
     """
     place_ = hashlib.sha256(f"{FORMAT} {reader}".encode()).hexdigest()[:12]
     digest = hashlib.sha256()
     for source in sources:
-        for text in _stamps(source):
-            digest.update(os.fsencode(text))
+        digest.update(os.fsencode(stamp(source)))
     target = cache_folder() / "tables" / f"{place_}-{digest.hexdigest()[:20]}"
     found = _load(target)
     if found is None:
@@ -390,14 +388,6 @@ def cached_table(
                 shutil.rmtree(other, ignore_errors=True)
         found = _load(target) or found
     return found, target.name
-
-
-def _stamps(source: Path) -> Iterable[str]:
-    yield stamp(source)
-    if source.is_dir():
-        # The folder's own time changes when an image comes or goes.
-        labels = [name for name in os.listdir(source) if not name.lower().endswith(IMAGE_SUFFIXES)]
-        yield from (stamp(f"{source}/{name}") for name in sorted(labels))
 
 
 def _save(table: Table, target: Path) -> None:

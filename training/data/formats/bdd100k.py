@@ -5,7 +5,7 @@ Cite: Yu et al., "BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,12 +55,14 @@ class BDD100K(Annotated):
         self.layout = layouts.find(Path(root), split, labels)
         super().__init__(root, split, *args, labels=labels, **options)
 
-    def stamped(self) -> Iterable[Path]:
-        layout = self.layout
-        masks = [mask.folder for mask in layout.masks]
-        labels = [source.path for source in layout.labels]
-        names = [path for path in _name_files(self.label_root) if path.is_file()]
-        return [*layout.images, *masks, *labels, *names]
+    def stamped(self) -> Iterator[str | Path]:
+        yield from (*self.layout.images, *(mask.folder for mask in self.layout.masks))
+        yield from (path for path in _name_files(self.label_root) if path.is_file())
+        for source in self.layout.labels:
+            yield source.path
+            if source.path.is_dir():
+                suffix = ".txt" if source.format == "yolo" else ".json"
+                yield from layouts.files_in(source.path, suffix)
 
     def identity(self) -> str:
         return f"{super().identity()} {self.split}"
