@@ -37,7 +37,7 @@ from training.data.images import (
 from training.data.labels import Label
 from training.data.sample import Sample
 from training.data.table import AREA, MASK_TASKS, NO_MASK, Builder, Table, cached_table
-from training.data.table_labels import TableLabels
+from training.data.table_labels import TableLabels, is_boxes
 
 VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
 
@@ -49,7 +49,7 @@ class Annotated(Dataset):
     last tenth of the frames, by name, is `val`.
     """
 
-    labels = ("det", "drivable", "lane", "scene", "semantic")
+    labels: ClassVar[tuple[str, ...]] = ("det", "drivable", "lane", "scene", "semantic")
     options = ("labels", "classes")
     format: ClassVar[str]
     """What the format is called in messages."""
@@ -168,10 +168,9 @@ class Annotated(Dataset):
 
     def presence(self) -> dict[str, np.ndarray]:
         found = dict(self._has)
-        if "det" in self.tasks:
-            shown = self._shown_classes()
-            names = self.lists.names("det")
-            found |= {f"det/{name}": shown[:, number] for number, name in enumerate(names)}
+        for task in filter(is_boxes, self.tasks):
+            shown, names = self._shown_classes(task), self.lists.names(task)
+            found |= {f"{task}/{name}": shown[:, number] for number, name in enumerate(names)}
         if "scene" in self.tasks:
             texts = self.table.texts["groups"]
             for group, values in self.lists.groups["scene"].items():
@@ -215,13 +214,12 @@ class Annotated(Dataset):
             group = "categories" if task == "lane" else ""
             return {(group, name): found["path"] for name in found["names"]}
         kinds = table.shape_class[(table.shape_kind == AREA) == (task != "lane")]
-        counts = np.bincount(
-            table.box_class if task == "det" else kinds, minlength=len(texts["names"])
-        )
+        numbers = table.box_class if is_boxes(task) else kinds
+        counts = np.bincount(numbers, minlength=len(texts["names"]))
         group = "categories" if task == "lane" else ""
         used: dict[tuple[str, str], str] = {}
         for name, count in zip(texts["names"], counts.tolist(), strict=True):
-            if count:
+            if count and self._labels.class_tables[task][texts["names"].index(name)] != UNKNOWN:
                 first = texts["first"].get(name, str(self.root))
                 own = self.lists.aliases.get(task, {}).get(name, name)
                 used.setdefault((group, own), f"{first} ({count} labels)")
@@ -234,14 +232,15 @@ class Annotated(Dataset):
         images = Images(self.root)
         self.read(builder, images)
         if not builder.images:
-            raise NoFramesError(f"{self.root}: no frames found in {self.format} format")
+            why = builder.problems[0][1] if builder.problems else f"in {self.format} format"
+            raise NoFramesError(f"{self.root}: no frames found; {why}")
         check_duplicates(builder)
-        self._unlisted(builder, images)
+        self.unlisted(builder, images)
         for path in attribute_files(self.label_root):
             read_attributes(path, builder)
         return builder.table(self.sort_key)
 
-    def _unlisted(self, builder: Builder, images: Images) -> None:
+    def unlisted(self, builder: Builder, images: Images) -> None:
         """Notes images without labels, and frames of no split where others have one."""
         known = set(builder.images)
         masks = "masks/" if builder.encodings else "\0"
@@ -283,7 +282,7 @@ class Annotated(Dataset):
         """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""
         tasks: list[str] = []
         for task, groups in self.lists.groups.items():
-            count = len(groups.get(ONLY, ())) if task != "det" else 0
+            count = 0 if is_boxes(task) else len(groups.get(ONLY, ()))
             if count <= MOST_CLASSES:
                 tasks.append(task)
             elif task in wanted:
@@ -302,7 +301,7 @@ class Annotated(Dataset):
     def _labelled(self, task: str) -> np.ndarray:
         """(N,) bool over all frames of the table."""
         table = self.table
-        if task == "det":
+        if is_boxes(task):
             return table.boxes
         if task == "scene":
             return np.asarray((table.attributes >= 0).any(1))
@@ -312,11 +311,11 @@ class Annotated(Dataset):
         drawn = bool(((table.shape_kind == AREA) == (task != "lane")).any())
         return masks | ((table.lines if task == "lane" else table.areas) & drawn)
 
-    def _shown_classes(self) -> np.ndarray:
+    def _shown_classes(self, task: str) -> np.ndarray:
         starts = self.table.box_start
-        classes = self._labels.class_tables["det"][self.table.box_class]
+        classes = self._labels.class_tables[task][self.table.box_class]
         frame = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        shown = np.zeros((len(starts) - 1, len(self.lists.names("det"))), bool)
+        shown = np.zeros((len(starts) - 1, len(self.lists.names(task))), bool)
         shown[frame[classes >= 0], classes[classes >= 0]] = True
         return shown[self.frames]
 

@@ -64,6 +64,7 @@ class _Reader:
     def _list(self) -> Iterator[Any]:
         self.position += 1
         if self._peek() == "]":
+            self.position += 1
             return
         while True:
             yield self._value()

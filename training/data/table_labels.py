@@ -28,6 +28,11 @@ LANE_WIDTH_TRAIN: Final = 8
 IGNORED_AREA: Final = 253  # value under which ignored areas are drawn
 
 
+def is_boxes(task: str) -> bool:
+    """Whether boxes label the task: `det`, or the boxes of another label space."""
+    return task.partition("_")[0] == "det"
+
+
 class TableLabels:
     """Makes labels from the rows of a dataset's table."""
 
@@ -65,8 +70,8 @@ class TableLabels:
 
     def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
         """The label of a frame of `size_hw`. Raises UserError naming the file."""
-        if task == "det":
-            return self._boxes(frame, size_hw)
+        if is_boxes(task):
+            return self._boxes(task, frame, size_hw)
         if task == "scene":
             codes = self.table.attributes[frame]
             found = [-1 if group is None else group[1][codes[group[0]]] for group in self.groups]
@@ -75,7 +80,7 @@ class TableLabels:
             return self._mask(task, *mask, size_hw)
         return self._lanes(frame, size_hw) if task == "lane" else self._areas(task, frame, size_hw)
 
-    def _boxes(self, frame: int, size_hw: tuple[int, int]) -> Boxes:
+    def _boxes(self, task: str, frame: int, size_hw: tuple[int, int]) -> Boxes:
         table = self.table
         rows = slice(*table.box_start[frame : frame + 2].tolist())
         xyxy, limit = np.array(table.box_xyxy[rows]), np.array(size_hw[::-1] * 2, np.float32)
@@ -91,7 +96,7 @@ class TableLabels:
                 f"{self.root / table.image(frame)}: its {name:.60} ({corners}) {OUTSIDE} of "
                 f"{size_hw[1]}x{size_hw[0]}; fix its label in {self.label_root}"
             )
-        classes, flags = self.class_tables["det"][table.box_class[rows]], table.box_flags[rows]
+        classes, flags = self.class_tables[task][table.box_class[rows]], table.box_flags[rows]
         ignored = (classes == IGNORE) | (flags & IGNORE_FLAG > 0)
         ignored |= self.uncertain[table.box_class[rows]]
         keep = classes != UNKNOWN

@@ -256,7 +256,7 @@ def test_cityscapes_values(tmp_path: Path):
 def test_coco_values(tmp_path: Path):
     write_coco(tmp_path)
     dataset = open_dataset(str(tmp_path), "train", ["det_coco", "det"])
-    empty, crowded = dataset[0], dataset[1]  # by image id: b.jpg has none
+    crowded, empty = dataset[0], dataset[1]  # b.jpg has none
     assert len(empty.labels["det_coco"].arrays()["classes"]) == 0
     own, driving = (crowded.labels[task].arrays() for task in ("det_coco", "det"))
     assert [COCO[c] for c in own["classes"]] == ["person", "zebra", "car"]

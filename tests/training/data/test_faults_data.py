@@ -341,6 +341,10 @@ def test_shapes_of_coco_that_are_not_read(tmp_path: Path):
     assert any(line.startswith("not used: 6 x shape; first") for line in train.remarks())
 
 
+def test_a_coco_file_without_annotations_is_read(tmp_path: Path):
+    assert boxes_of(f"coco:{coco(tmp_path, [])}") == 0
+
+
 def cvat(root: Path, shapes: str) -> str:
     for name in ("a", "b"):
         image(root / f"images/{name}.png", ord(name))

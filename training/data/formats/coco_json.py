@@ -4,10 +4,12 @@ Found as `annotations/*{split}*.json`, `{split}/_annotations.coco.json`, or one 
 frames (`annotations.json`, `instances_default.json`). Images lie anywhere below the folder.
 """
 
+import json
+import mmap
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from perception.errors import NoFramesError, UserError
 from training.data import stream
@@ -18,12 +20,14 @@ from training.data.table import IGNORE_FLAG, Builder, place
 
 FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
 MOST: Final = 50  # JSON files per folder that are looked at
+MAX_CATEGORIES: Final = 4 << 20  # characters of the list of categories
 
 
 class CocoJSON(Annotated):
     """Boxes and areas; crowds are ignored regions."""
 
     format = "COCO JSON"
+    shapes: ClassVar[bool] = True  # read areas too
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -35,13 +39,18 @@ class CocoJSON(Annotated):
             return [root]
         return [path for path in json_files(root, FOLDERS) if looks_like_coco(path)]
 
-    def read(self, builder: Builder, images: Images) -> None:
+    def files(self) -> list[Path]:
+        """The label files. Raises NoFramesError where there are none."""
         files = self.sources(self.label_root)
         if not files:
             raise NoFramesError(f"{self.label_root}: no COCO file in annotations/ or the folder")
+        return files
+
+    def read(self, builder: Builder, images: Images) -> None:
+        files = self.files()
         for path in files:
             try:
-                _read(path, builder, images, split_of(path, len(files)))
+                _read(path, builder, images, split_of(path, len(files)), self.shapes)
             except (ValueError, LookupError, TypeError, OverflowError) as error:
                 raise UserError(f"{path}: not a COCO file ({error!r:.200}); restore it") from None
 
@@ -71,10 +80,28 @@ def split_of(path: Path, files: int) -> str:
     return found or ("" if files == 1 else "train")
 
 
-def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
+def categories(path: Path) -> dict[Any, str] | None:
+    """{id: name} of a file's categories, found without reading the rest; None: unreadable."""
+    with open(path, "rb") as file:
+        try:
+            text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # empty
+            return None
+        with text:
+            start = text.rfind(b'"categories"')
+            part = text[start : start + MAX_CATEGORIES].decode(errors="replace")
+    try:
+        entries, _ = json.JSONDecoder().raw_decode(part, part.index("["))
+        return {entry["id"]: str(entry["name"]).strip() for entry in entries}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _read(path: Path, builder: Builder, images: Images, split: str, shapes: bool) -> None:
     frames: dict[int, int] = {}
     missing: dict[int, str] = {}
-    names: dict[int, str] = {}
+    # They often come last: without them, all annotations would have to wait in memory.
+    names = categories(path) or {}
     waiting: list[Any] = []
     near = path.parent.name if split_word(path.parent.name) else split
     where = f"{path} annotation"
@@ -90,7 +117,7 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
                 f"{where} {item.get('id', '?')}: no category has the id {item['category_id']}; "
                 "fix it"
             )
-        _annotate(builder, frame, names[item["category_id"]], item, where)
+        _annotate(builder, frame, names[item["category_id"]], item, where, shapes)
 
     for key, item in stream.members(path):
         if key == "images":
@@ -130,7 +157,7 @@ def _near(images: Images, split: str) -> str:
     return ""
 
 
-def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str) -> None:
+def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str, shapes: bool) -> None:
     part = item.get("id", "?")
     if item.get("bbox"):
         x, y, width, height = item["bbox"]
@@ -140,7 +167,7 @@ def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str) ->
         else:
             text = f"{place(where, part)}: a box of {width:g}x{height:g} is not read; fix it"
             builder.leave_out("shape", text)
-    segments = item.get("segmentation")
+    segments = item.get("segmentation") if shapes else None
     if isinstance(segments, dict) and not item.get("iscrowd"):
         text = f"{place(where, part)}: an area as RLE is not read; export polygons"
         builder.leave_out("shape", text)
