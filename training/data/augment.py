@@ -166,7 +166,7 @@ def cast_shadow(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rows = np.arange(height)[:, None]
         mask *= (rows > top) & (rows < bottom + 0.1 * height)
     mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.3, 2.5)))
-    gain = 1 - mask * float(rng.uniform(0.4, 0.8))
+    gain: np.ndarray = 1 - mask * float(rng.uniform(0.4, 0.8))
     gain = cv2.resize(gain, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return cv2.multiply(image, np.repeat(gain[..., None], 3, 2), dtype=cv2.CV_8U)
 
