@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from rich.console import Console
 
 from perception.errors import UserError
 from training.command_line import read_command_line
+from training.data.contents import contents
+from training.data.sources import open_dataset
 from training.resume import state_files
 from training.run import Run
 
@@ -141,6 +144,24 @@ def test_resume_may_repeat_data_and_labels(finished: Path, tmp_path: Path) -> No
     for more in ([], ["--data", data]):
         again = read_command_line(["--out", str(tmp_path / "run"), "--resume", *more])
         assert (again.data.data, again.data.labels) == ((data,), (data,))
+
+
+def test_contents_depend_on_labels_and_not_on_the_place(
+    tmp_path: Path, bdd_frames: Any, bdd_write: Any
+) -> None:
+    root = Path(bdd_write(tmp_path / "data", "masks", bdd_frames))
+    tasks = ("det", "drivable", "lane", "scene")
+    before = contents(open_dataset(str(root), "train", tasks))
+    assert before["frames"] == 3
+    moved = Path(shutil.copytree(root, tmp_path / "elsewhere"))
+    assert contents(open_dataset(str(moved), "train", tasks)) == before
+    mask = next((moved / "labels/drivable/masks/train").glob("*.png"))
+    pixels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    pixels[::3, ::2] = 1
+    cv2.imwrite(str(mask), pixels)
+    after = contents(open_dataset(str(moved), "train", tasks))
+    assert after["names"] == before["names"]
+    assert after["labels"] != before["labels"]
 
 
 HOLD = """

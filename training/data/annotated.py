@@ -4,6 +4,7 @@ Boxes label `det`; areas `drivable`, or `semantic` where only that has a class l
 masks the task that they are for; frame attributes `scene`.
 """
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -188,7 +189,10 @@ class Annotated(Dataset):
         return self.table.texts["unused"]
 
     def label_columns(self) -> dict[str, np.ndarray]:
-        return self.table.columns()
+        """The table's columns, and the sizes of the mask files."""
+        files = [os.fsdecode(name) for name in self.table.mask_file[self.frames].ravel()]
+        sizes = [os.path.getsize(self.label_root / name) if name else 0 for name in files]
+        return self.table.columns() | {"mask sizes": np.array(sizes)}
 
     def fingerprint(self) -> str:
         files = tree_digest((self.root, self.label_root))
