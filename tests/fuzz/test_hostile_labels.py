@@ -95,7 +95,7 @@ def test_two_gigabytes_of_json_are_refused_in_one_line(tmp_path, write):
 
 def test_a_million_invalid_frames_are_counted_not_stored(root, write):
     """Frames nobody has, nameless ones, and one frame again and again."""
-    from training.data import table
+    from training.data import builder
     from training.data.formats.bdd100k import BDD100K
 
     frame = json.dumps({"name": f"{STEM}.jpg", "labels": []})
@@ -103,11 +103,11 @@ def test_a_million_invalid_frames_are_counted_not_stored(root, write):
     text = ", ".join(kind for kind in kinds for _ in range(12_000))
     write(root / "labels/det_20/det_train.json", f"[{frame}, {text}]")
     found = BDD100K(root, "train", strict=None).table.texts
-    assert len(found["problems"]) <= table.MOST_LISTED + 1
+    assert len(found["problems"]) <= builder.MOST_LISTED + 1
     assert (0, True) in [(row, "occurs twice" in text) for row, text in found["problems"]]
-    assert len(found["unused"]) == table.MOST_LISTED + 1
+    assert len(found["unused"]) == builder.MOST_LISTED + 1
     assert found["unused"][-1][1].endswith("14000 more like these")
-    assert max(len(text) for _, text in found["unused"]) <= table.LONGEST_LINE
+    assert max(len(text) for _, text in found["unused"]) <= builder.LONGEST_LINE
 
 
 @pytest.mark.parametrize("depth", [2000, 200_000])

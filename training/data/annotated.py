@@ -12,22 +12,19 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from perception.classes import LANE_CATEGORIES
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
-from training.data.bdd_names import is_bdd100k
+from training.data.builder import Builder
 from training.data.classes import (
     BACKGROUND,
-    LANE_PARTS,
-    OFFICIAL,
     ONLY,
     UNKNOWN,
     ClassLists,
-    Groups,
 )
 from training.data.dataset import Dataset, bad_frames, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
+from training.data.folder_lists import lists_of_table
 from training.data.images import (
     Images,
     attribute_files,
@@ -37,7 +34,7 @@ from training.data.images import (
 )
 from training.data.labels import Label
 from training.data.sample import Sample
-from training.data.table import AREA, MASK_TASKS, NO_MASK, Builder, Table, cached_table
+from training.data.table import AREA, MASK_TASKS, NO_MASK, Table, cached_table
 from training.data.table_labels import TableLabels, is_boxes
 
 VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
@@ -332,46 +329,3 @@ class Annotated(Dataset):
                     first = self.root / self.table.image(int(frames[0]))
                     found[group, value] = f"{first}, {group} ({len(frames)} frames)"
         return found
-
-
-def lists_of_table(table: Table, areas: str) -> ClassLists:
-    """The class lists of a table's own names; `areas` is the task of its areas."""
-    own: dict[str, Groups] = {}
-    official: set[str] = set()
-    names = np.array(table.texts["names"], object)
-    is_area = table.shape_kind == AREA
-    used = {
-        "det": names[np.unique(table.box_class)].tolist(),
-        areas: names[np.unique(table.shape_class[is_area])].tolist(),
-        "lane": names[np.unique(table.shape_class[~is_area])].tolist(),
-    }
-    if table.boxes.any():
-        # Every listed name may be a box's, also where no frame shows one.
-        others = {*used[areas], *used["lane"]} - set(used["det"])
-        used["det"] = [name for name in names.tolist() if name not in others]
-    renamed = is_bdd100k(used["det"], table.texts["groups"])
-    for task, found in used.items():
-        if not found:
-            continue
-        known = ClassLists.official([task])
-        usual = all(known.index_of(task, name) != UNKNOWN for name in found)
-        if usual or (task == "det" and renamed):
-            official.add(task)
-        elif task == "lane":
-            own[task] = dict(LANE_PARTS) | {"categories": tuple(found)}
-        else:
-            extra = (BACKGROUND,) if task == "drivable" and BACKGROUND not in found else ()
-            own[task] = {ONLY: (*found, *extra)}
-    for palette in table.texts["encodings"]:
-        task, listed = palette["task"], tuple(palette["names"])
-        own[task] = {ONLY: listed}
-        if task == "lane":
-            usual = set(listed) <= {*LANE_CATEGORIES, "lane", BACKGROUND}
-            own[task] = dict(LANE_PARTS) | ({} if usual else {"categories": listed})
-    if groups := table.texts["groups"]:
-        if all(set(v) <= set(OFFICIAL["scene"].get(g, ())) for g, v in groups.items()):
-            official.add("scene")
-        else:
-            own["scene"] = {group: tuple(sorted(values)) for group, values in groups.items()}
-    default = ClassLists.official(official, renamed)
-    return ClassLists({**default.groups, **own}, default.aliases, uncertain=default.uncertain)

@@ -10,11 +10,11 @@ from typing import Final
 from perception.classes import COCO as CLASSES
 from perception.classes import DETECTION
 from perception.errors import NoFramesError
+from training.data.builder import Builder
 from training.data.classes import ONLY, ClassLists, Groups
 from training.data.dataset import Dataset
 from training.data.formats.coco_json import CocoJSON, categories
 from training.data.images import Images
-from training.data.table import Builder
 
 # COCO annotates riders as persons, and of the traffic signs only stop signs, so as `det` it has too
 # many pedestrians and too few traffic signs.

@@ -10,8 +10,8 @@ from typing import Final
 
 from perception.errors import UserError
 from perception.images import IMAGE_SUFFIXES
+from training.data.builder import Builder
 from training.data.files import nfc, read_text, stem_of, walk
-from training.data.table import Builder
 
 ATTRIBUTE_FILES: Final = ("attributes.csv", "labels/attributes.csv")
 MAX_ATTRIBUTES: Final = 256 << 20

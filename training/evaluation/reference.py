@@ -22,8 +22,8 @@ from perception.classes import (
 from perception.runtime.scene import Scene
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MASK, View
 from perception.tasks import TASKS
-from training.data import toolkit
 from training.data.labels import Arrays
+from training.evaluation import toolkit
 from training.evaluation.predictor import LabelledFrame
 from training.evaluation.submission import scalabel_labels
 

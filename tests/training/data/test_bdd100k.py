@@ -319,7 +319,7 @@ def test_archives_that_unpack_to_different_places_are_joined(tmp_path, bdd_frame
 
 def test_names_are_mapped_as_the_toolkit_maps_them():
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
-    from training.data import toolkit
+    from training.evaluation import toolkit
 
     settings = toolkit.config("det")
     assert (settings.name_mapping, settings.ignored_mapping) == (RENAMED, IGNORED)

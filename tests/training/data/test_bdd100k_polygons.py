@@ -29,7 +29,7 @@ def area(frame_number: int, vertices, types: str):
 
 def by_toolkit(frames, folder, task: str = "drivable") -> list[np.ndarray]:
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
-    from training.data import toolkit
+    from training.evaluation import toolkit
 
     toolkit.draw_masks(task, frames, folder)
     names = [frame["name"].replace(".jpg", ".png") for frame in frames]

@@ -10,9 +10,11 @@ import pytest
 
 from perception.errors import UserError
 from perception.files import cache_folder
-from training.data import stream, table
+from training.data import builder as collect
+from training.data import stream
+from training.data.builder import Builder
 from training.data.formats.bdd100k import BDD100K
-from training.data.table import MASK_TASKS, Builder
+from training.data.table import MASK_TASKS
 
 
 def columns(root, split="train"):
@@ -131,7 +133,7 @@ def test_columns_are_ordered_by_frame(tmp_path):
 
 
 def test_the_first_problem_of_every_frame_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "MOST_LISTED", 3)
+    monkeypatch.setattr(collect, "MOST_LISTED", 3)
     builder = Builder(tmp_path)
     frames = [builder.frame(f"{n}.png") for n in range(4)]
     for frame in frames:

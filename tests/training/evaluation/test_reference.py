@@ -50,7 +50,7 @@ def test_labels_that_official_files_cannot_hold_are_left_out(folder, oracle, sco
 @pytest.mark.slow
 def test_a_submission_scored_by_the_toolkit_gives_our_scores(folder, oracle, score, tmp_path):
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
-    from training.data import toolkit
+    from training.evaluation import toolkit
 
     out, predictor = tmp_path / "submission", oracle(spoil=True)
     with Submission(out, predictor.views) as sink:

@@ -3,9 +3,8 @@
 Cite: Yu et al., "BDD100K: A Diverse Driving Dataset for Heterogeneous Multitask Learning", 2020.
 """
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +13,11 @@ from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.bdd_names import BOXES, IGNORED, area_name, lane_name
+from training.data.builder import Builder, lane_bits
 from training.data.classes import OFFICIAL, ClassLists
 from training.data.files import nfc, stem_of
 from training.data.formats import bdd_layouts as layouts
+from training.data.formats.bdd_labels import drawable, label_id, outlines, why_not
 from training.data.formats.bdd_layouts import LabelSource
 from training.data.formats.yolo import class_names, read_lines
 from training.data.images import Images
@@ -25,14 +26,11 @@ from training.data.table import (
     IGNORE_FLAG,
     LINE,
     MARKING,
-    MOST_VERTICES,
     OCCLUDED_FLAG,
     REACH,
     TOLERANCE,
     TRUNCATED_FLAG,
-    Builder,
     Table,
-    lane_bits,
 )
 
 # Bounds on untrusted files; a crowded frame of the releases has 100 labels.
@@ -253,10 +251,12 @@ class _Reader:
                 kind, name = "lane", lane_name(category, attributes)
             if name is None or kind not in kinds:
                 continue
-            for vertices, types, closed in _outlines(polygons):
+            for vertices, types, closed in outlines(polygons):
                 drawn += len(vertices)
-                if not _drawable(vertices, types):
-                    wrong.append(f"poly2d {_id(label)} ({category:.60}) has malformed vertices")
+                if not drawable(vertices, types):
+                    wrong.append(
+                        f"poly2d {label_id(label)} ({category:.60}) has malformed vertices"
+                    )
                 elif drawn > MOST_VERTICES_OF_FRAME:
                     wrong.append(f"more than {MOST_VERTICES_OF_FRAME} vertices are drawn")
                     return
@@ -295,56 +295,3 @@ class _Reader:
 
 def _name_files(root: Path) -> list[Path]:
     return [place / name for name in NAME_FILES for place in (root, root / "labels")]
-
-
-def _id(label: Mapping[str, Any]) -> str:
-    return repr(str(label.get("id", "?"))[:60])
-
-
-def why_not(label: Mapping[str, Any], box: Any) -> str:
-    """What is wrong with a box that was rejected."""
-    name, category = f"box {_id(label)}", label.get("category")
-    try:
-        x1, y1, x2, y2 = (0.0 + box[key] for key in ("x1", "y1", "x2", "y2"))
-    except (KeyError, TypeError, OverflowError):
-        return f"{name} lacks a number among x1, y1, x2, y2"
-    if not math.isfinite(x1 + y1 + x2 + y2):
-        return f"{name} is not finite"
-    if x2 <= x1 or y2 <= y1:
-        return f"{name} is empty (x2 <= x1 or y2 <= y1)"
-    if min(x1, y1) < -TOLERANCE:
-        return f"{name} begins outside the frame"
-    if x2 + y2 >= REACH:
-        return f"{name} reaches beyond {REACH} pixels"
-    return f"{name} has the unknown category {category!r:.60} (own categories: open scalabel:DIR)"
-
-
-def _outlines(polygons: Any) -> list[tuple[list[Any], str, bool]]:
-    """(vertices, types, closed) of `poly2d`: a list of polygons (2020), or one list of
-    [x, y, type]."""
-    if not isinstance(polygons, list):
-        return [([], "", False)]
-    if polygons and isinstance(polygons[0], list):
-        if not all(isinstance(vertex, list) and len(vertex) == 3 for vertex in polygons):
-            return [([], "", False)]
-        types = "".join(str(vertex[2]) for vertex in polygons)
-        return [([vertex[:2] for vertex in polygons], types, False)]
-    return [
-        (one.get("vertices") or [], str(one.get("types", "")), one.get("closed") is True)
-        if isinstance(one, dict)
-        else ([], "", False)
-        for one in polygons
-    ]
-
-
-def _drawable(vertices: Any, types: str) -> bool:
-    if not isinstance(vertices, list) or not 2 <= len(vertices) <= MOST_VERTICES:
-        return False
-    if len(types) != len(vertices) or set(types) - {"L", "C"}:
-        return False
-    return all(
-        isinstance(vertex, list)
-        and len(vertex) == 2
-        and all(isinstance(value, int | float) and abs(value) <= REACH for value in vertex)
-        for vertex in vertices
-    )

@@ -14,9 +14,9 @@ from typing import Final
 
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
+from training.data.builder import Builder
 from training.data.files import nfc, stem_of
 from training.data.stream import looks_like_frames
-from training.data.table import Builder
 
 SPLITS: Final = ("train", "val", "test")
 DEEPEST: Final = 3

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Final
 from perception.errors import NoFramesError, UserError
 from training.data import stream
 from training.data.annotated import Annotated
+from training.data.builder import Builder, place
 from training.data.files import head_of, split_word
 from training.data.images import Images
-from training.data.table import IGNORE_FLAG, Builder, place
+from training.data.table import IGNORE_FLAG
 
 FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
 MOST: Final = 50  # JSON files per folder that are looked at

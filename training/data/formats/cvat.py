@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 
 from perception.errors import NoFramesError, UserError
 from training.data.annotated import Annotated
+from training.data.builder import Builder
 from training.data.files import SPLITS, head_of, split_folder, split_word
 from training.data.images import Images
-from training.data.table import OCCLUDED_FLAG, Builder
+from training.data.table import OCCLUDED_FLAG
 
 VERSION: Final = "1.1"
 ELLIPSE: Final = 64  # points of its outline

@@ -10,15 +10,10 @@ from typing import Any, Final
 from perception.errors import NoFramesError, UserError
 from training.data import stream
 from training.data.annotated import Annotated
+from training.data.builder import Builder
 from training.data.files import SPLITS
 from training.data.images import Images
-from training.data.table import (
-    IGNORE_FLAG,
-    OCCLUDED_FLAG,
-    OUTSIDE,
-    TRUNCATED_FLAG,
-    Builder,
-)
+from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, OUTSIDE, TRUNCATED_FLAG
 
 FILE: Final = "samples.json"
 TOLERANCE: Final = 0.01

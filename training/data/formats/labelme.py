@@ -7,9 +7,9 @@ from typing import Any, Final
 from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
+from training.data.builder import Builder
 from training.data.files import distinct_below, files_below, head_of, read_text, split_folder
 from training.data.images import Images
-from training.data.table import Builder
 
 MAX_BYTES: Final = 256 << 20  # LabelMe may store the image in the file
 CLOSED: Final = {"polygon": True, "linestrip": False, "line": False}

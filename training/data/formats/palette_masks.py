@@ -9,10 +9,11 @@ from typing import Final
 
 from perception.errors import UserError
 from training.data.annotated import Annotated
+from training.data.builder import Builder
 from training.data.files import files_below, split_folder, stem_of
 from training.data.images import Images
 from training.data.masks import read_palette
-from training.data.table import MASK_TASKS, Builder
+from training.data.table import MASK_TASKS
 
 PALETTES: Final = ("palette.yaml", "palette.yml", "palette.json")
 

@@ -10,9 +10,10 @@ from perception.classes import LANE_CATEGORIES
 from perception.errors import NoFramesError, UserError
 from training.data import stream
 from training.data.annotated import Annotated
+from training.data.builder import Builder, place
 from training.data.formats.coco_json import json_files, split_of
 from training.data.images import Images
-from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder, place
+from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 
 class Scalabel(Annotated):

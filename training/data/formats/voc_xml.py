@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.annotated import Annotated
+from training.data.builder import Builder
 from training.data.files import (
     SPLITS,
     distinct_below,
@@ -23,7 +24,7 @@ from training.data.files import (
     split_folder,
 )
 from training.data.images import Images
-from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG, Builder
+from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 MAX_XML: Final = 1 << 20
 FLAGS: Final = {

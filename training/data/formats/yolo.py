@@ -16,6 +16,7 @@ import numpy as np
 from perception.errors import UserError
 from training.data.annotated import Annotated
 from training.data.bdd_names import is_bdd100k
+from training.data.builder import Builder
 from training.data.classes import check_names, read_yaml, yolo_names
 from training.data.files import (
     SPLITS,
@@ -26,7 +27,7 @@ from training.data.files import (
     text_of,
 )
 from training.data.images import Images
-from training.data.table import OUTSIDE, Builder
+from training.data.table import OUTSIDE
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_LISTS: Final = ("classes.txt", "obj.names", "labels/classes.txt")

@@ -22,7 +22,7 @@ from perception.metrics.detection import DetectionMetric
 from perception.metrics.lane import LaneMetric
 
 pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
-from training.data import toolkit
+from training.evaluation import toolkit
 
 REAL = Path(__file__).parents[4] / "shared/data/bdd100k-real/labels"
 FRAMES = 32
