@@ -45,7 +45,7 @@ from demo.sinks import FileSink
 from perception.runtime.birds_eye import FREE, LINE, OCCUPIED, SIDE_M, UNKNOWN, costmap, footprints
 from perception.runtime.colours import BGR, colour
 from perception.runtime.distance import Ranges
-from perception.runtime.lane_instances import Lane
+from perception.runtime.lanes import Lane
 from perception.runtime.road import Road
 from perception.runtime.scene import Boxes, Labels, Mask, Scene, Score, least_score
 

@@ -95,7 +95,8 @@ class Overlay:
         self.times.append(now)
         controls = self.controls
         score = self.scores if controls.score is None else controls.score
-        canvas = draw(packet.frame.image, scene, controls.hidden, score)
+        lanes = packet.road.lanes if packet.road is not None else None
+        canvas = draw(packet.frame.image, scene, controls.hidden, score, lanes)
         if controls.ego and packet.road is not None:
             for lane in packet.road.borders.values():
                 draw_ego(canvas, lane.points)

@@ -54,6 +54,13 @@ class Statistics:
         """Frames per second of the whole run, up to the last finished frame."""
         return self.frames / (self.end - self.start) if self.end > self.start else 0.0
 
+    def other_ms(self) -> float:
+        """Mean time per frame of all stages without the model, by their newest timings."""
+        stages = {"decode", "infer", "finish"} & set(self.timings)
+        spent = sum(sum(self.timings[one]) / len(self.timings[one]) for one in stages)
+        model = self.timings.get("model", ())
+        return spent - sum(model) / max(len(model), 1)
+
     def snapshot(self) -> dict[str, Any]:
         """The same figures as a JSON-able dict."""
         stages = {
@@ -75,6 +82,7 @@ class Statistics:
         lines = [
             f"{count}, {self.dropped} dropped",
             f"whole pipeline {self.fps():.1f} fps{of_model}, model alone {model_fps:.1f} fps",
+            f"not the model: {self.other_ms():.1f} ms per frame",
         ]
         lines += [
             f"  {stage:<8} median {_quantile(times, 0.5):6.1f} ms   "

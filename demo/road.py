@@ -11,7 +11,7 @@ from perception.runtime import birds_eye
 from perception.runtime.distance import Ranges
 from perception.runtime.drawing import blend_rectangle, chip, text_height, text_size
 from perception.runtime.road import RoadGeometry
-from perception.runtime.scene import Boxes, Score, least_score
+from perception.runtime.scene import Boxes, Scene, Score, least_score
 
 LEAD_COLOUR, WARN_COLOUR = (120, 255, 120), (60, 60, 235)
 
@@ -51,7 +51,8 @@ def draw_road(canvas: np.ndarray, packet: Packet, score: Score, inset: bool) -> 
         chip(canvas, note, ((canvas.shape[1] - wide) // 2, y), 2 * height, WARN_COLOUR, 0.85)
         y += tall + height
     if inset:
-        draw_inset(canvas, birds_eye.picture(scene, road, round(0.46 * canvas.shape[0]), score))
+        picture = birds_eye.picture(scene, road, round(0.46 * canvas.shape[0]), score)
+        draw_inset(canvas, picture, scene, score)
 
 
 def _draw_ranges(
@@ -80,12 +81,22 @@ def _draw_ranges(
         chip(canvas, text, ((x1 + x2 - wide) // 2, y2 + 1), height, opacity=0.6)
 
 
-def draw_inset(canvas: np.ndarray, picture: np.ndarray | None) -> None:
-    """The view from above in the lower right corner."""
+def draw_inset(canvas: np.ndarray, picture: np.ndarray | None, scene: Scene, score: Score) -> None:
+    """The view from above, at the left or right edge: where it covers fewer boxes."""
     if picture is None or picture.shape[1] > canvas.shape[1] // 2:
         return
     tall, wide = picture.shape[:2]
     margin = text_height(canvas.shape[:2])
-    y, x = canvas.shape[0] - tall - margin, canvas.shape[1] - wide - margin
+    y = canvas.shape[0] - tall - 3 * margin  # above the legend
+    shown = [boxes.above(least_score(score, name)).xyxy for name, boxes in scene.of(Boxes)]
+    places = (canvas.shape[1] - wide - margin, margin)
+    x = min(places, key=lambda left: sum(_covered(xyxy, left, y, wide, tall) for xyxy in shown))
     blend_rectangle(canvas, (x - 2, y - 2, x + wide + 2, y + tall + 2), (240, 240, 240), 0.9)
     canvas[y : y + tall, x : x + wide] = picture
+
+
+def _covered(xyxy: np.ndarray, x: int, y: int, wide: int, tall: int) -> float:
+    """Pixels of the boxes in a rectangle."""
+    low = np.maximum(xyxy[:, :2], (x, y))
+    high = np.minimum(xyxy[:, 2:], (x + wide, y + tall))
+    return float((high - low).clip(0).prod(axis=1).sum())

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
+import cv2
 import numpy as np
 
 from perception.runtime.scene import Boxes, Labels, Mask, Scene, Score, least_score
@@ -15,6 +17,11 @@ LOWEST_SCORE = 0.1  # weaker boxes do not even continue a track
 SURE_SCORE = 0.7
 LEAST = 0.01  # a score of 0 would let the limits for IoU vanish
 LABEL_S = 0.25  # time constant of labels
+MASK_S, MARGIN = 0.16, 0.2  # of masks; chosen by measurement, see docs/video.md
+FORGET_S = 1.0  # a longer gap starts anew
+MAX_CLASSES = 8
+SPECK = 5  # pixels of the model; smaller specks and holes are removed
+CORNERS, MIN_CORNERS = 120, 6
 MOTION_WIDTH = 320  # the frame's width for the camera's motion
 
 
@@ -71,8 +78,9 @@ class _BoTSORT:
             high_conf_det_threshold=score,
             minimum_iou_threshold_first_assoc=0.2 * share,
             minimum_iou_threshold_unconfirmed_assoc=0.3 * share,
-            cmc_downscale=max(1, round(width / MOTION_WIDTH)),
         )
+        motion: Any = CameraMotion(max(1, round(width / MOTION_WIDTH)))
+        self.tracker.cmc = motion
 
     def update(self, boxes: Boxes, image: np.ndarray, seconds: float | None) -> np.ndarray:
         """int64 (N,) ids in the order of the boxes."""
@@ -96,14 +104,60 @@ class _BoTSORT:
         return ids
 
 
+class CameraMotion:
+    """The picture's motion from one frame to the next, in place of the library's: a few corners
+    followed by pyramidal optical flow (Lucas and Kanade) in a small picture, which takes a fifth of
+    the time."""
+
+    def __init__(self, shrink: int) -> None:
+        self.shrink = shrink
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the last frame."""
+        self.last: np.ndarray | None = None
+        self.corners: np.ndarray | None = None
+
+    def estimate(self, frame: np.ndarray, _: object = None) -> np.ndarray:
+        """float32 (2, 3) from the last frame's pixels to this one's; the identity where too few
+        corners are found again."""
+        size = (max(1, frame.shape[1] // self.shrink), max(1, frame.shape[0] // self.shrink))
+        grey = cv2.cvtColor(cv2.resize(frame, size), cv2.COLOR_BGR2GRAY)
+        found = np.eye(2, 3, dtype=np.float32)
+        if self.last is not None and self.corners is not None and self.last.shape == grey.shape:
+            found = self._flow(self.last, grey, self.corners)
+        self.last = grey
+        self.corners = cv2.goodFeaturesToTrack(grey, CORNERS, 0.01, min(size) / 24)
+        return found
+
+    def _flow(self, before: np.ndarray, now: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        still = np.eye(2, 3, dtype=np.float32)
+        ends = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)
+        moved, status, _ = cv2.calcOpticalFlowPyrLK(
+            before, now, corners, corners.copy(), winSize=(11, 11), maxLevel=3, criteria=ends
+        )
+        good = status.ravel() > 0
+        if good.sum() < MIN_CORNERS:
+            return still
+        made, _ = cv2.estimateAffinePartial2D(corners[good], moved[good], maxIters=200)
+        if made is None:
+            return still
+        made[:, 2] *= self.shrink
+        return made.astype(np.float32)
+
+
 class Steady:
     """Scenes filtered over time for the eye: masks and labels that do not flicker. Returns a new
     scene; the one of the frame stays as it is.
 
-    Labels: exponential mean, the new frame counts `1 - exp(-step / LABEL_S)`.
+    Masks: per class an exponential mean of where it was seen (time constant MASK_S); a pixel
+    changes its class when another one is MARGIN ahead of it; specks and holes of a few pixels are
+    removed. Lane bytes and masks of many classes: the majority of three frames. Labels: an
+    exponential mean (LABEL_S).
     """
 
     def __init__(self) -> None:
+        self.areas: dict[str, _SteadyMask] = {}
         self.masks: dict[str, deque[np.ndarray]] = {}
         self.labels: dict[str, Labels] = {}
         self.last = -math.inf
@@ -111,16 +165,59 @@ class Steady:
     def update(self, scene: Scene, seconds: float) -> Scene:
         """The filtered scene of the next frame."""
         outputs = dict(scene.outputs)
-        weight = 1 - math.exp(-max(seconds - self.last, 0.0) / LABEL_S)
+        step = seconds - self.last if seconds > self.last else math.inf  # played again: start anew
         self.last = seconds
         for name, mask in scene.of(Mask):
-            before = self.masks.setdefault(name, deque(maxlen=2))
-            outputs[name] = replace(mask, small=majority(before, mask.small))
-            before.append(mask.small)
+            if mask.is_lane_byte or len(mask.view.classes) > MAX_CLASSES:
+                before = self.masks.setdefault(name, deque(maxlen=2))
+                steady = majority(before, mask.small)
+                before.append(mask.small)
+            else:
+                steady = self.areas.setdefault(name, _SteadyMask())(mask.small, step)
+            outputs[name] = replace(mask, small=steady)
         for name, labels in scene.of(Labels):
+            weight = 1 - math.exp(-step / LABEL_S)
             self.labels[name] = mean(self.labels.get(name), labels, weight)
             outputs[name] = self.labels[name]
         return replace(scene, outputs=outputs)
+
+
+class _SteadyMask:
+    """One mask of a few classes."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, np.ndarray] = {}  # by class, float32 (h, w): 0 to 255
+        self.shown = np.zeros((0, 0), np.uint8)
+
+    def __call__(self, mask: np.ndarray, step: float) -> np.ndarray:
+        """uint8 (h, w), `step` seconds after the last one."""
+        if step > FORGET_S or self.shown.shape != mask.shape:
+            self.seen, self.shown = {}, mask
+        weight = 1 - math.exp(-step / MASK_S)
+        present = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256]))
+        for value in {*self.seen, *present.tolist()}:
+            now = equals(mask, value)
+            if value in self.seen:
+                cv2.accumulateWeighted(now, self.seen[value], weight)
+            else:
+                first = not np.array_equal(self.shown, mask)
+                self.seen[value] = now.astype(np.float32) * (weight if first else 1)
+        best, chosen = None, np.empty_like(mask)
+        for value, seen in self.seen.items():
+            held = equals(self.shown, value).astype(np.float32)
+            score = cv2.scaleAdd(held, MARGIN, seen)
+            if best is None:
+                best, chosen[:] = score, value
+                continue
+            chosen[score > best] = value
+            best = cv2.max(best, score)
+        self.shown = cv2.medianBlur(chosen, SPECK).astype(np.uint8, copy=False)
+        return self.shown
+
+
+def equals(mask: np.ndarray, value: int) -> np.ndarray:
+    """uint8 (h, w): 255 where the mask has the value."""
+    return cv2.compare(mask, float(value), cv2.CMP_EQ)  # type: ignore[call-overload]
 
 
 def mean(before: Labels | None, now: Labels, weight: float) -> Labels:

@@ -27,7 +27,7 @@ from perception.files import write_atomic
 from perception.images import IMAGE_SUFFIXES
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.distance import Ranges
-from perception.runtime.lane_instances import Lane, lane_mask
+from perception.runtime.lanes import Lane, lane_mask
 from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.road import Road, RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score

@@ -11,7 +11,7 @@ from perception.runtime.camera import Camera
 from perception.runtime.colours import colour
 from perception.runtime.distance import Ranges
 from perception.runtime.drawing import chip
-from perception.runtime.lane_instances import EGO_LEFT, EGO_RIGHT, MAX_GROUND_SIGMA
+from perception.runtime.lanes import EGO_LEFT, EGO_RIGHT, MAX_GROUND_SIGMA
 from perception.runtime.road import Road, drivable_mask
 from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 

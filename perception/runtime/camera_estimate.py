@@ -6,6 +6,7 @@ by road users: on a flat road, the horizon cuts every object at the camera's hei
 and Hebert, Putting Objects in Perspective, CVPR 2006). Its column is measured by the lanes.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ HEIGHTS_M = {
     "car": (1.55, 0.16), "bus": (3.1, 0.3), "pedestrian": (1.68, 0.15), "person": (1.68, 0.15),
 }  # fmt: skip
 MEMORY_S = 20.0  # after which a measurement counts 1/e
+SEARCH_S = 0.2  # between two searches of a known horizon
 LANES_S, USERS_S = 1.0, 4.0  # time between independent measurements of the same lanes, vehicles
 FLOOR = 0.005  # share of the frame's height: error of the row that more frames do not reduce
 MAX_SIGMA_ROW = 0.05  # share of the frame's height: the row of a given camera is better known
@@ -74,6 +76,7 @@ class CameraEstimator:
     def __init__(self, intrinsics: Camera) -> None:
         self.base = intrinsics
         self.lanes, self.users, self.column = _Mean(LANES_S), _Mean(USERS_S), _Mean(LANES_S)
+        self.searched = -math.inf
         self.prior_x, self.prior_y = (
             (centre, (focal * SIGMA_MOUNT) ** -2)
             for centre, focal in zip(intrinsics.centre_xy, intrinsics.focal_xy, strict=True)
@@ -92,7 +95,11 @@ class CameraEstimator:
     def update(self, lines: list[np.ndarray], boxes: list[Boxes], seconds: float) -> None:
         """Adds a frame: points (N, 2) xy of each marking along the road, and its boxes."""
         size_hw = self.base.size_hw
-        lines = [line for line in lines if len(line) >= LEAST_POINTS]
+        # The lanes of the next frames are the same ones, so a known horizon is not searched again
+        # in each.
+        due = not self.certain or not 0 <= seconds - self.searched < SEARCH_S
+        lines = [line for line in lines if len(line) >= LEAST_POINTS] if due else []
+        self.searched = seconds if due else self.searched
         found = find_row(lines, size_hw)
         if found is not None:
             self.lanes.add(*found, seconds, self.row)

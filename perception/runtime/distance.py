@@ -73,7 +73,7 @@ def measure(
 
 def usable(boxes: Boxes, size_hw: tuple[int, int]) -> np.ndarray:
     """bool (N,): road users that no edge of the frame cuts off below or at a side."""
-    user = np.array([boxes.name(i) in ROAD_USERS for i in range(len(boxes))], bool)
+    user = np.array([name in ROAD_USERS for name in boxes.names], bool)[boxes.classes]
     return user & ~cut_off(boxes, size_hw)
 
 
@@ -98,14 +98,14 @@ def foot_points(boxes: Boxes, camera: Camera) -> np.ndarray:
     """
     x1, y1, x2, y2 = boxes.xyxy.astype(np.float64).reshape(-1, 4).T
     x0, y0 = camera.vanishing_xy
-    widths = np.array([WIDTHS_M.get(boxes.name(i), np.inf) for i in range(len(boxes))])
+    widths = np.array([WIDTHS_M.get(name, np.inf) for name in boxes.names])[boxes.classes]
     half = np.minimum(widths * np.maximum(y2 - y0, 1) / camera.height, x2 - x1) / 2
     middle = (x1 + x2) / 2
     x = np.where(x1 > x0, x2 - half, np.where(x2 < x0, x1 + half, middle))
-    kinds = [boxes.name(i) for i in range(len(boxes))]
-    wheels = np.isin(kinds, list(TWO_WHEELERS))
+    wheels = np.array([name in TWO_WHEELERS for name in boxes.names], bool)[boxes.classes]
+    riders = np.array([name == RIDER for name in boxes.names], bool)[boxes.classes]
     y = y2.copy()
-    for i in np.flatnonzero(np.isin(kinds, RIDER)):
+    for i in np.flatnonzero(riders):
         overlap = np.minimum(x2, x2[i]) - np.maximum(x1, x1[i])
         under = wheels & (overlap > 0.5 * (x2[i] - x1[i])) & (y1 < y2[i])
         y[i] = y2[under].max() if under.any() else np.nan

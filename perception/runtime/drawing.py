@@ -1,17 +1,27 @@
 """Draws a Scene by kind of output: areas, lane lines, boxes, labels, maps."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
-from perception.runtime.lanes import lane_lines, marks_along, outline
+from perception.runtime.lanes import ACROSS, CROSSWALK, Lane, marks_along
+from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 from perception.runtime.view import BOX_SCORE
 
 AREA_OPACITY = 0.36
+# Width of a marking over the height of the camera, both in metres: what a marking spans in a row,
+# in pixels per row below the horizon.
+WIDTH_PER_ROW = 0.14 / 1.4
+USUAL_HORIZON = 0.48  # share of the frame's height, for markings without a curve
+DASHED = "dashed"
+RIM: BGR = (62, 62, 62)
+# Classes of BDD100K in people's words.
+LEGEND = {"direct": "own lane", "alternative": "other lanes"}
 MAX_BOXES = 300
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK: BGR = (245, 245, 245)
@@ -23,11 +33,13 @@ def draw(
     scene: Scene,
     hidden: Collection[str] = (),
     score: Score = BOX_SCORE,
+    lanes: Sequence[Lane] | None = None,
 ) -> np.ndarray:
     """A copy of the uint8 (H, W, 3) BGR frame with all outputs drawn on it but the `hidden` ones.
 
     Boxes below `score`, which may be {output: score per class}, are left out. Maps, and all but
     the first of masks without a background class, are drawn as small pictures in the corner.
+    `lanes`: those of `RoadGeometry`; None: found in this frame by itself.
     """
     canvas = frame.copy()
     shown = {name: output for name, output in scene.outputs.items() if name not in hidden}
@@ -38,7 +50,11 @@ def draw(
     for mask in sorted(
         (masks[n] for n in masks if n not in covering), key=lambda m: m.is_lane_byte
     ):
-        (draw_lanes if mask.is_lane_byte else draw_areas)(canvas, mask)
+        if mask.is_lane_byte:
+            found = RoadGeometry().update(scene, 0.0).lanes if lanes is None else lanes
+            draw_lanes(canvas, mask, found)
+        else:
+            draw_areas(canvas, mask)
     for name, output in shown.items():
         if isinstance(output, Boxes):
             draw_boxes(canvas, output.above(least_score(score, name)))
@@ -56,79 +72,67 @@ def covers_frame(mask: Mask) -> bool:
 
 
 def draw_areas(canvas: np.ndarray, mask: Mask) -> None:
-    """Translucent areas with a stronger rim, edges smoothed to the frame's resolution."""
+    """Translucent areas with a thin rim, edges smoothed to the frame's resolution."""
     colours, opacity = lookup(mask.view)
-    body = cv2.LUT(mask.small, opacity)
-    inside = (body > 0).astype(np.uint8)
-    rim = cv2.subtract(inside, cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1))
-    alpha = np.clip(255 * (body * AREA_OPACITY + 0.3 * rim), 0, 255).astype(np.uint8)
-    _blend(
-        canvas,
-        _spread(cv2.applyColorMap(mask.small, colours), inside == 0),
-        cv2.GaussianBlur(alpha, (3, 3), 0),
-    )
+    present = np.flatnonzero(cv2.calcHist([mask.small], [0], None, [256], [0, 256]))
+    for value in present.tolist():
+        if opacity[value]:
+            area = cv2.compare(mask.small, value, cv2.CMP_EQ)
+            _tint(canvas, area, colours[value, 0], AREA_OPACITY * float(opacity[value]))
 
 
-def draw_lanes(canvas: np.ndarray, mask: Mask) -> None:
-    """Lines along the road as wide as the marking, over a dark rim, dashed ones lighter;
-    crosswalks and other markings across the road as areas."""
-    across = np.where(marks_along(mask), np.uint8(255), mask.small)
-    draw_areas(canvas, Mask(across, mask.frame_hw, mask.view))
-    lines = lane_lines(mask)
-    rim = max(1.0, min(canvas.shape[:2]) / 600)
-    _fill(canvas, [(outline(line, rim), (30, 30, 30)) for line in lines], 0.35)
-    for dashed, opacity in ((True, 0.6), (False, 0.95)):
-        marks = [(outline(line), colour(line.category)) for line in lines if line.dashed == dashed]
-        _fill(canvas, marks, opacity)
-
-
-def _fill(canvas: np.ndarray, shapes: list[tuple[np.ndarray, BGR]], opacity: float) -> None:
-    """Fills polygons (4 fractional bits) with anti-aliased edges, in place."""
-    if not shapes:
-        return
-    points = np.concatenate([shape for shape, _ in shapes]).reshape(-1, 2) / 16
-    height, width = canvas.shape[:2]
-    x1, y1 = np.clip(points.min(0).astype(int) - 2, 0, (width, height))
-    x2, y2 = np.clip(points.max(0).astype(int) + 3, 0, (width, height))
-    part = canvas[y1:y2, x1:x2]
-    if part.size:
-        painted = part.copy()
-        for shape, ink in shapes:
-            corner = np.array([[[16 * x1, 16 * y1]]], np.int32)
-            cv2.fillPoly(painted, [shape - corner], ink, cv2.LINE_AA, shift=4)
-        part[:] = cv2.addWeighted(part, 1 - opacity, painted, opacity, 0)
-
-
-def _spread(colours: np.ndarray, clear: np.ndarray) -> np.ndarray:
-    """Extends colours by one pixel, so that soft edges do not mix with black."""
-    outwards = cv2.dilate(colours, np.ones((3, 3), np.uint8))
-    return cv2.copyTo(outwards, clear.astype(np.uint8), colours)
-
-
-def _blend(canvas: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> None:
-    """Blends model-size colours (h, w, 3) with alpha uint8 (h, w) into the canvas, enlarged.
-
-    Only the window where alpha is not zero is touched.
-    """
-    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-    if not len(rows):
-        return
-    # One clear pixel around, so that the enlarged edge fades out inside the window.
-    top, bottom = max(rows[0] - 1, 0), min(rows[-1] + 2, alpha.shape[0])
-    left, right = max(columns[0] - 1, 0), min(columns[-1] + 2, alpha.shape[1])
-    scale_y, scale_x = (big / small for big, small in zip(canvas.shape, alpha.shape, strict=False))
+def _tint(canvas: np.ndarray, area: np.ndarray, ink: np.ndarray, opacity: float) -> None:
+    """Tints the pixels of a model-size area (0 or 255) and draws its outline, in place."""
+    left, top, wide, tall = cv2.boundingRect(area)
+    scale_y, scale_x = canvas.shape[0] / area.shape[0], canvas.shape[1] / area.shape[1]
     y, x = round(top * scale_y), round(left * scale_x)
-    part = canvas[y : max(round(bottom * scale_y), y + 1), x : max(round(right * scale_x), x + 1)]
+    part = canvas[y : round((top + tall) * scale_y), x : round((left + wide) * scale_x)]
     if not part.size:
         return
-    colours, alpha = colours[top:bottom, left:right], alpha[top:bottom, left:right]
-    size = part.shape[1::-1]
-    big = cv2.resize(np.ascontiguousarray(alpha), size, interpolation=cv2.INTER_LINEAR)
-    over = cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
-    ink = cv2.resize(colours, size, interpolation=cv2.INTER_LINEAR)
-    below = cv2.multiply(part, 255 - over, scale=1 / 255)
-    cv2.add(below, cv2.multiply(ink, over, scale=1 / 255), dst=below)
-    part[:] = below
+    small = area[top : top + tall, left : left + wide]
+    inside = cv2.resize(small, part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    inside = cv2.threshold(inside, 127, 255, cv2.THRESH_BINARY)[1]
+    mixed = np.arange(256)[:, None] * (1 - opacity) + ink * opacity
+    table = mixed.round().astype(np.uint8).reshape(1, 256, 3)
+    cv2.copyTo(cv2.LUT(part, table), inside, part)
+    rings = cv2.findContours(area, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)[0]
+    scale = np.array([scale_x, scale_y]) * 16
+    paths = [np.round((ring + 0.5) * scale).astype(np.int32) for ring in rings]
+    rim = tuple(int(one) for one in (0.55 * ink + 25).clip(0, 255))
+    cv2.polylines(canvas, paths, True, rim, 1, cv2.LINE_AA, shift=4)
+
+
+def draw_lanes(canvas: np.ndarray, mask: Mask, lanes: Sequence[Lane]) -> None:
+    """Lines as wide as the marking, over a dark rim, dashed ones lighter; crosswalks and other
+    markings across the road as areas."""
+    across = np.where(marks_along(mask), np.uint8(255), mask.small)
+    draw_areas(canvas, Mask(across, mask.frame_hw, mask.view))
+    lines = [lane for lane in lanes if lane.side not in (CROSSWALK, ACROSS)]
+    rim = max(1.0, min(canvas.shape[:2]) / 600)
+    for lane in lines:
+        outline = _outline(lane, mask.frame_hw[0])
+        cv2.fillPoly(canvas, [_widened(*outline, rim)], RIM, cv2.LINE_AA, shift=4)
+        ink = colour(lane.category)
+        if lane.style == DASHED:
+            blue, green, red = (round(0.7 * one + 0.3 * 90) for one in ink)
+            ink = (blue, green, red)
+        cv2.fillPoly(canvas, [_widened(*outline, 0)], ink, cv2.LINE_AA, shift=4)
+
+
+def _outline(lane: Lane, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 2) of a marking's middle, and its width at each in frame pixels."""
+    horizon = lane.curve.horizon if lane.curve is not None else USUAL_HORIZON * height
+    below = np.maximum(lane.points[:, 1] - horizon, 0.01 * height)
+    return lane.points, WIDTH_PER_ROW * below
+
+
+def _widened(points: np.ndarray, widths: np.ndarray, wider: float) -> np.ndarray:
+    """int32 (M, 1, 2): the marking's outline with 4 fractional bits, for cv2.fillPoly."""
+    half = np.maximum(widths / 2, 0.6) + wider
+    left, right = points.copy(), points[::-1].copy()
+    left[:, 0] -= half
+    right[:, 0] += half[::-1]
+    return np.round(16 * np.concatenate([left, right])).astype(np.int32)[:, None]
 
 
 def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
@@ -136,27 +140,34 @@ def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
     height = text_height(canvas.shape[:2])
     line = max(1, round(height / 9))
     order = np.argsort(boxes.xyxy[:, 3])[-MAX_BOXES:]
-    for i in order:
-        x1, y1, x2, y2 = (int(value) for value in boxes.xyxy[i].round())
+    places = boxes.xyxy.round().astype(int).tolist()
+    for i in order.tolist():
+        x1, y1, x2, y2 = places[i]
         ink = colour(boxes.name(i))
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), _dark(ink), line + 2, cv2.LINE_AA)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), ink, line, cv2.LINE_AA)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), _dark(ink), line + 2)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), ink, line)
         _corners(canvas, (x1, y1, x2, y2), ink, 2 * line)
-    taken = np.zeros(canvas.shape[:2], bool)
-    for i in order[::-1]:  # names after all rectangles, near ones first
-        _box_chip(canvas, boxes, int(i), height, taken)
+    taken: list[tuple[int, int, int, int]] = []
+    for i in order[::-1].tolist():  # names after all rectangles, near ones first
+        _box_chip(canvas, boxes, i, places[i], height, taken)
 
 
-def _box_chip(canvas: np.ndarray, boxes: Boxes, i: int, height: int, taken: np.ndarray) -> None:
+def _box_chip(
+    canvas: np.ndarray,
+    boxes: Boxes,
+    i: int,
+    place: list[int],
+    height: int,
+    taken: list[tuple[int, int, int, int]],
+) -> None:
     """The name above the box, unless a nearer box's name covers the place."""
-    x1, y1, x2, _ = (int(value) for value in boxes.xyxy[i].round())
+    x1, y1, x2, _ = place
     small = max(8, round(height * 0.8)) if x2 - x1 < 4 * height else height
     text = boxes.text(i)
     wide, tall = text_size(text, small)
     x, y = max(0, min(x1, canvas.shape[1] - wide)), max(0, y1 - tall - 1)
-    place = taken[y : y + tall, x : x + wide]
-    if not place.any():
-        place[:] = True
+    if all(x >= c or a >= x + wide or y >= d or b >= y + tall for a, b, c, d in taken):
+        taken.append((x, y, x + wide, y + tall))
         chip(canvas, text, (x, y), small, colour(boxes.name(i)), 0.85)
 
 
@@ -167,8 +178,8 @@ def _corners(canvas: np.ndarray, box: tuple[int, int, int, int], ink: BGR, line:
         return
     for x, toward_x in ((x1, length), (x2, -length)):
         for y, toward_y in ((y1, length), (y2, -length)):
-            cv2.line(canvas, (x, y), (x + toward_x, y), ink, line, cv2.LINE_AA)
-            cv2.line(canvas, (x, y), (x, y + toward_y), ink, line, cv2.LINE_AA)
+            cv2.line(canvas, (x, y), (x + toward_x, y), ink, line)
+            cv2.line(canvas, (x, y), (x, y + toward_y), ink, line)
 
 
 def _dark(ink: BGR) -> BGR:
@@ -208,10 +219,11 @@ def draw_legend(canvas: np.ndarray, names: Sequence[str]) -> None:
     height = max(8, text_height(canvas.shape[:2]) * 4 // 5)
     x, y = height, canvas.shape[0] - text_size("", height)[1] - height
     for name in names:
-        wide, tall = text_size(name, height)
+        words = LEGEND.get(name, name)
+        wide, tall = text_size(words, height)
         if x + wide + tall > canvas.shape[1]:
             return
-        chip(canvas, name, (x + tall - height // 2, y), height, opacity=0.6)
+        chip(canvas, words, (x + tall - height // 2, y), height, opacity=0.6)
         blend_rectangle(canvas, (x, y, x + tall - height // 2, y + tall), PAPER, 0.6)
         square = (x + tall // 4, y + tall // 4, x + 3 * tall // 4, y + 3 * tall // 4)
         blend_rectangle(canvas, square, colour(name), 1.0)
@@ -242,6 +254,7 @@ def text_height(frame_hw: tuple[int, int]) -> int:
     return int(np.clip(min(frame_hw) / 52, 8, 40))
 
 
+@lru_cache(4096)
 def text_size(text: str, height: int) -> tuple[int, int]:
     """(width, height) of a chip: the text with its margins, in pixels."""
     (width, _), _ = cv2.getTextSize(text, FONT, height / 22, _weight(height))

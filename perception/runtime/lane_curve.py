@@ -56,7 +56,9 @@ class LaneCurve:
 def _terms(v: np.ndarray) -> np.ndarray:
     """(..., 3) factors of a, c and b."""
     v = np.maximum(v, 1.0)
-    return np.stack([v, np.ones_like(v), 1 / v], axis=-1)
+    terms = np.ones((*np.shape(v), 3))  # several times as fast as np.stack for so few numbers
+    terms[..., 0], terms[..., 2] = v, 1 / v
+    return terms
 
 
 def fit_curve(points: np.ndarray, vanishing_xy: tuple[float, float], width: int) -> LaneCurve:

@@ -1,10 +1,9 @@
-"""Follows markings from the bottom of a mask upwards, row by row."""
+"""Follows markings from the bottom of a mask upwards, row by row.
 
-from dataclasses import dataclass, field
+Plain Python on a few runs per row: numpy's calls would cost more than the work.
+"""
 
 import numpy as np
-
-from perception.runtime.lanes import row_runs
 
 ROW_STEP = 2
 FIRST_ROWS = 3  # below the vanishing point: above it markings merge
@@ -13,20 +12,21 @@ MIN_POINTS = 6
 SLOPE_POINTS = 8
 
 
-@dataclass
 class _Line:
-    x: list[float] = field(default_factory=list)
-    y: list[int] = field(default_factory=list)
-    value: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.x: list[float] = []
+        self.y: list[int] = []
+        self.value: list[int] = []
 
     def expected(self, y: int, vanishing_xy: tuple[float, float]) -> float:
         """Column at row y: along the last points, or towards the vanishing point."""
-        x0, y0 = self.x[-1], self.y[-1]
-        if len(self.x) < 4:
+        xs, ys = self.x, self.y
+        x0, y0 = xs[-1], ys[-1]
+        if len(xs) < 4:
             share = (y0 - y) / max(y0 - vanishing_xy[1], 1.0)
             return x0 + (vanishing_xy[0] - x0) * share
-        k = min(len(self.x), SLOPE_POINTS)
-        return x0 + (x0 - self.x[-k]) * (y - y0) / (y0 - self.y[-k])
+        k = min(len(xs), SLOPE_POINTS)
+        return x0 + (x0 - xs[-k]) * (y - y0) / (y0 - ys[-k])
 
 
 def follow_rows(
@@ -39,20 +39,14 @@ def follow_rows(
     height, width = marks.shape
     top = max(int(vanishing_xy[1]) + FIRST_ROWS, 0)
     rows = np.arange(height - 1, top, -ROW_STEP)
-    runs = row_runs(marks[rows])
     ended: list[_Line] = []
     open_: list[_Line] = []
-    for index, y in enumerate(rows.tolist()):
-        start, end = runs[index]
-        # A run that is cut off by the frame's edge has its centre elsewhere.
-        keep = (end - start <= MAX_RUN_SHARE * width) & (start > 0) & (end < width)
-        centres = (start[keep] + end[keep] - 1) / 2
-        v = y - vanishing_xy[1]
-        gone = [line for line in open_ if line.y[-1] - y > max(8, 0.4 * v)]
-        ended += gone
-        open_ = [line for line in open_ if line.y[-1] - y <= max(8, 0.4 * v)]
+    for y, centres in _centres(marks[rows], rows, MAX_RUN_SHARE * width):
+        reach_y = max(8, 0.4 * (y - vanishing_xy[1]))
+        ended += [line for line in open_ if line.y[-1] - y > reach_y]
+        open_ = [line for line in open_ if line.y[-1] - y <= reach_y]
         taken = _assign(centres, open_, y, vanishing_xy, width)
-        for i, x in enumerate(centres.tolist()):
+        for i, x in enumerate(centres):
             line = taken.get(i)
             if line is None:
                 line = _Line()
@@ -64,26 +58,45 @@ def follow_rows(
     return [np.column_stack([line.x, line.y, line.value]).astype(np.float64) for line in lines]
 
 
+def _centres(marks: np.ndarray, rows: np.ndarray, longest: float) -> list[tuple[int, list[float]]]:
+    """(row, centres of its runs of True), rows without one left out. A run that is cut off by the
+    frame's edge has its centre elsewhere, and a long one is across the road."""
+    width = marks.shape[1]
+    padded = np.zeros((len(marks), width + 2), np.int8)
+    padded[:, 1:-1] = marks
+    steps = np.diff(padded, axis=1).ravel()
+    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    row, start = np.divmod(starts, width + 1)
+    end = ends % (width + 1)
+    keep = (end - start <= longest) & (start > 0) & (end < width)
+    out: dict[int, list[float]] = {}
+    found = zip(row[keep].tolist(), ((start + end - 1) / 2)[keep].tolist(), strict=True)
+    for index, centre in found:
+        out.setdefault(int(rows[index]), []).append(centre)
+    return list(out.items())
+
+
 def _assign(
-    centres: np.ndarray,
+    centres: list[float],
     lines: list[_Line],
     y: int,
     vanishing_xy: tuple[float, float],
     width: int,
 ) -> dict[int, _Line]:
     """{index of a run: the line it continues}, closest pairs first."""
-    if not len(centres) or not lines:
-        return {}
-    expected = np.array([line.expected(y, vanishing_xy) for line in lines])
-    gap = np.array([line.y[-1] - y for line in lines]) / ROW_STEP
-    reach = np.maximum(2.5, 0.006 * width) + 0.4 * gap
-    off = np.abs(centres[:, None] - expected) / reach
+    least = max(2.5, 0.006 * width)
+    pairs = []
+    for j, line in enumerate(lines):
+        expected = line.expected(y, vanishing_xy)
+        reach = least + 0.4 * (line.y[-1] - y) / ROW_STEP
+        low, high = expected - reach, expected + reach
+        for i, x in enumerate(centres):
+            if low <= x <= high:
+                pairs.append((abs(x - expected) / reach, i, j))
+    pairs.sort()
     taken: dict[int, _Line] = {}
     used: set[int] = set()
-    for at in np.argsort(off, axis=None):
-        i, j = divmod(int(at), len(lines))
-        if off[i, j] > 1:
-            break
+    for _, i, j in pairs:
         if i not in taken and j not in used:
             taken[i] = lines[j]
             used.add(j)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from perception.runtime.lane_curve import LaneCurve
-from perception.runtime.lane_instances import (
+from perception.runtime.lanes import (
     Lane,
     across_lanes,
     along_lanes,
@@ -50,9 +50,15 @@ class LaneTracker:
         self.last_id = 0
         self.first = self.now = -np.inf  # seconds of the first frame and of the newest
 
-    def update(self, mask: Mask, vanishing_xy: tuple[float, float], seconds: float) -> list[Lane]:
-        """The lanes of the next frame, at `seconds` of the drive."""
-        lanes = along_lanes(mask, vanishing_xy)
+    def update(
+        self,
+        mask: Mask,
+        lines: list[np.ndarray],
+        vanishing_xy: tuple[float, float],
+        seconds: float,
+    ) -> list[Lane]:
+        """The lanes of the next frame, at `seconds` of the drive; `lines`: of lines_along."""
+        lanes = along_lanes(mask, lines, vanishing_xy)
         found = [lane for lane in lanes if lane.curve is not None]
         loose = [lane for lane in lanes if lane.curve is None]
         # Frames without usable times still count as later than the ones before.

@@ -1,59 +1,61 @@
-"""Lane lines of a lane mask: thinned to their centre, one category per line, in frame pixels.
-
-A line is followed row by row as the centre of its run of pixels, which is its centre wherever it
-is not horizontal. Crosswalks and markings across the road are left to the mask.
-"""
+"""Lanes of a lane byte mask: one curve per marking, with type, side and score. What is drawn,
+logged, measured and sent are these."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from perception.classes import (
     LANE_BACKGROUND_BIT,
     LANE_CATEGORY_BITS,
     LANE_DIRECTION_BIT,
-    LANE_STYLE_BIT,
+    LANE_DIRECTION_SHIFT,
+    LANE_STYLE_SHIFT,
 )
-from perception.runtime.scene import Mask
+from perception.runtime.camera import Camera
+from perception.runtime.lane_curve import LaneCurve, fit_curve
+from perception.runtime.lane_rows import follow_rows
+from perception.runtime.scene import Mask, Scene
+from perception.runtime.view import View
 
-CROSSWALK = "crosswalk"
-MIN_ROWS = 0.02  # of the height: shorter pieces are noise
-MAX_GAP = 0.12  # of the height, between two pieces of one line
-MAX_MISS = 0.02  # of the width, between a piece and the continuation of the one before it
-# Width of a marking over the height of the camera, both in metres: what a marking spans in a row,
-# in pixels per row below the horizon.
-WIDTH_PER_ROW = 0.14 / 1.4
+KERB, CROSSWALK = "road curb", "crosswalk"
+EGO_LEFT, EGO_RIGHT, NEXT_LEFT, NEXT_RIGHT = "ego left", "ego right", "next left", "next right"
+KERB_LEFT, KERB_RIGHT, ACROSS = "kerb left", "kerb right", "across"
+# In camera heights (of about 1.4 m).
+MAX_LANE_WIDTH = 3.0
+MIN_LANE_WIDTH = 1.2
+KERB_REACH = 1.7  # a kerb further away has a parking lane or a shoulder before it
+SAME_MARKING = 0.25
+MAX_OFFSET_SIGMA = 0.35
+MIN_ROW_SHARE = 0.06  # of the frame's height that a marking covers at least
+LOOSE_ROW_SHARE = 0.03  # of a marking that does not run along the road
+MIN_SUPPORT = 0.35  # share of the rows between its ends in which a marking is seen
+MAX_CENTRE_SHARE = 0.1  # of the frame's width, between a line's aim and the vanishing point
+POINTS = 24
+MIN_ACROSS_AREA = 0.0006  # of the mask
+MAX_GROUND_SIGMA = 0.5  # relative: points with a less certain distance have no metres
 
 
-@dataclass
-class LaneLine:
-    """One line, from the far end to the near one."""
+@dataclass(frozen=True)
+class Lane:
+    """One marking. `points` runs from near to far, or from left to right for markings across."""
 
-    points: np.ndarray  # float (N, 2) xy of the centre in the frame, y increases
-    widths: np.ndarray  # float (N,) horizontal width of the marking in frame pixels
+    points: np.ndarray  # float (N, 2) xy, frame pixels
     category: str
-    dashed: bool
+    style: str
+    direction: str
+    score: float  # 0 to 1: share of the rows in which the mask supports the curve
+    side: str = ""
+    curve: LaneCurve | None = None  # None for markings that do not run along the road
+    id: int = -1
+    ground: np.ndarray | None = None  # float (N, 2) right and forward in metres, with a camera
 
-
-def lane_lines(mask: Mask) -> list[LaneLine]:
-    """The lines of a lane mask that run along the road."""
-    along = marks_along(mask)
-    height, width = along.shape
-    chains = [_trimmed(np.array(chain)) for chain in _chains(along)]
-    pieces = [chain for chain in chains if len(chain) >= max(3, MIN_ROWS * height)]
-    scale = frame_scale(mask)
-    horizon = _horizon(pieces, height)
-    lines = []
-    for group in _joined(pieces, (height, width)):
-        values = np.concatenate([mask.small[piece[:, 1], piece[:, 0]] for piece in group])
-        name = most_frequent(mask.view.categories, values & LANE_CATEGORY_BITS)
-        dashed = bool(((values & LANE_STYLE_BIT) > 0).mean() > 0.5)
-        for piece in group:
-            below = np.maximum(piece[:, 1] - horizon, 4.0)
-            points = (_smoothed(piece) + 0.5) * scale
-            lines.append(LaneLine(points, WIDTH_PER_ROW * below * scale[1], name, dashed))
-    return lines
+    @property
+    def is_ego(self) -> bool:
+        """Whether it borders the own lane."""
+        return self.side in (EGO_LEFT, EGO_RIGHT)
 
 
 def marks_along(mask: Mask) -> np.ndarray:
@@ -76,92 +78,210 @@ def most_frequent(names: Sequence[str], index: np.ndarray) -> str:
     return names[value] if value < len(names) else ""
 
 
-def _chains(along: np.ndarray) -> list[list[tuple[int, int, int]]]:
-    """Chains of runs (centre x, y, length), each overlapping the one above it. Where two lines
-    meet, the chain whose run overlaps most continues and the others end or begin."""
-    done: list[list[tuple[int, int, int]]] = []
-    open_: list[tuple[int, int, list[tuple[int, int, int]]]] = []  # start, end and chain of a run
-    for y, (row_starts, row_ends) in enumerate(row_runs(along)):
-        runs = list(zip(row_starts.tolist(), row_ends.tolist(), strict=True))
-        overlaps = sorted(
-            (max(start, a) - min(end, b), i, j)
-            for i, (start, end) in enumerate(runs)
-            for j, (a, b, _) in enumerate(open_)
-            if start <= b and a <= end
-        )
-        chains: dict[int, list[tuple[int, int, int]]] = {}
-        continued: set[int] = set()
-        for _, i, j in overlaps:
-            if i not in chains and j not in continued:
-                chains[i] = open_[j][2]
-                continued.add(j)
-        done += [chain for j, (_, _, chain) in enumerate(open_) if j not in continued]
-        open_ = []
-        for i, (start, end) in enumerate(runs):
-            chain = chains.get(i, [])
-            chain.append(((start + end - 1) // 2, y, end - start))
-            open_.append((start, end, chain))
-    return done + [chain for _, _, chain in open_]
+def lane_mask(scene: Scene) -> Mask | None:
+    """The scene's lane byte mask."""
+    return next((mask for _, mask in scene.of(Mask) if mask.is_lane_byte), None)
 
 
-def row_runs(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Starts and ends (exclusive) of the runs of True in each row of a bool (H, W)."""
-    padded = np.zeros((len(rows), rows.shape[1] + 2), np.int8)
-    padded[:, 1:-1] = rows
-    steps = np.diff(padded, axis=1)
-    at_start, at_end = np.nonzero(steps == 1), np.nonzero(steps == -1)
-    cut = np.searchsorted(at_start[0], np.arange(1, len(rows)))
-    return list(zip(np.split(at_start[1], cut), np.split(at_end[1], cut), strict=True))
+def lines_along(mask: Mask, vanishing_xy: tuple[float, float]) -> list[np.ndarray]:
+    """Per marking along the road its points, (N, 3): x and y in frame pixels, and the byte."""
+    byte = mask.small
+    scale = frame_scale(mask)
+    x, y = np.asarray(vanishing_xy) / scale - 0.5
+    lines = follow_rows(marks_along(mask), byte, (float(x), float(y)))
+    for line in lines:
+        line[:, :2] = (line[:, :2] + 0.5) * scale
+    return lines
 
 
-def _trimmed(chain: np.ndarray) -> np.ndarray:
-    """int (N, 2) xy without the ends, where the runs of a slanted band are cut off on one side."""
-    slope = abs(chain[-1, 0] - chain[0, 0]) / max(len(chain) - 1, 1)
-    rows = round(0.6 * float(np.median(chain[:, 2])) * slope / (1 + slope**2))
-    rows = min(rows, len(chain) // 3)
-    return chain[rows : len(chain) - rows, :2]
+def along_lanes(
+    mask: Mask, lines: list[np.ndarray], vanishing_xy: tuple[float, float]
+) -> list[Lane]:
+    """The markings among `lines` (of lines_along): those along the road, from left to right, with
+    their sides, then the others."""
+    height, width = mask.frame_hw
+    step = 2 * height / mask.small.shape[0]  # of the rows that are followed
+    lanes, loose = [], list[Lane]()
+    for line, curve in _merged(lines, vanishing_xy, width):
+        off = np.abs(curve.x(line[:, 1]) - line[:, 0])
+        good = off <= max(2.5, 0.006 * width)
+        if good.sum() < 5:
+            loose += _loose(mask, line, step)
+            continue
+        rows = line[good, 1]
+        span = float(np.ptp(rows))
+        score = min(1.0, len(np.unique(rows)) / (span / step + 1))
+        certain = curve.covariance[0, 0] ** 0.5 < MAX_OFFSET_SIGMA
+        # What does not run towards the vanishing point is no marking: a reflection, a stop line.
+        ahead = abs(curve.coefficients[1] - vanishing_xy[0]) <= MAX_CENTRE_SHARE * width
+        long = span >= MIN_ROW_SHARE * height
+        if not (long and ahead and certain) or score < MIN_SUPPORT:
+            loose += _loose(mask, line, step)
+            continue
+        lanes.append(_lane(mask.view, curve, rows, line[good, 2], score))
+    return [*assign_sides(_without_doubles(lanes)), *loose]
 
 
-def _joined(pieces: list[np.ndarray], size_hw: tuple[int, int]) -> list[list[np.ndarray]]:
-    """Pieces grouped into lines: a piece belongs to the one above whose continuation it meets."""
-    height, width = size_hw
-    groups: list[list[np.ndarray]] = []
-    for piece in sorted(pieces, key=lambda piece: piece[0, 1]):
-        x, y = piece[0]
-        best, best_miss = None, MAX_MISS * width
-        for group in groups:
-            last = group[-1]
-            if 0 < y - last[-1, 1] <= MAX_GAP * height:
-                tail = last[-min(len(last), 20) :]
-                slope = (tail[-1, 0] - tail[0, 0]) / max(tail[-1, 1] - tail[0, 1], 1)
-                miss = abs(tail[-1, 0] + slope * (y - tail[-1, 1]) - x)
-                if miss <= best_miss:
-                    best, best_miss = group, miss
-        if best is None:
-            groups.append([piece])
-        else:
-            best.append(piece)
-    return groups
+def _loose(mask: Mask, line: np.ndarray, step: float) -> list[Lane]:
+    """A marking that does not run along the road, such as a kerb at a side street: its points as
+    they are seen, if there are enough."""
+    line = line[np.argsort(-line[:, 1], kind="stable")]
+    span = float(np.ptp(line[:, 1]))
+    score = min(1.0, len(np.unique(line[:, 1])) / (span / step + 1))
+    if span < LOOSE_ROW_SHARE * mask.frame_hw[0] or score < MIN_SUPPORT:
+        return []
+    y = (line[:, 1] - line[:, 1].mean()) / max(span, 1.0)
+    fit = np.polyfit(y, line[:, 0], min(3, len(line) // 8 + 1))
+    points = np.column_stack([np.polyval(fit, y), line[:, 1]])
+    points = points[np.linspace(0, len(points) - 1, min(POINTS, len(points))).round().astype(int)]
+    return [Lane(points, *_named(mask.view, line[:, 2]), score)]
 
 
-def _horizon(pieces: list[np.ndarray], height: int) -> float:
-    """The row where markings have no width: just above the farthest one, near the middle."""
-    top = min((piece[0, 1] for piece in pieces), default=height // 2)
-    return float(np.clip(top - 2, 0.3 * height, 0.6 * height))
+def _lane(view: View, curve: LaneCurve, rows: np.ndarray, values: np.ndarray, score: float) -> Lane:
+    category, style, direction = _named(view, values)
+    points = curve_points(curve, float(rows.max()), float(rows.min()))
+    return Lane(points, category, style, direction, score, curve=curve)
 
 
-def _smoothed(piece: np.ndarray) -> np.ndarray:
-    """float (N, 2): the chain with x as a polynomial of y, of at most third degree."""
-    x, y = piece.astype(float).T
-    t = (y - y.mean()) / max(float(np.ptp(y)), 1.0)  # keeps the fit well conditioned
-    fit = np.polyfit(t, x, min(3, len(piece) // 8 + 1))
-    return np.column_stack([np.polyval(fit, t), y])
+def curve_points(curve: LaneCurve, near: float, far: float) -> np.ndarray:
+    """(POINTS, 2) xy between two rows, evenly spaced in the image."""
+    rows = np.linspace(near, far, POINTS)
+    return np.column_stack([curve.x(rows), rows])
 
 
-def outline(line: LaneLine, wider: float = 0.0) -> np.ndarray:
-    """int32 (M, 1, 2): the marking's outline with 4 fractional bits, for cv2.fillPoly."""
-    half = line.widths / 2 + wider
-    left, right = line.points.copy(), line.points[::-1].copy()
-    left[:, 0] -= half
-    right[:, 0] += half[::-1]
-    return np.round(16 * np.concatenate([left, right])).astype(np.int32)[:, None]
+def _merged(
+    lines: list[np.ndarray], vanishing_xy: tuple[float, float], width: int
+) -> list[tuple[np.ndarray, LaneCurve]]:
+    """(points, curve) of each marking: fragments on the curve of a longer one, in other rows, are
+    added to it."""
+    left = sorted(lines, key=len, reverse=True)
+    out: list[tuple[np.ndarray, LaneCurve]] = []
+    while left:
+        line = left.pop(0)
+        curve = fit_curve(line[:, :2], vanishing_xy, width)
+        rest = []
+        for other in left:
+            off = np.abs(curve.x(other[:, 1]) - other[:, 0])
+            least = np.maximum(0.006 * width, 2 * curve.sigma(other[:, 1]))
+            overlap = np.isin(other[:, 1], line[:, 1]).mean()
+            if overlap < 0.3 and (off < least).mean() > 0.7:
+                line = np.concatenate([line, other])
+            else:
+                rest.append(other)
+        if len(rest) < len(left):
+            curve = fit_curve(line[:, :2], vanishing_xy, width)
+        out.append((line, curve))
+        left = rest
+    return out
+
+
+def _without_doubles(lanes: list[Lane]) -> list[Lane]:
+    """From left to right; of two parallel stripes of one marking the better supported one."""
+    kept: list[Lane] = []
+    for lane in sorted(lanes, key=lambda lane: -len_score(lane)):
+        if all(abs(_offset(lane) - _offset(other)) >= SAME_MARKING for other in kept):
+            kept.append(lane)
+    return sorted(kept, key=_offset)
+
+
+def len_score(lane: Lane) -> float:
+    """Rows of support in pixels."""
+    return lane.score * float(np.ptp(lane.points[:, 1]))
+
+
+def _offset(lane: Lane) -> float:
+    assert lane.curve is not None
+    return lane.curve.offset
+
+
+def assign_sides(lanes: Sequence[Lane]) -> list[Lane]:
+    """Sets the side of markings along the road, which come from left to right.
+
+    Of the painted lines on each side, the nearest one within a lane's width is the ego line and the
+    one after it the next line; the nearest kerb is that side's kerb.
+    """
+    out = list(lanes)
+    for sign, names in ((-1, (EGO_LEFT, NEXT_LEFT, KERB_LEFT)),
+                        (1, (EGO_RIGHT, NEXT_RIGHT, KERB_RIGHT))):  # fmt: skip
+        order = sorted(range(len(out)), key=lambda i: sign * _offset(out[i]))
+        reach, lines, kerb = 0.0, 0, False
+        for i in order:
+            offset = sign * _offset(out[i])
+            if offset <= 0:
+                continue
+            if out[i].category == KERB:
+                if not kerb:
+                    out[i], kerb = replace(out[i], side=names[2]), True
+            elif lines < 2 and offset - reach <= MAX_LANE_WIDTH and not kerb:
+                if lines and offset - reach < MIN_LANE_WIDTH:
+                    continue
+                out[i] = replace(out[i], side=names[lines])
+                reach, lines = offset, lines + 1
+    return out
+
+
+def ego_lane(lanes: Sequence[Lane]) -> dict[str, Lane]:
+    """The borders of the own lane by "left" and "right": its lines, or else a kerb within reach."""
+    sides = {lane.side: lane for lane in lanes}
+    out = {}
+    for name, line, kerb in (("left", EGO_LEFT, KERB_LEFT), ("right", EGO_RIGHT, KERB_RIGHT)):
+        if line in sides:
+            out[name] = sides[line]
+        elif kerb in sides and abs(_offset(sides[kerb])) <= KERB_REACH:
+            out[name] = sides[kerb]
+    return out
+
+
+def across_lanes(mask: Mask) -> list[Lane]:
+    """Crosswalk edges and stop lines: per connected area a line from its left to its right end."""
+    byte = mask.small
+    crosswalk = _index(mask.view.categories, CROSSWALK)
+    line = (byte & LANE_BACKGROUND_BIT) == 0
+    is_crosswalk = line & ((byte & LANE_CATEGORY_BITS) == crosswalk)
+    across = line & ((byte & LANE_DIRECTION_BIT) > 0) & ~is_crosswalk
+    out = []
+    for area, side in ((is_crosswalk, CROSSWALK), (across, ACROSS)):
+        if not area.any():
+            continue
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(area.astype(np.uint8))
+        for i in range(1, count):
+            x, y, w, h, pixels = stats[i]
+            if pixels < MIN_ACROSS_AREA * byte.size or w < 1.5 * h:
+                continue
+            inside = labels[y : y + h, x : x + w] == i
+            out.append(_across(mask, side, inside, x, y))
+    return out
+
+
+def _across(mask: Mask, side: str, inside: np.ndarray, x: int, y: int) -> Lane:
+    rows, columns = np.nonzero(inside)
+    fit = np.polyfit(columns, rows, 1)
+    ends = np.array([0, inside.shape[1] // 2, inside.shape[1] - 1])
+    points = np.column_stack([ends + x, np.polyval(fit, ends) + y])
+    values = mask.small[rows + y, columns + x]
+    off = np.abs(np.polyval(fit, columns) - rows)
+    score = float((off <= 0.01 * mask.small.shape[0]).mean())
+    return Lane((points + 0.5) * frame_scale(mask), *_named(mask.view, values), score, side)
+
+
+def _named(view: View, values: np.ndarray) -> tuple[str, str, str]:
+    """The most frequent category, style and direction of lane bytes."""
+    byte = values.astype(np.int64)
+    parts = (
+        (view.categories, byte & LANE_CATEGORY_BITS),
+        (view.styles, (byte >> LANE_STYLE_SHIFT) & 1),
+        (view.directions, (byte >> LANE_DIRECTION_SHIFT) & 1),
+    )
+    category, style, direction = (most_frequent(names, index) for names, index in parts)
+    return category, style, direction
+
+
+def _index(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else -1
+
+
+def in_metres(lane: Lane, camera: Camera) -> Lane:
+    """The lane with its points on the ground, those with a certain enough distance."""
+    ground = camera.ground(lane.points)
+    sigma = camera.relative_sigma(ground[:, 1], lane.points[:, 0], 1.0)
+    return replace(lane, ground=ground[sigma <= MAX_GROUND_SIGMA])

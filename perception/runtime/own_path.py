@@ -9,8 +9,7 @@ from perception.classes import DRIVABLE
 from perception.runtime.camera import Camera
 from perception.runtime.distance import MAX_LEAD_M, VEHICLES, WIDTHS_M, Ranges
 from perception.runtime.lane_curve import BEND_SIGMA, LINE_SIGMA, combine
-from perception.runtime.lane_instances import Lane, ego_lane
-from perception.runtime.lanes import frame_scale
+from perception.runtime.lanes import Lane, ego_lane, frame_scale
 from perception.runtime.scene import Boxes, Mask
 
 LANE_WIDTH_M = 3.3  # assumed where one border is seen

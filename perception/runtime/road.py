@@ -20,8 +20,8 @@ from perception.runtime.distance import (
     measure,
     usable,
 )
-from perception.runtime.lane_instances import Lane, ego_lane, in_metres, lane_mask, lines_along
 from perception.runtime.lane_tracker import LaneTracker
+from perception.runtime.lanes import Lane, ego_lane, in_metres, lane_mask, lines_along
 from perception.runtime.own_path import OwnPath, lead_vehicle
 from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 from perception.runtime.view import BOX_SCORE
@@ -105,13 +105,16 @@ class RoadGeometry:
         }
         mask = lane_mask(scene)
         camera, certain = self.fixed, True
+        ahead = self.fixed or self.estimator
+        assert ahead is not None
+        lines = lines_along(mask, ahead.vanishing_xy) if mask is not None else []
         if camera is None:
             users = [boxes.take(counted[name]) for name, boxes in scene.of(Boxes)]
-            camera, certain = self._estimated(mask, users, seconds)
+            camera, certain = self._estimated(lines, users, seconds)
         # The direction of the own path needs no metres: an uncertain camera is enough for it.
         road = Road(camera=camera if certain and self.metric else None)
         if mask is not None:
-            road.lanes = self.lane_tracker.update(mask, camera.vanishing_xy, seconds)
+            road.lanes = self.lane_tracker.update(mask, lines, camera.vanishing_xy, seconds)
         if road.camera is not None:
             road.lanes = [in_metres(lane, camera) for lane in road.lanes]
             own_place(road, camera)
@@ -133,11 +136,10 @@ class RoadGeometry:
         self.estimator = None if self.fixed else CameraEstimator(base)
 
     def _estimated(
-        self, mask: Mask | None, users: list[Boxes], seconds: float
+        self, lines: list[np.ndarray], users: list[Boxes], seconds: float
     ) -> tuple[Camera, bool]:
         """The camera by this frame, and whether its distances may be given."""
         assert self.estimator is not None
-        lines = lines_along(mask, self.estimator.vanishing_xy) if mask is not None else []
         self.estimator.update([line[:, :2] for line in lines], users, seconds)
         return self.estimator.camera(), self.estimator.certain
 

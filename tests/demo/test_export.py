@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from demo import perceive as command
+from perception.runtime.annotations import annotate, scalabel_frame
+from perception.runtime.scene import Scene
 
 
 @pytest.fixture
@@ -68,3 +70,9 @@ def test_a_wrong_target_is_one_line(
     assert perceive(photos, tiny_onnx, "--export", target) == 2
     (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("error")]
     assert said in line
+
+
+def test_the_size_of_a_frame_in_scalabel() -> None:
+    scene = Scene((120, 200), {})
+    frame = scalabel_frame(annotate("a", scene, 0.3), 0)
+    assert frame["size"] == {"width": 200, "height": 120}

@@ -3,8 +3,64 @@
 import numpy as np
 import pytest
 
-from demo.temporal import BoxTracker, tracking_available
-from perception.runtime.scene import Boxes, Scene
+from demo.temporal import LABEL_S, BoxTracker, Steady, tracking_available
+from perception.runtime.scene import Boxes, Labels, Mask, Scene
+from perception.runtime.view import View
+
+
+def shown(*values: int, fps: float = 25) -> list[int]:
+    """What is shown of an area whose pixels take these values one after the other."""
+    steady, seen, view = Steady(), [], View("mask", classes=("a", "b", "c"))
+    for index, value in enumerate(values):
+        scene = Scene((9, 9), {"m": Mask(np.full((9, 9), value, np.uint8), (9, 9), view)})
+        out = steady.update(scene, index / fps)
+        assert (scene.outputs["m"].small == value).all()  # the frame's own stays as it is
+        seen.append(int(out.outputs["m"].small[4, 4]))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("values", "seen"),
+    [
+        ([1], [1]),
+        ([1, 2], [1, 1]),
+        ([1, 1, 1, 2, 1, 1], [1, 1, 1, 1, 1, 1]),  # a flicker is gone
+        ([1, 1, 1, 2, 2, 1, 1], [1] * 7),
+        ([0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 1]),  # 0.12 s after the change
+    ],
+)
+def test_a_pixel_changes_when_another_class_is_ahead(values, seen):
+    assert shown(*values) == seen
+
+
+def test_a_change_is_as_late_in_seconds_at_any_rate():
+    late = [shown(*([0] * 60 + [1] * 60), fps=fps).index(1) - 60 for fps in (10, 25, 50)]
+    assert [round(count / fps, 2) for count, fps in zip(late, (10, 25, 50), strict=True)] == [
+        0.1, 0.12, 0.14,
+    ]  # fmt: skip
+
+
+def test_specks_and_small_holes_are_removed():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:12, 10:12] = 1
+    mask[20:40, 20:40] = 1
+    scene = Scene((40, 40), {"m": Mask(mask, (40, 40), View("mask", classes=("a", "b")))})
+    found = Steady().update(scene, 0.0)
+    found = Steady().update(found, 0.04).outputs["m"].small
+    assert not found[:18, :18].any()
+    assert found[24:36, 24:36].all()
+
+
+def test_labels_are_a_mean_that_sums_to_one():
+    steady, shares = Steady(), []
+    for index, day in enumerate((1.0, 0.0, 0.0)):
+        labels = Labels({"light": {"day": day, "night": 1 - day}})
+        out = steady.update(Scene((4, 4), {"l": labels}), index * LABEL_S)
+        shares.append(out.outputs["l"].groups["light"])
+    kept = np.exp(-1)
+    assert [share["day"] for share in shares] == pytest.approx([1, kept, kept**2])
+    assert all(sum(share.values()) == pytest.approx(1) for share in shares)
+
 
 tracking = pytest.mark.skipif(
     not tracking_available(), reason="trackers is not installed (extra demo)"

@@ -15,7 +15,7 @@ from perception.runtime.birds_eye import SIDE_M, Costmap
 from perception.runtime.camera import Camera
 from perception.runtime.colours import colour
 from perception.runtime.distance import Ranges
-from perception.runtime.lane_instances import Lane
+from perception.runtime.lanes import Lane
 from perception.runtime.scene import Boxes, Labels
 
 LINE_STRIP, ADD, DELETE_ALL = 4, 0, 3  # of visualization_msgs/Marker

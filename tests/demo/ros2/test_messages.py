@@ -14,7 +14,7 @@ from demo.car.ros2.messages import (
 from perception.runtime.birds_eye import FORWARD_M, FREE, SIDE_M, UNKNOWN, Costmap
 from perception.runtime.camera import Camera
 from perception.runtime.distance import Ranges
-from perception.runtime.lane_instances import Lane
+from perception.runtime.lanes import Lane
 from perception.runtime.scene import Boxes, Labels
 
 CAMERA = Camera((100, 200), (170, 170), (100, 50), 1.4, pitch=0.05, roll=0.02, yaw=-0.03)

@@ -59,10 +59,20 @@ def test_the_vanishing_point_is_that_of_the_road():
     np.testing.assert_allclose(CAMERA.vanishing_xy, far, atol=0.01)
 
 
-def test_uncertainty_grows_with_distance():
-    sigma = CAMERA.relative_sigma(np.array([5.0, 20.0, 80.0]), np.full(3, 640.0), 1.0)
-    assert (np.diff(sigma) > 0).all()
-    assert sigma[0] < 0.05
+def test_the_uncertainty_of_a_distance():
+    """At f 1000, h 1.4 and 20 m there are v = 70 rows: sqrt((row / v)^2 + bump^2 + known), with a
+    row of hypot(1, 1000 * 0.003) = 3.162 at the middle column."""
+    camera = Camera((720, 1280), (1000, 1000), (640, 360), 1.4)
+    found = camera.relative_sigma(np.array([20.0, 40.0]), np.full(2, 640.0), 1.0)
+    known = 0.01**2 + 0.03**2
+    expected = [
+        (10 / 70**2 + (0.5 * 1e-4 * 20**2 / 1.4) ** 2 + known) ** 0.5,
+        (10 / 35**2 + (0.5 * 1e-4 * 40**2 / 1.4) ** 2 + known) ** 0.5,
+    ]
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found[0] == pytest.approx(0.0569, abs=2e-4)
+    aside = camera.relative_sigma(np.array([20.0]), np.array([1240.0]), 1.0)
+    assert aside[0] == pytest.approx(((10 + 9) / 70**2 + expected[0] ** 2 - 10 / 70**2) ** 0.5)
 
 
 def test_a_calibration_file_in_yaml(tmp_path):

@@ -88,7 +88,7 @@ def test_a_mark_one_pixel_wide_is_visible():
     small = mask_of(LANES, 255)
     small[:, 40] = 6
     drawn = draw(GREY, scene_of(a=Mask(small, (120, 200), LANES)))
-    assert drawn[60, 78:84].max() > 150
+    assert drawn[90, 78:86].max() > 150
 
 
 def test_hidden_outputs_are_not_drawn():

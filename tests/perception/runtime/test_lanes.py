@@ -2,19 +2,23 @@ import numpy as np
 import pytest
 
 from perception.classes import LANE_CATEGORIES, LANE_DIRECTION_BIT, LANE_STYLE_BIT
-from perception.runtime.lanes import lane_lines
-from perception.runtime.scene import Mask
+from perception.runtime.lane_curve import LaneCurve, find_row
+from perception.runtime.lane_tracker import FADE_S, LaneTracker
+from perception.runtime.lanes import Lane, along_lanes, lines_along
+from perception.runtime.road import RoadGeometry
+from perception.runtime.scene import Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
 
-VIEW = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES)
+VIEW = View("mask", encoding=LANE_BYTE, categories=LANE_CATEGORIES, styles=("solid", "dashed"))
 WHITE, YELLOW = LANE_CATEGORIES.index("single white"), LANE_CATEGORIES.index("single yellow")
+AHEAD = (160.0, 70.0)  # where the drawn roads vanish, frame pixels
 
 
 def empty() -> np.ndarray:
     return np.full((100, 160), 255, np.uint8)
 
 
-def band(byte, x_of_y, values, half=4, rows=range(40, 100)):
+def band(byte, x_of_y, values, half=2, rows=range(40, 100)):
     """Draws a band around x(y), `half` to each side, with values(y)."""
     for y in rows:
         x = round(x_of_y(y))
@@ -22,8 +26,17 @@ def band(byte, x_of_y, values, half=4, rows=range(40, 100)):
     return byte
 
 
-def lines(byte):
-    return lane_lines(Mask(byte, (200, 320), VIEW))
+def lines(byte, ahead=AHEAD) -> list[Lane]:
+    mask = Mask(byte, (200, 320), VIEW)
+    return along_lanes(mask, lines_along(mask, ahead), ahead)
+
+
+def left(y):
+    return 80 - 0.9 * (y - 35)
+
+
+def right(y):
+    return 80 + 0.9 * (y - 35)
 
 
 def test_no_lines():
@@ -35,43 +48,82 @@ def test_no_lines():
     assert lines(byte) == []
 
 
-def test_a_wide_band_becomes_its_centre_with_the_width_of_a_marking():
-    (line,) = lines(band(empty(), lambda y: 60 - (y - 40) / 2, lambda y: WHITE))
+def test_a_wide_band_becomes_its_centre():
+    (line,) = lines(band(empty(), left, lambda y: WHITE, half=4))
     y = line.points[:, 1] / 2 - 0.5
-    np.testing.assert_allclose(line.points[:, 0] / 2 - 0.5, 60 - (y - 40) / 2, atol=1)
-    assert (np.diff(line.widths) >= 0).all()  # nearer is wider
-    assert line.widths[-1] > 2 * line.widths[0]
-    assert line.widths.max() < 2 * 9  # narrower than the band
-    assert (line.category, line.dashed) == ("single white", False)
+    np.testing.assert_allclose(line.points[:, 0] / 2 - 0.5, left(y), atol=1)
+    assert (line.category, line.style) == ("single white", "solid")
 
 
 def test_a_line_has_one_category_although_its_pixels_have_two():
-    mixed = band(empty(), lambda y: 50, lambda y: YELLOW if y % 3 else WHITE)
-    (line,) = lines(mixed)
+    (line,) = lines(band(empty(), left, lambda y: YELLOW if y % 3 else WHITE))
     assert line.category == "single yellow"
 
 
 def test_a_gap_and_a_change_of_class_in_one_line():
-    byte = band(
-        empty(), lambda y: 50 + y / 4, lambda y: WHITE | LANE_STYLE_BIT, rows=range(60, 100)
-    )
-    band(byte, lambda y: 50 + y / 4, lambda y: YELLOW, rows=range(40, 54))
-    far, near = lines(byte)
-    assert far.points[-1, 1] < near.points[0, 1]
-    assert far.category == near.category == "single white"
-    assert far.dashed
-    assert near.dashed
+    byte = band(empty(), right, lambda y: WHITE | LANE_STYLE_BIT, rows=range(60, 100))
+    band(byte, right, lambda y: YELLOW, rows=range(40, 54))
+    (line,) = lines(byte)
+    assert (line.category, line.style) == ("single white", "dashed")
 
 
 def test_two_lines_that_meet_keep_their_own_classes():
-    byte = band(empty(), lambda y: 80 - (y - 40), lambda y: YELLOW)
-    band(byte, lambda y: 80 + (y - 40), lambda y: WHITE)
+    byte = band(empty(), left, lambda y: YELLOW)
+    band(byte, right, lambda y: WHITE)
     found = {line.category: line for line in lines(byte)}
-    assert set(found) == {"single yellow", "single white"}
-    assert found["single yellow"].points[-1, 0] < 160 < found["single white"].points[-1, 0]
+    assert found["single yellow"].points[0, 0] < 160 < found["single white"].points[0, 0]
+
+
+def test_a_marking_that_does_not_run_along_the_road_is_kept_as_it_is_seen():
+    """A kerb at a side street: no part of the geometry, but drawn and logged."""
+    (line,) = lines(band(empty(), lambda y: 55, lambda y: WHITE, rows=range(60, 98)))
+    assert line.curve is None
+    assert line.side == ""
+    np.testing.assert_allclose(line.points[:, 0] / 2 - 0.5, 55, atol=1)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (3, 3)])
 def test_masks_of_any_size(shape):
-    for line in lane_lines(Mask(np.full(shape, WHITE, np.uint8), (9, 9), VIEW)):
+    mask = Mask(np.full(shape, WHITE, np.uint8), (9, 9), VIEW)
+    for line in RoadGeometry().update(Scene((9, 9), {"p": mask}), 0.0).lanes:
         assert np.isfinite(line.points).all()
+
+
+# Over time
+
+
+def test_a_horizon_that_moves_does_not_move_a_curve():
+    """x = a v + c + b / v: with the same mask, a vanishing row of 74 instead of 70 changes c."""
+    mask, tracker = Mask(band(empty(), left, lambda y: WHITE), (200, 320), VIEW), LaneTracker()
+    points = []
+    for step, row in enumerate((70.0, 74.0)):
+        ahead = (160.0, row)
+        (lane,) = tracker.update(mask, lines_along(mask, ahead), ahead, step / 10)
+        points.append(lane.curve.x(np.array([120.0, 150.0, 190.0])))
+    np.testing.assert_allclose(points[0], points[1], atol=1.0)
+
+
+def test_the_score_of_a_missed_lane_falls():
+    mask, tracker = Mask(band(empty(), left, lambda y: WHITE), (200, 320), VIEW), LaneTracker()
+    (before,) = tracker.update(mask, lines_along(mask, AHEAD), AHEAD, 0.0)
+    (after,) = tracker.update(Mask(empty(), (200, 320), VIEW), [], AHEAD, 0.1)
+    assert after.score == pytest.approx(before.score * np.exp(-0.1 / FADE_S))
+    assert after.score == pytest.approx(0.70 * before.score, abs=0.005)
+
+
+def test_the_error_of_the_horizon_follows_from_the_cost(monkeypatch):
+    """A cost of .01 (row - 150)^2 is a quarter of chi squared: standard deviation 10."""
+    slopes = np.array([160.0, 0.0, -3.0, 3.0])
+    monkeypatch.setattr(
+        "perception.runtime.lane_curve._shared",
+        lambda lines, row, width: (0.01 * (row - 150) ** 2, slopes, np.eye(4)),
+    )
+    points = np.column_stack([np.linspace(0, 100, 40), np.linspace(250, 390, 40)])
+    row, sigma = find_row([points, points], (400, 640))
+    assert row == pytest.approx(150, abs=0.1)
+    assert sigma == pytest.approx(10, rel=0.02)
+
+
+def test_a_curve_s_columns():
+    curve = LaneCurve(np.array([2.0, 100.0, 50.0]), np.eye(3), 10.0)
+    assert curve.x(35.0) == pytest.approx(2 * 25 + 100 + 50 / 25)

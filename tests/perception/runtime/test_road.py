@@ -139,6 +139,14 @@ def test_the_camera_is_estimated_from_the_lanes():
     assert ranges.distance_sigma_m[0] > 25 * 0.15  # the focal length is a guess
 
 
+@pytest.mark.parametrize("yaw", [-0.04, 0.04])
+def test_the_yaw_is_estimated_from_the_lanes(yaw):
+    geometry = RoadGeometry(height_m=1.4, view_deg=VIEW_DEG)
+    for step in range(30):
+        road = geometry.update(scene(camera=replace(CAMERA, yaw=yaw)), step / 10)
+    assert road.camera.yaw == pytest.approx(yaw, abs=0.012)
+
+
 @pytest.mark.parametrize("pitch", [-0.08, 0.0, 0.05])
 def test_the_camera_is_estimated_from_the_heights_of_cars(pitch):
     camera = replace(CAMERA, pitch=pitch)

@@ -181,8 +181,16 @@ def test_a_trial_runs_in_a_child_process(tiny_onnx):
     if providers.missing("openvino"):
         pytest.skip(providers.missing("openvino"))
     verdict = choose.trial(tiny_onnx, "openvino", 1)
-    assert verdict["reason"] == "" or "slower" in verdict["reason"]
-    assert verdict["ms"] > 0
+    slower = verdict["ms"] > verdict["cpu_ms"] > 0
+    assert bool(verdict["reason"]) == slower
+    assert not slower or verdict["reason"].startswith("slower than cpu (")
+
+
+@pytest.mark.parametrize(("times", "reason"), [([1.0, 2.0], "slower"), ([2.0, 1.0], "")])
+def test_a_slower_engine_is_refused(times, reason, tiny_onnx, monkeypatch):
+    """[ms of the CPU's, ms of the other]."""
+    monkeypatch.setattr(choose, "_times", lambda engines, image: times)
+    assert choose.compare(tiny_onnx, "cpu", 1)["reason"][:6] == reason
 
 
 @pytest.mark.parametrize(
