@@ -15,7 +15,7 @@ from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_image, read_pixels
-from training.data.folder import FolderDataset
+from training.data.folder import FolderDataset, visible
 from training.data.labels import Distance, Label, Mask
 from training.data.sample import Sample
 
@@ -36,7 +36,8 @@ class Cityscapes(FolderDataset):
         return (root / "leftImg8bit").is_dir()
 
     def find(self) -> Sequence[Path]:
-        frames = sorted((self.root / "leftImg8bit" / self.split).glob("*/*_leftImg8bit.png"))
+        place = self.root / "leftImg8bit" / self.split
+        frames = sorted(visible(place.glob("*/*_leftImg8bit.png")))
         return [frame for frame in frames if any(self._sources(frame).values())]
 
     def expected(self) -> str:

@@ -4,7 +4,7 @@ import re
 import tokenize
 import zipfile
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,4 +102,10 @@ def images_in(folder: Path) -> list[Path]:
     """The image files of a folder, sorted by name."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(visible(found))
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Without names that begin with a dot: macOS writes `._NAME` next to every file."""
+    return [path for path in paths if not path.name.startswith(".")]

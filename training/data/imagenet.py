@@ -48,7 +48,7 @@ class ImageNet(FolderDataset):
             (name, file)
             for name in classes
             for file in sorted(os.listdir(folder / name))
-            if file.lower().endswith(IMAGE_SUFFIXES)
+            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
         ]
 
     def expected(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from perception.classes import IGNORE, NYUV2
 from perception.errors import UserError
 from perception.files import replacing
-from training.data.folder import UNREADABLE_ARRAY, FolderDataset, by_number
+from training.data.folder import UNREADABLE_ARRAY, FolderDataset, by_number, visible
 from training.data.labels import Distance, Label, Mask, Normals
 from training.data.rendered import RenderedRoads
 from training.data.sample import Sample
@@ -37,7 +37,7 @@ class NYUv2(FolderDataset):
         )
 
     def find(self) -> Sequence[Path]:
-        return by_number(list((self.root / self.split / "image").glob("*.npy")))
+        return by_number(visible((self.root / self.split / "image").glob("*.npy")))
 
     def expected(self) -> str:
         return f"expected {self.split}/image/0.npy and label/, depth/, normal/ next to it"

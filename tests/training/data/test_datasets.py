@@ -141,6 +141,19 @@ def test_every_dataset_is_tested():
     assert set(WRITERS) | {"bdd100k", "rendered"} | formats == set(DATASETS)
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_names_that_begin_with_a_dot_are_no_data(kind: str, tmp_path: Path):
+    """As macOS writes them next to every file."""
+    WRITERS[kind](tmp_path)
+    counts = [len(open_dataset(f"{kind}:{tmp_path}", split)) for split in ("train", "val")]
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert kind_and_root(str(tmp_path))[0] == kind
+    for split, count in zip(("train", "val"), counts, strict=True):
+        dataset = open_dataset(f"{kind}:{tmp_path}", split)
+        assert len([dataset[index] for index in range(len(dataset))]) == count
+
+
 def test_is_recognised_and_passes_load_augment_collate_loss(written: tuple[str, Path]):
     kind, root = written
     assert kind_and_root(str(root)) == (kind, root)
