@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo.archive_ray import LOCAL, label_all
-from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome
+from demo.archive_ray import label_all
+from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome, label_here
 from demo.stop import StopSignals
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
@@ -76,8 +76,12 @@ def label_archive(args: argparse.Namespace, settings: Settings) -> int:
     say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
     progress = ArchiveProgress(len(todo))
     if todo:
-        where = (args.address, args.workers, args.gpus)
-        for outcome in label_all(todo, settings, args.timeout, *where):
+        if args.address:
+            where = (args.address, args.workers, args.gpus)
+            outcomes = label_all(todo, settings, args.timeout, *where)
+        else:
+            outcomes = label_here(todo, settings, args.timeout, args.workers)
+        for outcome in outcomes:
             summary.add(outcome)
             say(progress.line(outcome))
     summary.save()
@@ -93,7 +97,11 @@ def label_archive(args: argparse.Namespace, settings: Settings) -> int:
 
 def check(args: argparse.Namespace) -> Settings:
     """Raises UserError for invalid arguments, before anything is started."""
-    require_extra("ray", "ray", "pyarrow", "pandas")
+    require_extra("demo", "av")
+    if args.address:
+        require_extra("ray", "ray", "pyarrow", "pandas")
+    elif args.gpus:
+        raise UserError("--gpus is for a Ray cluster; add --address")
     if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
     for name, least in (
@@ -118,7 +126,7 @@ def check(args: argparse.Namespace) -> Settings:
     model = local_file(args.model, ONNX).absolute()
     description = read_description(model)
     provider = args.provider
-    if args.address == LOCAL and provider == "auto":
+    if not args.address and provider == "auto":
         # Chosen once here instead of by every worker at the same time.
         provider, _ = choose(model, args.threads)
     say(f"{description.name} on {provider}")
@@ -316,8 +324,8 @@ def parser() -> argparse.ArgumentParser:
     group = made.add_argument_group("workers")
     group.add_argument(
         "--address",
-        default=LOCAL,
-        help="of a Ray cluster, auto from inside one (default: this machine)",
+        default="",
+        help="of a Ray cluster, auto from inside one (extra ray; default: this machine)",
     )
     group.add_argument("--workers", type=int, default=0, metavar="N", help="0: as many as fit")
     group.add_argument("--threads", type=int, default=1, metavar="N", help="CPUs per worker")

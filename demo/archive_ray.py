@@ -1,4 +1,4 @@
-"""Many videos on many processes, on this machine or a cluster, with Ray Data.
+"""Many videos on a Ray cluster, with Ray Data.
 
 Only paths are sent: model, videos and labels must be reachable from every worker.
 """
@@ -16,9 +16,6 @@ import numpy as np
 from demo.archive_worker import Job, Settings, VideoOutcome, Worker
 from perception.errors import UserError, require_extra
 
-LOCAL = "local"
-# Only paths pass through Ray's object store; by default it would reserve a third of the memory.
-STORE_BYTES = 128 * 2**20
 CONNECT_TIMEOUT_S = 120.0
 
 
@@ -38,7 +35,7 @@ def label_all(
     jobs: Sequence[Job],
     settings: Settings,
     timeout_s: float,
-    address: str = LOCAL,
+    address: str,
     workers: int = 0,
     gpus: float = 0,
 ) -> Iterator[VideoOutcome]:
@@ -57,7 +54,7 @@ def label_all(
     jobs = [job for job in jobs if job not in unnamed]
     if not jobs:
         return
-    start(address, workers, settings.threads)
+    start(address)
     missing = {job.name for job in jobs}
     try:
         pool = pool_options(workers, settings.threads, gpus, len(jobs))
@@ -105,21 +102,14 @@ def check_cluster(address: str) -> None:
         raise UserError(f"--address {address}: no Ray cluster there ({reason})")
 
 
-def start(address: str, workers: int, threads: int) -> None:
-    """Starts Ray on this machine, or joins a cluster, without Ray's own log output."""
+def start(address: str) -> None:
+    """Joins a cluster, without Ray's own log output."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     import ray
     from ray.data import DataContext
 
-    if address != LOCAL:
-        check_cluster(address)
+    check_cluster(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == LOCAL:
-        options |= {
-            "num_cpus": max(os.cpu_count() or 1, workers * threads),
-            "object_store_memory": STORE_BYTES,
-            "include_dashboard": False,
-        }
     try:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

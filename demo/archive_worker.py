@@ -13,8 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -153,6 +154,8 @@ class Worker(AbstractContextManager["Worker"]):
             return VideoOutcome(**answer)
         except (TimeoutError, OSError, EOFError) as error:
             problem = f"{job.video}: {self._lost(process, error)} at frame {frames}"
+            for left in leftovers(Path(job.labels)):
+                left.unlink(missing_ok=True)
             return VideoOutcome(
                 job.name, False, frames, round(time.monotonic() - start, 3), problem
             )
@@ -178,6 +181,11 @@ class Worker(AbstractContextManager["Worker"]):
             raise EOFError
         return json.loads(line)
 
+    def stop(self) -> None:
+        """Ends the child from another thread; the call that waits for it returns."""
+        if (process := self.process) is not None:
+            process.kill()
+
     def _lost(self, process: "subprocess.Popen[bytes]", error: Exception) -> str:
         """Ends a lost child; the reason it was lost."""
         if isinstance(error, TimeoutError):
@@ -201,6 +209,34 @@ class Worker(AbstractContextManager["Worker"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def label_here(
+    jobs: Sequence[Job], settings: Settings, timeout_s: float, workers: int = 0
+) -> Iterator[VideoOutcome]:
+    """An outcome per job, in the order they finish, by child processes of this machine. `workers`
+    0: as many as its cores hold."""
+    fits = max(1, (os.cpu_count() or 1) // settings.threads)
+    todo, done = deque(jobs), SimpleQueue[VideoOutcome]()
+    pool = [Worker(settings, timeout_s) for _ in range(min(workers or fits, len(jobs)))]
+
+    def work(worker: Worker) -> None:
+        with worker, suppress(IndexError):  # none left
+            while True:
+                done.put(worker(todo.popleft()))
+
+    threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in pool]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in jobs:
+            yield done.get()
+    finally:  # also when the run is stopped
+        todo.clear()
+        for worker in pool:
+            worker.stop()
+        for thread in threads:
+            thread.join(TIMEOUT_S)
 
 
 def serve(settings: Settings) -> None:

@@ -95,8 +95,8 @@ def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Set
     target = folder / FORMATS[kind].place
     with Export(kind, target, views, settings.score, subset="train") as export:
         for number, frame in decoded(jobs, chosen):
-            stem = jobs[number].name.replace("/", "_").rpartition(".")[0]
-            name = f"{stem}-{frame.index + 1:07d}.jpg"
+            # With its suffix: drive.mp4 and drive.mkv may lie in one folder.
+            name = f"{jobs[number].name.replace('/', '_')}-{frame.index + 1:07d}.jpg"
             _, encoded = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
             write_atomic(folder / "images" / "train" / name, encoded.tobytes())
             export.add(name, runner(frame.image))

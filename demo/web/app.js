@@ -1,7 +1,7 @@
 // The page: sources in, worker in the middle, canvas and figures out.
 
 import { UserError } from "./description.js";
-import { draw, isLane, present, shownBoxes } from "./draw.js";
+import { draw, isLane, present, shownBoxes, words } from "./draw.js";
 import { colour, css } from "./colours.js";
 import { Film, open } from "./source.js";
 
@@ -99,7 +99,7 @@ function paint() {
     .map(({ name, share }) => chip(`${name} ${Math.round(100 * share)} %`));
   $("labels").replaceChildren(...names);
   const legend = shown.flatMap(task => legendNames(task, outputs[task.name]));
-  $("legend").replaceChildren(...[...new Set(legend)].map(name => chip(name, css(colour(name)))));
+  $("legend").replaceChildren(...[...new Set(legend)].map(name => chip(words(name), css(colour(name)), name)));
 }
 
 function legendNames(task, output) {
@@ -108,9 +108,10 @@ function legendNames(task, output) {
   return [...new Set(shownBoxes(output, task, state.score).map(box => box.name))];
 }
 
-function chip(text, ink) {
+function chip(text, ink, tip = "") {
   const made = document.createElement("span");
   made.textContent = text;
+  made.title = tip; // the class as the model calls it
   if (ink) made.style.setProperty("--ink", ink);
   return made;
 }

@@ -2,11 +2,13 @@
 
 import { colour, css } from "./colours.js";
 import { LANE_BYTE } from "./description.js";
+import { findLanes, isAlong } from "./lanes.js";
 
 const BACKGROUND = "background";
 // The lane byte: category in bits 0 to 2, then one bit each.
 const CATEGORY = 7, OUTSIDE = 8, STYLE = 16;
-const AREA_OPACITY = 0.38, AREA_RIM = 0.75, DASHED_OPACITY = 0.75;
+const AREA_OPACITY = 0.38, AREA_RIM = 0.75, DASHED_OPACITY = 0.7;
+const LEGEND = { direct: "own lane", alternative: "other lanes" }; // classes in people's words
 const small = document.createElement("canvas"); // masks at the model's resolution
 
 /** Draws frame and scene. `hidden` holds names of outputs; boxes below `score` (null: below the
@@ -63,17 +65,19 @@ function palette(task) {
 function overlay(context, output, task) {
   const [height, width] = output.hw, table = palette(task), lane = isLane(task);
   const image = new ImageData(width, height), rgba = image.data, values = output.values;
-  const clear = at => table[4 * values[at] + 3] === 0;
+  const crosswalk = lane ? task.categories.indexOf("crosswalk") : -1;
+  const skip = value => table[4 * value + 3] === 0 || (lane && isAlong(value, crosswalk));
+  const clear = at => skip(values[at]);
   for (let y = 0, at = 0; y < height; y++)
     for (let x = 0; x < width; x++, at++) {
       const from = 4 * values[at], to = 4 * at;
-      if (table[from + 3] === 0) continue;
-      const rim = !lane && ((x > 0 && clear(at - 1)) || (x + 1 < width && clear(at + 1)) ||
+      if (skip(values[at])) continue;
+      const rim = ((x > 0 && clear(at - 1)) || (x + 1 < width && clear(at + 1)) ||
                             (y > 0 && clear(at - width)) || (y + 1 < height && clear(at + width)));
       rgba[to] = table[from];
       rgba[to + 1] = table[from + 1];
       rgba[to + 2] = table[from + 2];
-      rgba[to + 3] = table[from + 3] * (lane ? 1 : rim ? AREA_RIM : AREA_OPACITY);
+      rgba[to + 3] = table[from + 3] * (rim ? AREA_RIM : AREA_OPACITY);
     }
   [small.width, small.height] = [width, height];
   small.getContext("2d").putImageData(image, 0, 0);
@@ -81,13 +85,29 @@ function overlay(context, output, task) {
   context.imageSmoothingQuality = "high";
   const enlarged = context.canvas.width / width;
   if (enlarged > 1) context.filter = `blur(${0.6 * enlarged}px)`; // pixel stairs become slopes
-  if (lane) { // a dark halo keeps white lines visible on bright asphalt
-    context.shadowColor = "rgb(0 0 0 / 0.75)";
-    context.shadowBlur = context.canvas.width / 400;
-  }
   context.drawImage(small, 0, 0, context.canvas.width, context.canvas.height);
   context.restore();
+  if (lane) for (const line of findLanes(values, output.hw, crosswalk)) marking(context, line, output.hw, task);
 }
+
+/** A line as wide as the marking over a dark rim, dashed ones lighter. */
+function marking(context, { points, category, dashed }, [height, width], task) {
+  const scaleX = context.canvas.width / width, scaleY = context.canvas.height / height;
+  const rim = Math.max(1, context.canvas.height / 600);
+  for (const [wider, ink] of [[rim, "rgb(60 60 60)"], [0, css(colour(task.categories[category]), dashed ? DASHED_OPACITY : 1)]]) {
+    context.beginPath();
+    for (const [x, y, wide] of points)
+      context.lineTo((x - wide / 2) * scaleX - wider, y * scaleY);
+    for (const [x, y, wide] of [...points].reverse())
+      context.lineTo((x + wide / 2) * scaleX + wider, y * scaleY);
+    context.closePath();
+    context.fillStyle = ink;
+    context.fill();
+  }
+}
+
+/** A class in people's words. */
+export const words = name => LEGEND[name] ?? name;
 
 function boxes(context, kept) {
   const { width, height } = context.canvas;
@@ -110,7 +130,7 @@ function boxes(context, kept) {
 /** The class above its box, unless the name of a nearer box is there. */
 function chip(context, { xyxy: [x1, y1], name, score }, height, taken) {
   context.font = `600 ${height}px system-ui, sans-serif`;
-  const text = `${name} ${Math.round(100 * score)}`;
+  const text = `${name} ${Math.round(100 * score)} %`;
   const wide = context.measureText(text).width + height * 0.8, tall = height * 1.4;
   const x = Math.max(0, Math.min(x1, context.canvas.width - wide)), y = Math.max(0, y1 - tall);
   if (taken.some(t => x < t[0] + t[2] && t[0] < x + wide && y < t[1] + tall && t[1] < y + tall)) return;

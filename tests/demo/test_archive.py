@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from demo import archive as command
 from demo import archive_ray
 from demo.archive import find_jobs, main
 from demo.archive_ray import label_all
-from demo.archive_worker import Job, Labeller, Settings, Worker
+from demo.archive_worker import Job, Labeller, Settings, Worker, label_here
 from perception.errors import UserError
 
 
@@ -60,7 +61,7 @@ def in_this_process(jobs, settings, *where):
 @pytest.fixture
 def here(monkeypatch):
     """The whole command without Ray: the labeller runs in this process."""
-    monkeypatch.setattr(command, "label_all", in_this_process)
+    monkeypatch.setattr(command, "label_here", in_this_process)
     monkeypatch.setattr(command, "require_extra", lambda *names: None)
 
 
@@ -224,7 +225,7 @@ def test_a_problem_of_an_earlier_run_is_still_reported(here, tiny_onnx, tmp_path
 def test_no_worker_starts_when_all_videos_are_done(here, archive, tiny_onnx, tmp_path, monkeypatch):
     (archive / "broken.mp4").unlink()
     assert run(archive, tmp_path / "out", tiny_onnx) == 0
-    monkeypatch.setattr(command, "label_all", None)
+    monkeypatch.setattr(command, "label_here", None)
     assert run(archive, tmp_path / "out", tiny_onnx) == 0
 
 
@@ -260,10 +261,42 @@ def test_without_ray_the_extra_is_named(archive, tiny_onnx, tmp_path, monkeypatc
         "perception.errors.importlib.util.find_spec",
         lambda name: None if name == "ray" else find_spec(name),
     )
-    assert run(archive, tmp_path / "out", tiny_onnx) == 2
+    assert run(archive, tmp_path / "out", tiny_onnx, "--address", "auto") == 2
     assert capsys.readouterr().err == (
         "error: this command needs ray: pip install 'pvt-hydranet[ray]'\n"
     )
+
+
+def test_two_runs_do_not_share_a_folder(here, archive, tiny_onnx, tmp_path, capsys):
+    with command.only_run(tmp_path / "out"):
+        assert run(archive, tmp_path / "out", tiny_onnx) == 2
+    assert "another perceive-archive writes there" in capsys.readouterr().err
+    (archive / "broken.mp4").unlink()
+    assert run(archive, tmp_path / "out", tiny_onnx) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_child_processes_of_this_machine(workers, archive, tiny_onnx, tmp_path):
+    """Every video once, a broken one as a problem; names need not be UTF-8."""
+    odd = os.fsdecode(b"\xff.mp4")
+    (archive / odd).write_bytes((archive / "a.mp4").read_bytes())
+    places = [*sorted(archive.rglob("*.mp4"))]
+    jobs = [Job(str(n), str(place), str(tmp_path / f"{n}.jsonl")) for n, place in enumerate(places)]
+    found = {one.name: one for one in label_here(jobs, settings(tiny_onnx), 60, workers)}
+    assert set(found) == {one.name for one in jobs}
+    assert [bool(found[one.name].problem) for one in jobs] == [
+        "broken" in one.video for one in jobs
+    ]
+    assert all(found[one.name].frames == 30 for one in jobs if "broken" not in one.video)
+
+
+def test_a_run_that_is_stopped_ends_its_processes(archive, tiny_onnx, tmp_path):
+    jobs = [Job(str(n), str(archive / "a.mp4"), str(tmp_path / f"{n}.jsonl")) for n in range(20)]
+    outcomes = label_here(jobs, settings(tiny_onnx), 60, 2)
+    next(outcomes)
+    outcomes.close()
+    assert not [one for one in threading.enumerate() if one.name.endswith("(work)")]
+    assert not list(tmp_path.glob(".*.part*"))
 
 
 # Ray
@@ -280,7 +313,7 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     """One of the good clips was done before, and another run was killed in the other one."""
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "label_all", in_this_process)
+        patch.setattr(command, "label_here", in_this_process)
         assert run(archive / "a.mp4", out, tiny_onnx) == 0
     for number in range(2):
         (archive / f"new-{number}.mp4").write_bytes(video.read_bytes())
@@ -288,7 +321,7 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     (out / ".new-0.mp4.0123abcd.part.jsonl").write_text("{")
     odd = os.fsdecode(b"\xff.mp4")
     (archive / odd).write_bytes(video.read_bytes())
-    assert run(archive, out, tiny_onnx, "--workers", "2") == 1
+    assert run(archive, out, tiny_onnx, "--workers", "2", "--address", "local") == 1
     said, err = capfd.readouterr()
     assert "6 videos: 3 labelled now, 1 done before, 2 with a problem; 90 frames" in said
     assert "not UTF-8" in err

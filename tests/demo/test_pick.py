@@ -43,7 +43,7 @@ def test_pick_writes_different_frames_with_their_labels(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setattr(
-        archive_command, "label_all", lambda jobs, settings, *rest: map(Labeller(settings), jobs)
+        archive_command, "label_here", lambda jobs, settings, *rest: map(Labeller(settings), jobs)
     )
     monkeypatch.setattr(archive_command, "require_extra", lambda *names: None)
     drive(tmp_path / "drive.mp4")
