@@ -64,9 +64,12 @@ class Run:
         check_tasks(config.model.tasks)
         make_augmentation(config.data)  # raises for an unknown name, before data is opened
         self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
+        remarks: dict[str, list[str]] = {}
         for split, frames in (("train", self.train), ("val", self.val)):
             for line in frames.remarks():
-                self.console.print(f"{split}: {line}", markup=False)
+                remarks.setdefault(line, []).append(split)
+        for line, splits in remarks.items():
+            self.console.print(f"{' and '.join(splits)}: {line}", markup=False)
         views = views_of(self.train.classes)
         self.learner = make_learner(config, self.world, self.console.print, views)
         self.order = Order(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from perception.errors import UserError
 from perception.runtime.view import View
+from perception.tasks import TASKS
 from training.config import DataArgs
 from training.data.augment import make_augmentation
 from training.data.classes import ClassLists, read_classes
@@ -20,6 +21,7 @@ from training.data.files import split_word, walk
 from training.data.labels import Boxes, LaneMask, Mask
 from training.data.sample import Sample
 from training.data.sources import kind_and_root, open_dataset, open_sources
+from training.evaluate import DataOptions, open_data
 
 HW = (48, 80)
 LINE = "{} .5 .5 .25 .25\n"
@@ -533,6 +535,14 @@ def test_the_smallest_sizes_are_augmented(size: tuple[int, int]):
     augment = make_augmentation(DataArgs(size=size, augment="strong"))
     for seed in range(200):
         assert augment(sample, np.random.default_rng(seed)).image.shape == (*size, 3)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_limit_without_data_is_that_many_frames_of_either_split(split: str):
+    class Model:
+        size_hw, views = (64, 96), {"det": TASKS["det"].view}
+
+    assert len(open_data(DataOptions(split=split, limit=50), Model(), False)) == 50
 
 
 def test_hundreds_of_classes_of_boxes(tmp_path: Path):
