@@ -1,0 +1,89 @@
+"""Frames and outputs between ranks."""
+
+import numpy as np
+import pytest
+
+from training.data.sources import open_dataset
+from training.distributed import ALONE, World, pack, unpack
+from training.evaluation import scores as scores_module
+from training.evaluation.predictor import LabelledFrame, TorchPredictor
+from training.evaluation.ranks import packed, unpacked
+from training.evaluation.scores import evaluate
+
+NATIVE = (180, 320)
+
+
+def test_frames_and_outputs_survive_the_way_to_another_rank():
+    boxes = {"boxes_xyxy": np.ones((2, 4), np.float32), "classes": np.array([2, 0])}
+    frames = [
+        LabelledFrame(7, "b/ü", NATIVE, np.zeros((*NATIVE, 3), np.uint8), {"det": boxes}, {}),
+        LabelledFrame(2, "a", (90, 160), None, {}, {"weather": "rainy"}),
+    ]
+    outputs = [{"det": np.full((3, 6), 0.5, np.float32)}, {"det": np.zeros((3, 6), np.float32)}]
+    found = unpacked(unpack(pack(packed(list(zip(frames, outputs, strict=True))))))
+    assert [(f.index, f.name, f.size_hw, f.image, f.attributes) for f, _ in found] == [
+        (7, "b/ü", NATIVE, None, {}),
+        (2, "a", (90, 160), None, {"weather": "rainy"}),
+    ]
+    for key, value in boxes.items():
+        np.testing.assert_array_equal(found[0][0].targets["det"][key], value)
+    assert found[1][0].targets == {}
+    for (_, arrays), expected in zip(found, outputs, strict=True):
+        np.testing.assert_array_equal(arrays["det"], expected["det"])
+    assert unpacked(unpack(pack(packed([])))) == []
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_scores_do_not_depend_on_the_number_of_ranks(ranks, folder, oracle, score, monkeypatch):
+    """Each rank in turn, as the messages between them would have it."""
+
+    class Known(TorchPredictor):
+        """The outputs of the oracle."""
+
+        name, size_hw, views = oracle.name, oracle.size_hw, oracle.views
+
+        def __init__(self):
+            self.oracle = oracle(spoil=True)
+
+        def outputs(self, frames):
+            return [self.oracle.arrays(int(frame[90, 160, 0]) - 40) for frame in frames]
+
+    (folder / "images/100k/val/f1.jpg").write_bytes(b"no picture")
+    expected = score(folder, Known(), skip_bad=True)
+    assert expected["frames"] == 4
+    dataset = open_dataset(str(folder), "val", tuple(Known.views), (192, 320), exact=True,
+                           strict=False)  # fmt: skip
+    rounds = []  # of each rank: what it gathers in each round
+
+    class One(World):
+        def total(self, numbers, tensors=()):
+            return [1.0] if self.rank == 0 and len(rounds) < 4 else list(numbers)
+
+        def gather_names(self, own):
+            return list(own)
+
+    def kept(world, found):
+        rounds.append(found)
+        return []
+
+    gathered = {}
+    for rank in range(1, ranks):
+        rounds.clear()
+        monkeypatch.setattr(scores_module, "gather", kept)
+        evaluate(Known(), dataset, batch=1, skip_bad=True, world=One(rank, ranks, ALONE.device))
+        gathered[rank] = list(rounds)
+
+    def joined(world, found):
+        place = len(rounds)
+        rounds.append(found)
+        others = [parts[place] for parts in gathered.values() if place < len(parts)]
+        every = [item for part in (found, *others) for item in part]
+        return sorted(every, key=lambda item: item[0].index)
+
+    rounds.clear()
+    monkeypatch.setattr(scores_module, "gather", joined)
+    result = evaluate(Known(), dataset, batch=1, skip_bad=True, world=One(0, ranks, ALONE.device))
+    assert result["frames"] == 4
+    for protocol, tasks in expected["scores"].items():
+        for task, values in tasks.items():
+            assert result["scores"][protocol][task] == pytest.approx(values, nan_ok=True), task
