@@ -124,7 +124,8 @@ class EpochProgress:
         elif 10 * self.done // self.steps > 10 * (self.done - 1) // self.steps:
             left = seconds / (self.done - self.first) * (self.steps - self.done)
             text = f"{text}, {timedelta(seconds=round(left))} left, {', '.join(parts)}"
-            self.console.print(f"{self.title}: {self.done}/{self.steps} steps, {text}")
+            line = f"{self.title}: {self.done}/{self.steps} steps, {text}"
+            self.console.print(line, soft_wrap=True, highlight=False)
 
 
 def score_table(scores: Scores, headlines: Mapping[str, str], title: str) -> Table:
