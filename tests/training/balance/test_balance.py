@@ -168,6 +168,11 @@ def test_rlw_draws_a_new_convex_combination_each_step() -> None:
     assert drawn[0] != drawn[1]
 
 
+def test_a_loss_of_zero_leaves_the_geometric_mean_a_small_gradient() -> None:
+    gradient = Toy().step(make("geometric"), {"a": A, "b": B}, {"a": 0.0, "b": 4.0})
+    np.testing.assert_allclose(gradient, 0.5 * np.sqrt(1e-6 / 4.0) * B, rtol=1e-4)
+
+
 def test_geometric_mean() -> None:
     expected = np.sqrt(2.0 * 3.0) / 2 * (A / 2.0 + B / 3.0)
     np.testing.assert_allclose(shared_gradient("geometric", A, B), expected, rtol=1e-5)
@@ -186,8 +191,9 @@ def test_famo_combines_logarithms_and_follows_the_change() -> None:
 
 def test_stch_weighs_by_relative_loss_after_the_first_epoch() -> None:
     balancer, toy = make("stch"), Toy()
-    first = toy.step(balancer, {"a": A, "b": B}, {"a": 4.0, "b": 6.0})
-    np.testing.assert_allclose(first, A + B)
+    for values in ({"a": 5.0, "b": 6.0}, {"a": 3.0, "b": 6.0}):  # means 4 and 6
+        first = toy.step(balancer, {"a": A, "b": B}, values)
+        np.testing.assert_allclose(first, A + B)
     balancer.end_epoch()
     gradient = toy.step(balancer, {"a": A, "b": B}, {"a": 1.0, "b": 3.0})
     # mu = 1: K log sum exp(log(L/n)) has the gradient K / (sum_i L_i/n_i) * 1/n_k.

@@ -39,6 +39,11 @@ def test_ranks_share_the_joint_batches_of_one(ranks: int) -> None:
         assert sorted(key for share in shares for key in share[number]) == sorted(joint)
 
 
+def test_a_last_batch_that_is_not_full_is_dropped() -> None:
+    assert (Order(20, 6, 0).steps, Order(18, 6, 0).steps, Order(5, 6, 0).steps) == (3, 3, 1)
+    assert [len(batch) for batch in batches(Order(20, 6, 0), 0)] == [6, 6, 6]
+
+
 def test_fewer_frames_than_a_batch_still_train() -> None:
     assert len(batches(Order(3, 8, 0))[0]) == 3
 

@@ -91,7 +91,7 @@ def test_resampled_frames_count_as_often_as_they_are_drawn(folder, oracle):
         frames = list(read_frames(dataset, pool, 2))
         scenes = predictor([frame.image for frame in frames])
         evaluation.add(frames, scenes, pool)
-        rows = [1, 1, 3]
+        rows = [0, 1, 1, 3]
         twice.add([frames[row] for row in rows], [scenes[row] for row in rows], pool)
     picked = evaluation.scores(np.array(rows))
     for task, scores in twice.scores()["bdd"].items():
