@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -157,19 +156,17 @@ def test_a_disk_that_fills_up_leaves_whole_states(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["192x320", "384x640"])
-def test_too_little_shared_memory_is_one_line(size: str, tmp_path: Path) -> None:
+def test_too_little_shared_memory_is_one_line(tmp_path: Path) -> None:
     """A container's default is 64 MB; left to the loader's queue the run would wait for ever."""
     script = """
     mount -t tmpfs -o size=512k none /dev/shm || exit 99
-    exec "$1" -c 'from training.train import main; main()' --tasks scene --size "$2" --limit 16 \
-        --val-limit 1 --batch 4 --epochs 1 --workers 2 --trackers none --out "$3"
+    exec "$1" -c 'from training.train import main; main()' --tasks scene --size 192x320 --limit 16 \
+        --val-limit 1 --batch 4 --epochs 1 --workers 2 --trackers none --out "$2"
     """
-    words = [*small_disk(), "sh", "-c", script, "sh", sys.executable, size, str(tmp_path / "run")]
+    words = [*small_disk(), "sh", "-c", script, "sh", sys.executable, str(tmp_path / "run")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    start = time.monotonic()
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300)
-    assert time.monotonic() - start < 60
+    # 10 seconds on an idle core, of which 5 are imports.
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=180)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     for word in ("/dev/shm", "--shm-size", "--workers 0"):
