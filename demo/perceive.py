@@ -108,7 +108,7 @@ class Run:
     def one(self, job: Job, source: Source) -> None:
         """Runs one input and prints its summary."""
         self.statistics.begin(source.count, source.still)
-        limited = self.options.seconds and job.live
+        limited = self.options.seconds and source.live
         self.ends = time.monotonic() + self.options.seconds if limited else 0.0
         with ExitStack() as stack:
             sinks = [*self._sinks(job, source, stack), *self.watching]
