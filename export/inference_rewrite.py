@@ -16,6 +16,8 @@ from timm.models.pvt_v2 import Attention, Block, MlpWithDepthwiseConv, PyramidVi
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perception.sharing import unfold
+
 Size = tuple[int, int, int]  # batch, height, width of the token grid
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 Network = TypeVar("Network", bound=nn.Module)
@@ -30,10 +32,7 @@ def rewrite_for_inference(module: Network) -> Network:
     weight and those constants.
     """
     module = copy.deepcopy(module).eval().requires_grad_(False)
-    for name, child in list(module.named_modules()):
-        if hasattr(child, "unfolded"):  # its weights are computed: do it once
-            parent, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(parent), leaf, child.unfolded())
+    unfold(module)
     for child in module.modules():
         if isinstance(child, nn.Sequential):
             _fold_batch_norm(child)

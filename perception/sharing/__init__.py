@@ -1,7 +1,7 @@
-"""Ways of sharing a trunk other than hard sharing: one file each, one line here.
+"""Ways of sharing a network other than one trunk for all: one file each, one line here.
 
-Such a trunk returns four maps per task, in one list, and each head takes its own four. Training,
-balancing, evaluation and export need no change.
+The features of such a network are one list, with the maps of every task one after the other, and
+each head takes its own. Training, balancing, evaluation and export need no change.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from perception.errors import unknown_name
 from perception.sharing.cross_stitch import CrossStitch
+from perception.sharing.gated_adapters import GatedAdapters
 from perception.sharing.mtan import MTAN
+from perception.sharing.pad_net import PADNet
 from perception.sharing.sparse import Sparse
+from perception.tasks.base import Task
 from perception.trunk import STRIDES, Trunk
 
-SHARINGS: Final[dict[str, Callable[[Callable[[], Trunk], int], nn.Module]]] = {
-    "cross-stitch": CrossStitch,
-    "mtan": MTAN,
-    "sparse": Sparse,
-}
+MakeTrunk = Callable[[], Trunk]
+Parts = tuple[nn.Module, nn.Module]
 
 
 class EachTask(nn.Module):
@@ -36,8 +36,37 @@ class EachTask(nn.Module):
         return [feature for group in groups for feature in self.neck(group)]
 
 
+def in_trunk(
+    method: Callable[[MakeTrunk, int], nn.Module],
+    make_trunk: MakeTrunk,
+    neck: nn.Module,
+    heads: Sequence[Task],
+) -> Parts:
+    """A trunk with maps per task, each through the same neck."""
+    return method(make_trunk, len(heads)), EachTask(neck)
+
+
+def in_neck(
+    method: Callable[[nn.Module, Sequence[Task]], nn.Module],
+    make_trunk: MakeTrunk,
+    neck: nn.Module,
+    heads: Sequence[Task],
+) -> Parts:
+    """One trunk and one neck, followed by modules per task."""
+    return make_trunk(), method(neck, heads)
+
+
+SHARINGS: Final[dict[str, Callable[[MakeTrunk, nn.Module, Sequence[Task]], Parts]]] = {
+    "cross-stitch": partial(in_trunk, CrossStitch),
+    "mtan": partial(in_trunk, MTAN),
+    "sparse": partial(in_trunk, Sparse),
+    "gated-adapters": partial(in_neck, GatedAdapters),
+    "pad-net": partial(in_neck, PADNet),
+}
+
+
 def share(
-    name: str, make_trunk: Callable[[], Trunk], neck: nn.Module, heads: Sequence[nn.Module]
+    name: str, make_trunk: MakeTrunk, neck: nn.Module, heads: Sequence[Task]
 ) -> tuple[Any, Any]:
     """(trunk, neck) with maps for each head; heads get a hook that selects theirs.
 
@@ -45,12 +74,23 @@ def share(
     """
     if name not in SHARINGS:
         raise unknown_name("way of sharing", name, SHARINGS)
+    parts = SHARINGS[name](make_trunk, neck, heads)
     for index, head in enumerate(heads):
-        head.register_forward_pre_hook(partial(own_maps, index))
-    return SHARINGS[name](make_trunk, len(heads)), EachTask(neck)
+        head.register_forward_pre_hook(partial(own_maps, index, len(heads)))
+    return parts
 
 
-def own_maps(index: int, head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def own_maps(index: int, tasks: int, head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Forward pre-hook: selects the maps of one task."""
-    levels = len(STRIDES)
-    return (list(inputs[0])[index * levels : (index + 1) * levels],)
+    maps = list(inputs[0])
+    count = len(maps) // tasks
+    return (maps[index * count : (index + 1) * count],)
+
+
+def unfold(module: nn.Module) -> None:
+    """Replaces, in place, what is computed for training alone: weights that follow from others, and
+    outputs that only a loss reads. For export and for timing."""
+    for name, child in list(module.named_modules()):
+        if hasattr(child, "unfolded"):
+            parent, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(parent), leaf, child.unfolded())

@@ -1,72 +1,122 @@
-"""Sparse sharing (Sun et al., AAAI 2020): every task uses its own part of one trunk's weights.
+"""Sparse sharing (Sun et al., AAAI 2020, "Learning Sparse Sharing Architectures for Multiple
+Tasks"): every task uses its own part of one trunk's weights.
 
-The paper finds each task's part by pruning a single-task run. Here the parts are found during joint
-training: every weight has a score per task, the highest scores are selected, and scores are trained
-with the straight-through estimator (Bengio et al., 2013).
+The parts are found by iterative magnitude pruning, one task at a time and always from the same
+initial weights (`iterative_pruning`, Algorithm 1 of the paper). Then all tasks train together from
+these weights, each with its mask. The trunk is the paper's base network: neck and heads are not
+pruned, nor are norms and biases.
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from perception.errors import UserError
 from perception.trunk import Trunk
+
+Masks = Mapping[str, Tensor]
+"""Name of a matrix or kernel -> bool tensor of its shape, True: used."""
+
+
+@torch.no_grad()
+def prune(weights: Mapping[str, Tensor], masks: Masks, share: float) -> Masks:
+    """The masks without the `share` of the used weights that is smallest in magnitude, counted over
+    all tensors together."""
+    used = torch.cat([weights[name].abs()[mask] for name, mask in masks.items()])
+    out = round(share * used.numel())
+    limit = used.kthvalue(out).values if out else used.new_tensor(-1.0)
+    return {name: mask & (weights[name].abs() > limit) for name, mask in masks.items()}
+
+
+def iterative_pruning(
+    train: Callable[[Masks], Mapping[str, Tensor]], masks: Masks, share: float, rounds: int
+) -> Masks:
+    """One task's masks. In each round `train(masks)` trains from the initial weights and returns
+    the trained ones, of which `share` is pruned: (1 - share) ** rounds of the weights are left."""
+    for _ in range(rounds):
+        masks = prune(train(masks), masks, share)
+    return masks
+
+
+class Part(nn.Module):
+    """What one task has of its own: a mask for each matrix and kernel, and running statistics, as
+    its maps differ from those of the other tasks."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        names = [name for name, weight in trunk.named_parameters() if weight.ndim > 1]
+        own = {name: torch.ones_like(trunk.get_parameter(name), dtype=torch.bool) for name in names}
+        self.masked = {name: name.replace(".", "-") for name in names}
+        statistics = dict(trunk.named_buffers())
+        self.counted = {name: "of-" + name.replace(".", "-") for name in statistics}
+        for name, mask in own.items():
+            self.register_buffer(self.masked[name], mask)
+        for name, buffer in statistics.items():
+            self.register_buffer(self.counted[name], buffer.clone())
+
+    def masks(self) -> dict[str, Tensor]:
+        """The mask of each matrix and kernel."""
+        return {name: self.get_buffer(own) for name, own in self.masked.items()}
+
+    def pruned(self) -> bool:
+        """Whether any weight is left out."""
+        return not all(bool(mask.all()) for mask in self.masks().values())
+
+    @torch.no_grad()
+    def set_masks(self, masks: Masks) -> None:
+        """Replaces the masks."""
+        for name, mask in masks.items():
+            self.get_buffer(self.masked[name]).copy_(mask)
+
+    def tensors(self, trunk: Trunk) -> dict[str, Tensor]:
+        """The trunk's weights with those of other tasks set to zero, and this task's statistics."""
+        weights = {name: trunk.get_parameter(name) * mask for name, mask in self.masks().items()}
+        return weights | {name: self.get_buffer(own) for name, own in self.counted.items()}
 
 
 class Sparse(nn.Module):
-    """One pass of the trunk per task, with the fraction `density` of each matrix and kernel.
+    """One pass of the trunk per task, with the weights that the task's mask selects.
 
-    Scores are initialised to the weights' magnitude plus noise, so the parts are nearly equal at
-    first.
+    Masks are part of the checkpoint. Raises UserError in training with several tasks before any
+    weight is pruned: that would be hard sharing at several times its cost.
     """
 
-    def __init__(self, make_trunk: Callable[[], Trunk], tasks: int, density: float = 0.7) -> None:
+    def __init__(self, make_trunk: Callable[[], Trunk], tasks: int) -> None:
         super().__init__()
-        self.trunk, self.density = make_trunk(), density
+        self.trunk = make_trunk()
         self.channels, self.strides = self.trunk.channels, self.trunk.strides
-        self.names = [name for name, p in self.trunk.named_parameters() if p.ndim > 1]
-        weights = [self.trunk.get_parameter(name).detach() for name in self.names]
-        self.scores = nn.ModuleList(
-            nn.ParameterList(w.abs() + 0.1 * w.std() * torch.rand_like(w) for w in weights)
-            for _ in range(tasks)
-        )
-        # The smallest selected score, stored so that evaluation and export need not sort.
-        self.limits: Tensor
-        self.register_buffer("limits", torch.zeros(tasks, len(self.names)))
+        self.parts = nn.ModuleList(Part(self.trunk) for _ in range(tasks))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        found: list[Tensor] = []
-        for task in range(len(self.scores)):
-            found += functional_call(self.trunk, self.parts(task), (image,))
-        return found
+        parts = [cast(Part, part) for part in self.parts]
+        if self.training and len(parts) > 1 and not parts[0].pruned():
+            raise UserError(
+                "--sharing sparse: no weight is pruned yet; `study-mtl sharing --sharings sparse` "
+                "finds the masks, and its train-bdd command has --init with them"
+            )
+        return [
+            feature
+            for part in parts
+            for feature in functional_call(self.trunk, part.tensors(self.trunk), (image,))
+        ]
 
-    def parts(self, task: int) -> dict[str, Tensor]:
-        """The trunk's weights with those of other tasks set to zero."""
-        chosen = {}
-        scores = cast(nn.ParameterList, self.scores[task])
-        for index, (name, score) in enumerate(zip(self.names, scores, strict=True)):
-            if self.training:
-                out = round((1 - self.density) * (score.numel() - 1))
-                limit = score.detach().flatten().kthvalue(out + 1).values
-                self.limits[task, index] = limit
-            mask = (score >= self.limits[task, index]).to(score.dtype)
-            if self.training:
-                mask = mask + score - score.detach()
-            chosen[name] = self.trunk.get_parameter(name) * mask
-        return chosen
+    def unused(self) -> int:
+        """Number of weights that no task uses."""
+        masks = [cast(Part, part).masks() for part in self.parts]
+        return sum(
+            int((~torch.stack([own[name] for own in masks]).any(0)).sum()) for name in masks[0]
+        )
 
     @torch.no_grad()
     def unfolded(self) -> "Unfolded":
         """The same network with a separate trunk of final weights per task, for export."""
-        trunks = []
-        for task in range(len(self.scores)):
-            trunk = copy.deepcopy(self.trunk)
-            for name, weight in self.parts(task).items():
-                trunk.get_parameter(name).copy_(weight)
-            trunks.append(trunk)
+        trunks = [copy.deepcopy(self.trunk) for _ in self.parts]
+        for trunk, part in zip(trunks, self.parts, strict=True):
+            trunk.load_state_dict(cast(Part, part).tensors(self.trunk), strict=False)
         return Unfolded(trunks)
 
 

@@ -1,18 +1,26 @@
 """Every way of sharing: learns, is saved and loaded, starts as it should, exports."""
 
+import copy
+from math import log
 from pathlib import Path
+from types import SimpleNamespace
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from export.inference_rewrite import rewrite_for_inference
+from export.to_onnx import describe, save, to_onnx
 from perception import checkpoint
 from perception.errors import UserError
 from perception.model import Deployed, build
-from perception.sharing import SHARINGS
+from perception.sharing import SHARINGS, own_maps
 from perception.sharing.cross_stitch import CrossStitch
-from perception.sharing.sparse import Sparse
+from perception.sharing.gated_adapters import GatedAdapter
+from perception.sharing.pad_net import Distillation, PADNet
+from perception.sharing.sparse import Part, Sparse, iterative_pruning, prune
 from perception.tasks.base import total_loss
 from training.config import ModelArgs
 from training.init import initialise
@@ -27,11 +35,15 @@ def frame() -> torch.Tensor:
 
 def model_of(sharing: str):
     torch.manual_seed(0)
-    return build(f"pvt-hydranet-b0+{sharing}", TASKS)
+    model = build(f"pvt-hydranet-b0+{sharing}", TASKS)
+    if isinstance(model.trunk, Sparse):
+        for part in model.trunk.parts:
+            part.set_masks({name: torch.rand(m.shape) < 0.7 for name, m in part.masks().items()})
+    return model
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
-def test_every_part_of_the_trunk_is_trained(sharing: str):
+def test_every_part_of_the_network_is_trained(sharing: str):
     model = model_of(sharing).train()
     targets = {
         "depth": {"map": torch.full((1, 64, 96), 30.0)},
@@ -42,12 +54,12 @@ def test_every_part_of_the_trunk_is_trained(sharing: str):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     seen = []
     for _ in range(6):
-        assert len(model.features(frame())) == 8
+        assert len(model.features(frame())) == (16 if sharing == "pad-net" else 8)
         raws = model(frame())
         losses = [total_loss(t.loss(raws[n], targets[n])) for n, t in model.tasks.items()]
         optimizer.zero_grad()
         sum(losses).backward()
-        untouched = [name for name, p in model.trunk.named_parameters() if p.grad is None]
+        untouched = [name for name, p in model.named_parameters() if p.grad is None]
         assert not untouched
         optimizer.step()
         seen.append(sum(losses).item())
@@ -135,19 +147,160 @@ def test_cross_stitch_mixes_by_its_weights():
         assert torch.equal(first, second)
 
 
-def test_sparse_uses_its_share_of_the_weights_and_masks_can_change():
-    model = model_of("sparse").train()
-    trunk = model.trunk
-    assert isinstance(trunk, Sparse)
-    parts = trunk.parts(0)
-    used = sum((parts[name].detach() != 0).sum() for name in trunk.names)
-    whole = sum(trunk.trunk.get_parameter(name).numel() for name in trunk.names)
-    assert used / whole == pytest.approx(0.7, abs=0.01)
-    shared = sum(((parts[name] != 0) & (part != 0)).sum() for name, part in trunk.parts(1).items())
-    assert 0.7 < shared / used < 1
-    sum(part.sum() for part in parts.values()).backward()
-    assert all(score.grad is not None for score in trunk.scores[0])
-    assert all(score.grad is None for score in trunk.scores[1])
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_runs_in_onnx_runtime_with_equal_outputs(sharing: str, tmp_path: Path):
+    model = model_of(sharing).eval()
+    meta = checkpoint.Meta(f"pvt-hydranet-b0+{sharing}", TASKS, (64, 96))
+    save(to_onnx(model, describe(model, meta, (64, 96))), tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    found = session.run(None, {"frame": frame().numpy()})
+    with torch.no_grad():
+        for one, two in zip(Deployed(model)(frame()), found, strict=True):
+            assert torch.allclose(one, torch.from_numpy(two), atol=1e-3)
+
+
+def test_a_share_of_the_used_weights_is_pruned_over_all_tensors_together():
+    weights = {"a": torch.tensor([1.0, -4.0, 2.0]), "b": torch.tensor([[3.0, -0.5]])}
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    once = prune(weights, masks, 0.4)  # the smallest two of five: 0.5 and 1
+    assert once["a"].tolist() == [False, True, True]
+    assert once["b"].tolist() == [[True, False]]
+    # What is pruned stays so, however large it has become; of 4, 2 and 3 a third goes: 2.
+    twice = prune(weights | {"b": torch.tensor([[3.0, 9.0]])}, once, 1 / 3)
+    assert twice["a"].tolist() == [False, True, False]
+    assert twice["b"].tolist() == [[True, False]]
+    assert prune(weights, masks, 0.0)["a"].all()
+
+
+def test_pruning_is_repeated_and_each_round_trains_with_the_masks_of_the_last():
+    start = {"w": torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])}
+    seen: list[int] = []
+
+    def train(masks):
+        # Rewound: every round begins at `start`. Training reverses the order of the weights' sizes.
+        seen.append(int(masks["w"].sum()))
+        return {"w": (9 - start["w"]) * masks["w"]}
+
+    masks = iterative_pruning(train, {"w": torch.ones(8, dtype=torch.bool)}, 0.5, 2)
+    assert seen == [8, 4]
+    assert masks["w"].tolist() == [True, True, *[False] * 6]
+
+
+class Small(nn.Module):
+    """A trunk of one convolution and one batch norm."""
+
+    channels, strides = (2,), (1,)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(2)
+
+    def forward(self, image):
+        return [self.norm(self.conv(image))]
+
+
+def test_a_task_sees_its_own_weights_and_keeps_its_own_statistics():
+    sparse = Sparse(Small, 2).train()
+    with torch.no_grad():
+        sparse.trunk.conv.weight.copy_(torch.tensor([2.0, 4.0]).view(2, 1, 1, 1))
+    first, second = sparse.parts
+    assert isinstance(first, Part)
+    first.set_masks({"conv.weight": torch.tensor([True, False]).view(2, 1, 1, 1)})
+    second.set_masks({"conv.weight": torch.tensor([False, True]).view(2, 1, 1, 1)})
+    sparse(torch.full((1, 1, 2, 2), 10.0))
+    # Running mean after one step with momentum 0.1: a tenth of the maps' means, 2 * 10 and 4 * 10.
+    means = [part.get_buffer("of-norm-running_mean").tolist() for part in (first, second)]
+    assert means == [[pytest.approx(2.0), 0.0], [0.0, pytest.approx(4.0)]]
+    assert sparse.unused() == 0
+    second.set_masks({"conv.weight": torch.tensor([True, False]).view(2, 1, 1, 1)})
+    assert sparse.unused() == 1
+    sparse.eval()
+    image = torch.rand(1, 1, 3, 3)
+    for one, two in zip(sparse(image), sparse.unfolded()(image), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_training_several_tasks_without_masks_is_refused():
+    model = build("pvt-hydranet-b0+sparse", TASKS).train()
+    with pytest.raises(UserError, match="study-mtl sharing"):
+        model.features(frame())
+    assert len(model.eval().features(frame())) == 8
+    build("pvt-hydranet-b0+sparse", TASKS[:1]).train().features(frame())  # a round of pruning
+
+
+def test_the_gate_mixes_shared_and_adapted_maps():
+    adapter = GatedAdapter(1)
+    adapter.adapter = nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        for conv, weight, bias in ((adapter.adapter, [3.0], 0.0), (adapter.gate, [0.0, 0.0], 0.0)):
+            conv.weight.copy_(torch.tensor(weight).view(1, -1, 1, 1))
+            conv.bias.fill_(bias)
+        x = torch.tensor([[1.0, 3.0]]).view(1, 1, 1, 2)
+        # A(x) = 3x and g = sigmoid(0) = 1/2: (x + 3x) / 2.
+        assert adapter(x).flatten().tolist() == [2.0, 6.0]
+        # Means of x and A(x) are 2 and 6: g = sigmoid(2 * 2 - 6 + 2 + log 3) = 3/4.
+        adapter.gate.weight.copy_(torch.tensor([2.0, -1.0]).view(1, 2, 1, 1))
+        adapter.gate.bias.fill_(2 + log(3))
+        assert adapter(x).flatten().tolist() == pytest.approx([1.5, 4.5])
+
+
+def test_gated_adapters_begin_close_to_hard_sharing():
+    x = torch.randn(1, 64, 4, 4)
+    adapter = GatedAdapter(64).eval()
+    with torch.no_grad():
+        assert torch.allclose(adapter(x), x * torch.sigmoid(torch.tensor(2.0)), atol=0.2)
+
+
+def test_messages_of_other_tasks_are_gated_by_the_own_map():
+    distil = Distillation(1, 2)
+    with torch.no_grad():
+        distil.attention.weight.fill_(log(3))
+        distil.attention.bias.zero_()
+        distil.message.weight.copy_(torch.tensor([2.0, -1.0]).view(1, 2, 1, 1))
+        distil.message.bias.zero_()
+        own, one, two = (torch.full((1, 1, 1, 1), value) for value in (1.0, 3.0, 4.0))
+        # G = sigmoid(log 3) = 3/4; messages 2 * 3 - 4 = 2; 1 + 3/4 * 2.
+        assert distil(own, [one, two]).item() == pytest.approx(2.5)
+        assert distil(own, []).item() == 1.0
+
+
+def test_a_task_is_distilled_from_the_other_tasks_alone():
+    model = model_of("pad-net").train()
+    neck = model.neck
+    assert isinstance(neck, PADNet)
+    with torch.no_grad():
+        for distil in neck.distil[0]:  # of the first task
+            distil.message.weight.zero_()
+            distil.message.bias.zero_()
+    maps = model.features(frame())
+    for distilled, initial in zip(maps[:4], maps[4:8], strict=True):
+        assert torch.equal(distilled, initial)
+    for distilled, initial in zip(maps[8:12], maps[12:], strict=True):
+        assert not torch.equal(distilled, initial)
+
+
+def test_intermediate_predictions_are_supervised_in_training_and_left_out_of_the_file():
+    model = copy.deepcopy(model_of("pad-net")).train()  # as the averaged network is made
+    head = model.tasks["depth"]
+    raw = model(frame())["depth"]
+    assert set(raw) == {"log_depth", "initial_log_depth"}
+    target = {"map": torch.full((1, 64, 96), 30.0)}
+    parts = head.loss(raw, target)
+    assert tuple(parts) == head.loss_parts == ("log", "metres", "initial_log", "initial_metres")
+    own = parts["log"].sum.item()
+    raw["initial_log_depth"] = raw["initial_log_depth"] + 1
+    assert head.loss(raw, target)["log"].sum.item() == own
+    assert head.loss(raw, target)["initial_log"].sum.item() != parts["initial_log"].sum.item()
+    assert set(rewrite_for_inference(model)(frame())["depth"]) == {"log_depth"}
+
+
+@pytest.mark.parametrize(("tasks", "maps"), [(2, 8), (2, 16), (3, 12)])
+def test_every_head_selects_its_part_of_the_maps(tasks: int, maps: int):
+    inputs = (list(range(maps)),)
+    parts = [own_maps(index, tasks, SimpleNamespace(), inputs)[0] for index in range(tasks)]
+    assert [number for part in parts for number in part] == list(range(maps))
+    assert {len(part) for part in parts} == {maps // tasks}
 
 
 def test_an_unknown_method_is_named():
