@@ -21,6 +21,7 @@ from training.config import Config
 from training.data.augment import make_augmentation
 from training.data.classes import views_of
 from training.data.contents import contents
+from training.data.frames import Frames
 from training.data.sampling import Order, training_loader, worker_count
 from training.data.sources import open_sources
 from training.distributed import World, join_world
@@ -63,7 +64,7 @@ class Run:
         check_trackers(config.run.trackers)
         check_tasks(config.model.tasks)
         make_augmentation(config.data)  # raises for an unknown name, before data is opened
-        self.train, self.val = open_sources(config.data, config.model.tasks, config.run.seed)
+        self.train, self.val = self.frames()
         remarks: dict[str, list[str]] = {}
         for split, frames in (("train", self.train), ("val", self.val)):
             for line in frames.remarks():
@@ -88,6 +89,10 @@ class Run:
     def state(self) -> TrainState:
         """How far the run is."""
         return self.learner.state
+
+    def frames(self) -> tuple[Frames, Frames]:
+        """Training and validation frames."""
+        return open_sources(self.config.data, self.config.model.tasks, self.config.run.seed)
 
     def _resume_or_start(self) -> None:
         found = state_to_resume(self.folder, self.config.run.resume)

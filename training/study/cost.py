@@ -1,55 +1,55 @@
-"""Inference cost of networks: multiply-accumulates, and latency in torch, interleaved."""
+"""What networks cost to run: `bench-onnx` on all of them, exported, interleaved in one process."""
 
-import random
-import statistics
-import time
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
-import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
-
-from perception.model import Deployed, HydraNet, build
+from perception.sizes import format_size
 from training.study.plan import HARD, Row
+from training.study.trials import Log
+
+BENCH: Final = "import sys; from export.bench_onnx import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-accumulates and latency in ms of one network, batch 1, in torch."""
+    """Multiply-adds, p10 of the latency in ms, and the latency relative to the first network."""
 
     macs: int
-    median_ms: float
     p10_ms: float
+    ratio: float
 
 
-def network(row: Row) -> HydraNet:
-    """The untrained network of a row."""
-    sharing = "" if row.sharing == HARD else f"+{row.sharing}"
-    return build(row.model + sharing, row.tasks)
-
-
-def costs(rows: Sequence[Row], size_hw: tuple[int, int], repeats: int = 30) -> dict[Row, Cost]:
-    """All networks in one session, interleaved in random order: only latency ratios count."""
-    frame = torch.zeros((1, *size_hw, 3), dtype=torch.uint8)
-    models = {row: Deployed(network(row)).eval() for row in rows}
-    times: dict[Row, list[float]] = {row: [] for row in rows}
-    macs = {row: count_macs(model, frame) for row, model in models.items()}
-    with torch.inference_mode():
-        rng = random.Random(0)
-        for _ in range(repeats):
-            for row in rng.sample(list(models), len(models)):
-                start = time.perf_counter()
-                models[row](frame)
-                times[row].append(1000 * (time.perf_counter() - start))
+def costs(rows: Sequence[Row], size_hw: tuple[int, int], rounds: int, log: Log) -> dict[Row, Cost]:
+    """The cost of rows with the same tasks in ONNX Runtime, batch 1. Balancing and start do not
+    change it. Without the extra `export`: prints why, and returns nothing."""
+    names = {row: f"zoo:{network(row)}" for row in rows}
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "bench.json")
+        words = [*dict.fromkeys(names.values()), "--tasks", ",".join(rows[0].tasks)]
+        words += ["--size", format_size(size_hw), "--rounds", str(rounds), "--json", str(path)]
+        command = [sys.executable, "-c", BENCH, *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            log(f"The networks were not timed: bench-onnx {' '.join(words[:-2])}: {reason[0]}")
+            return {}
+        found = {one["name"]: one for one in json.loads(path.read_text())["subjects"]}
     return {
-        row: Cost(macs[row], statistics.median(ms), sorted(ms)[len(ms) // 10])
-        for row, ms in times.items()
+        row: Cost(
+            found[name]["cost"]["multiply_adds"],
+            found[name]["ms"]["model"]["p10"],
+            found[name]["ratio"]["median"],
+        )
+        for row, name in names.items()
     }
 
 
-def count_macs(model: nn.Module, frame: Tensor) -> int:
-    """Multiply-accumulates of one forward pass (half of torch's count of operations)."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(frame)
-    return counter.get_total_flops() // 2
+def network(row: Row) -> str:
+    """The network's name for `--model`."""
+    return row.model if row.sharing == HARD else f"{row.model}+{row.sharing}"

@@ -1,25 +1,30 @@
-"""From stored records to numbers: means over seeds, multi-task gain, confidence intervals.
+"""From stored records to differences: paired over seeds, per task, with 95 % intervals.
 
-Gain (Vandenhende et al., 2021; Maninis et al., 2019): the mean over tasks of
-+-(M - M_single) / |M_single| in percent, + where higher is better. M is the task's headline score
-(`Task.score`, `Task.higher_is_better`).
+The gain of a task is +-(M - M_reference) / |M_reference| in percent, + if better; M is the task's
+headline score (`Task.score`, `Task.higher_is_better`). The gain of a network is the mean over its
+tasks (Vandenhende et al., 2021; Maninis et al., 2019).
 """
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 from scipy import stats
 
 from perception.tasks import TASKS
-from training.study.plan import Row, row_from_json
+from training.study.plan import HARD, Row, row_from_json
 
 Record = Mapping[str, Any]
+Pairs = dict[int, float]
+"""Seed -> gain in percent."""
 
-# A single-task score below this many percent is too small to divide by.
-LEAST_SCORE: Final = 1.0
+LEAST_SCORE: Final = 1.0  # a reference below this many percent is too small to divide by
+# Tasks that also need another score of the reference: its name in the panoptic protocol, and the
+# least value. Below 20 vehicle AP50 a detector is at the beginning of its training.
+LEAST_PANOPTIC: Final = {"det": ("mAP50", 20.0)}
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,22 @@ class Estimate:
     def high(self) -> float:
         return self.mean + (math.inf if self.half is None else self.half)
 
-    def text(self, digits: int = 2) -> str:
+    @property
+    def verdict(self) -> str:
+        """Which side of zero the whole interval is on: "gains", "loses" or "" for neither."""
+        return "gains" if self.low > 0 else "loses" if self.high < 0 else ""
+
+    def text(self) -> str:
         """mean ± half."""
-        spread = "" if self.half is None else f" ± {self.half:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+        return f"{self.mean:.2f}" + ("" if self.half is None else f" ± {self.half:.2f}")
+
+    def words(self) -> str:
+        """The difference in percent, as a gain, a loss, or one that was not distinguished."""
+        if self.verdict:
+            return f"{self.verdict} {abs(self.mean):.1f} ± {self.half:.1f} %"
+        if self.half is None:
+            return f"not distinguished (one seed: {self.mean:+.1f} %)"
+        return f"not distinguished ({self.mean:+.1f} ± {self.half:.1f} %)"
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
@@ -54,29 +71,36 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     return Estimate(mean, float(stats.t.ppf(0.975, count - 1) * stats.sem(values)), count)
 
 
-def score_name(task: str) -> str:
-    """The headline score of a task."""
-    return TASKS[task].score
-
-
 def score_of(record: Record, task: str, name: str = "") -> float | None:
     """A finite score of a stored record, by default the headline one."""
-    value = record["scores"].get(task, {}).get(name or score_name(task))
+    value = record["scores"].get(task, {}).get(name or TASKS[task].score)
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-@dataclass
+def below_cut(record: Record, task: str) -> str:
+    """Why a reference's score is too small to compare with; "" if it is not."""
+    name = TASKS[task].score
+    value, least = score_of(record, task) or 0.0, LEAST_SCORE
+    if abs(value) < (least if TASKS[task].higher_is_better else 1e-9):
+        return f"{name} {value:.3g} below {least:g}"
+    name, least = LEAST_PANOPTIC.get(task, ("", 0.0))
+    other = record.get("panoptic", {}).get(task, {}).get(name)
+    return "" if other is None or other >= least else f"vehicle {name} {other:.3g} below {least:g}"
+
+
+@dataclass(eq=False)
 class RowResult:
-    """A row of the table with the finished records of its seeds."""
+    """A row of the table with the finished records of its seeds. `label`: the name of a row that
+    joins several networks."""
 
     row: Row
     records: list[Record]
     failed: str = ""
+    label: str = ""
 
-    def score(self, task: str, name: str = "") -> Estimate | None:
-        """A score over the seeds, by default the task's headline score."""
-        values = [score_of(record, task, name) for record in self.records]
-        return estimate([value for value in values if value is not None])
+    @property
+    def by_seed(self) -> dict[int, Record]:
+        return {record["seed"]: record for record in self.records}
 
     @property
     def parameters(self) -> int:
@@ -91,109 +115,119 @@ def by_row(records: Sequence[Record], rows: Sequence[Row]) -> list[RowResult]:
         if result is None:
             continue
         if "failed" in record:
-            result.failed = str(record["failed"])
+            result.failed = f"seed {record['seed']}: {record['failed']}"
         else:
             result.records.append(record)
     return list(found.values())
 
 
-def tasks_of(results: Sequence[RowResult]) -> list[str]:
-    """All tasks of a study, in the order in which they were named."""
-    return list(dict.fromkeys(task for result in results for task in result.row.tasks))
+Reference = Callable[[RowResult, str], RowResult | None]
+"""Row and task -> the row that it is compared with."""
 
 
-def same_tasks(results: Sequence[RowResult]) -> bool:
-    """Whether all rows have the same tasks, as in an ablation: the first row is the reference."""
-    return len({result.row.tasks for result in results}) == 1
+@dataclass(eq=False, frozen=True)
+class Study:
+    """All rows of a study, what they are compared with, and which seeds their tables average."""
+
+    results: list[RowResult]
+
+    @cached_property
+    def comparisons(self) -> dict[str, Reference]:
+        """What rows are compared with; the first row with the same tasks if nothing else fits."""
+        found: dict[str, Reference] = {
+            "single-task networks": self.single,
+            "one trunk and equal weights": self.plain,
+        }
+        used = {
+            name: reference
+            for name, reference in found.items()
+            if any(reference(result, task) for result in self.results for task in result.row.tasks)
+        }
+        return used or {"the first row with the same tasks": self.first}
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """All tasks, in the order in which they were named."""
+        return list(dict.fromkeys(task for result in self.results for task in result.row.tasks))
+
+    def name(self, result: RowResult) -> str:
+        """The row's name in tables."""
+        return result.label or result.row.name(len(self.tasks))
+
+    def single(self, result: RowResult, task: str) -> RowResult | None:
+        """The single-task network of the same model and start; None for a single-task row."""
+        wanted = Row((task,), result.row.model, pretrained=result.row.pretrained)
+        return None if result.row.single else self.find(wanted, result)
+
+    def plain(self, result: RowResult, task: str) -> RowResult | None:
+        """The same network with one trunk for all tasks and equal weights."""
+        wanted = replace(result.row, balance="equal", sharing=HARD)
+        return None if result.row.single else self.find(wanted, result)
+
+    def first(self, result: RowResult, task: str) -> RowResult | None:
+        """The first row with the same tasks."""
+        alike = [other for other in self.results if other.row.tasks == result.row.tasks]
+        return alike[0] if alike[0] is not result else None
+
+    def find(self, row: Row, other_than: RowResult) -> RowResult | None:
+        """The result of a row that is one network."""
+        found = (r for r in self.results if r.row == row and not r.label and r is not other_than)
+        return next(found, None)
+
+    @cached_property
+    def gaps(self) -> dict[str, dict[int, str]]:
+        """Task -> seed -> why no table averages it: a row has no score with it, or a reference is
+        below its cut. Rows without any finished run are left out themselves."""
+        return {task: self._gaps(task) for task in self.tasks}
+
+    def _gaps(self, task: str) -> dict[int, str]:
+        rows = [result for result in self.results if task in result.row.tasks and result.records]
+        references = {
+            id(reference(row, task)) for reference in self.comparisons.values() for row in rows
+        }
+        found: dict[int, str] = {}
+        for seed in sorted({seed for result in rows for seed in result.by_seed}):
+            for result in rows:
+                record = result.by_seed.get(seed)
+                why = ""
+                if record is None or score_of(record, task) is None:
+                    why = f"{self.name(result)} has no score"
+                elif id(result) in references and (small := below_cut(record, task)):
+                    why = f"reference {self.name(result)}: {small}"
+                if why:
+                    found.setdefault(seed, why)
+        return found
+
+    def seeds(self, task: str) -> list[int]:
+        """The seeds that every table averages for a task: those that all rows have."""
+        rows = [result for result in self.results if task in result.row.tasks]
+        return sorted({seed for r in rows for seed in r.by_seed} - set(self.gaps[task]))
+
+    def score(self, result: RowResult, task: str, name: str = "") -> Estimate | None:
+        """A score over the seeds of the task, by default its headline score. If no reference is
+        above its cut, over all the seeds of the row."""
+        seeds = self.seeds(task) or sorted(result.by_seed)
+        found = [score_of(result.by_seed[s], task, name) for s in seeds if s in result.by_seed]
+        return estimate([value for value in found if value is not None])
+
+    def pairs(self, result: RowResult, task: str, reference: RowResult | None) -> Pairs:
+        """Seed -> gain of a task over the reference of the same seed: both saw the same frames in
+        the same order, so that part of the noise cancels."""
+        if reference is None or task not in result.row.tasks:
+            return {}
+        found = {}
+        for seed in self.seeds(task):
+            if seed in result.by_seed and seed in reference.by_seed:
+                one, two = (score_of(r.by_seed[seed], task) or 0.0 for r in (result, reference))
+                sign = 1 if TASKS[task].higher_is_better else -1
+                found[seed] = sign * 100.0 * (one - two) / abs(two)
+        return found
 
 
-def twin_of(result: RowResult, task: str, results: Sequence[RowResult]) -> RowResult | None:
-    """The reference for a task: the single-task row with the same network and start if there is
-    one, else the first single-task row. In a study without any, the first row with these tasks."""
-    if same_tasks(results) or not any(other.row.single for other in results):
-        alike = (o for o in results if o.row.tasks == result.row.tasks and o.records)
-        return next(alike, None)
-    single = [other for other in results if other.row.tasks == (task,) and other.records]
-    start = (result.row.model, result.row.pretrained)
-    same = [other for other in single if (other.row.model, other.row.pretrained) == start]
-    return next(iter(same or single), None)
-
-
-def relative(task: str, value: float | None, single: float | None) -> float | None:
-    """Gain of one task in percent; None where the reference is missing or next to zero."""
-    if value is None or single is None:
+def mean_over_tasks(by_task: Sequence[Pairs]) -> Estimate | None:
+    """Per seed the mean over tasks, then the estimate over the seeds that all tasks have. None if a
+    task has no gain: a mean over the others would be of another network."""
+    if not all(by_task):
         return None
-    upward = TASKS[task].higher_is_better
-    if abs(single) < (LEAST_SCORE if upward else 1e-9):
-        return None
-    return 100.0 * (value - single) / abs(single) * (1 if upward else -1)
-
-
-def gains_by_seed(result: RowResult, task: str, results: Sequence[RowResult]) -> dict[int, float]:
-    """Seed -> gain of one task, for the seeds that can be compared. Each seed is compared with the
-    twin of the same seed where there is one: both saw the same frames in the same order, so that
-    part of the noise cancels."""
-    twin = twin_of(result, task, results)
-    if twin is None or twin is result:
-        return {}
-    by_seed = {record["seed"]: record for record in twin.records}
-    found = {
-        record["seed"]: relative(
-            task,
-            score_of(record, task),
-            score_of(by_seed.get(record["seed"], twin.records[0]), task),
-        )
-        for record in result.records
-    }
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
-def task_gains(result: RowResult, task: str, results: Sequence[RowResult]) -> list[float]:
-    """The gains of one task, one per seed that can be compared."""
-    return list(gains_by_seed(result, task, results).values())
-
-
-def gain(result: RowResult, results: Sequence[RowResult]) -> Estimate | None:
-    """The multi-task gain over the seeds; None for a twin, or where no task can be compared."""
-    if result.row.single and not same_tasks(results):
-        return None
-    return mean_over_tasks([gains_by_seed(result, task, results) for task in result.row.tasks])
-
-
-def mean_over_tasks(by_task: Sequence[Mapping[int, float]]) -> Estimate | None:
-    """Per seed the mean over tasks, then the estimate over seeds. Tasks without any gain are left
-    out, and seeds that lack one of the others."""
-    known = [gains for gains in by_task if gains]
-    seeds = [seed for seed in (known[0] if known else ()) if all(seed in g for g in known)]
-    return estimate([statistics.fmean(gains[seed] for gains in known) for seed in seeds])
-
-
-def against_equal(result: RowResult, results: Sequence[RowResult]) -> Estimate | None:
-    """The gain over the same network with equal weights, seed by seed; None for a row with equal
-    weights or without such a counterpart."""
-    if result.row.single or result.row.balance == "equal":
-        return None
-    wanted = replace(result.row, balance="equal")
-    plain = next((other for other in results if other.row == wanted), None)
-    return gain(result, [plain, result]) if plain and plain.records else None
-
-
-def uncompared(result: RowResult, results: Sequence[RowResult]) -> list[str]:
-    """Tasks that do not enter the gain: their twin is missing or scored below 1 %."""
-    if result.row.single:
-        return []
-    return [task for task in result.row.tasks if not task_gains(result, task, results)]
-
-
-def separate_parameters(result: RowResult, results: Sequence[RowResult]) -> int:
-    """Parameters of the single-task networks that would do the same tasks."""
-    found = [twin_of(result, task, results) for task in result.row.tasks]
-    return sum(twin.parameters for twin in found if twin and twin.row.single)
-
-
-def rank_correlation(one: Sequence[float], two: Sequence[float]) -> tuple[float, float]:
-    """Spearman's rank correlation and its p-value; (0, 1) where one side is constant."""
-    if len(set(one)) < 2 or len(set(two)) < 2:
-        return 0.0, 1.0
-    found = stats.spearmanr(one, two)
-    return float(found.statistic), float(found.pvalue)
+    seeds = [seed for seed in by_task[0] if all(seed in gains for gains in by_task)]
+    return estimate([statistics.fmean(gains[seed] for gains in by_task) for seed in seeds])

@@ -1,11 +1,13 @@
 """Which tasks should share a network: the best partition under look-ahead affinities."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from perception.errors import UserError
-from training.study.gain import Estimate, RowResult, gains_by_seed, mean_over_tasks
+from training.study.gain import RowResult
+from training.study.plan import Row
 
 Ahead = Mapping[str, Mapping[str, float]]
 """Source tasks joined by + -> target task -> Z (see affinity.py)."""
@@ -99,34 +101,32 @@ def propose(results: Sequence[RowResult], most: int) -> Groups:
     return tuple(tuple(sorted(group, key=order)) for group in groups)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Networks that together do all tasks: their gain over the single-task twins, their size."""
-
-    groups: Groups
-    gain: Estimate | None
-    parameters: int
-
-    def text(self) -> str:
-        """One line for the report."""
-        names = " | ".join(" + ".join(group) for group in self.groups)
-        gained = "not trained" if self.gain is None else f"gain {self.gain.text(1)} %"
-        return f"{names}: {gained}, {self.parameters / 1e6:.2f}M parameters"
+def random_splits(tasks: Sequence[str], like: Groups, count: int = 2) -> list[Groups]:
+    """Up to `count` other partitions into groups of the same sizes, drawn with a fixed seed."""
+    sizes = sorted(len(group) for group in like)
+    splits = [tuple(tuple(g) for g in groups) for groups in partitions(list(tasks), len(like))]
+    others = [
+        groups
+        for groups in splits
+        if sorted(len(group) for group in groups) == sizes
+        and {frozenset(group) for group in groups} != {frozenset(group) for group in like}
+    ]
+    return random.Random(0).sample(others, min(count, len(others)))
 
 
-def outcome(groups: Groups, results: Sequence[RowResult]) -> Outcome:
-    """Each task has the gain of its group's network; a group of one task has gain zero."""
-    by_task: list[dict[int, float]] = []
-    parameters = 0
-    for group in groups:
-        result = next(
-            (r for r in results if set(r.row.tasks) == set(group) and r.records),
-            None,
-        )
-        if result is None:
-            return Outcome(groups, None, parameters)
-        parameters += result.parameters
-        for task in group:
-            zeros = {record["seed"]: 0.0 for record in result.records}
-            by_task.append(zeros if result.row.single else gains_by_seed(result, task, results))
-    return Outcome(groups, mean_over_tasks(by_task), parameters)
+def joined(groups: Groups, whole: Row, label: str, results: Sequence[RowResult]) -> RowResult:
+    """The networks of a partition as one row of the table: each task has the scores of its group's
+    network, and parameters and time are added up."""
+    members = [next(r for r in results if r.row.tasks == group and not r.label) for group in groups]
+    seeds = [s for s in members[0].by_seed if all(s in member.by_seed for member in members)]
+    records: list[dict[str, Any]] = []
+    for seed in seeds:
+        parts = [member.by_seed[seed] for member in members]
+        record: dict[str, Any] = {"seed": seed, "steps": parts[0]["steps"], "probes": []}
+        for name in ("scores", "panoptic"):
+            record[name] = {t: v for part in parts for t, v in part.get(name, {}).items()}
+        for name in ("parameters", "seconds"):
+            record[name] = sum(part[name] for part in parts)
+        records.append(record)
+    names = " | ".join("+".join(group) for group in groups)
+    return RowResult(whole, list(records), label=f"{label} {names}")

@@ -18,27 +18,6 @@ NEUTRAL: Final = ("out", "resume", "device", "workers", "cache", "checkpoint_eve
 
 
 @dataclass(frozen=True)
-class Change:
-    """Settings in which one row of an ablation differs from the others."""
-
-    data: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of DataArgs."""
-    optim: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of OptimArgs."""
-
-
-CHANGES: Final[dict[str, Change]] = {
-    "no augmentation": Change({"augment": "none"}),
-    "flip alone": Change({"augment": "flip"}),
-    "geometry alone": Change({"augment": "geometry"}),
-    "colour alone": Change({"augment": "colour"}),
-    "strong augmentation": Change({"augment": "strong"}),
-    "rare frames repeated": Change({"repeat_rare": True}),
-    "averaged weights": Change(optim={"ema": 0.99}),
-}
-
-
-@dataclass(frozen=True)
 class Row:
     """One row of a study's table: a network and how it is trained, without the seed."""
 
@@ -47,7 +26,6 @@ class Row:
     balance: str = "equal"
     sharing: str = HARD
     pretrained: bool = False
-    change: str = ""
 
     @property
     def single(self) -> bool:
@@ -62,7 +40,6 @@ class Row:
         parts += [] if self.balance == "equal" else [self.balance]
         parts += [] if self.sharing == HARD else [self.sharing]
         parts += ["pretrained"] if self.pretrained else []
-        parts += [self.change] if self.change else []
         return " ".join(part for part in parts if part)
 
 
@@ -75,11 +52,12 @@ class Trial:
     base: Config = field(default_factory=Config)
     probe: bool = True
     """Log gradient cosines and look-ahead affinity after each epoch; no result depends on it."""
+    held_out: bool = False
+    """Validate on training frames that are kept from training, not on the validation frames."""
 
     def config(self, out: str = "", resume: bool = False, device: str = "auto") -> Config:
         """Settings of the run in folder `out`."""
         row, base = self.row, self.base
-        change = CHANGES[row.change] if row.change else Change()
         model = dataclasses.replace(
             base.model,
             tasks=row.tasks,
@@ -88,9 +66,9 @@ class Trial:
             sharing="" if row.sharing == HARD else row.sharing,
         )
         return Config(
-            data=dataclasses.replace(base.data, **change.data),
+            data=base.data,
             model=model,
-            optim=dataclasses.replace(base.optim, balance=row.balance, **change.optim),
+            optim=dataclasses.replace(base.optim, balance=row.balance),
             run=dataclasses.replace(
                 base.run, out=out, resume=resume, seed=self.seed, device=device
             ),
@@ -99,17 +77,23 @@ class Trial:
     @property
     def key(self) -> str:
         """Equal for trials with equal results: a hash of the options that matter."""
-        text = shlex.join(options(self.config(), NEUTRAL))
+        text = shlex.join(options(self.config(), NEUTRAL)) + " held-out" * self.held_out
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def command(self, out: str) -> str:
-        """The command line that repeats this run."""
-        return shlex.join(["train-bdd", *options(self.config(out), ("device",))])
 
     def to_json(self) -> dict[str, Any]:
         """The part of a stored record that describes the trial."""
         row = json.loads(json.dumps(dataclasses.asdict(self.row)))
-        return {"row": row, "seed": self.seed, "command": self.command(f"runs/{self.key}")}
+        return {
+            "row": row,
+            "seed": self.seed,
+            "command": command(self.config(), f"runs/{self.key}"),
+        }
+
+
+def command(config: Config, out: str) -> str:
+    """The command line that repeats a run, in folder `out`."""
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, out=out, resume=False))
+    return shlex.join(["train-bdd", *options(config, ("device",))])
 
 
 def row_from_json(data: Mapping[str, Any]) -> Row:
@@ -145,6 +129,17 @@ def _option(name: str, value: Any) -> list[str]:
     return [flag, *map(str, value)] if isinstance(value, tuple) else [flag, str(value)]
 
 
+def shortened(base: Config, share: float, rate: float = 0.0) -> Config:
+    """A share of the budget: fewer epochs, or one epoch on a share of the frames. `rate`: another
+    learning rate. The last weights are scored: averaged ones would lag in so short a run."""
+    epochs = share * base.optim.epochs
+    data = dataclasses.replace(base.data, share=min(1.0, epochs))
+    optim = dataclasses.replace(
+        base.optim, lr=rate or base.optim.lr, ema=0.0, epochs=max(1, round(epochs))
+    )
+    return dataclasses.replace(base, data=data, optim=optim)
+
+
 def budget_text(config: Config, rate: bool = True) -> str:
     """The settings that all rows share, for the report; without `rate` no learning rate."""
     data, optim, model, run = config.data, config.optim, config.model, config.run
@@ -152,7 +147,6 @@ def budget_text(config: Config, rate: bool = True) -> str:
     share = f" (a share of {data.share:g})" if data.share < 1 else ""
     limit = f", at most {run.max_minutes:g} minutes" if run.max_minutes else ""
     start = f", from the {model.init_part} weights of {Path(model.init).name}" if model.init else ""
-    start += ", trunk and neck frozen" if model.freeze else ""
     speed = f", learning rate {optim.lr:g}" if rate else ""
     return (
         f"{data.limit or 'all'} training{share} and {data.val_limit or 'all'} validation frames of "

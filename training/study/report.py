@@ -1,185 +1,296 @@
-"""report.md and its figures, from what a study has stored."""
+"""report.md: the answer, one figure, the tables, how to repeat it, notes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from perception.files import write_atomic
+from perception.files import replacing, write_atomic
+from perception.tasks import TASKS
 from training.config import Config
 from training.study.cost import Cost
-from training.study.figures import Saved, draw_figures
-from training.study.gain import (
-    Estimate,
-    RowResult,
-    against_equal,
-    estimate,
-    gain,
-    score_name,
-    separate_parameters,
-    task_gains,
-    tasks_of,
-)
-from training.study.grouping import best_groupings, mean_matrix, probes_of
-from training.study.plan import Row
-from training.study.summary import FEW_ROWS, row_sentences, summary_text
+from training.study.gain import Estimate, Reference, RowResult, Study, estimate, mean_over_tasks
+from training.study.grouping import mean_matrix, probes_of, propose
+from training.study.plan import Row, budget_text
 
 Table = tuple[list[str], list[list[str]]]
 
-LEGEND: Final = (
-    "± is the half width of a 95 % Student t interval over seeds; each seed is compared with the "
-    "single-task twin of the same seed. Gain: mean over tasks of the relative change of the task's "
-    "headline score against the twin, + where better. Scores are those of the last epoch."
-)
+FIGURE: Final = "gains.png"
+FEW_STEPS: Final = 1000  # fewer are far from convergence
+MEANINGLESS: Final = "--quick: these numbers mean nothing, they show that everything runs."
 
 
-def write_report(
-    folder: Path,
-    title: str,
-    results: Sequence[RowResult],
-    base: Config,
-    costs: Mapping[Row, Cost],
-    quick: bool = False,
-    tried: Sequence[str] = (),
-) -> Path:
-    """Writes report.md and the figures; returns its path. `tried`: outcomes of trained groups."""
-    threads = torch.get_num_threads()
-    sections = {
-        "Headline scores": score_table(results),
-        "Gain per task, % of its single-task twin": gain_table(results),
-        f"Cost, batch 1 in torch on the CPU with {threads} thread(s)": cost_table(results, costs),
-    }
-    sections |= {f"All scores of {t}": full_table(results, t) for t in tasks_of(results)}
-    each = row_sentences(results)
-    text = [f"# {title}", " ".join(summary_text(results, base, quick))]
-    text += [f"## {name}\n\n{markdown(table)}" for name, table in sections.items()]
-    if len(each) > FEW_ROWS:
-        text += ["## Row by row\n\n" + bullets(each)]
-    text += ["## Groups with the highest mean affinity\n\n" + bullets(group_lines(results, tried))]
-    text += ["## Figures", *[picture(saved) for saved in draw_figures(results, folder)]]
-    text += [f"## Commands\n\n```bash\n{commands(results)}\n```", LEGEND]
+@dataclass(frozen=True)
+class About:
+    """What a report says in addition to its results."""
+
+    title: str
+    base: Config
+    costs: Mapping[Row, Cost] = field(default_factory=dict)
+    command: str = ""
+    rates: Sequence[str] = ()  # a line per search of learning rates
+    quick: bool = False
+
+
+def write_report(folder: Path, study: Study, about: About) -> Path:
+    """Writes report.md and its figure; returns the path of the report."""
+    text = [MEANINGLESS] if about.quick else []
+    text += [f"**{about.title}.** {' '.join(answer(study))}"]
+    if figure := draw_gains(study):
+        with replacing(folder / FIGURE) as temporary:
+            figure.savefig(temporary, format="png", dpi=110)
+        caption = "Gain per task in percent, with 95 % intervals over paired seeds."
+        text.append(f"![{caption}]({FIGURE})")
+    text.append(f"## Scores\n\n{markdown(score_table(study))}")
+    for name, reference in study.comparisons.items():
+        text.append(f"## Against {name}\n\n{markdown(gain_table(study, reference))}")
+    text.append(f"## Cost\n\n{markdown(cost_table(study, about.costs))}")
+    for task in study.tasks:
+        text.append(f"## All scores of {task}\n\n{markdown(full_table(study, task))}")
+    if table := affinity_table(study):
+        caption = "Look-ahead affinity (1/1000) and gradient cosine, mean over training."
+        text.append(f"## Affinity\n\n{caption}\n\n{markdown(table)}")
+    text.append(f"## To repeat it\n\n```bash\n{commands(study, about)}\n```")
+    text.append("## Notes\n\n" + "\n".join(f"- {line}" for line in notes(study, about)))
     path = folder / "report.md"
     write_atomic(path, "\n\n".join(text) + "\n")
     return path
 
 
-def score_table(results: Sequence[RowResult]) -> Table:
-    """Every row with the headline score of its tasks, and its gain."""
-    tasks = tasks_of(results)
-    head = ["run", "seeds", *[f"{task} {score_name(task)}" for task in tasks], "gain %"]
-    body = []
-    for result in results:
-        cells = [result.score(task) if task in result.row.tasks else None for task in tasks]
-        failed = result.failed and not result.records
-        last = "failed" if failed else shown(gain(result, results), 1)
-        row = [result.row.name(len(tasks)), str(len(result.records)), *map(shown, cells), last]
-        body.append(row)
-    return head, body
+def answer(study: Study) -> list[str]:
+    """One sentence per comparison: which rows gain or lose in which task, and which do not."""
+    found = []
+    for name, reference in study.comparisons.items():
+        clear, unclear, unknown = [], [], []
+        for result in study.results:
+            each = gains(study, result, reference)
+            if not any(reference(result, task) for task in result.row.tasks):
+                continue
+            known = {task: gain for task, gain in each.items() if gain}
+            words = [f"{task} {gain.words()}" for task, gain in known.items() if gain.verdict]
+            open_tasks = [task for task, gain in known.items() if not gain.verdict]
+            if words:
+                rest = f", not distinguished: {', '.join(open_tasks)}" if open_tasks else ""
+                clear.append(f"{study.name(result)}: {', '.join(words)}{rest}")
+            elif known:
+                unclear.append(study.name(result))
+            else:
+                unknown.append(study.name(result))
+        parts = list(clear)
+        parts += [f"failed to distinguish {', '.join(unclear)}"] if unclear else []
+        parts += [f"not comparable: {', '.join(unknown)}"] if unknown else []
+        if parts:
+            found.append(f"Against {name}: {'; '.join(parts)}.")
+    return found or ["No row has a reference to compare with."]
 
 
-def full_table(results: Sequence[RowResult], task: str) -> Table:
-    """All scores of a task that are not of a single class."""
-    rows = [result for result in results if task in result.row.tasks and result.records]
-    keys = [key for result in rows for record in result.records for key in record["scores"][task]]
-    names = [
-        name
-        for name in dict.fromkeys(keys)
-        if "/" not in name and any(result.score(task, name) for result in rows)
+def gains(study: Study, result: RowResult, reference: Reference) -> dict[str, Estimate | None]:
+    """Task -> gain over the reference; None where no seed can be compared."""
+    return {
+        task: estimate(list(study.pairs(result, task, reference(result, task)).values()))
+        for task in result.row.tasks
+    }
+
+
+def score_table(study: Study) -> Table:
+    """Every row with the headline score of its tasks."""
+    heads = [f"{task} {TASKS[task].score} ({seeds_text(study, task)})" for task in study.tasks]
+    body = [
+        [study.name(result), *[shown(study.score(result, task)) for task in study.tasks]]
+        for result in study.results
     ]
-    count = len(tasks_of(results))
-    body = [[r.row.name(count), *[shown(r.score(task, name)) for name in names]] for r in rows]
+    return ["run", *heads], body
+
+
+def full_table(study: Study, task: str) -> Table:
+    """All scores of a task that are not of a single class."""
+    rows = [result for result in study.results if task in result.row.tasks and result.records]
+    keys = [key for result in rows for record in result.records for key in record["scores"][task]]
+    names = [key for key in dict.fromkeys(keys) if "/" not in key]
+    names = [name for name in names if any(study.score(r, task, name) for r in rows)]
+    body = [[study.name(r), *[shown(study.score(r, task, name)) for name in names]] for r in rows]
     return ["run", *names], body
 
 
-def shown(value: Estimate | None, digits: int = 2) -> str:
+def seeds_text(study: Study, task: str) -> str:
+    """Which seeds the tables average."""
+    seeds = study.seeds(task)
+    if not seeds:
+        return "all seeds, none comparable"
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def gain_table(study: Study, reference: Reference) -> Table:
+    """Gain or loss of each task of each row that has a reference, and the mean over its tasks."""
+    body = []
+    for result in study.results:
+        if not any(reference(result, task) for task in result.row.tasks):
+            continue
+        by_task = {t: study.pairs(result, t, reference(result, t)) for t in result.row.tasks}
+        cells = [words(estimate(list(by_task.get(task, {}).values()))) for task in study.tasks]
+        body.append([study.name(result), *cells, words(mean_over_tasks(list(by_task.values())))])
+    return ["run", *study.tasks, "mean"], body
+
+
+def words(value: Estimate | None) -> str:
+    """A gain as a cell."""
+    return value.words() if value else "–"
+
+
+def shown(value: Estimate | None) -> str:
     """An estimate, or a dash."""
-    return "–" if value is None else value.text(digits)
+    return value.text() if value else "–"
 
 
-def gain_table(results: Sequence[RowResult]) -> Table:
-    """Gain of each task of each multi-task row."""
-    tasks = tasks_of(results)
-    balanced = any(against_equal(result, results) for result in results)
+def cost_table(study: Study, costs: Mapping[Row, Cost]) -> Table:
+    """Parameters, multiply-adds, latency, and training time per run."""
+    head = ["run", "parameters M", "MACs G", "p10 ms", "latency, relative", "training s"]
     body = []
-    for result in results:
-        if result.row.single or not result.records:
-            continue
-        cells = [
-            shown(estimate(task_gains(result, task, results)), 1)
-            if task in result.row.tasks
-            else ""
-            for task in tasks
-        ]
-        more = [shown(against_equal(result, results), 1)] if balanced else []
-        mean = shown(gain(result, results), 1)
-        body.append([result.row.name(len(tasks)), *cells, mean, *more])
-    return ["run", *tasks, "mean", *(["mean against equal weights"] if balanced else [])], body
-
-
-def cost_table(results: Sequence[RowResult], costs: Mapping[Row, Cost]) -> Table:
-    """Parameters, multiply-accumulates and latency, and parameters of the twins together."""
-    head = ["run", "parameters M", "twins M", "MACs G", "median ms", "p10 ms", "training s"]
-    body = []
-    for result in results:
-        if not result.records:
-            continue
-        cost = costs.get(result.row)
+    for result in (result for result in study.results if result.records):
         seconds = sum(float(r["seconds"]) for r in result.records) / len(result.records)
-        separate = separate_parameters(result, results) / 1e6
+        cost = None if result.label else costs.get(result.row)
         measured = ["–"] * 3
         if cost:
-            measured = [f"{cost.macs / 1e9:.2f}", f"{cost.median_ms:.1f}", f"{cost.p10_ms:.1f}"]
-        body.append(
-            [
-                result.row.name(len(tasks_of(results))),
-                f"{result.parameters / 1e6:.2f}",
-                "" if result.row.single else f"{separate:.2f}",
-                *measured,
-                f"{seconds:.0f}",
-            ]
-        )
+            measured = [f"{cost.macs / 1e9:.2f}", f"{cost.p10_ms:.1f}", f"{cost.ratio:.2f}"]
+        size = f"{result.parameters / 1e6:.2f}"
+        body.append([study.name(result), size, *measured, f"{seconds:.0f}"])
     return head, body
 
 
-def group_lines(results: Sequence[RowResult], tried: Sequence[str]) -> list[str]:
-    """The best partitions for each probed network, and the outcomes of those trained."""
-    found = []
-    for result in results:
-        probes = probes_of(result)
-        if not 3 <= len(result.row.tasks) <= 10 or not probes:
-            continue
-        ahead = mean_matrix([probe["ahead"] for probe in probes])
-        for most in (0, 2):
-            best = best_groupings(result.row.tasks, ahead, most, count=1)[0]
-            groups = " | ".join(" + ".join(group) for group in best.groups)
-            limit = f"at most {most} networks" if most else "any number of networks"
-            found.append(
-                f"{result.row.name()}, {limit}: {groups} (mean affinity {best.score:+.5f})"
-            )
-    found = found or ["No network with three tasks or more was probed."]
-    return [*found, *[f"Trained: {text}" for text in tried]]
+def affinity_table(study: Study) -> Table | None:
+    """Look-ahead affinity in 1/1000 and gradient cosine of each pair of tasks, mean over training,
+    for the largest network that was probed."""
+    probed = [r for r in study.results if not r.row.single and probes_of(r)]
+    if not probed:
+        return None
+    result = max(probed, key=lambda found: len(found.row.tasks))
+    probes, tasks = probes_of(result), result.row.tasks
+    ahead = mean_matrix([probe["ahead"] for probe in probes])
+    cosine = mean_matrix([probe["cosine"]["all"] for probe in probes])
+    body = [
+        [a, *["" if a == b else f"{1000 * ahead[a][b]:+.2f}, {cosine[a][b]:+.2f}" for b in tasks]]
+        for a in tasks
+    ]
+    return [f"{study.name(result)}: from, onto", *tasks], body
 
 
-def commands(results: Sequence[RowResult]) -> str:
-    """One command per row: its first seed."""
-    return "\n".join(
-        str(result.records[0].get("command", "")) for result in results if result.records
+def draw_gains(study: Study) -> Figure | None:
+    """A panel per comparison: a line per row, a colour per task."""
+    panels = {
+        name: rows
+        for name, reference in study.comparisons.items()
+        if (
+            rows := [
+                (r, g) for r in study.results if any((g := gains(study, r, reference)).values())
+            ]
+        )
+    }
+    if not panels:
+        return None
+    longest = max(len(rows) for rows in panels.values())
+    size = (7.0 * len(panels), 1.5 + 0.45 * longest)
+    figure = Figure(figsize=size, layout="constrained")
+    for axes, (name, rows) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        draw_panel(axes, study, rows)
+        axes.set_xlabel(f"gain over {name}, %")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
+    return figure
+
+
+def draw_panel(
+    axes: Axes, study: Study, rows: Sequence[tuple[RowResult, dict[str, Estimate | None]]]
+) -> None:
+    """Points with intervals, the first row on top."""
+    step = 0.7 / max(len(study.tasks), 1)
+    for number, task in enumerate(study.tasks):
+        places = [(y, g) for y, (_, each) in enumerate(rows) if (g := each.get(task))]
+        axes.errorbar(
+            [gain.mean for _, gain in places],
+            [y + (number - (len(study.tasks) - 1) / 2) * step for y, _ in places],
+            xerr=[gain.half or 0.0 for _, gain in places],
+            fmt="o",
+            markersize=4,
+            capsize=2,
+            label=task,
+        )
+    axes.axvline(0.0, color="grey", linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(rows)), [study.name(result) for result, _ in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def commands(study: Study, about: About) -> str:
+    """The command of the study, and one of each row: its first seed."""
+    rows = [str(r.records[0]["command"]) for r in study.results if r.records and not r.label]
+    return "\n".join([about.command, *rows] if about.command else rows)
+
+
+def notes(study: Study, about: About) -> list[str]:
+    """What ran, what was left out and why, and what limits the answer."""
+    records = [record for r in study.results if not r.label for record in r.records]
+    hours = sum(float(record["seconds"]) for record in records) / 3600
+    found = [
+        "± is the half width of a 95 % Student t interval over seeds, each seed compared with the "
+        "same seed of the reference. The gain of a task is the relative change of its headline "
+        "score; a mean over tasks is given only if every task can be compared.",
+        f"{len(records)} runs, {hours:.2f} h: {budget_text(about.base, not about.rates)}.",
+    ]
+    found += [f"{study.name(r)} did not run: {r.failed}." for r in study.results if r.failed]
+    found += [
+        f"Left out of every table: {task}, seed {seed}: {why}."
+        for task in study.tasks
+        for seed, why in study.gaps[task].items()
+    ]
+    found += list(about.rates)
+    found += group_notes(study)
+    steps = max([int(record["steps"]) for record in records], default=0)
+    if steps < FEW_STEPS:
+        found.append(f"{steps} steps are far from convergence; the order of the rows may change.")
+    count = sum(
+        gain is not None
+        for reference in study.comparisons.values()
+        for result in study.results
+        for gain in gains(study, result, reference).values()
     )
+    if count > 3:
+        found.append(f"{count} intervals: about {count / 20:.1f} exclude zero by chance alone.")
+    if not about.base.data.data or any(w.startswith("rendered") for w in about.base.data.data):
+        found.append("Rendered roads are simpler than real ones; the order may differ there.")
+    if any(result.row.single for result in study.results):
+        found.append(
+            "Every run saw the same number of frames, so the single-task networks together were "
+            "trained as many times longer as there are tasks."
+        )
+    found.append(
+        "Latency: exported networks with all tasks, batch 1, ONNX Runtime with two threads, "
+        "interleaved by `bench-onnx`; only ratios count."
+    )
+    return found
+
+
+def group_notes(study: Study) -> list[str]:
+    """The groups with the highest look-ahead affinity."""
+    found = []
+    for most in (2, 0):
+        groups = propose([r for r in study.results if probes_of(r)], most)
+        if groups:
+            names = " | ".join("+".join(group) for group in groups)
+            limit = f"at most {most} networks" if most else "any number of networks"
+            found.append(f"Highest look-ahead affinity, {limit}: {names}.")
+    return found
 
 
 def markdown(table: Table) -> str:
     """A Markdown table."""
     head, body = table
     rows = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell or " " for cell in row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
 
 
-def bullets(lines: Sequence[str]) -> str:
-    """A Markdown list."""
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def picture(saved: Saved) -> str:
-    """A Markdown picture with its caption."""
-    return f"![{saved.caption}]({saved.file})\n\n{saved.caption}"
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|") or " "

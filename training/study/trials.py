@@ -6,20 +6,37 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
 from perception.errors import UserError
+from perception.sharing.sparse import Sparse
+from perception.sizes import format_size
+from training.config import Config
+from training.data.frames import Frames
 from training.data.sample import Batch, collate
+from training.evaluation.predictor import TorchPredictor
+from training.evaluation.scores import evaluate
+from training.loop import StepReport
 from training.run import Run
 from training.study.affinity import probe
-from training.study.gain import score_name
-from training.study.plan import Trial
+from training.study.gain import LEAST_PANOPTIC, score_of
+from training.study.plan import Trial, command
+from training.study.pruning import masked_start, needs_masks
 
 Record = dict[str, Any]
+Log = Callable[[str], Any]
+
+HELD_OUT: Final = 400  # training frames that a search of settings is scored on, at most a fifth
+NEWS_SECONDS: Final = 30.0  # between two lines on the progress of a run
 
 
 class Store:
@@ -51,26 +68,30 @@ class Store:
 
 
 class StudyRun(Run):
-    """A run that also logs its processor time and, with `probing`, its tasks' affinities."""
+    """A run that says how far it is and, with `probing`, logs its tasks' affinities."""
 
     probing = False
-    clock_before = 0.0  # processor seconds of earlier, interrupted starts
-    clock_start = 0.0
+    say: Log = staticmethod(lambda line: None)
+    said = 0.0
+
+    def record(self, report: StepReport) -> None:
+        """Logs a training step, and says how far the run is at each quarter and every half
+        minute."""
+        super().record(report)
+        done, whole, now = report.step + 1, max(self.steps, 1), time.monotonic()
+        quarter = 4 * done // whole > 4 * (done - 1) // whole
+        if quarter or now - self.said > NEWS_SECONDS:
+            share = max(self.own_progress(), done / whole)
+            left = timedelta(seconds=round(self.seconds * (1 - share) / share))
+            self.said = now
+            self.say(f"step {done}/{whole}, {left} left")
 
     def validate(self) -> Any:
-        """The validation of the run, and the study's own lines in its log."""
-        core_seconds = self.clock_before + time.process_time() - self.clock_start
+        """The validation of the run, and the affinities."""
         scores = super().validate()
-        clock = {"step": self.state.step, "core_seconds": core_seconds}
-        self.log.write({"clock": clock})
         if self.probing and len(self.config.model.tasks) > 1 and self.learner.shared:
             self.log.write({"probe": probe(self.learner, self.probe_batch())})
         return scores
-
-    def start(self) -> None:
-        """Trains from here to the end."""
-        self.clock_start = time.process_time()
-        self.go()
 
     def probe_batch(self) -> Batch:
         """The first training frames, not augmented: the same batch for every probe."""
@@ -79,98 +100,137 @@ class StudyRun(Run):
         samples = [self.train[index].letterbox(args.size) for index in range(count)]
         return collate(samples).to(self.world.device)
 
+    def panoptic(self) -> Record:
+        """Scores of the last weights under the panoptic protocol, where gain.py asks for one."""
+        if not LEAST_PANOPTIC.keys() & set(self.config.model.tasks):
+            return {}
+        predictor = TorchPredictor(
+            self.learner.eval_model, self.config.model.model, self.config.data.size
+        )
+        found = evaluate(predictor, self.val, protocols=("panoptic",), slices=False)
+        return found["scores"].get("panoptic", {})
+
+
+class SearchRun(StudyRun):
+    """A run that is scored on training frames that it does not train on."""
+
+    def frames(self) -> tuple[Frames, Frames]:
+        """Training frames without every n-th, and those."""
+        every, _ = super().frames()
+        step = max(5, len(every) // HELD_OUT)
+        held = np.arange(len(every)) % step == step - 1
+        if not held.any():
+            raise UserError(f"--rates: {len(every)} training frames are too few to hold any out")
+        return self.some(every, ~held), self.some(every, held)
+
+    def some(self, every: Frames, chosen: np.ndarray) -> Frames:
+        """The frames where `chosen`, (n,) bool, is true."""
+        parts = [chosen[every.part == number] for number in range(len(every.choices))]
+        pairs = zip(every.choices, parts, strict=True)
+        choices = [c._replace(rows=c.rows[own], weights=c.weights[own]) for c, own in pairs]
+        return Frames(choices, self.config.model.tasks)
+
 
 def run_folder(folder: Path, trial: Trial) -> Path:
     """Where a trial's checkpoints and log are."""
     return folder / "runs" / trial.key
 
 
-def train_trial(trial: Trial, folder: Path, device: str = "auto") -> Record:
+def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = print) -> Record:
     """Trains one trial, or resumes it, and returns its record.
 
     A UserError becomes a record with `failed`; other errors are raised.
     """
     place = run_folder(folder, trial)
     record: Record = {"key": trial.key, **trial.to_json()}
+    kind = SearchRun if trial.held_out else StudyRun
     try:
-        torch.manual_seed(trial.seed)
         resume = any(place.glob("state-*.safetensors"))
-        run = StudyRun(trial.config(str(place), resume, device), Console(quiet=True))
+        config = started(trial, folder, device, say, trial.config(str(place), resume, device))
+        record["command"] = command(config, f"runs/{trial.key}")
+        torch.manual_seed(trial.seed)
+        run = kind(config, Console(quiet=True))
+        run.say = partial(_with_name, say, trial)
         if run.state.epoch < trial.base.optim.epochs:
             # Affinities are between the tasks' own gradients, so only under equal weights.
             run.probing = trial.probe and trial.row.balance == "equal"
-            run.clock_before = last_clock(place / "log.jsonl")
-            run.start()
+            run.go()
+        panoptic = {} if trial.held_out else run.panoptic()
     except UserError as error:
         return record | {"failed": str(error)}
     log = read_log(place / "log.jsonl")
     for state in place.glob("state-*.safetensors"):
         state.unlink()
+    trunk: nn.Module = run.learner.model.trunk
+    parameters = run.learner.model.parameters()
+    unused = trunk.unused() if isinstance(trunk, Sparse) else 0
     return record | log | {
+        "panoptic": panoptic,
+        "size": format_size(trial.base.data.size),
         "steps": run.state.step,
+        "frames": run.state.step * trial.base.data.batch,
         "left_out": run.state.bad_total,
         "seconds": run.state.seconds,
-        "parameters": sum(p.numel() for p in run.learner.model.parameters()),
+        "parameters": sum(p.numel() for p in parameters) - unused,
         "device": torch.cuda.get_device_name() if run.world.device.type == "cuda" else "cpu",
         "finished": time.time(),
     }  # fmt: skip
 
 
-def last_clock(path: Path) -> float:
-    """Processor seconds that an interrupted run has used up to its last validation."""
-    if not path.is_file():
-        return 0.0
-    return max([point["core_seconds"] for point in read_log(path)["curve"]], default=0.0)
+def _with_name(say: Log, trial: Trial, line: str) -> None:
+    say(f"  {trial.row.name()} seed {trial.seed}: {line}")
+
+
+def started(trial: Trial, folder: Path, device: str, say: Log, config: Config) -> Config:
+    """The settings with the masks that the run starts from, which are found first; most runs need
+    none."""
+    if not needs_masks(trial.row):
+        return config
+
+    def train(one: Trial) -> tuple[Record, Path]:
+        store = Store(folder)
+        record = store.read().get(one.key)
+        if record is None:
+            record = train_trial(one, folder, device, say)
+            store.add(record)
+        return record, run_folder(folder, one) / "last.safetensors"
+
+    masks = masked_start(trial, folder / "masks", train)
+    return replace(config, model=replace(config.model, init=str(masks), init_part="shared"))
 
 
 def read_log(path: Path) -> Record:
-    """Last scores, learning curve, probes and step losses (at most 100) of a run's log."""
-    found: Record = {"scores": {}, "curve": [], "probes": [], "losses": []}
-    losses = []
-    for line in path.read_text().splitlines():
-        record = json.loads(line)
-        if "val" in record:
-            found["scores"] = record["val"]
-            headlines = {
-                task: values.get(score_name(task)) for task, values in record["val"].items()
-            }
-            found["curve"].append({"step": record["step"], "val": headlines, "core_seconds": 0.0})
-        elif "clock" in record and found["curve"]:
-            found["curve"][-1]["core_seconds"] = record["clock"]["core_seconds"]
-        elif "probe" in record:
-            found["probes"].append(record["probe"])
-        elif "loss" in record:
-            losses.append([record["step"], record["loss"]])
-    found["losses"] = losses[:: max(1, -(-len(losses) // 100))]
-    return found
+    """Last scores and all probes of a run's log."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    scores = [line["val"] for line in lines if "val" in line]
+    probes = [line["probe"] for line in lines if "probe" in line]
+    return {"scores": scores[-1] if scores else {}, "probes": probes}
 
 
-def run_trials(
-    trials: Sequence[Trial], folder: Path, devices: Sequence[str], log: Callable[[str], None]
-) -> None:
+def run_trials(trials: Sequence[Trial], folder: Path, devices: Sequence[str], log: Log) -> None:
     """Runs all trials that have no record, or only a failed one; stores each as it ends."""
     store = Store(folder)
     done = {key for key, record in store.read().items() if "failed" not in record}
     todo = [trial for trial in trials if trial.key not in done]
     if len(todo) < len(trials):
         log(f"{len(trials) - len(todo)} of {len(trials)} runs are in {store.path} already.")
-    for number, (trial, record) in enumerate(_results(todo, folder, devices), 1):
+    for number, (trial, record) in enumerate(_results(todo, folder, devices, log), 1):
         store.add(record)
         outcome = record.get("failed") or f"{record['seconds']:.0f} s  " + "  ".join(
             f"{task} {value:.2f}"
-            for task, value in record["curve"][-1]["val"].items()
-            if value is not None
+            for task in trial.row.tasks
+            if (value := score_of(record, task)) is not None
         )
         log(f"[{number}/{len(todo)}] {trial.row.name()} seed {trial.seed}: {outcome}")
 
 
 def _results(
-    trials: Sequence[Trial], folder: Path, devices: Sequence[str]
+    trials: Sequence[Trial], folder: Path, devices: Sequence[str], log: Log
 ) -> Iterator[tuple[Trial, Record]]:
     """Each trial with its record as it ends: one at a time, or one per device."""
     if len(devices) <= 1:
         for trial in trials:
-            yield trial, train_trial(trial, folder, devices[0] if devices else "auto")
+            yield trial, train_trial(trial, folder, devices[0] if devices else "auto", log)
         return
     context = multiprocessing.get_context("spawn")
     free = context.Queue()
