@@ -295,7 +295,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         default=DEFAULT,
         metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION] (default: pretrained)",
+        help="default, fast, an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
     )
     group.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
     group.add_argument(

@@ -15,6 +15,7 @@ from demo.sources import BAG, CAMERA, PHOTOS, STREAM, kind_of, local_name, photo
 from demo.speed import OwnSpeed, read_speed
 from demo.temporal import tracking_available
 from perception.errors import UserError, require_extra
+from perception.files import check_outputs
 from perception.hub import DEFAULT, ONNX, PREFIX, local_file
 from perception.runtime.annotations import FORMATS, check_export, parse_export
 from perception.runtime.camera_file import CameraFile, read_camera
@@ -251,42 +252,9 @@ def job(args: argparse.Namespace, video: str) -> Job:
 def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None:
     """Raises UserError where an output would replace an input or another output, links resolved,
     or cannot be written."""
-    read = {place(path): (what, path) for one in jobs for what, path in one.inputs()}
-    read |= {place(path): (what, path) for what, path in inputs}
-    written: dict[object, str] = {}
-    for one in jobs:
-        for option, path in one.outputs():
-            if path.is_dir() and option != "--save":
-                raise UserError(f"{option} {path}: a folder; give a file name")
-            at = place(path)
-            if at in read:
-                what, source = read[at]
-                raise UserError(
-                    f"{option} {path}: would replace the input ({what} {source}); "
-                    "choose another name"
-                )
-            if at in written and (not path.exists() or path.is_file()):  # /dev/null may repeat
-                raise UserError(f"{option} {path}: the same file as {written[at]}; name another")
-            written[at] = option
-            check_place(option, path)
-
-
-def place(path: Path) -> object:
-    """The same for two names of one file: links, hard links, relative paths."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return os.path.realpath(path)
-    return status.st_dev, status.st_ino
-
-
-def check_place(option: str, path: Path) -> None:
-    """Raises UserError where a new file cannot be made there."""
-    parent = Path(os.path.realpath(path)).parent
-    while not os.path.exists(parent) and parent != parent.parent:
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"{option} {path}: cannot be written in {parent}; choose another place")
+    read = [item for one in jobs for item in one.inputs()]
+    outputs = [item for one in jobs for item in one.outputs()]
+    check_outputs(outputs, [*read, *inputs], folders=("--save",))
 
 
 def is_path(text: str | None) -> bool:
@@ -349,7 +317,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         default=DEFAULT,
         metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION] (default: pretrained)",
+        help="default, fast, an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
     )
     group.add_argument(
         "--provider",

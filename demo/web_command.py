@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         default=DEFAULT,
         metavar="FILE",
-        help="an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION] (default: pretrained)",
+        help="default, fast, an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
     )
     two.set_defaults(run=run_build)
     return made

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import tyro
 
 from perception.errors import UserError
+from perception.files import check_outputs
 from perception.sizes import format_size, parse_size
 
 FEWEST: Final = 16  # frames to measure the ranges of INT8 on
@@ -78,6 +79,7 @@ class ExportArguments:
             raise UserError("--int8 and --dynamic exclude each other: ranges are those of one size")
         if self.int8_frames < FEWEST:
             raise UserError(f"--int8-frames {self.int8_frames}: at least {FEWEST}")
+        check_outputs([("-o", self.out)], [("checkpoint", self.checkpoint)])
 
     @property
     def precision(self) -> str:
@@ -116,4 +118,7 @@ class BenchOnnxArguments:
     def __post_init__(self) -> None:
         if not self.models:
             raise UserError("give at least one .onnx file")
+        if self.json is not None:
+            models = [("model", Path(model)) for model in self.models]
+            check_outputs([("--json", self.json)], models)
         _at_least_one(self, "threads", "rounds", "warmup")

@@ -1,4 +1,5 @@
-"""Rewrite PVT v2 for inference: equal outputs from fewer and larger operations.
+"""Rewrite PVT v2 for inference: equal outputs from fewer and larger operations. Batch norm is folded
+into convolutions here and in EfficientNet.
 
 timm computes the MLP as linear layers around a depthwise convolution, with two transposes of the
 widened tokens per block. Here the linear layers are 1x1 convolutions, so that the wide tensor
@@ -12,6 +13,9 @@ from itertools import pairwise
 from typing import Any, Final, TypeVar, cast
 
 import torch
+from timm.layers import BatchNormAct2d
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.pvt_v2 import Attention, Block, MlpWithDepthwiseConv, PyramidVisionTransformerStage
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,6 +40,8 @@ def rewrite_for_inference(module: Network) -> Network:
     for child in module.modules():
         if isinstance(child, nn.Sequential):
             _fold_batch_norm(child)
+        elif isinstance(child, (DepthwiseSeparableConv, InvertedResidual, EfficientNetFeatures)):
+            _fold_timms(child)
     known = [name for name, child in module.named_modules() if _rewritable(child)]
     for name in known:
         parent, _, leaf = name.rpartition(".")
@@ -49,9 +55,7 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
     for index, (conv, norm) in enumerate(pairwise(list(layers))):
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
             continue
-        mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-        scale = norm.weight / (var + norm.eps).sqrt()  # (outputs,)
-        bias = norm.bias - mean * scale
+        scale, bias = _scale_and_bias(norm)
         if conv.bias is not None:
             bias = bias + conv.bias * scale
         folded = nn.Conv2d(
@@ -65,6 +69,24 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
         factor = scale[:, None, None, None]
         layers[index] = _filled(folded, conv.weight * factor, bias, (conv.weight, factor))
         layers[index + 1] = nn.Identity()
+
+
+def _fold_timms(block: nn.Module) -> None:
+    """The same for EfficientNet's blocks and stem, whose batch norms hold the activation."""
+    for (name, conv), (next_name, norm) in pairwise(list(block.named_children())):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d):
+            scale, bias = _scale_and_bias(norm)
+            folded, factor = copy.deepcopy(conv), scale[:, None, None, None]
+            folded.bias = nn.Parameter(torch.empty_like(bias), requires_grad=False)
+            setattr(block, name, _filled(folded, conv.weight * factor, bias, (conv.weight, factor)))
+            setattr(block, next_name, norm.act)
+
+
+def _scale_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Batch norm in evaluation mode as x * scale + bias."""
+    mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    scale = norm.weight / (var + norm.eps).sqrt()  # (outputs,)
+    return scale, norm.bias - mean * scale
 
 
 def _rewritable(module: nn.Module) -> bool:

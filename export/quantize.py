@@ -1,9 +1,10 @@
 """Post-training INT8 quantisation by NNCF, written as one QDQ file for ONNX Runtime and OpenVINO.
 
-Convolutions are quantised. In float stay: what lies before the first convolution (normalisation)
-and after the last ones (scores, box offsets, pooled scene features, decoding); these convolutions;
-depthwise convolutions, whose channels have ranges too different for one scale (22 against 30 dB
-at the heads' outputs of hydranet-lite0; OpenVINO computes them in float anyway); attention.
+Convolutions are quantised. In float stay: heads of boxes; what lies before the first convolution
+(normalisation) and after the last ones (scores, pooled scene features, decoding); these
+convolutions; depthwise convolutions, whose channels have ranges too different for one scale (22
+against 30 dB at the heads' outputs of hydranet-lite0; OpenVINO computes them in float anyway);
+attention.
 """
 
 import copy
@@ -15,6 +16,7 @@ import onnx
 
 from export.to_onnx import INPUT
 from perception.runtime.description import KEY, Description
+from perception.runtime.view import BOXES
 
 WEIGHTED: Final = ("Conv", "Gemm", "MatMul")
 
@@ -30,13 +32,15 @@ def to_int8(
     import nncf
 
     nncf.set_log_level(logging.ERROR)
+    boxes = {name for name, view in description.views.items() if view.kind == BOXES}
+    kept = kept_in_float(graph) | heads_of(graph, boxes)
     integer = nncf.quantize(
         copy.deepcopy(graph),
         nncf.Dataset([{INPUT: frame[None]} for frame in frames]),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(frames),
         fast_bias_correction=True,
-        ignored_scope=nncf.IgnoredScope(names=sorted(kept_in_float(graph)), validate=False),
+        ignored_scope=nncf.IgnoredScope(names=sorted(kept), validate=False),
     )
     del integer.graph.value_info[:]
     onnx.helper.set_model_props(integer, {KEY: description.to_json()})
@@ -53,6 +57,21 @@ def kept_in_float(graph: onnx.ModelProto) -> set[str]:
         if node.op_type in WEIGHTED and (node.op_type != "Conv" or is_depthwise(node))
     }
     return first | last | others
+
+
+def heads_of(graph: onnx.ModelProto, outputs: set[str]) -> set[str]:
+    """Names of the nodes that only these outputs depend on."""
+    others = {tensor.name for tensor in graph.graph.output} - outputs
+    return _sources(graph, outputs) - _sources(graph, others)
+
+
+def _sources(graph: onnx.ModelProto, tensors: set[str]) -> set[str]:
+    found, reached = set(), set(tensors)
+    for node in reversed(graph.graph.node):  # stored in topological order
+        if not reached.isdisjoint(node.output):
+            found.add(node.name)
+            reached.update(node.input)
+    return found
 
 
 def is_depthwise(conv: onnx.NodeProto) -> bool:

@@ -44,9 +44,12 @@ def describe(kind: Any) -> None:
             describe(plain)
             continue
         required = field.default is MISSING and field.default_factory is MISSING
-        repeatable = "Append" in str(getattr(hint, "__metadata__", ""))
+        extras = getattr(hint, "__metadata__", ())
+        repeatable = "Append" in str(extras)
+        spec = tyro.constructors.PrimitiveConstructorSpec
+        named = repeatable or any(isinstance(extra, spec) for extra in extras)
         options: dict[str, Any] = {"help_behavior_hint": _default_text(required, repeatable)}
-        if (metavar := _metavar(plain, required)) and not repeatable:
+        if (metavar := _metavar(plain, required)) and not named:
             options["metavar"] = metavar
         kind.__annotations__[field.name] = Annotated[hint, tyro.conf.arg(**options)]
 

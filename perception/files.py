@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -116,6 +116,62 @@ def _write_error(path: Path, number: int | None, reason: str) -> WriteError:
     if number in _FULL:
         return WriteError(f"{path}: {_FULL[number]}; free some space and run this again", True)
     return WriteError(f"{path}: cannot be written ({reason}); choose another place")
+
+
+def check_outputs(
+    outputs: Iterable[tuple[str, Path]],
+    inputs: Iterable[tuple[str, Path]],
+    folders: Container[str] = (),
+    datasets: Iterable[Path] = (),
+) -> None:
+    """Raises UserError where a file to write would replace an input, a file of a dataset or another
+    output, links resolved, or cannot be made at its place.
+
+    Of `outputs` (option, path), those of an option in `folders` may name a folder; `inputs` are
+    (what it is, path).
+    """
+    read = {place(path): (what, path) for what, path in inputs}
+    roots = [Path(os.path.realpath(path)) for path in datasets]
+    written: dict[object, str] = {}
+    for option, path in outputs:
+        if path.is_dir() and option not in folders:
+            raise UserError(f"{option} {path}: a folder; give a file name")
+        at = place(path)
+        if at in read:
+            what, source = read[at]
+            raise UserError(
+                f"{option} {path}: would replace the input ({what} {source}); choose another name"
+            )
+        if path.is_file() and any(root in Path(os.path.realpath(path)).parents for root in roots):
+            raise UserError(f"{option} {path}: a file of the dataset; choose a place outside of it")
+        if at in written and (not path.exists() or path.is_file()):  # /dev/null may repeat
+            raise UserError(f"{option} {path}: the same file as {written[at]}; name another")
+        written[at] = option
+        check_place(option, path)
+
+
+def dataset_folders(data: str, labels: Path | None) -> list[Path]:
+    """The folders that DIR or KIND:DIR, and the place of its labels, name."""
+    folder = Path(data) if os.path.exists(data) else Path(data.partition(":")[2] or data)
+    return [path for path in (folder, labels) if path and data]
+
+
+def place(path: Path) -> object:
+    """The same for two names of one file: links, hard links, relative paths."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def check_place(option: str, path: Path) -> None:
+    """Raises UserError where a new file cannot be made there."""
+    parent = Path(os.path.realpath(path)).parent
+    while not os.path.exists(parent) and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{option} {path}: cannot be written in {parent}; choose another place")
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
-from perception.files import write_atomic
+from perception.files import check_outputs, dataset_folders, write_atomic
 
 SHOWN: Final = 20
+SHEETS: Final = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def check() -> int:
     from training.data.classes import read_classes
     from training.data.examine import examine
 
+    check_places(args)
+
     classes = read_classes(args.classes) if args.classes else None
     report, datasets = examine(args.data, args.jobs, _progress(), args.labels, classes)
     text = json.dumps(report.to_json(), indent=1)
@@ -60,6 +63,20 @@ def check() -> int:
     if args.sheet:
         _write_sheet(datasets, Path(args.sheet))
     return 1 if report.findings else 0
+
+
+def check_places(args: CheckArguments) -> None:
+    """Raises UserError where the report or the sheet would replace something else, or cannot be
+    written."""
+    sheet = Path(args.sheet)
+    if args.sheet and sheet.suffix.lower() not in SHEETS:
+        raise UserError(f"--sheet {sheet}: name a .jpg or .png file")
+    outputs = [("--json", Path(args.json))] if args.json not in ("", "-") else []
+    if args.sheet and args.sheet != CheckArguments.sheet:  # that one is this command's own
+        outputs.append(("--sheet", sheet))
+    given = (("--classes", args.classes), ("--labels", args.labels))
+    inputs = [(flag, path) for flag, path in given if path]
+    check_outputs(outputs, inputs, datasets=dataset_folders(args.data, args.labels))
 
 
 def lines(report: Any, every: bool = False) -> list[str]:
@@ -112,8 +129,6 @@ def _write_sheet(datasets: Any, path: Path) -> None:
 
     from training.data.sheet import contact_sheet
 
-    if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
-        raise UserError(f"--sheet {path}: name a .jpg or .png file")
     _, encoded = cv2.imencode(path.suffix, contact_sheet(datasets))
     write_atomic(path, encoded.tobytes())
     print(f"contact sheet: {path}", file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
-from perception.files import write_atomic
+from perception.files import check_outputs, dataset_folders, write_atomic
 from perception.hub import ONNX, local_file
 from perception.runtime.view import BOX_SCORE
 
@@ -122,6 +122,15 @@ class Arguments:
             )
         if not 0 <= self.output.export_score <= 1:
             raise UserError(f"--export-score {self.output.export_score}: give a number from 0 to 1")
+        named = (("--json", self.output.json), ("--markdown", self.output.markdown))
+        inputs = [("model", self.file)]
+        for flag, given in (("--classes", self.data.classes), ("--labels", self.data.labels)):
+            inputs += [(flag, given)] if given else []
+        check_outputs(
+            [(flag, path) for flag, path in named if path],
+            inputs,
+            datasets=dataset_folders(self.data.data, self.data.labels),
+        )
         if self.output.export:
             from perception.runtime.annotations import parse_export  # needs OpenCV
 

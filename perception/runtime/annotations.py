@@ -226,7 +226,10 @@ def yolo(frames: list[Annotated], names: list[str], subset: str) -> dict[str, st
                 low, high = (shape.points / scale).clip(0, 1)
                 numbers = " ".join(f"{value:.6f}" for value in (*((low + high) / 2), *(high - low)))
                 lines.append(f"{names.index(shape.category)} {numbers}\n")
-        files[f"labels/{subset}/{frame.stem}.txt".replace("//", "/")] = "".join(lines)
+        name = f"labels/{subset}/{frame.stem}.txt".replace("//", "/")
+        if name in files:
+            raise UserError(f"{frame.name}: {name} is another picture's too; rename one of them")
+        files[name] = "".join(lines)
     return files
 
 

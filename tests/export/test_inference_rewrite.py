@@ -35,6 +35,19 @@ def test_rewritten_trunk_gives_the_same_features(name: str, batch: int) -> None:
         torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5)
 
 
+def test_batch_norm_of_efficientnet_is_folded_and_its_weights_kept() -> None:
+    trunk = features("tf_efficientnet_lite0")
+    rewritten = rewrite_for_inference(trunk)
+    assert not any(isinstance(child, nn.BatchNorm2d) for child in rewritten.modules())
+    weight, factor = rewritten.conv_stem.factors
+    assert torch.equal(weight, trunk.conv_stem.weight)
+    torch.testing.assert_close(weight * factor, rewritten.conv_stem.weight)
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for a, b in zip(trunk(image), rewritten(image), strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("size_hw", [(7, 14), (12, 20), (96, 160), (5, 3)])
 def test_pooling_by_matrices_is_adaptive_pooling(size_hw: tuple[int, int]) -> None:
     image = torch.randn(2, 3, *size_hw)

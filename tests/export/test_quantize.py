@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from export.check import compare
 from export.frames import synthetic_frames
-from export.quantize import is_depthwise, kept_in_float, to_int8
+from export.quantize import heads_of, is_depthwise, kept_in_float, to_int8
 from export.to_onnx import save, to_onnx
 from perception.runtime.providers import load, read_description
 from perception.runtime.view import BOXES
@@ -30,11 +30,14 @@ def test_what_is_kept_stays_in_float_and_every_other_convolution_does_not(
     exported: SimpleNamespace, integer: onnx.ModelProto
 ) -> None:
     made_by = makers(integer)
-    kept = kept_in_float(exported.graph)
+    boxes = {name for name, view in exported.description.views.items() if view.kind == BOXES}
+    kept = kept_in_float(exported.graph) | heads_of(exported.graph, boxes)
     convolutions = [node for node in integer.graph.node if node.op_type == "Conv"]
     quantised = [n for n in convolutions if made_by.get(n.input[1]) == "DequantizeLinear"]
     assert {node.name for node in quantised} == {n.name for n in convolutions} - kept
-    assert len(quantised) > len(convolutions) / 3
+    assert len(quantised) > len(convolutions) / 4
+    assert not any(f"/{name}/" in node.name for node in quantised for name in boxes)
+    assert any(f"/{name}/" in node.name for node in convolutions for name in boxes)
     assert not any(is_depthwise(node) for node in quantised)
 
 

@@ -1,5 +1,6 @@
 """Fixtures of the tests of hostile files."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,12 @@ import pytest
 
 # fuzz_readers and fuzz_examples are scripts here, no package.
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def same_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restores the cache's place, which readers here set, after the test."""
+    monkeypatch.setenv("PVT_HYDRANET_CACHE", os.environ.get("PVT_HYDRANET_CACHE", ""))
 
 
 @pytest.fixture

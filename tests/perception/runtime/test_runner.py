@@ -123,6 +123,7 @@ def test_openvino_gives_the_same_scene(provider, tiny_onnx, runner):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("PVT_HYDRANET_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "pvt-hydranet" / "providers.json"
 

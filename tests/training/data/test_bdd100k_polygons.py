@@ -114,7 +114,7 @@ def test_real_2018_lanes_are_scored_at_the_toolkits_width(tmp_path):
             if label["category"] == "lane"
         ]
     dataset = BDD100K(GENUINE, "train", ("lane",))
-    dataset.lane_width = None  # as for val, which the genuine excerpt lacks
+    dataset._labels.train = False  # as wide as for val, which the genuine excerpt lacks
     drawn = by_toolkit(frames, tmp_path, "lane_mark")
     expected = {Path(f["name"]).stem: mask for f, mask in zip(frames, drawn, strict=True)}
     for sample in dataset:
