@@ -1,5 +1,6 @@
-"""Rewrite PVT v2 for inference: equal outputs from fewer and larger operations. Batch norm is folded
-into convolutions here and in EfficientNet.
+"""Rewrite PVT v2 for inference: equal outputs from fewer and larger operations.
+
+Batch norm is folded into convolutions here and in EfficientNet.
 
 timm computes the MLP as linear layers around a depthwise convolution, with two transposes of the
 widened tokens per block. Here the linear layers are 1x1 convolutions, so that the wide tensor
