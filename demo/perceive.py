@@ -54,7 +54,7 @@ def perceive(options: Options) -> int:
         if options.provider == "auto" and (extra := faster_extra()):
             say(f"hint: faster on this CPU with bfloat16: pip install 'pvt-hydranet[{extra}]'")
         if options.model.stem == PACKAGED[DEFAULT] and runner.provider not in ("cuda", "tensorrt"):
-            say(f"hint: --model {FAST} takes about half the time on a CPU")
+            say(f"hint: --model {FAST} takes about 0.6 of the time on a CPU")
         cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
         stop.gently = True
         with ExitStack() as stack:

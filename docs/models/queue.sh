@@ -1,21 +1,26 @@
 #!/bin/sh
-# Continues the training of pvt-hydranet-b0 and of the single-task networks. Runs the stages below in order and
-# resumes the one that was stopped; a stage that is done is not repeated, and train-bdd refuses a stage that
-# was started with other flags. The log of what was run is docs/models/training-log.md.
+# Continues the training of the packaged models and of the single-task networks. Runs the stages below in order
+# and resumes the one that was stopped; a stage that is done is not repeated, and train-bdd refuses a stage that
+# was started with other flags. What was run: docs/models/training-log.md and docs/models/hydranet-lite0.md.
 #
-# usage: docs/models/queue.sh pretrained|single_task REAL REAL640 RUNS
-#   REAL, REAL640: the two sets of labelled frames, in BDD100K's layout; RUNS: folder of the runs
+# usage: [WEIGHTS="3 1 0.8 1"] docs/models/queue.sh default|fast|single_task RUNS DATA [DATA...]
+#   RUNS: folder of the runs; DATA: labelled frames, in BDD100K's layout; WEIGHTS: one per DATA
 #
-# On a CPU with OMP_NUM_THREADS=1: `pretrained` keeps two cores busy, `single_task` one.
+# On a CPU with OMP_NUM_THREADS=1: `default` and `fast` keep two cores busy, `single_task` one.
 set -eu
-[ $# -eq 4 ] || { sed -n '6,7s/^# //p' "$0" >&2; exit 2; }
-list=$1 real=$2 real640=$3 runs=$4
+[ $# -ge 3 ] || { sed -n '6,7s/^# //p' "$0" >&2; exit 2; }
+list=$1 runs=$2
+shift 2
+data=""
+for folder in "$@"; do data="$data --data $folder"; done # folders without spaces
+[ -z "${WEIGHTS:-}" ] || data="$data --data-weights $WEIGHTS"
 
 stage() { # NAME FLAGS...
   out=$runs/$1
   shift
   if [ -e "$out/config.json" ]; then set -- "$@" --resume; fi
-  train-bdd --data "$real" --data "$real640" --out "$out" "$@"
+  # shellcheck disable=SC2086
+  train-bdd $data --out "$out" "$@"
 }
 
 pair() { # NAME FLAGS...: two seeds side by side with one thread each, then the mean of their weights
@@ -28,13 +33,14 @@ pair() { # NAME FLAGS...: two seeds side by side with one thread each, then the 
   average-checkpoints "$runs/$name-1/last.safetensors" "$runs/$name-2/last.safetensors" -o "$runs/$name.safetensors"
 }
 
-pretrained() { # from the packaged weights: crops first, whole frames last
-  common="--rendered 600 --rendered-weight 0.6 --repeat-rare --batch 8 --optimizer muon"
-  # shellcheck disable=SC2086
-  pair crops $common --init default --size 256x448 --zoom 0.9 1.9 --lr 0.001 --ema 0.998 --epochs 2
-  # shellcheck disable=SC2086
-  pair whole $common --init "$runs/crops.safetensors" --size 384x640 --zoom 0.8 1.5 --lr 0.0006 --ema 0.997 --epochs 1
-  average-checkpoints "$runs/crops.safetensors" "$runs/whole.safetensors" -o "$runs/pretrained.safetensors"
+packaged() { # NAME MODEL: from the packaged weights, crops first, whole frames last
+  set -- "$1" --model "$2" --rendered 600 --rendered-weight 0.6 --repeat-rare --optimizer muon
+  name=$1
+  shift
+  pair "$name-crops" "$@" --init "$name" --batch 16 --size 256x448 --zoom 0.9 1.9 --lr 0.0014 --ema 0.998 --epochs 3
+  pair "$name-whole" "$@" --init "$runs/$name-crops.safetensors" --batch 8 --size 384x640 --zoom 0.8 1.5 --lr 0.0006 \
+    --ema 0.997 --epochs 1
+  average-checkpoints "$runs/$name-crops.safetensors" "$runs/$name-whole.safetensors" -o "$runs/$name.safetensors"
 }
 
 single_task() { # the budget of docs/studies/benchmark-real.md, one task each
@@ -44,6 +50,8 @@ single_task() { # the budget of docs/studies/benchmark-real.md, one task each
 }
 
 case $list in
-  pretrained | single_task) "$list" ;;
-  *) echo "$list: unknown list; pretrained or single_task" >&2; exit 2 ;;
+  default) packaged default pvt-hydranet-b0 ;;
+  fast) packaged fast hydranet-lite0 ;;
+  single_task) single_task ;;
+  *) echo "$list: unknown list; default, fast or single_task" >&2; exit 2 ;;
 esac
