@@ -136,8 +136,8 @@ class Frames(Dataset):
             firsts = dict(reversed(dataset.unused()))
             found += [f"not used: {n} x {kind}; first {firsts[kind]}" for kind, n in kinds.items()]
         datasets = [choice.dataset for choice in self.choices if "det" in choice.dataset.tasks]
-        told = [any("det/" in trait for trait in dataset.presence()) for dataset in datasets]
-        if "det" in self.tasks and all(told):
+        known = [any("det/" in trait for trait in dataset.presence()) for dataset in datasets]
+        if "det" in self.tasks and all(known):
             names = self.classes.get("det", OFFICIAL["det"])[ONLY]
             shown = {trait for trait, has in self.presence().items() if has.any()}
             lacking = [name for name in names if f"det/{name}" not in shown]

@@ -164,7 +164,7 @@ def quiet_worker(_: int) -> None:
 
 def collate_shared(samples: Sequence[Sample]) -> Batch:
     """A batch; in a loader process already in shared memory. Left to the queue, a /dev/shm that is
-    too small would raise in the queue's thread, and the main process would wait for ever."""
+    too small would raise in the queue's thread, and the main process would never return."""
     batch = collate(samples)
     if get_worker_info() is not None:
         tensors = [batch.frames, *batch.rows.values()]
