@@ -199,10 +199,6 @@ class Builder:
         """Gives the frame a mask; its first one counts."""
         self._masks.setdefault((frame, MASK_TASKS.index(task)), (path, code))
 
-    def has_mask(self, frame: int, task: str) -> bool:
-        """Whether the frame was given a mask of the task."""
-        return (frame, MASK_TASKS.index(task)) in self._masks
-
     def attribute(self, frame: int, group: str, value: str) -> None:
         """Sets one attribute of a frame."""
         values = self.groups.setdefault(group, {})
