@@ -2,20 +2,23 @@
 
 `for_cpu` inserts equivalent modules; parameter names, weights and checkpoints do not change.
 Measured on one thread of an AMD EPYC at 384x640, batch 8: gradient of a depthwise 5x5's weight
-187 -> 41 ms, gradient of GELU 97 -> 39 ms, attention to 240 tokens of 15,360 188 -> 134 ms.
+187 -> 41 ms, gradient of GELU 97 -> 39 ms, attention to 240 tokens of 15,360 188 -> 134 ms; at
+256x448, batch 16: gradients of a depthwise 5x5 of stride 2 and 144 channels 331 -> 54 ms, of a
+depthwise 3x3 of stride 2 and 96 channels 223 -> 90 ms.
 """
 
 from typing import Any, Final
 
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import conv2d, gelu, pad
 
 CHUNK: Final = 1 << 20  # values converted to float32 at a time; they fit in the cache
 
 
 def for_cpu(model: nn.Module) -> None:
-    """Replaces GELU, depthwise 5x5 and fused attention by faster ones, in place."""
+    """Replaces GELU, slow depthwise convolutions and fused attention by faster ones, in place."""
     for module in model.modules():
         if vars(module).get("fused_attn", False):
             # Two matrix products and a softmax in bf16 beat the fused kernel, which works in float.
@@ -23,14 +26,18 @@ def for_cpu(model: nn.Module) -> None:
         for name, child in module.named_children():
             if type(child) is nn.GELU and child.approximate == "none":
                 setattr(module, name, Gelu())
-            elif type(child) is nn.Conv2d and _is_depthwise5(child):
-                setattr(module, name, Depthwise5(child))
+            elif isinstance(child, nn.Conv2d) and _is_slow(child):
+                setattr(module, name, Depthwise(child))
 
 
-def _is_depthwise5(conv: nn.Conv2d) -> bool:
-    wanted = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.padding_mode)
-    plain = ((5, 5), (1, 1), (2, 2), (1, 1), "zeros")
-    return wanted == plain and conv.groups == conv.in_channels == conv.out_channels
+def _is_slow(conv: nn.Conv2d) -> bool:
+    """A depthwise 5x5 of stride 1, or a depthwise 3x3 or 5x5 of stride 2."""
+    if type(conv) not in (nn.Conv2d, Conv2dSame):
+        return False
+    form = (conv.kernel_size, conv.stride)
+    slow = form in (((5, 5), (1, 1)), ((3, 3), (2, 2)), ((5, 5), (2, 2)))
+    zeros = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    return slow and zeros and conv.groups == conv.in_channels == conv.out_channels
 
 
 def _in_bf16(x: Tensor) -> bool:
@@ -70,73 +77,94 @@ class _Gelu(torch.autograd.Function):
         return torch.cat(slopes).view(x.shape)
 
 
-class Depthwise5(nn.Conv2d):
-    """A depthwise 5x5 whose weight gradient is assembled from four fast 3x3 gradients."""
+class Depthwise(nn.Conv2d):
+    """A depthwise 3x3 or 5x5 of stride 1 or 2 whose gradients are assembled from fast kernels."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        channels = conv.in_channels
+        channels, size, stride = conv.in_channels, conv.kernel_size[0], conv.stride[0]
         with_bias = conv.bias is not None
-        super().__init__(channels, channels, 5, 1, 2, groups=channels, bias=with_bias)
+        super().__init__(channels, channels, size, stride, groups=channels, bias=with_bias)
+        self.padding = conv.padding
         self.weight, self.bias = conv.weight, conv.bias
+        self.same = isinstance(conv, Conv2dSame)  # pads by TensorFlow's rule, which depends on x
         self.train(conv.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, H, W) -> the same shape."""
+        """x (B, C, H, W) -> (B, C, H / stride, W / stride), rounded as by nn.Conv2d."""
+        size, stride = self.kernel_size[0], self.stride[0]
+        sides = [int(side) for side in self.padding for _ in range(2)]  # top, bottom, left, right
+        if self.same:
+            need = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in x.shape[2:]]
+            sides = [side for n in need for side in (n // 2, n - n // 2)]
         if not _in_bf16(x) or not torch.is_grad_enabled():
-            return super().forward(x)
-        y: Tensor = _Depthwise5.apply(x.bfloat16(), self.weight.bfloat16())
+            padded = _padded(x, sides)
+            return conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
+        y: Tensor = _Depthwise.apply(x.bfloat16(), self.weight.bfloat16(), stride, sides)
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
 
-class _Depthwise5(torch.autograd.Function):
+class _Depthwise(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, stride: int, sides: list[int]) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return nn.functional.conv2d(x, weight, padding=2, groups=len(weight))
+            return conv2d(_padded(x, sides), weight, stride=stride, groups=len(weight))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, list[int]], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.stride, ctx.sides = inputs[2:]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         by_x = by_weight = None
-        if ctx.needs_input_grad[0]:
-            by_x = _convolution_backward(gradient, x, weight, 2, of_weight=False)
-        if ctx.needs_input_grad[1]:
-            by_weight = _weight_gradient(gradient, x, weight)
-        return by_x, by_weight
+        with torch.autocast("cpu", enabled=False):
+            if ctx.needs_input_grad[0]:
+                by_x = _input_gradient(gradient, x.shape[2:], weight, ctx.stride, ctx.sides)
+            if ctx.needs_input_grad[1]:
+                padded = _padded(x, ctx.sides)
+                by_weight = _weight_gradient(gradient, padded, weight, ctx.stride)
+        return by_x, by_weight, None, None
 
 
-def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """dW[i, j] = sum of gradient[y, x] * x[y + i - 2, x + j - 2], as 3x3 windows of it.
-
-    A window at (i0, j0) of the 5x5 is the gradient of a 3x3 with the output gradient moved by
-    (i0, j0); both tensors get a border of zeros, because the fast 3x3 kernel pads by one only.
-    """
-    bordered = pad(x, (1, 1, 1, 1))
-    small = weight[:, :, :3, :3].contiguous()
-    rows = []
-    for i in (0, 2):
-        left, right = (
-            _convolution_backward(
-                pad(gradient, (j, 2 - j, i, 2 - i)), bordered, small, 1, of_weight=True
-            )
-            for j in (0, 2)
-        )
-        rows.append(torch.cat([left, right[..., 1:]], -1))  # column 2 is in both
-    return torch.cat([rows[0], rows[1][..., 1:, :]], -2)
+def _padded(x: Tensor, sides: list[int]) -> Tensor:
+    top, bottom, left, right = sides
+    return pad(x, (left, right, top, bottom))
 
 
-def _convolution_backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, padding: int, of_weight: bool
+def _input_gradient(
+    gradient: Tensor, size_hw: torch.Size, weight: Tensor, stride: int, sides: list[int]
 ) -> Tensor:
-    by_x, by_weight, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], len(weight),
-        [not of_weight, of_weight, False],
-    )  # fmt: skip
-    return by_weight if of_weight else by_x
+    """The gradient with `stride - 1` zeros between its values, convolved with the turned kernel."""
+    batch, channels, height, width = gradient.shape
+    k = weight.shape[-1]
+    spread = gradient.new_zeros(batch, size_hw[0] + k - 1, size_hw[1] + k - 1, channels)
+    spread = spread.permute(0, 3, 1, 2)  # channels_last
+    top, left = k - 1 - sides[0], k - 1 - sides[2]
+    rows = slice(top, top + stride * (height - 1) + 1, stride)
+    columns = slice(left, left + stride * (width - 1) + 1, stride)
+    spread[:, :, rows, columns] = gradient
+    return conv2d(spread, weight.flip(2, 3), groups=channels)
+
+
+def _weight_gradient(gradient: Tensor, padded: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """dW[i, j] = sum of gradient[y, x] * padded[stride y + i, stride x + j], by windows of 3x3."""
+    height, width = (stride * (n - 1) + 3 for n in gradient.shape[2:])
+    small = weight[:, :, :3, :3].contiguous()
+
+    def window(i: int, j: int) -> Tensor:
+        part = padded[:, :, i : i + height, j : j + width]
+        by_weight: Tensor = torch.ops.aten.convolution_backward(
+            gradient, part, small, None, [stride] * 2, [0, 0], [1, 1], False, [0, 0], len(weight),
+            [False, True, False],
+        )[1]  # fmt: skip
+        return by_weight
+
+    if weight.shape[-1] == 3:
+        return window(0, 0)
+    # Row 2 and column 2 of a 5x5 are in two windows each.
+    rows = [torch.cat([window(i, 0), window(i, 2)[..., 1:]], -1) for i in (0, 2)]
+    return torch.cat([rows[0], rows[1][..., 1:, :]], -2)

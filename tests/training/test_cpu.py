@@ -1,14 +1,17 @@
 """The CPU replacements have the gradients of the operators they replace."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from perception.model import build
 from perception.runtime.providers import cpu_has_bf16
-from training.cpu import Depthwise5, Gelu, for_cpu
+from training.cpu import Depthwise, Gelu, for_cpu
 from training.learner import use_bf16
 
 
@@ -22,14 +25,30 @@ def gradients(module: nn.Module, x: Tensor, weight: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("size", [(1, 1), (2, 7), (12, 9)])
-def test_depthwise_gradients(size: tuple[int, int], bias: bool) -> None:
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (12, 9), (8, 10)])
+@pytest.mark.parametrize(
+    "conv_of",
+    [
+        partial(nn.Conv2d, kernel_size=5, padding=2),
+        partial(nn.Conv2d, kernel_size=3, stride=2, padding=1),
+        partial(nn.Conv2d, kernel_size=5, stride=2, padding=(2, 3)),
+        partial(Conv2dSame, kernel_size=3, stride=2),
+        partial(Conv2dSame, kernel_size=5, stride=2),
+    ],
+)
+def test_depthwise_gradients(
+    size: tuple[int, int], bias: bool, conv_of: Callable[..., nn.Conv2d]
+) -> None:
     torch.manual_seed(0)
-    conv = nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=bias)
+    conv = conv_of(6, 6, groups=6, bias=bias)
     x = torch.randn(3, 6, *size).bfloat16().float()
     conv.weight.data = conv.weight.data.bfloat16().float()
-    weight = torch.randn(3, 6, *size).bfloat16().float()
-    mine = gradients(Depthwise5(conv), x, weight)
+    weight = torch.randn_like(conv(x)).bfloat16().float()
+    net = nn.Sequential(conv)
+    for_cpu(net)
+    assert isinstance(net[0], Depthwise)
+    torch.testing.assert_close(net(x), conv(x))
+    mine = gradients(net, x, weight)
     x.requires_grad_()
     true = torch.autograd.grad((conv(x) * weight).sum(), [x, *conv.parameters()])
     for a, b in zip(mine, true, strict=True):
@@ -45,12 +64,13 @@ def test_gelu_gradient_is_the_same_to_the_bit() -> None:
     assert torch.equal(mine, true)
 
 
-def test_stand_ins_work_under_vmap() -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_stand_ins_work_under_vmap(stride: int) -> None:
     """Jacobian methods ask for several tasks' gradients at once."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(4, 4, 5, padding=2, groups=4), nn.GELU())
+    net = nn.Sequential(nn.Conv2d(4, 4, 5, stride, 2, groups=4), nn.GELU())
     for_cpu(net)
-    assert isinstance(net[0], Depthwise5)
+    assert isinstance(net[0], Depthwise)
     assert isinstance(net[1], Gelu)
     x = torch.randn(2, 4, 6, 6)
     with torch.autocast("cpu", torch.bfloat16):
@@ -74,7 +94,7 @@ def test_model_keeps_names_weights_and_float_outputs() -> None:
         after = model(frames)
     assert list(model.state_dict()) == names
     kinds = {type(module) for module in model.modules()}
-    assert {Gelu, Depthwise5} <= kinds
+    assert {Gelu, Depthwise} <= kinds
     assert nn.GELU not in kinds
     for task, raw in before.items():
         for key, value in raw.items():
