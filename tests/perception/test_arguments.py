@@ -49,6 +49,24 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return int(stop.value.code or 0), " ".join((found.out + found.err).replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("words", "loud", "off"),
+    [
+        ((), True, False),
+        (("--loud", "--no-off"), True, False),  # as they are already
+        (("--no-loud", "--off"), False, True),
+        (("--no-loud", "--loud", "--no-off"), True, False),  # the last one counts
+        (("--loud", "--no-loud", "--no-off", "--off"), False, True),
+    ],
+)
+def test_both_forms_of_a_switch(words: tuple[str, ...], loud: bool, off: bool) -> None:
+    for default in (None, Outer((), off=True, inner=Inner(loud=False))):
+        files = ("a",) if default is None else ()
+        found = parse(Outer, "outer", None, (*files, *words), default)
+        if words or default is None:
+            assert (found.inner.loud, found.off) == (loud, off)
+
+
 def test_help_names_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):  # describing a class twice changes nothing
         code, text = said(capsys, "--help")
