@@ -154,7 +154,7 @@ def test_a_point_of_the_ground_has_the_depth_of_its_pixel(curve: Curve) -> None:
 
 def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     rng = np.random.default_rng(1)
-    bus = vehicle(rng, 20.0, 0.0, 0.0, atmosphere(rng, "clear", "daytime"), _Ids(), False, 0.0)
+    bus = vehicle(rng, 20.0, 0.0, 0.0, False, 0.0)
     bus.mesh, bus.scale, bus.kinds = heavy.bus(False, False), (1, 1, 1), (DET["bus"],)
     frame = picture([bus])
     depth = frame.labels["depth"].arrays()["map"]
@@ -164,15 +164,6 @@ def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     np.testing.assert_allclose(normals[:, y, x], (0, 0, -1), atol=1e-3)
     np.testing.assert_allclose(normals[:, -1, SMALL[1] // 2], (0, -1, 0), atol=1e-3)
     assert np.isnan(depth[0, 0])
-
-
-class _Ids:
-    """Track ids that do not matter."""
-
-    last = 0
-
-    def next(self) -> int:
-        return 0
 
 
 def test_boxes_state_occlusion_and_truncation() -> None:

@@ -31,9 +31,9 @@ class Curve:
         y = 0.5 * self.lift * s * s + above
         return np.stack(np.broadcast_arrays(x, y, s), axis=-1).astype(np.float32)
 
-    def heading(self, s: float) -> float:
+    def heading(self, s: np.ndarray) -> np.ndarray:
         """Angle of the road at s, positive to the right."""
-        return float(np.arctan(self.yaw + self.bend * s))
+        return np.asarray(np.arctan(self.yaw + self.bend * s))
 
     def sight(self, height: float) -> float:
         """Visible distance of the ground in metres: up to the crest of a hill, at most 260."""
@@ -62,26 +62,27 @@ class Camera:
         return (pitch @ roll).astype(np.float32)
 
     @cached_property
-    def rays(self) -> np.ndarray:
-        """(3, H, W) world direction per pixel, with length 1 along the optical axis."""
+    def plane(self) -> tuple[np.ndarray, np.ndarray]:
+        """x (W,) and y (H, 1) of the pixels in the camera frame, at depth 1."""
         h, w = self.size_hw
         x = (np.arange(w, dtype=np.float32) - self.centre_xy[0]) / self.focal
         y = (np.arange(h, dtype=np.float32) - self.centre_xy[1]) / self.focal
-        r = self.rotation
-        return r[:, 0, None, None] * x + r[:, 1, None, None] * y[:, None] + r[:, 2, None, None]
+        return x, y[:, None]
+
+    @cached_property
+    def rays(self) -> np.ndarray:
+        """(3, H, W) world direction per pixel, with length 1 along the optical axis."""
+        (x, y), r = self.plane, self.rotation[..., None, None]
+        return r[:, 0] * x + r[:, 1] * y + r[:, 2]
 
     def to_camera(self, world: np.ndarray) -> np.ndarray:
         """(N, 3) world -> (N, 3) camera frame."""
         return (world - np.array([0, self.height, 0], np.float32)) @ self.rotation
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """(N, 3) camera-frame points in front of the camera -> (N, 2) pixels."""
+        """(N, 3) camera-frame points -> (N, 2) pixels; points behind the camera move in front."""
         scale = self.focal / np.maximum(points[:, 2:], NEAR * 0.5)
         return points[:, :2] * scale + np.asarray(self.centre_xy, np.float32)
-
-    def project(self, world: np.ndarray) -> np.ndarray:
-        """(N, 3) world -> (N, 2) pixels; points behind the camera move in front."""
-        return self.pixels(self.to_camera(world))
 
     def horizon(self) -> float:
         """Row of the horizon at the middle column."""

@@ -97,9 +97,9 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     marker.everything()
     things = gbuffer.visible(moment.things, view)
     kerbs = curbs(view, road)
-    polys = gbuffer.polygons(things, kerbs, view)
-    rows = shade.ground_rows(road.beyond, air, moment.tone)
-    painted = gbuffer.paint(surfaces(view, road, flat), things, polys, camera, rows)
+    ground = shade.ground_faces(road.beyond, air, moment.tone)
+    faces, vertices = gbuffer.assemble(ground, kerbs, things, view)
+    painted = gbuffer.paint(surfaces(view, road, flat), things, faces, vertices, camera)
     depth = _depth(painted, view, flat)
     sunny = air.sun_colour.max() > 0.05 and not moment.indoor
     shadow = shadows(view, things, air.sun if sunny else None)

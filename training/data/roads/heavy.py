@@ -2,196 +2,113 @@
 
 from functools import lru_cache
 
-from training.data.roads.mesh import BODY, Builder, Colour, Mesh
-from training.data.roads.vehicles import DARK, GLASS, LAMP, PLATE, RED, cabin, lights, tyres, wheels
+import numpy as np
+
+from training.data.roads.mesh import BLACK, BODY, Builder, Mesh
+from training.data.roads.vehicles import DARK, GLASS, PLATE, cabin, lights, pair, tyres, wheels
+
+# length, width, height
+SIZES = {
+    "pickup": (5.6, 2.0, 1.8),
+    "box": (7.0, 2.3, 3.3),
+    "semi": (14.0, 2.5, 3.9),
+    "bus": (11.5, 2.55, 3.1),
+    "tram": (26.0, 2.5, 3.5),
+}
 
 
 @lru_cache
 def truck(kind: str, lit: bool, brake: bool, rear_first: bool) -> Mesh:
     """A pickup, a box truck or a semi-trailer; `rear_first`: seen from its front."""
     b = Builder(kind="truck", slot=0, tile="sheen")
-    cab, load = (_pickup_cab, _pickup_bed) if kind == "pickup" else (_truck_cab, _truck_box)
-    size = {"pickup": (5.6, 2.0, 1.2), "box": (7.0, 2.3, 3.3), "semi": (14.0, 2.5, 3.9)}[kind]
-    for part in (load, cab) if rear_first else (cab, load):
-        part(b, size, lit, brake)
+    length, width, top = SIZES[kind]
+    half, front = width / 2, length / 2
+    for part in ("load", "cab") if rear_first else ("cab", "load"):
+        if part == "cab" and kind == "pickup":
+            _pickup_cab(b, half, front, lit)
+        elif part == "cab":
+            _truck_cab(b, half * 0.96, front, top * 0.8, lit)
+        elif kind == "pickup":
+            _pickup_bed(b, half, front, lit, brake)
+        else:
+            _truck_box(b, half, front, top, lit, brake)
     return b.build()
 
 
-def _pickup_cab(b: Builder, size: tuple[float, float, float], lit: bool, brake: bool) -> None:
-    half, front = size[1] / 2, size[0] / 2
+def _pickup_cab(b: Builder, half: float, front: float, lit: bool) -> None:
     tyres(b, half - 0.06, (-0.3, front - 0.4), 0.6)
     profile = [
-        (-0.4, 0.4),
-        (-0.4, 1.12),
-        (1.1, 1.12),
-        (front - 0.2, 1.0),
-        (front, 0.85),
+        (-0.4, 0.4), (-0.4, 1.12), (1.1, 1.12), (front - 0.2, 1.0), (front, 0.85),
         (front - 0.05, 0.4),
-    ]
+    ]  # fmt: skip
     b.prism(profile, [half] * 6, BODY)
     cabin(b, half, 1.11, 1.86, (-0.4, -0.25, 0.55, 1.15))
     wheels(b, half, (front - 1.0,), 0.4)
-    z = front + 0.012
-    for sign in (-1, 1):
-        x0, x1 = sign * half * 0.95, sign * half * 0.6
-        points = [(x0, 0.72, z), (x1, 0.72, z), (x1, 0.92, z), (x0, 0.92, z)]
-        b.face(points, LAMP, (0, 0, 1), glow=(2.4, 2.6, 2.6) if lit else (0, 0, 0), tile="flat")
-    b.face(
-        [(-0.6, 0.5, z), (0.6, 0.5, z), (0.6, 0.9, z), (-0.6, 0.9, z)], DARK, (0, 0, 1), tile="flat"
-    )
+    pair(b, half * 0.95, half * 0.35, 0.72, 0.2, front + 0.012, lit)
+    b.rect((-0.6, 0.6), (0.5, 0.9), front + 0.012, DARK, 1, tile="flat")
 
 
-def _pickup_bed(b: Builder, size: tuple[float, float, float], lit: bool, brake: bool) -> None:
-    half, rear = size[1] / 2, -size[0] / 2
+def _pickup_bed(b: Builder, half: float, front: float, lit: bool, brake: bool) -> None:
+    rear, z = -front, -front - 0.012
     tyres(b, half - 0.06, (rear + 0.4, -0.4), 0.6)
     b.box((-half, half), (0.45, 1.12), (rear, -0.4), BODY, top=(0.08, 0.08, 0.08))
     wheels(b, half, (rear + 1.1,), 0.4)
-    z = rear - 0.012
-    b.face(
-        [(-half, 0.42, z), (half, 0.42, z), (half, 0.58, z), (-half, 0.58, z)],
-        (0.55, 0.55, 0.55),
-        (0, 0, -1),
-    )
-    b.face([(-0.27, 0.6, z), (0.27, 0.6, z), (0.27, 0.74, z), (-0.27, 0.74, z)], PLATE, (0, 0, -1))
-    _tail(b, half, z, 0.75, 0.3, lit, brake)
+    b.rect((-half, half), (0.42, 0.58), z, (0.55, 0.55, 0.55), -1)
+    b.rect((-0.27, 0.27), (0.6, 0.74), z, PLATE, -1)
+    pair(b, half * 0.98, 0.16, 0.75, 0.3, z, lit, brake)
 
 
-def _tail(b: Builder, half: float, z: float, y: float, h: float, lit: bool, brake: bool) -> None:
-    glow: Colour = (0.25, 0.2, 2.2) if brake else (0.06, 0.05, 0.9) if lit else (0, 0, 0)
-    for sign in (-1, 1):
-        x0, x1 = sign * half * 0.98, sign * (half * 0.98 - 0.16)
-        points = [(x0, y, z), (x1, y, z), (x1, y + h, z), (x0, y + h, z)]
-        b.face(points, RED, (0, 0, -1), glow=glow, tile="flat")
-
-
-def _truck_cab(b: Builder, size: tuple[float, float, float], lit: bool, brake: bool) -> None:
-    half, front, top = size[1] / 2 * 0.96, size[0] / 2, size[2] * 0.8
+def _truck_cab(b: Builder, half: float, front: float, top: float, lit: bool) -> None:
     tyres(b, half - 0.05, (front - 2.0, front - 0.5), 0.8)
     b.box((-half, half), (0.55, top), (front - 2.1, front), BODY)
     wheels(b, half, (front - 1.0,), 0.5)
-    z = front + 0.012
-    ya, yb = top * 0.55, top * 0.88
-    b.face(
-        [(-half * 0.9, ya, z), (half * 0.9, ya, z), (half * 0.85, yb, z), (-half * 0.85, yb, z)],
-        GLASS,
-        (0, 0, 1),
-    )
-    b.face(
-        [
-            (-half * 0.6, 0.8, z),
-            (half * 0.6, 0.8, z),
-            (half * 0.6, ya - 0.15, z),
-            (-half * 0.6, ya - 0.15, z),
-        ],
-        DARK,
-        (0, 0, 1),
-    )
+    z, ya, yb = front + 0.012, top * 0.55, top * 0.88
+    xa, xb = half * 0.9, half * 0.85
+    b.face([(-xa, ya, z), (xa, ya, z), (xb, yb, z), (-xb, yb, z)], GLASS, (0, 0, 1))
+    b.rect((-half * 0.6, half * 0.6), (0.8, ya - 0.15), z, DARK, 1)
+    side = np.array([(ya, front - 1.5), (ya, front - 0.3), (yb, front - 0.4), (yb, front - 1.5)])
     for sign in (-1, 1):
-        x = sign * (half + 0.012)
-        b.face(
-            [
-                (x, ya, front - 1.5),
-                (x, ya, front - 0.3),
-                (x, yb, front - 0.4),
-                (x, yb, front - 1.5),
-            ],
-            GLASS,
-            (sign, 0, 0),
-        )
-        x0, x1 = sign * half * 0.95, sign * half * 0.65
-        points = [(x0, 0.75, z), (x1, 0.75, z), (x1, 0.95, z), (x0, 0.95, z)]
-        b.face(points, LAMP, (0, 0, 1), glow=(2.4, 2.6, 2.6) if lit else (0, 0, 0), tile="flat")
+        b.face(np.insert(side, 0, sign * (half + 0.012), axis=1), GLASS, (sign, 0, 0))
+    pair(b, half * 0.95, half * 0.3, 0.75, 0.2, z, lit)
 
 
-def _truck_box(b: Builder, size: tuple[float, float, float], lit: bool, brake: bool) -> None:
-    half, rear, front, top = size[1] / 2, -size[0] / 2, size[0] / 2, size[2]
-    white: Colour = (0.72, 0.73, 0.72)
+def _truck_box(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
+    rear, z = -front, -front - 0.012
     tyres(b, half - 0.05, (rear + 0.6, front - 2.4), 1.0)
-    b.box((-half, half), (0.95, top), (rear, front - 2.3), white, tile="metal")
-    wheels(b, half - 0.05, (rear + 1.2, rear + 2.3) if size[0] > 10 else (rear + 1.4,), 0.5)
-    z = rear - 0.012
-    b.face(
-        [
-            (-half * 0.94, 1.05, z),
-            (half * 0.94, 1.05, z),
-            (half * 0.94, top - 0.1, z),
-            (-half * 0.94, top - 0.1, z),
-        ],
-        (0.6, 0.6, 0.6),
-        (0, 0, -1),
-        tile="metal",
-    )
-    b.face([(-half, 0.5, z), (half, 0.5, z), (half, 0.95, z), (-half, 0.95, z)], DARK, (0, 0, -1))
-    b.face(
-        [
-            (-0.02, 1.05, z - 0.01),
-            (0.02, 1.05, z - 0.01),
-            (0.02, top - 0.1, z - 0.01),
-            (-0.02, top - 0.1, z - 0.01),
-        ],
-        DARK,
-        (0, 0, -1),
-    )
+    b.box((-half, half), (0.95, top), (rear, front - 2.3), (0.72, 0.73, 0.72), tile="metal")
+    wheels(b, half - 0.05, (rear + 1.2, rear + 2.3) if front > 5 else (rear + 1.4,), 0.5)
+    y = (1.05, top - 0.1)
+    b.rect((-half * 0.94, half * 0.94), y, z, (0.6, 0.6, 0.6), -1, tile="metal")
+    b.rect((-half, half), (0.5, 0.95), z, DARK, -1)
+    b.rect((-0.02, 0.02), y, z - 0.01, DARK, -1)
+    middle = (top + 0.95) / 2
     for sign in (-1, 1):
-        x, m = sign * (half + 0.012), (top + 0.95) / 2
-        points = [
-            (x, m - 0.5, rear + 0.8),
-            (x, m - 0.5, front - 3.2),
-            (x, m + 0.6, front - 3.2),
-            (x, m + 0.6, rear + 0.8),
-        ]
-        b.face(points, BODY, (sign, 0, 0), tile="text")
-    _tail(b, half, z - 0.01, 0.6, 0.2, lit, brake)
+        y, length = (middle - 0.5, middle + 0.6), (rear + 0.8, front - 3.2)
+        b.rect(sign * (half + 0.012), y, length, BODY, sign, tile="text")
+    pair(b, half * 0.98, 0.16, 0.6, 0.2, z - 0.01, lit, brake)
 
 
 @lru_cache
 def bus(lit: bool, brake: bool, tram: bool = False) -> Mesh:
     """A city bus, or a tram (class train) of the same shape, but longer."""
-    length, width, top = (26.0, 2.5, 3.5) if tram else (11.5, 2.55, 3.1)
+    length, width, top = SIZES["tram" if tram else "bus"]
     half, rear, front = width / 2, -length / 2, length / 2
     b = Builder(kind="train" if tram else "bus", slot=0, tile="sheen")
     tyres(b, half - 0.05, (rear + 0.5, front - 0.5), 0.6)
     b.box((-half, half), (0.35, top), (rear, front), BODY)
     if not tram:
         wheels(b, half, (rear + 2.6, front - 2.6), 0.48)
+    count = int(length / 1.5)
+    pitch = (length - 0.4) / count
+    inside = (0.16, 0.2, 0.2) if lit else BLACK
     for sign in (-1, 1):
-        x = sign * (half + 0.012)
-        count = int(length / 1.5)
         for i in range(count):
-            z0, z1 = (
-                rear + 0.2 + i * (length - 0.4) / count,
-                rear + 0.1 + (i + 1) * (length - 0.4) / count,
-            )
-            b.face(
-                [(x, 1.35, z0), (x, 1.35, z1), (x, top - 0.55, z1), (x, top - 0.55, z0)],
-                GLASS,
-                (sign, 0, 0),
-                glow=(0.16, 0.2, 0.2) if lit else (0, 0, 0),
-            )
-    for z, out in ((rear - 0.012, -1), (front + 0.012, 1)):
-        low = 1.7 if out < 0 else 1.1
-        b.face(
-            [
-                (-half * 0.88, low, z),
-                (half * 0.88, low, z),
-                (half * 0.88, top - 0.6, z),
-                (-half * 0.88, top - 0.6, z),
-            ],
-            GLASS,
-            (0, 0, out),
-            glow=(0.12, 0.15, 0.15) if lit else (0, 0, 0),
-        )
-        b.face(
-            [(-0.7, top - 0.5, z), (0.7, top - 0.5, z), (0.7, top - 0.2, z), (-0.7, top - 0.2, z)],
-            DARK,
-            (0, 0, out),
-            glow=(0.05, 0.45, 0.9),
-            tile="text",
-        )
-        b.face(
-            [(-half, 0.35, z), (half, 0.35, z), (half, 0.62, z), (-half, 0.62, z)],
-            DARK,
-            (0, 0, out),
-        )
+            pane = (rear + 0.2 + i * pitch, rear + 0.1 + (i + 1) * pitch)
+            b.rect(sign * (half + 0.012), (1.35, top - 0.55), pane, GLASS, sign, inside)
+    for z, out, low in ((rear - 0.012, -1, 1.7), (front + 0.012, 1, 1.1)):
+        glow = (0.12, 0.15, 0.15) if lit else BLACK
+        b.rect((-half * 0.88, half * 0.88), (low, top - 0.6), z, GLASS, out, glow)
+        b.rect((-0.7, 0.7), (top - 0.5, top - 0.2), z, DARK, out, (0.05, 0.45, 0.9), "text")
+        b.rect((-half, half), (0.35, 0.62), z, DARK, out)
     lights(b, half, (rear - 0.02, front + 0.02), 0.85, lit, brake, (0.3, 0.22))
     return b.build()

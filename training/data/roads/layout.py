@@ -95,6 +95,22 @@ class Road:
     def right(self) -> float:
         return self.lanes[-1].right
 
+    @property
+    def sides(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Sign and position of the left and the right edge."""
+        return (-1, self.left), (1, self.right)
+
+    @property
+    def kerb(self) -> float:
+        """Height of the ground next to the road."""
+        return CURB_HEIGHT if self.walk else 0.0
+
+    def free(self, s: float, half: float) -> bool:
+        """Whether no crossing street is within `half` metres of `s`."""
+        return not any(
+            c.width and c.s - half - 3 < s < c.s + c.width + half + 3 for c in self.crossings
+        )
+
     def spans(self, start: float, end: float) -> list[tuple[float, float]]:
         """The parts of start..end without crossings."""
         out = []

@@ -13,6 +13,24 @@ from training.data.roads.textures import TILES
 
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
+Range = float | tuple[float, float]
+
+BLACK: Colour = (0, 0, 0)
+BODY: Colour = (-1.0, -1.0, -1.0)  # takes the colour of the placed thing
+CLASS = {name: index for index, name in enumerate(SEMANTIC)}
+# A face of a mesh; the last three are known once its thing is placed.
+FACE = np.dtype([
+    ("count", np.int32),  # its vertices
+    ("normal", np.float32, 3),  # outward
+    ("colour", np.float32, 3),  # BGR 0..1, negative = the colour of the placed thing
+    ("glow", np.float32, 3),  # BGR emitted light
+    ("kind", np.int32),  # semantic class
+    ("slot", np.int32),  # which object of the thing, -1 = none
+    ("tile", np.int32),  # texture tile
+    ("owner", np.int32),  # index of the thing, -1 = none
+    ("origin", np.float32, 3),  # origin of its texture, world
+    ("distance", np.float32),  # normal · (vertex - camera)
+])  # fmt: skip
 
 
 def dimmed(colour: Colour, share: float) -> Colour:
@@ -20,22 +38,12 @@ def dimmed(colour: Colour, share: float) -> Colour:
     return colour[0] * share, colour[1] * share, colour[2] * share
 
 
-BODY: Colour = (-1.0, -1.0, -1.0)  # takes the colour of the placed thing
-CLASS = {name: index for index, name in enumerate(SEMANTIC)}
-
-
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """F faces in drawing order over N vertices."""
+    """F faces in drawing order and their N vertices."""
 
     vertices: np.ndarray  # (N, 3) float32
-    counts: np.ndarray  # (F,) vertices of each face
-    normals: np.ndarray  # (F, 3) outward
-    colours: np.ndarray  # (F, 3) BGR 0..1, negative = the colour of the placed thing
-    glow: np.ndarray  # (F, 3) BGR emitted light
-    classes: np.ndarray  # (F,) semantic class
-    slots: np.ndarray  # (F,) which object of the thing, -1 = none
-    tiles: np.ndarray  # (F,) texture tile
+    faces: np.ndarray  # (F,) FACE
 
 
 @dataclass
@@ -45,77 +53,91 @@ class Builder:
     kind: str = "building"
     slot: int = -1
     tile: str = "flat"
-    faces: list[tuple[np.ndarray, np.ndarray, Colour, Colour, int, int, int]] = field(
-        default_factory=list
-    )
+    vertices: list[np.ndarray] = field(default_factory=list)
+    faces: list[tuple] = field(default_factory=list)
 
     def face(
         self,
-        points: Sequence[Point],
+        points: np.ndarray | Sequence[Point],
         colour: Colour,
-        outward: Point,
-        glow: Colour = (0, 0, 0),
+        outward: Point | np.ndarray,
+        glow: Colour = BLACK,
         tile: str | None = None,
-        kind: str | None = None,
     ) -> None:
         """One planar polygon; `outward` is any vector on its visible side."""
         vertices = np.asarray(points, np.float32)
         x, y, z = vertices.T  # Newell's formula
-        x1, y1, z1 = np.concatenate([vertices[1:], vertices[:1]]).T
+        x1, y1, z1 = np.roll(vertices, -1, axis=0).T
         normal = np.array([y @ z1 - z @ y1, z @ x1 - x @ z1, x @ y1 - y @ x1])
         normal = normal / (np.linalg.norm(normal) + 1e-9)
         if normal @ np.asarray(outward) < 0:
             normal = -normal
-        class_index, tile_index = CLASS[kind or self.kind], TILES[tile or self.tile]
-        self.faces.append((vertices, normal, colour, glow, class_index, self.slot, tile_index))
+        self.vertices.append(vertices)
+        kind, tile_index = CLASS[self.kind], TILES[tile or self.tile]
+        self.faces.append(
+            (len(vertices), normal, colour, glow, kind, self.slot, tile_index, -1, 0, 0)
+        )
+
+    def flat(
+        self,
+        points: np.ndarray | Sequence[tuple[float, float]],
+        colour: Colour,
+        z: float = 0.0,
+        tile: str | None = None,
+    ) -> None:
+        """A polygon of (x, y) points that faces the camera."""
+        self.face(np.insert(points, 2, z, axis=1), colour, (0, 0, -1), tile=tile)
+
+    def rect(
+        self,
+        x: Range,
+        y: Range,
+        z: Range,
+        colour: Colour,
+        out: float,
+        glow: Colour = BLACK,
+        tile: str | None = None,
+    ) -> None:
+        """A rectangle normal to the axis given by one number; visible from its `out` (±1) side."""
+        ends = np.array([np.broadcast_to(v, 2) for v in (x, y, z)])
+        axis = next(i for i, v in enumerate((x, y, z)) if not isinstance(v, tuple))
+        turn, rise = [0, 1, 1, 0], [0, 0, 1, 1]
+        corners = ends[0, turn], ends[1, rise], ends[2, rise if axis else turn]
+        outward = np.insert((0.0, 0.0), axis, out)
+        self.face(np.stack(corners, 1), colour, outward, glow, tile)
 
     def box(
         self,
-        x: Sequence[float],
-        y: Sequence[float],
-        z: Sequence[float],
+        x: tuple[float, float],
+        y: tuple[float, float],
+        z: tuple[float, float],
         colour: Colour,
         tile: str | None = None,
         top: Colour | None = None,
     ) -> None:
         """An axis-aligned box without its floor."""
-        (x0, x1), (y0, y1), (z0, z1) = x, y, z
-        for side, out in ((x0, -1), (x1, 1)):
-            points = [(side, y0, z0), (side, y0, z1), (side, y1, z1), (side, y1, z0)]
-            self.face(points, colour, (out, 0, 0), tile=tile)
-        for side, out in ((z0, -1), (z1, 1)):
-            points = [(x0, y0, side), (x1, y0, side), (x1, y1, side), (x0, y1, side)]
-            self.face(points, colour, (0, 0, out), tile=tile)
-        points = [(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)]
-        self.face(points, top or colour, (0, 1, 0), tile=tile if top is None else "flat")
+        x = (min(x), max(x))
+        for side, out in zip(x, (-1, 1), strict=True):
+            self.rect(side, y, z, colour, out, tile=tile)
+        for side, out in zip(z, (-1, 1), strict=True):
+            self.rect(x, y, side, colour, out, tile=tile)
+        self.rect(x, y[1], z, top or colour, 1, tile="flat" if top else tile)
 
     def prism(
-        self,
-        profile: Sequence[tuple[float, float]],
-        half: Sequence[float],
-        colour: Colour,
-        skip: Sequence[int] = (),
+        self, profile: Sequence[tuple[float, float]], half: Sequence[float], colour: Colour
     ) -> None:
         """Extrudes a (z, y) outline along x; `half` is half the width at each of its points.
 
-        Strips listed in `skip` (by their first point) are left out, as is the closing one: the
-        floor.
+        The strip that closes the outline, the floor, is left out.
         """
         outline = np.asarray(profile, np.float32)
         middle = outline.mean(0)
-        for sign in (-1, 1):
-            points = [(sign * w, y, z) for (z, y), w in zip(profile, half, strict=True)]
-            self.face(points, colour, (sign, 0, 0))
+        left, right = (np.column_stack([np.multiply(half, i), outline[:, ::-1]]) for i in (-1, 1))
+        for side, out in ((left, -1), (right, 1)):
+            self.face(side, colour, (out, 0, 0))
         for i in range(len(profile) - 1):
-            if i in skip:
-                continue
-            (z0, y0), (z1, y1) = profile[i], profile[i + 1]
-            a, b = half[i], half[i + 1]
-            out = np.array([(y1 - y0), -(z1 - z0)])
-            if out @ (outline[i] + outline[i + 1] - 2 * middle) < 0:
-                out = -out
-            points = [(-a, y0, z0), (a, y0, z0), (b, y1, z1), (-b, y1, z1)]
-            self.face(points, colour, (0, float(out[1]), float(out[0])))
+            z, y = (outline[i] + outline[i + 1] - 2 * middle).tolist()
+            self.face([left[i], right[i], right[i + 1], left[i + 1]], colour, (0, y, z))
 
     def disc(
         self,
@@ -126,29 +148,17 @@ class Builder:
         colour: Colour,
         outward: Point,
         sides: int = 12,
-        glow: Colour = (0, 0, 0),
+        glow: Colour = BLACK,
     ) -> None:
         """A disc normal to x (wheels) or z (lamps), by its outward vector."""
         turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
         c, s = radius * np.cos(turn), radius * np.sin(turn)
-        if abs(outward[0]) > abs(outward[2]):
-            points = [(x, y + a, z + b) for a, b in zip(c, s, strict=True)]
-        else:
-            points = [(x + a, y + b, z) for a, b in zip(c, s, strict=True)]
-        self.face(points, colour, outward, glow=glow, tile="flat")
+        flat = np.zeros(sides)
+        offset = (flat, c, s) if outward[0] else (c, s, flat)
+        self.face(np.add(np.stack(offset, 1), (x, y, z)), colour, outward, glow, "flat")
 
     def build(self) -> Mesh:
-        vertices, normals, colours, glow, classes, slots, tiles = zip(*self.faces, strict=True)
-        return Mesh(
-            np.concatenate(vertices),
-            np.array([len(v) for v in vertices]),
-            np.array(normals, np.float32),
-            np.array(colours, np.float32),
-            np.array(glow, np.float32),
-            np.array(classes, np.uint8),
-            np.array(slots, np.int32),
-            np.array(tiles, np.int32),
-        )
+        return Mesh(np.concatenate(self.vertices), np.array(self.faces, FACE))
 
 
 @dataclass

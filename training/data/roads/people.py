@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.data.roads.mesh import Builder, Colour, Mesh, Point, dimmed
+from training.data.roads.mesh import Builder, Colour, Mesh, dimmed
 
 SKINS: tuple[Colour, ...] = ((0.52, 0.62, 0.8), (0.35, 0.45, 0.62), (0.18, 0.26, 0.38))
 SHIRTS: tuple[Colour, ...] = (
@@ -12,30 +12,22 @@ SHIRTS: tuple[Colour, ...] = (
     (0.2, 0.35, 0.2), (0.15, 0.5, 0.7), (0.3, 0.3, 0.32), (0.5, 0.45, 0.4),
 )  # fmt: skip
 TROUSERS: tuple[Colour, ...] = (
-    (0.3, 0.2, 0.14),
-    (0.1, 0.1, 0.1),
-    (0.35, 0.4, 0.45),
-    (0.2, 0.2, 0.22),
-)
+    (0.3, 0.2, 0.14), (0.1, 0.1, 0.1), (0.35, 0.4, 0.45), (0.2, 0.2, 0.22),
+)  # fmt: skip
+SHOE: Colour = (0.08, 0.08, 0.08)
+HAIR = (
+    (-0.12, 1.62), (-0.1, 1.72), (0, 1.76), (0.1, 1.72), (0.12, 1.62), (0.06, 1.69), (-0.05, 1.69),
+)  # fmt: skip
 VARIANTS = 24
 
 
 def _limb(
-    b: Builder,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    thick: float,
-    colour: Colour,
-    z: float = 0.0,
+    b: Builder, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour
 ) -> None:
     a, c = np.array(start), np.array(end)
     along = (c - a) / (np.linalg.norm(c - a) + 1e-6)
     side = np.array([-along[1], along[0]]) * thick / 2
-    points: list[Point] = [
-        (float(p[0]), float(p[1]), z)
-        for p in (a + side, c + side * 0.75, c - side * 0.75, a - side)
-    ]
-    b.face(points, colour, (0, 0, -1))
+    b.flat(np.array([a + side, c + side * 0.75, c - side * 0.75, a - side]), colour)
 
 
 @lru_cache
@@ -47,64 +39,26 @@ def pedestrian(variant: int) -> Mesh:
     legs = TROUSERS[rng.integers(len(TROUSERS))]
     b = Builder(kind="person", slot=0)
     stride = rng.choice([0.06, 0.2, 0.32]) * rng.choice([-1, 1])
+    toe = np.sign(stride)
     wide = rng.uniform(0.36, 0.46)
-    shoe: Colour = (0.08, 0.08, 0.08)
     for sign in (-1, 1):
-        foot = (sign * stride, 0.06)
+        foot, knee = sign * stride, sign * (0.08 + stride * 0.4)
         shade = dimmed(legs, 0.75 if sign < 0 else 1.0)
-        _limb(b, (sign * 0.08, 0.9), (sign * (0.08 + stride * 0.4), 0.48), 0.19, shade)
-        _limb(b, (sign * (0.08 + stride * 0.4), 0.52), foot, 0.14, shade)
-        b.face(
-            [
-                (foot[0] - 0.07, 0, 0),
-                (foot[0] + 0.15 * np.sign(stride), 0, 0),
-                (foot[0] + 0.12 * np.sign(stride), 0.08, 0),
-                (foot[0] - 0.07, 0.1, 0),
-            ],
-            shoe,
-            (0, 0, -1),
-        )
+        _limb(b, (sign * 0.08, 0.9), (knee, 0.48), 0.19, shade)
+        _limb(b, (knee, 0.52), (foot, 0.06), 0.14, shade)
+        heel = foot - 0.07
+        b.flat([(heel, 0), (foot + 0.15 * toe, 0), (foot + 0.12 * toe, 0.08), (heel, 0.1)], SHOE)
     if rng.random() < 0.3:  # a bag on the back
         _limb(b, (-wide * 0.6, 1.4), (-wide * 0.6, 1.0), 0.2, (0.15, 0.12, 0.12))
     for sign in (-1, 1):
         arm = dimmed(shirt, 0.7 if sign < 0 else 0.92)
-        _limb(
-            b,
-            (sign * wide * 0.48, 1.42),
-            (sign * (wide * 0.55 + abs(stride) * 0.3), 0.86),
-            0.12,
-            arm,
-        )
+        hand = sign * (wide * 0.55 + abs(stride) * 0.3)
+        _limb(b, (sign * wide * 0.48, 1.42), (hand, 0.86), 0.12, arm)
     waist, chest = wide * 0.38, wide * 0.5
-    long_coat = 0.55 if rng.random() < 0.25 else 0.86
-    b.face(
-        [
-            (-waist, long_coat, 0),
-            (waist, long_coat, 0),
-            (chest, 1.2, 0),
-            (chest * 0.95, 1.43, 0),
-            (0.06, 1.5, 0),
-            (-0.06, 1.5, 0),
-            (-chest * 0.95, 1.43, 0),
-            (-chest, 1.2, 0),
-        ],
-        shirt,
-        (0, 0, -1),
-    )
+    hem = 0.55 if rng.random() < 0.25 else 0.86
+    half = [(waist, hem), (chest, 1.2), (chest * 0.95, 1.43), (0.06, 1.5)]
+    b.flat([(-waist, hem), *half, *((-x, y) for x, y in half[:0:-1])], shirt)
     b.disc(0, 1.53, 0, 0.06, skin, (0, 0, -1), 6)
     b.disc(0, 1.63, 0, 0.115, skin, (0, 0, -1), 10)
-    hair: Colour = (0.06, 0.07, 0.1) if rng.random() < 0.75 else (0.25, 0.4, 0.5)
-    b.face(
-        [
-            (-0.12, 1.62, 0),
-            (-0.1, 1.72, 0),
-            (0, 1.76, 0),
-            (0.1, 1.72, 0),
-            (0.12, 1.62, 0),
-            (0.06, 1.69, 0),
-            (-0.05, 1.69, 0),
-        ],
-        hair,
-        (0, 0, -1),
-    )
+    b.flat(HAIR, (0.06, 0.07, 0.1) if rng.random() < 0.75 else (0.25, 0.4, 0.5))
     return b.build()

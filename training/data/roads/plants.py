@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.data.roads.mesh import Builder, Colour, Mesh, Point
+from training.data.roads.mesh import Builder, Mesh
 
 TREES = 12  # variants
+GREENS = np.array([(0.12, 0.3, 0.2), (0.14, 0.36, 0.26), (0.1, 0.24, 0.18), (0.14, 0.3, 0.34)])
 
 
 def _blob(rng: np.random.Generator, points: int, rough: float) -> np.ndarray:
@@ -24,51 +25,32 @@ def tree(variant: int) -> Mesh:
     rng = np.random.default_rng((31, variant))
     b = Builder(kind="vegetation", tile="leaves")
     shape = ("round", "round", "tall", "fir", "round", "palm")[variant % 6]
-    trunk = 0.16 + 0.1 * rng.random()
+    w = 0.16 + 0.1 * rng.random()
     top = 6.6 if shape == "palm" else 4.0
-    b.face(
-        [(-trunk, 0, 0), (trunk, 0, 0), (trunk * 0.7, top, 0), (-trunk * 0.7, top, 0)],
-        (0.13, 0.17, 0.22),
-        (0, 0, -1),
-        tile="bark",
-    )
-    greens: tuple[Colour, ...] = (
-        (0.12, 0.3, 0.2),
-        (0.14, 0.36, 0.26),
-        (0.1, 0.24, 0.18),
-        (0.14, 0.3, 0.34),
-    )
-    green = np.array(greens[rng.integers(4)])
+    trunk = [(-w, 0), (w, 0), (w * 0.7, top), (-w * 0.7, top)]
+    b.flat(trunk, (0.13, 0.17, 0.22), tile="bark")
+    green = GREENS[rng.integers(4)]
     if shape == "fir":
         for i in range(4):
             y, w = 1.2 + 1.5 * i, 2.2 - 0.48 * i
-            edge = np.linspace(-w, w, 9)
-            points: list[Point] = [(float(x), y + 0.3 * float(rng.random()), 0) for x in edge]
-            b.face([*points, (0.1, y + 2.5, 0)], tuple(green * (0.7 + 0.08 * i)), (0, 0, -1))
+            edge = [(x, y + 0.3 * rng.random()) for x in np.linspace(-w, w, 9)]
+            b.flat([*edge, (0.1, y + 2.5)], tuple(green * (0.7 + 0.08 * i)))
     elif shape == "palm":
         for angle in np.linspace(-0.5, np.pi + 0.5, 9):
-            tip = np.array([2.2 * np.cos(angle), 6.6 + 1.5 * np.sin(angle) - 0.5])
-            side = np.array([-np.sin(angle), np.cos(angle)]) * 0.28
-            mid = np.array([1.1 * np.cos(angle), 6.7 + 1.1 * np.sin(angle)])
-            fan = [np.array([0, 6.5]), mid + side, tip, mid - side]
-            b.face(
-                [(float(p[0]), float(p[1]), 0) for p in fan],
-                tuple(green * rng.uniform(0.7, 1.1)),
-                (0, 0, -1),
-            )
+            along = np.array([np.cos(angle), np.sin(angle)])
+            side = np.array([-along[1], along[0]]) * 0.28
+            tip, mid = along * (2.2, 1.5) + (0, 6.1), along * 1.1 + (0, 6.7)
+            fan = np.array([(0, 6.5), mid + side, tip, mid - side])
+            b.flat(fan, tuple(green * rng.uniform(0.7, 1.1)))
     else:
-        wide, high, centre = (1.5, 3.0, 4.8) if shape == "tall" else (2.9, 2.3, 5.4)
+        size, centre = ((1.5, 3.0), 4.8) if shape == "tall" else ((2.9, 2.3), 5.4)
         clumps = [(0.0, 0.0, 0.92, 0.5)]
         for height in np.linspace(-0.45, 0.62, 9):  # clumps of leaves, lighter towards the sky
             reach = 0.62 * np.sqrt(max(0.05, 1 - height * height))
-            x = float(rng.uniform(-reach, reach))
-            clumps.append((x, float(height), float(rng.uniform(0.26, 0.5)), 0.75 + 0.45 * height))
+            x = rng.uniform(-reach, reach)
+            clumps.append((x, height, rng.uniform(0.26, 0.5), 0.75 + 0.45 * height))
         for x, y, r, light in clumps:
-            outline = _blob(rng, 64, 0.11) * r
-            cloud: list[Point] = [
-                (float(wide * (x + p[0])), float(centre + high * (y + p[1])), 0) for p in outline
-            ]
-            b.face(cloud, tuple(green * light), (0, 0, -1))
+            b.flat((_blob(rng, 64, 0.11) * r + (x, y)) * size + (0, centre), tuple(green * light))
     return b.build()
 
 
@@ -78,8 +60,6 @@ def bush(variant: int) -> Mesh:
     rng = np.random.default_rng((32, variant))
     b = Builder(kind="vegetation", tile="leaves")
     for light, r in ((0.7, 1.0), (1.0, 0.7)):
-        points: list[Point] = [
-            (float(p[0] * r), float(max(0, 0.45 + 0.5 * p[1] * r)), 0) for p in _blob(rng, 26, 0.08)
-        ]
-        b.face(points, (0.13 * light, 0.33 * light, 0.22 * light), (0, 0, -1))
+        outline = np.maximum(_blob(rng, 26, 0.08) * (r, 0.5 * r) + (0, 0.45), (-np.inf, 0))
+        b.flat(outline, (0.13 * light, 0.33 * light, 0.22 * light))
     return b.build()

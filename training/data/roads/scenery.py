@@ -2,60 +2,125 @@
 
 import numpy as np
 
-from training.data.roads import buildings, street
+from training.data.roads import buildings, plants, poles, street
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.layout import Road
-from training.data.roads.mesh import Thing
-from training.data.roads.plots import WALLS, blocks, far_blocks, houses, near, trees
-from training.data.roads.poles import SIGN, junctions, posts, signed, signs
+from training.data.roads.layout import CURB_HEIGHT, Road
+from training.data.roads.mesh import Colour, Thing
 
+WALLS: tuple[Colour, ...] = (
+    (0.5, 0.55, 0.62), (0.35, 0.42, 0.58), (0.62, 0.66, 0.7), (0.42, 0.44, 0.46), (0.3, 0.32, 0.45),
+    (0.55, 0.62, 0.68), (0.28, 0.33, 0.4), (0.66, 0.64, 0.6),
+)  # fmt: skip
+BRANDS: tuple[Colour, ...] = (
+    (0.15, 0.12, 0.6), (0.5, 0.25, 0.08), (0.1, 0.55, 0.75), (0.2, 0.45, 0.15),
+)  # fmt: skip
 Rng = np.random.Generator
+
+
+def _near(rng: Rng, colour: Colour, spread: float = 0.06) -> Colour:
+    """A random colour close to the given one."""
+    b, g, r = np.clip(np.array(colour) * rng.uniform(1 - spread, 1 + spread, 3), 0, 1).tolist()
+    return b, g, r
+
+
+def _wall(rng: Rng, spread: float = 0.06) -> Colour:
+    return _near(rng, WALLS[rng.integers(len(WALLS))], spread)
+
+
+def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
+    """Rows of buildings with some gaps."""
+    out = []
+    tall = float(rng.choice([10, 18, 34]))
+    for sign, side in road.sides:
+        s, front = -10.0, abs(side) + road.walk + float(rng.choice([0.2, 1.5, 6.0]))
+        gap = float(rng.choice([0.05, 0.2, 0.5]))
+        while s < length + 60:
+            span = 3.0 * float(rng.integers(3, 9))
+            middle = s + span / 2
+            if rng.random() > gap and road.free(middle, span / 2):
+                high = 3.0 * max(2, round(tall / 3 * float(rng.lognormal(0, 0.4))))
+                facade = buildings.FACADES[rng.integers(4)]
+                mesh = buildings.building(facade, bool(rng.random() < 0.55 and high < 22))
+                deep = float(rng.uniform(9, 18))
+                out.append(Thing(
+                    mesh, middle, sign * (front + deep / 2), 0.0, (deep, high, span), _wall(rng),
+                    CURB_HEIGHT, reach=span / 2, shadow=(span, deep, high),
+                ))  # fmt: skip
+            s += span + (float(rng.uniform(2, 12)) if rng.random() < gap else 0.0)
+    return out
+
+
+def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) -> list[Thing]:
+    """Large buildings at a distance from the road."""
+    out = []
+    for _ in range(count):
+        s, sign = float(rng.uniform(40, length + 120)), int(rng.choice([-1, 1]))
+        high, wide = tall * float(rng.lognormal(0, 0.5)), float(rng.uniform(12, 30))
+        mesh = buildings.building(buildings.FACADES[rng.integers(3)], False)
+        t = sign * (inner + wide + float(rng.exponential(25)))
+        out.append(Thing(mesh, s, t, 0.0, (wide, high, wide), _wall(rng), reach=wide / 2))
+    return out
+
+
+def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
+    """Detached houses with gardens."""
+    out = []
+    back = float(rng.uniform(4, 9))
+    for sign, side in road.sides:
+        s = float(rng.uniform(-8, 4))
+        while s < length + 40:
+            if road.free(s, 6) and rng.random() < 0.88:
+                t = sign * (abs(side) + road.walk + back + 5)
+                mesh = buildings.house(int(rng.integers(9)))
+                scale = (1, 1, float(rng.uniform(0.9, 1.25)))
+                out.append(Thing(
+                    mesh, s, t, 0.0, scale, _wall(rng, 0.2), CURB_HEIGHT, reach=5.0,
+                    shadow=(9, 10, 6),
+                ))  # fmt: skip
+            s += float(rng.uniform(13, 19))
+    return out
+
+
+def _trees(
+    rng: Rng, road: Road, length: float, spacing: float, inner: float, spread: float
+) -> list[Thing]:
+    """A row of trees along both sides, `spread` metres deep from `inner` on."""
+    out = []
+    for sign, side in road.sides:
+        s = float(rng.uniform(2, spacing))
+        while s < length + 60:
+            if road.free(s, 2):
+                high = float(rng.lognormal(0, 0.28))
+                t = side + sign * (inner + float(rng.uniform(0, 1)) * spread)
+                out.append(Thing(
+                    plants.tree(int(rng.integers(plants.TREES))), s, t, None, (high, high, high),
+                    above=road.kerb,
+                    shadow=(3.5 * high, 3.5 * high, 5 * high) if spread < 8 else None,
+                ))  # fmt: skip
+            s += float(rng.uniform(0.6, 1.5)) * spacing
+    return out
 
 
 def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Along a highway: the median, and a barrier or plants at the right edge."""
-    out = []
     forward_left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
     backward_right = max(lane.right for lane in road.lanes if lane.kind == "opposite")
-    kinds = ["concrete", "guardrail"]
-    median, edge = str(rng.choice(kinds)), str(rng.choice([*kinds, "noise", "fence", "none"]))
+    median = str(rng.choice(["concrete", "guardrail"]))
+    edge = str(rng.choice(["concrete", "guardrail", "noise", "fence", "none"]))
     shape = {
         "concrete": (0.4, 0.95),
         "guardrail": (0.25, 0.8),
         "noise": (0.4, float(rng.uniform(3, 5))),
         "fence": (0.08, 1.9),
     }
-    paint = near(rng, WALLS[rng.integers(len(WALLS))])
-    step = 6.0
-    for s in np.arange(-10.0, length + 120, step):
-        if median != "none":
-            wide, high = shape[median]
-            middle = (forward_left + backward_right) / 2
-            out.append(
-                Thing(
-                    buildings.wall(median),
-                    float(s),
-                    middle,
-                    0.0,
-                    (wide, high, step),
-                    paint,
-                    reach=step / 2,
-                )
-            )
-        if edge != "none":
-            wide, high = shape[edge]
-            out.append(
-                Thing(
-                    buildings.wall(edge),
-                    float(s),
-                    road.right + 0.7,
-                    0.0,
-                    (wide, high, step),
-                    paint,
-                    reach=step / 2,
-                )
-            )
-    return out
+    paint, step = _wall(rng), 6.0
+    places = ((median, (forward_left + backward_right) / 2), (edge, road.right + 0.7))
+    return [
+        Thing(buildings.wall(kind), float(s), t, 0.0, (*shape[kind], step), paint, reach=step / 2)
+        for s in np.arange(-10.0, length + 120, step)
+        for kind, t in places
+        if kind in shape
+    ]
 
 
 def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
@@ -66,77 +131,35 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
     s = float(rng.uniform(20, 160))
     while s < length + 100:
         if rng.random() < 0.7:
-            middle = (left + road.right) / 2
-            out.append(Thing(street.gantry(round(wide)), s, middle, 0.0))
+            out.append(Thing(street.gantry(round(wide)), s, (left + road.right) / 2))
             for _ in range(int(rng.integers(1, 4))):
                 t = float(rng.uniform(left + 2, road.right - 2))
                 size = float(rng.uniform(0.7, 1.2))
-                out.append(
-                    Thing(
-                        street.sign("guide"),
-                        s - 0.3,
-                        t,
-                        0.0,
-                        (size, size, size),
-                        above=6.6,
-                        kinds=SIGN,
-                        tracks=(-1,),
-                    )
-                )
+                out.append(poles.plate("guide", s - 0.3, t, 6.6, size))
         else:
-            out.append(Thing(buildings.overpass(), s, 0.0, 0.0, paint=(0.5, 0.5, 0.5), reach=5.0))
+            out.append(Thing(buildings.overpass(), s, 0.0, reach=5.0))
         s += float(rng.uniform(90, 220))
-    return out
-
-
-def _highway(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
-    out = _barriers(rng, road, length) + _overhead(rng, road, length)
-    out += trees(rng, road, length, float(rng.choice([4, 9, 25])), 4, 22)
-    out += far_blocks(rng, length, abs(road.left) + 25, int(rng.integers(0, 9)), 14)
-    if rng.random() < 0.6:
-        out += posts(rng, road, length, air)
     return out
 
 
 def _tunnel(road: Road, length: float) -> list[Thing]:
     wide = round(road.right - road.left + 0.6, 2)
     mesh = buildings.tunnel_ring(wide, round(road.right + 0.3, 2))
-    return [Thing(mesh, float(s), 0.0, 0.0, reach=5.0) for s in np.arange(-5, length + 260, 10.0)]
+    return [Thing(mesh, float(s), 0.0, reach=5.0) for s in np.arange(-5, length + 260, 10.0)]
 
 
-def _station(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
+def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     out = []
-    for s in np.arange(float(rng.uniform(14, 40)), length + 30, 70.0):
+    for s in np.arange(float(rng.uniform(14, 40)), length + 30, 70.0).tolist():
         sign = int(rng.choice([-1, 1], p=[0.3, 0.7]))
         side = road.right if sign > 0 else road.left
-        paint = ((0.15, 0.12, 0.6), (0.5, 0.25, 0.08), (0.1, 0.55, 0.75), (0.2, 0.45, 0.15))[
-            rng.integers(4)
-        ]
-        out.append(
-            Thing(
-                buildings.canopy(air.lamps),
-                float(s),
-                side + sign * 11,
-                0.0,
-                paint=paint,
-                reach=0.0,
-                shadow=(12, 16, 0.0),
-                lamp=9.0 if air.lamps else 0.0,
-            )
-        )
-        shop = buildings.building("offices", True)
-        out.append(
-            Thing(
-                shop,
-                float(s) + 4,
-                side + sign * 27,
-                0.0,
-                (10, 4.5, 18),
-                near(rng, WALLS[2]),
-                reach=9.0,
-            )
-        )
-        out += signed(rng, "guide", float(s) - 10, side + sign * 2.5, 0.0, 5.0, 0.6)
+        out.append(Thing(
+            buildings.canopy(air.lamps), s, side + sign * 11, paint=BRANDS[rng.integers(4)],
+            shadow=(12, 16, 0.0), lamp=9.0 if air.lamps else 0.0,
+        ))  # fmt: skip
+        shop, paint = buildings.building("offices", True), _near(rng, WALLS[2])
+        out.append(Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), paint, reach=9.0))
+        out += poles.signed(rng, "guide", s - 10, side + sign * 2.5, 0.0, 5.0, 0.6)
     return out
 
 
@@ -144,23 +167,27 @@ def furnish(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]
     """All static objects of a road."""
     if road.scene == "tunnel":
         return _tunnel(road, length)
-    if road.scene == "highway":
-        return _highway(rng, road, length, air) + signs(rng, road, length)
     out: list[Thing] = []
-    if road.scene == "city street":
-        out += blocks(rng, road, length) + far_blocks(rng, length, 40, int(rng.integers(2, 10)), 40)
+    if road.scene == "highway":
+        out += _barriers(rng, road, length) + _overhead(rng, road, length)
+        out += _trees(rng, road, length, float(rng.choice([4, 9, 25])), 4, 22)
+        out += _far_blocks(rng, length, abs(road.left) + 25, int(rng.integers(0, 9)), 14)
+    elif road.scene == "city street":
+        out += _blocks(rng, road, length)
+        out += _far_blocks(rng, length, 40, int(rng.integers(2, 10)), 40)
         if rng.random() < 0.75:
-            out += trees(rng, road, length, float(rng.choice([9, 16, 30])), 0.9, 0.6)
+            out += _trees(rng, road, length, float(rng.choice([9, 16, 30])), 0.9, 0.6)
     elif road.scene == "residential":
-        out += houses(rng, road, length)
-        out += trees(rng, road, length, float(rng.choice([8, 14])), road.walk + 0.8, 4)
-        out += trees(rng, road, length, 12, 18, 20)
+        out += _houses(rng, road, length)
+        out += _trees(rng, road, length, float(rng.choice([8, 14])), road.walk + 0.8, 4)
+        out += _trees(rng, road, length, 12, 18, 20)
     elif road.scene == "parking lot":
-        out += far_blocks(rng, length, 26, 9, 9) + trees(rng, road, length, 14, 9, 14)
+        out += _far_blocks(rng, length, 26, 9, 9) + _trees(rng, road, length, 14, 9, 14)
     else:
-        out += _station(rng, road, length, air) + trees(rng, road, length, 18, 22, 20)
-        out += far_blocks(rng, length, 35, 6, 10)
-    out += posts(rng, road, length, air)
+        out += _stations(rng, road, length, air) + _trees(rng, road, length, 18, 22, 20)
+        out += _far_blocks(rng, length, 35, 6, 10)
+    if road.scene != "highway" or rng.random() < 0.6:
+        out += poles.posts(rng, road, length, air)
     if road.scene != "parking lot":
-        out += signs(rng, road, length) + junctions(rng, road)
+        out += poles.signs(rng, road, length) + poles.junctions(rng, road)
     return out

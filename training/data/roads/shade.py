@@ -11,7 +11,7 @@ from training.data.roads import textures
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.gbuffer import GBuffer
 from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN, Viewpoint
-from training.data.roads.mesh import CLASS
+from training.data.roads.mesh import CLASS, FACE
 
 HEADLIGHT = (0.62, 0.72, 0.78)
 STREETLIGHT = (0.2, 0.33, 0.42)
@@ -20,47 +20,44 @@ BAND = 48
 WINDOW = (0.4, 0.66, 0.85)
 
 
-def ground_rows(
-    beyond: str, air: Atmosphere, tone: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colours, tiles and classes of the ground faces; `tone` brightens the asphalt."""
+def ground_faces(beyond: str, air: Atmosphere, tone: float) -> np.ndarray:
+    """The FACE table of the ground; `tone` brightens the asphalt."""
     asphalt = np.array([0.34, 0.335, 0.33]) * tone * (1 - 0.4 * air.wet)
     walk = np.array([0.52, 0.54, 0.56]) * (1 - 0.3 * air.wet)
     grass = np.array([0.16, 0.33, 0.27])
-    outer = grass if beyond == "grass" else walk * 0.9
-    snow = np.array([0.86, 0.84, 0.82])
-    white = air.snow
-    colours = np.stack([
-        np.zeros(3),
-        outer * (1 - white) + snow * white,
-        asphalt * (1 - 0.35 * white) + snow * 0.35 * white,
-        walk * (1 - 0.7 * white) + snow * 0.7 * white,
-        asphalt * 0.95,
-        grass * (1 - white) + snow * white,
-    ])  # fmt: skip
-    tile = textures.TILES
-    outer_tile = tile["grass"] if beyond == "grass" else tile["paving"]
-    asphalt_tile, walk_tile = tile["asphalt"], tile["paving"]
-    tiles = [tile["flat"], outer_tile, asphalt_tile, walk_tile, asphalt_tile, tile["grass"]]
-    names = ["sky", "terrain", "road", "sidewalk", "road", "terrain"]
-    if beyond != "grass":
-        names[TERRAIN] = "sidewalk"
-    return colours, np.array(tiles), np.array([CLASS[name] for name in names], np.uint8)
+    outer = (grass, "grass", "terrain") if beyond == "grass" else (walk * 0.9, "paving", "sidewalk")
+    # colour, texture, class, share that snow covers
+    rows = (
+        ((0, 0, 0), "flat", "sky", 0),
+        (*outer, 1),
+        (asphalt, "asphalt", "road", 0.35),
+        (walk, "paving", "sidewalk", 0.7),
+        (asphalt * 0.95, "asphalt", "road", 0),
+        (grass, "grass", "terrain", 1),
+    )
+    faces = np.zeros(GROUND_FACES, FACE)
+    faces["normal"] = (0, 1, 0)
+    for face, (colour, tile, kind, covered) in zip(faces, rows, strict=True):
+        white = covered * air.snow
+        face["colour"] = np.multiply(colour, 1 - white) + np.multiply((0.86, 0.84, 0.82), white)
+        face["tile"], face["kind"] = textures.TILES[tile], CLASS[kind]
+    return faces
 
 
 def _hangings(painted: GBuffer, view: Viewpoint) -> tuple[np.ndarray, np.ndarray]:
     """(6, F) u = a·x + b·z + c and v = d·y + e·z + f in texels, and texels per metre."""
     faces = painted.faces
-    density = np.array(textures.DENSITY, np.float32)[faces.tiles]
-    n = faces.normals
-    level = np.abs(n[:, 1]) > 0.75
-    length = np.maximum(np.hypot(n[:, 0], n[:, 2]), 1e-6)
-    ux = np.where(level, 1, n[:, 2] / length) * density
-    uz = np.where(level, 0, -n[:, 0] / length) * density
+    density = np.array(textures.DENSITY, np.float32)[faces["tile"]]
+    nx, ny, nz = faces["normal"].T
+    x, y, z = faces["origin"].T
+    level = np.abs(ny) > 0.75
+    length = np.maximum(np.hypot(nx, nz), 1e-6)
+    ux = np.where(level, 1, nz / length) * density
+    uz = np.where(level, 0, -nx / length) * density
     vy = np.where(level, 0, -1) * density
     vz = np.where(level, 1, 0) * density
-    u0 = -(ux * faces.origins[:, 0] + uz * faces.origins[:, 2])
-    v0 = -(vy * faces.origins[:, 1] + vz * faces.origins[:, 2])
+    u0 = -(ux * x + uz * z)
+    v0 = -(vy * y + vz * z)
     u0[:GROUND_FACES] += view.t * density[:GROUND_FACES]
     v0[:GROUND_FACES] += (view.s % 64) * density[:GROUND_FACES]
     return np.stack([ux, uz, u0, vy, vz, v0]).astype(np.float32), density
@@ -77,7 +74,7 @@ def _texture(
     """(H, W, 2) uint8: brightness (128 = neutral) and emission of lit windows."""
     size, atlas = textures.TILE, textures.atlas()
     table, density = _hangings(painted, view)
-    tiles = (painted.faces.tiles * size).astype(np.float32)
+    tiles = (painted.faces["tile"] * size).astype(np.float32)
     shrinks = (1.0 / (1 << np.arange(textures.LEVELS))).astype(np.float32)
     out = np.empty((*painted.face.shape, 2), np.uint8)
     for rows in _bands(len(out)):
@@ -179,30 +176,30 @@ def shade(
     place = finite * view.camera.rays
     place[1] += view.camera.height
     texture = _texture(painted, view, finite, place, ground)
-    up = faces.normals[:, 1:2]
-    direct = np.maximum(faces.normals @ air.sun, 0)[:, None] * air.sun_colour
-    light = air.ambient * (0.78 + 0.22 * up)
-    lit = np.ascontiguousarray((faces.colours * (light + direct)).T.astype(np.float32))
+    direct = np.maximum(faces["normal"] @ air.sun, 0)[:, None] * air.sun_colour
+    light = air.ambient * (0.78 + 0.22 * faces["normal"][:, 1:2])
+    lit = np.ascontiguousarray((faces["colour"] * (light + direct)).T.astype(np.float32))
     image = np.stack([channel.take(face) for channel in lit])
-    _ground(image, view, air, place, marks, shadow, ground, light[ROAD], direct[ROAD])
+    first = int(np.argmax(ground.any(1))) if ground.any() else len(ground)
+    for rows in _bands(len(ground)):
+        if rows.stop > first:
+            parts = image[:, rows], place[:, rows], marks[rows], shadow[rows], ground[rows]
+            _ground(*parts, view, air, light[ROAD], direct[ROAD])
     image *= texture[..., 0] * np.float32(1 / 128)
     if air.lamps or indoor:
         extra = _night_light(view, air, lamps, place, indoor)
         for c in range(3):
             albedo = np.minimum(image[c] * np.float32(1 / (air.ambient[c] + 0.02)), 1.0)
             image[c] += albedo * extra[c]
-    glow = _glow(painted, air, texture)
-    return image, glow
+    return image, _glow(painted, air, texture)
 
 
 def _glow(painted: GBuffer, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
     """(3, H, W) light emitted by lamps and lit windows."""
-    table = painted.faces.glow * np.float32(1.0 if air.lamps else 0.6)
+    table = painted.faces["glow"] * np.float32(1.0 if air.lamps else 0.6)
     shining = np.flatnonzero(table.any(1).take(painted.index))
     glow = np.zeros((3, *painted.face.shape), np.float32)
-    numbers = painted.index.ravel().take(shining)
-    for c in range(3):
-        glow[c].ravel()[shining] = table[:, c].take(numbers)
+    glow.reshape(3, -1)[:, shining] = table[painted.index.ravel()[shining]].T
     if air.lamps:
         window = texture[..., 1] * np.float32((0.75 if air.night else 0.45) / 255)
         for c in range(3):
@@ -212,60 +209,38 @@ def _glow(painted: GBuffer, air: Atmosphere, texture: np.ndarray) -> np.ndarray:
 
 def _ground(
     image: np.ndarray,
-    view: Viewpoint,
-    air: Atmosphere,
     place: np.ndarray,
     marks: np.ndarray,
     shadow: np.ndarray,
     ground: np.ndarray,
-    ambient: np.ndarray,
-    direct: np.ndarray,
-) -> None:
-    """Adds patches, wheel tracks, snow, markings and shadows to the ground, in place."""
-    if not ground.any():
-        return
-    first = int(np.argmax(ground.any(1)))
-    for rows in _bands(len(ground)):
-        if rows.stop > first:
-            _ground_rows(image, view, air, place, marks, shadow, ground, ambient, direct, rows)
-
-
-def _ground_rows(
-    image: np.ndarray,
     view: Viewpoint,
     air: Atmosphere,
-    place: np.ndarray,
-    marks: np.ndarray,
-    shadow: np.ndarray,
-    ground: np.ndarray,
     ambient: np.ndarray,
     direct: np.ndarray,
-    rows: slice,
 ) -> None:
-    flat = ground[rows]
-    z = place[2, rows]
-    t = place[0, rows] - view.curve.shift(z) + np.float32(view.t)
+    """Adds patches, wheel tracks, snow, markings and shadows to rows of the ground, in place."""
+    z = place[2]
+    t = place[0] - view.curve.shift(z) + np.float32(view.t)
     patch = cv2.remap(
         textures.noise(52), t * 9 + 256, (z + np.float32(view.s % 512)) * 3.5, cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP,
     )  # fmt: skip
     wear = (0.78 + 0.44 * patch) * (1 - 0.06 * np.cos(np.clip(t, -3, 3) * 4.2))
     fade = np.clip(1.25 - 0.6 * patch, 0, 1) * np.float32((1 - 0.55 * air.snow) / 255)
-    bare = 1 - marks[rows, :, 3] * fade
+    bare = 1 - marks[..., 3] * fade
     drift = np.clip((patch - 0.55 + 0.35 * air.snow) * 4, 0, 1) * np.float32(0.8 * air.snow)
-    shadowed = shadow[rows] * np.float32(1 / 255)
+    shadowed = shadow * np.float32(1 / 255)
     sunny = direct.max() > 0.05
     for c in range(3):
         light = float(ambient[c] + direct[c])
-        part = image[c, rows]
-        mixed = part * wear
+        mixed = image[c] * wear
         if air.snow:
             mixed += (0.82 * light - mixed) * drift
         mixed *= bare
-        mixed += marks[rows, :, c] * (fade * np.float32(light * (1 - 0.25 * air.wet)))
+        mixed += marks[..., c] * (fade * np.float32(light * (1 - 0.25 * air.wet)))
         gone = 1 - 0.9 * float(ambient[c]) / max(light, 1e-3) if sunny else 0.75
         mixed *= 1 - shadowed * np.float32(gone)
-        np.copyto(part, mixed, where=flat)
+        np.copyto(image[c], mixed, where=ground)
 
 
 def compose(

@@ -4,17 +4,21 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.data.roads.mesh import Builder, Colour, Mesh, Point
+from training.data.roads.mesh import BLACK, Builder, Colour, Mesh
 
 STEEL: Colour = (0.36, 0.36, 0.35)
 WOOD: Colour = (0.2, 0.26, 0.32)
 WHITE: Colour = (0.85, 0.85, 0.85)
-LIT: dict[str, Colour] = {
-    "red": (0.25, 0.25, 3.0), "amber": (0.2, 1.7, 2.8), "green": (1.9, 2.4, 0.4),
-}  # fmt: skip
-SIGNS = (
-    "stop", "speed", "warning", "parking", "street", "guide", "yield", "no entry", "back", "arrow",
-)  # fmt: skip
+RED: Colour = (0.12, 0.1, 0.62)
+GREEN: Colour = (0.22, 0.36, 0.05)
+YELLOW: Colour = (0.05, 0.62, 0.85)
+DARK: Colour = (0.07, 0.07, 0.07)
+# Colours of a signal's lamps when they are off, and what they emit when they are on.
+LAMPS: dict[str, tuple[Colour, Colour]] = {
+    "red": ((0.1, 0.08, 0.3), (0.25, 0.25, 3.0)),
+    "amber": ((0.06, 0.2, 0.25), (0.2, 1.7, 2.8)),
+    "green": ((0.12, 0.18, 0.06), (1.9, 2.4, 0.4)),
+}
 
 
 @lru_cache
@@ -22,22 +26,12 @@ def lamp_post(lit: bool, side: int) -> Mesh:
     """A street lamp 8 m tall whose arm reaches over the road (side -1 left, 1 right)."""
     b = Builder(kind="pole")
     b.box((-0.08, 0.08), (0, 8), (-0.08, 0.08), STEEL)
-    b.box(sorted((0, side * 2.2)), (7.9, 8.0), (-0.05, 0.05), STEEL)
-    glow: Colour = (1.3, 2.2, 2.9) if lit else (0, 0, 0)
-    x0, x1 = sorted((side * 1.6, side * 2.3))
+    b.box((0, side * 2.2), (7.9, 8.0), (-0.05, 0.05), STEEL)
+    glow: Colour = (1.3, 2.2, 2.9) if lit else BLACK
+    x = (1.6, 2.3) if side > 0 else (-2.3, -1.6)
     for z, out in ((-0.12, -1), (0.12, 1)):
-        b.face(
-            [(x0, 7.78, z), (x1, 7.78, z), (x1, 7.95, z), (x0, 7.95, z)],
-            (0.6, 0.62, 0.62),
-            (0, 0, out),
-            glow=glow,
-        )
-    b.face(
-        [(x0, 7.78, -0.15), (x1, 7.78, -0.15), (x1, 7.78, 0.15), (x0, 7.78, 0.15)],
-        (0.7, 0.7, 0.7),
-        (0, -1, 0),
-        glow=glow,
-    )
+        b.rect(x, (7.78, 7.95), z, (0.6, 0.62, 0.62), out, glow)
+    b.rect(x, 7.78, (-0.15, 0.15), (0.7, 0.7, 0.7), -1, glow)
     return b.build()
 
 
@@ -50,37 +44,15 @@ def utility_pole() -> Mesh:
     return b.build()
 
 
-def _head(b: Builder, x: float, y: float, state: str, z: float = 0.0) -> None:
-    """Adds a signal head: a dark box with three lamps on its near side."""
-    b.kind, b.slot = "traffic light", 0
-    dark: Colour = (0.06, 0.07, 0.07)
-    b.box((x - 0.19, x + 0.19), (y - 0.55, y + 0.55), (z - 0.1, z + 0.12), dark)
-    for i, name in enumerate(("red", "amber", "green")):
-        on = name == state
-        colour = {"red": (0.1, 0.08, 0.3), "amber": (0.06, 0.2, 0.25), "green": (0.12, 0.18, 0.06)}[
-            name
-        ]
-        b.disc(
-            x,
-            y + 0.34 - 0.34 * i,
-            z - 0.115,
-            0.125,
-            colour,
-            (0, 0, -1),
-            8,
-            glow=LIT[name] if on else (0, 0, 0),
-        )
-
-
 @lru_cache
 def signal(state: str, back: bool) -> Mesh:
-    """A signal head around its own origin, without a pole."""
-    b = Builder()
-    if back:
-        b.kind, b.slot = "traffic light", 0
-        b.box((-0.19, 0.19), (-0.55, 0.55), (-0.1, 0.12), (0.1, 0.2, 0.22))
-    else:
-        _head(b, 0, 0, state)
+    """A signal head around its own origin, without a pole: a box with three lamps in front."""
+    b = Builder(kind="traffic light", slot=0)
+    box: Colour = (0.1, 0.2, 0.22) if back else (0.06, 0.07, 0.07)
+    b.box((-0.19, 0.19), (-0.55, 0.55), (-0.1, 0.12), box)
+    for i, (name, (colour, glow)) in enumerate(LAMPS.items() if not back else ()):
+        y = 0.34 - 0.34 * i
+        b.disc(0, y, -0.115, 0.125, colour, (0, 0, -1), 8, glow if name == state else BLACK)
     return b.build()
 
 
@@ -90,7 +62,7 @@ def signal_pole(arm: float) -> Mesh:
     b = Builder(kind="pole")
     b.box((-0.1, 0.1), (0, 6.0 if arm else 3.4), (-0.1, 0.1), STEEL)
     if arm:
-        b.box(sorted((0, arm)), (5.75, 5.9), (-0.07, 0.07), STEEL)
+        b.box((0, arm), (5.75, 5.9), (-0.07, 0.07), STEEL)
     return b.build()
 
 
@@ -102,116 +74,57 @@ def post() -> Mesh:
     return b.build()
 
 
-def _ring(sides: int, radius: float, turn: float = 0.0) -> list[Point]:
+def _ring(sides: int, radius: float, turn: float = 0.0) -> np.ndarray:
     angles = np.linspace(0, 2 * np.pi, sides, endpoint=False) + turn
-    return [(float(radius * np.cos(a)), float(radius * np.sin(a)), 0.0) for a in angles]
+    return radius * np.column_stack([np.cos(angles), np.sin(angles)])
 
 
-def _plate(
-    b: Builder, outline: list[Point], back: Colour, front: Colour, inner: float, tile: str
-) -> None:
-    b.face(outline, back, (0, 0, -1))
-    small: list[Point] = [(x * inner, y * inner, -0.01) for x, y, _ in outline]
-    b.face(small, front, (0, 0, -1), tile=tile)
+def _rect(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
-def _rect(w: float, h: float) -> list[Point]:
-    return [(-w / 2, -h / 2, 0), (w / 2, -h / 2, 0), (w / 2, h / 2, 0), (-w / 2, h / 2, 0)]
+def _plate(w: float, h: float) -> np.ndarray:
+    return _rect(-w / 2, -h / 2, w / 2, h / 2)
+
+
+# Outline, colour of the border, colour inside it, its share of the outline, and its texture.
+SIGNS: dict[str, tuple[np.ndarray, Colour, Colour, float, str]] = {
+    "stop": (_ring(8, 0.4, np.pi / 8), WHITE, RED, 0.92, "text"),
+    "yield": (_ring(3, 0.5, -np.pi / 2), RED, WHITE, 0.6, "flat"),
+    "warning": (_ring(4, 0.52), DARK, YELLOW, 0.93, "flat"),
+    "speed": (_plate(0.6, 0.75), DARK, WHITE, 0.94, "flat"),
+    "parking": (_plate(0.32, 0.48), WHITE, (0.12, 0.15, 0.6), 0.85, "text"),
+    "no parking": (_plate(0.32, 0.48), RED, WHITE, 0.85, "text"),
+    "street": (_plate(1.2, 0.26), WHITE, (0.45, 0.22, 0.08), 0.96, "text"),
+    "green street": (_plate(1.2, 0.26), WHITE, GREEN, 0.96, "text"),
+    "guide": (_plate(4.2, 2.4), WHITE, GREEN, 0.97, "text"),
+    "no entry": (_ring(14, 0.36), WHITE, RED, 0.94, "flat"),
+    "arrow": (_plate(0.75, 0.28), DARK, WHITE, 0.9, "flat"),
+    "back": (_plate(0.6, 0.7), (0.4, 0.4, 0.4), (0.48, 0.48, 0.48), 0.95, "flat"),
+}
+SYMBOLS: dict[str, list] = {
+    "warning": [[(-0.06, -0.2), (0.06, -0.2), (0.06, 0.1), (0.0, 0.25), (-0.06, 0.1)]],
+    "speed": [
+        _rect(-0.2, -0.25, -0.04, 0.08), _rect(0.04, -0.25, 0.2, 0.08),
+        _rect(-0.2, 0.18, 0.2, 0.26),
+    ],
+    "no entry": [_plate(0.44, 0.1)],
+    "arrow": [[
+        (-0.25, -0.03), (0.1, -0.03), (0.1, -0.1), (0.3, 0), (0.1, 0.1), (0.1, 0.03),
+        (-0.25, 0.03),
+    ]],
+}  # fmt: skip
 
 
 @lru_cache
-def sign(kind: str, variant: int = 0) -> Mesh:
+def sign(kind: str) -> Mesh:
     """A sign plate around its own origin, one of SIGNS."""
     b = Builder(kind="traffic sign", slot=0)
-    red: Colour = (0.12, 0.1, 0.62)
-    green: Colour = (0.22, 0.36, 0.05)
-    yellow: Colour = (0.05, 0.62, 0.85)
-    dark: Colour = (0.07, 0.07, 0.07)
-    match kind:
-        case "stop":
-            _plate(b, _ring(8, 0.4, np.pi / 8), WHITE, red, 0.92, "text")
-        case "yield":
-            _plate(b, _ring(3, 0.5, -np.pi / 2), red, WHITE, 0.6, "flat")
-        case "warning":
-            _plate(b, _ring(4, 0.52), dark, yellow, 0.93, "flat")
-            b.face(
-                [
-                    (-0.06, -0.2, -0.02),
-                    (0.06, -0.2, -0.02),
-                    (0.06, 0.1, -0.02),
-                    (0.0, 0.25, -0.02),
-                    (-0.06, 0.1, -0.02),
-                ],
-                dark,
-                (0, 0, -1),
-            )
-        case "speed":
-            _plate(b, _rect(0.6, 0.75), dark, WHITE, 0.94, "flat")
-            for x in (-0.12, 0.12):
-                b.face(
-                    [
-                        (x - 0.08, -0.25, -0.02),
-                        (x + 0.08, -0.25, -0.02),
-                        (x + 0.08, 0.08, -0.02),
-                        (x - 0.08, 0.08, -0.02),
-                    ],
-                    dark,
-                    (0, 0, -1),
-                )
-            b.face(
-                [(-0.2, 0.18, -0.02), (0.2, 0.18, -0.02), (0.2, 0.26, -0.02), (-0.2, 0.26, -0.02)],
-                dark,
-                (0, 0, -1),
-            )
-        case "parking":
-            _plate(
-                b,
-                _rect(0.32, 0.48),
-                (WHITE, red)[variant % 2],
-                ((0.12, 0.15, 0.6), WHITE)[variant % 2],
-                0.85,
-                "text",
-            )
-        case "street":
-            _plate(
-                b,
-                _rect(1.2, 0.26),
-                WHITE,
-                green if variant % 2 else (0.45, 0.22, 0.08),
-                0.96,
-                "text",
-            )
-        case "guide":
-            _plate(b, _rect(4.2, 2.4), WHITE, green, 0.97, "text")
-        case "no entry":
-            _plate(b, _ring(14, 0.36), WHITE, red, 0.94, "flat")
-            b.face(
-                [
-                    (-0.22, -0.05, -0.02),
-                    (0.22, -0.05, -0.02),
-                    (0.22, 0.05, -0.02),
-                    (-0.22, 0.05, -0.02),
-                ],
-                WHITE,
-                (0, 0, -1),
-            )
-        case "arrow":
-            _plate(b, _rect(0.75, 0.28), dark, WHITE, 0.9, "flat")
-            b.face(
-                [
-                    (-0.25, -0.03, -0.02),
-                    (0.1, -0.03, -0.02),
-                    (0.1, -0.1, -0.02),
-                    (0.3, 0, -0.02),
-                    (0.1, 0.1, -0.02),
-                    (0.1, 0.03, -0.02),
-                    (-0.25, 0.03, -0.02),
-                ],
-                dark,
-                (0, 0, -1),
-            )
-        case _:
-            _plate(b, _rect(0.6, 0.7), (0.4, 0.4, 0.4), (0.48, 0.48, 0.48), 0.95, "flat")
+    outline, border, front, inner, tile = SIGNS[kind]
+    b.flat(outline, border)
+    b.flat(outline * inner, front, -0.01, tile)
+    for symbol in SYMBOLS.get(kind, ()):
+        b.flat(symbol, border, -0.02)
     return b.build()
 
 
@@ -224,5 +137,5 @@ def gantry(width: float) -> Mesh:
     for y in (6.0, 7.0):
         b.box((-width / 2, width / 2), (y, y + 0.15), (-0.1, 0.1), STEEL)
     for x in np.arange(-width / 2, width / 2 - 0.5, 1.5):
-        b.face([(x, 6, 0), (x + 0.1, 6, 0), (x + 1.5, 7, 0), (x + 1.4, 7, 0)], STEEL, (0, 0, -1))
+        b.flat([(x, 6), (x + 0.1, 6), (x + 1.5, 7), (x + 1.4, 7)], STEEL)
     return b.build()

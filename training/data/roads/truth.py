@@ -7,7 +7,7 @@ import numpy as np
 from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
 from training.data.labels import Boxes, Distance, Labels, LaneMask, Mask, Normals
 from training.data.roads.camera import Camera, Curve
-from training.data.roads.gbuffer import GBuffer, VisibleObject, box_of
+from training.data.roads.gbuffer import GBuffer, VisibleObject
 from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
 
 LEAST_HEIGHT = 3.5 / 384  # of the frame height: the smallest objects with boxes in BDD100K
@@ -25,39 +25,32 @@ class LabelledObject:
     truncated: bool
 
 
-def _labelled(painted: GBuffer, face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
-    x1, y1, x2, y2 = box_of(seen.extent, face.shape)
-    part = face[y1:y2, x1:x2]
-    shown = (part >= seen.first_face) & (part <= seen.last_face)
+def _labelled(face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
+    shown, x, y = seen.part(face)
     pixels = int(np.count_nonzero(shown))
     height, width = face.shape
     least = LEAST_HEIGHT * height
     if pixels < least * least or pixels < LEAST_SHARE * seen.alone:
         return None
     rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-    box = (
-        x1 + int(columns[0]),
-        y1 + int(rows[0]),
-        x1 + int(columns[-1]) + 1,
-        y1 + int(rows[-1]) + 1,
-    )
-    if box[3] - box[1] < least or box[2] - box[0] < 0.7 * least:
+    x1, x2 = (float(x + columns[0]), float(x + columns[-1] + 1))
+    y1, y2 = (float(y + rows[0]), float(y + rows[-1] + 1))
+    if y2 - y1 < least or x2 - x1 < 0.7 * least:
         return None
-    ex1, ey1, ex2, ey2 = seen.extent
-    truncated = bool(ex1 < -1 or ey1 < -1 or ex2 > width + 1 or ey2 > height + 1)
+    left, top, right, bottom = seen.extent
     return LabelledObject(
-        tuple(float(v) for v in box),  # type: ignore[arg-type]
+        (x1, y1, x2, y2),
         seen.kind,
         seen.track,
         occluded=pixels < 0.88 * seen.alone,
-        truncated=truncated,
+        truncated=left < -1 or top < -1 or right > width + 1 or bottom > height + 1,
     )
 
 
 def objects(painted: GBuffer, hidden: np.ndarray) -> list[LabelledObject]:
     """Every object with enough visible pixels; `hidden` is covered by the own car."""
     face = np.where(hidden, SKY, painted.face)
-    found = (_labelled(painted, face, seen) for seen in painted.seen)
+    found = (_labelled(face, seen) for seen in painted.seen)
     return [item for item in found if item is not None]
 
 
@@ -84,7 +77,7 @@ def drivable(area: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> Mask:
 
 
 def semantic(painted: GBuffer, hidden: np.ndarray) -> Mask:
-    classes = painted.faces.classes.take(painted.index)
+    classes = painted.faces["kind"].astype(np.uint8).take(painted.index)
     classes[hidden] = IGNORE
     return Mask(classes)
 
@@ -99,7 +92,7 @@ def normals(
 ) -> Normals:
     """Camera-frame unit normals; those of the ground follow its slope."""
     face, r = painted.face, camera.rotation
-    table = np.ascontiguousarray((painted.faces.normals @ r).astype(np.float32).T)
+    table = np.ascontiguousarray((painted.faces["normal"] @ r).astype(np.float32).T)
     table[:, SKY] = np.nan
     out = np.stack([channel.take(painted.index) for channel in table])
     ground = (face > SKY) & (face < GROUND_FACES)
