@@ -66,6 +66,8 @@ class StudyArgs:
     seen: int = 0
     """Least number of frames seen per run; sets --epochs. 0: as --epochs says."""
     batch: int = 16
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Optimiser of every run, as train-bdd --optimizer."""
     lr: float = 1e-3
     """Peak learning rate of every run, unless --rates are given."""
     rates: tuple[float, ...] = ()

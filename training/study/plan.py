@@ -151,5 +151,5 @@ def budget_text(config: Config, rate: bool = True) -> str:
     return (
         f"{data.limit or 'all'} training{share} and {data.val_limit or 'all'} validation frames of "
         f"{where or 'rendered roads'} at {format_size(data.size)}, {optim.epochs} epochs of batch "
-        f"{data.batch}{speed}{limit}{start}"
+        f"{data.batch}, {optim.optimizer}{speed}{limit}{start}"
     )

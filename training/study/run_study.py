@@ -188,7 +188,7 @@ def base_config(args: StudyArgs) -> Config:
         ),
         model=ModelArgs(init=args.init, init_part=args.init_part),
         # Averaged weights lag behind in short runs, so studies score the last weights.
-        optim=OptimArgs(epochs=args.epochs, lr=args.lr, ema=args.ema),
+        optim=OptimArgs(epochs=args.epochs, optimizer=args.optimizer, lr=args.lr, ema=args.ema),
         run=RunArgs(max_minutes=args.minutes),
     )
 
