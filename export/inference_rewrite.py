@@ -91,8 +91,11 @@ def _scale_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _rewritable(module: nn.Module) -> bool:
-    return isinstance(module, PyramidVisionTransformerStage) and all(
-        isinstance(block, Block) for block in module.blocks
+    """Whether this is a stage of PVT v2 as timm makes it: no other blocks, no forward hooks."""
+    return (
+        isinstance(module, PyramidVisionTransformerStage)
+        and all(isinstance(block, Block) for block in module.blocks)
+        and not any(one._forward_hooks or one._forward_pre_hooks for one in module.modules())
     )
 
 

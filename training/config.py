@@ -139,8 +139,9 @@ class ModelArgs:
     model: str = "pvt-hydranet-b0"
     """Network."""
     sharing: str = ""
-    """How tasks share the network: cross-stitch, mtan, gated-adapters, pad-net, or sparse (with
-    --init of its masks, from study-mtl); default: one trunk for all."""
+    """How tasks share the network: cross-stitch, mtan, attentive, task-experts, gated-adapters,
+    pad-net, mti-net, or sparse (with --init of its masks, from study-mtl); default: one trunk for
+    all."""
     init: str = ""
     """Weights to start from: `default` (the pretrained model), a checkpoint of train-bdd,
     hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""

@@ -11,16 +11,18 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from perception.errors import unknown_name
+from perception.sharing.attentive import Attentive
 from perception.sharing.cross_stitch import CrossStitch
+from perception.sharing.experts import TaskExperts
 from perception.sharing.gated_adapters import GatedAdapters
 from perception.sharing.mtan import MTAN
+from perception.sharing.mti_net import MTINet
 from perception.sharing.pad_net import PADNet
 from perception.sharing.sparse import Sparse
 from perception.tasks.base import Task
 from perception.trunk import STRIDES, Trunk
 
 MakeTrunk = Callable[[], Trunk]
-Parts = tuple[nn.Module, nn.Module]
 
 
 class EachTask(nn.Module):
@@ -36,33 +38,21 @@ class EachTask(nn.Module):
         return [feature for group in groups for feature in self.neck(group)]
 
 
-def in_trunk(
-    method: Callable[[MakeTrunk, int], nn.Module],
-    make_trunk: MakeTrunk,
-    neck: nn.Module,
-    heads: Sequence[Task],
-) -> Parts:
-    """A trunk with maps per task, each through the same neck."""
-    return method(make_trunk, len(heads)), EachTask(neck)
-
-
-def in_neck(
-    method: Callable[[nn.Module, Sequence[Task]], nn.Module],
-    make_trunk: MakeTrunk,
-    neck: nn.Module,
-    heads: Sequence[Task],
-) -> Parts:
-    """One trunk and one neck, followed by modules per task."""
-    return make_trunk(), method(neck, heads)
-
-
-SHARINGS: Final[dict[str, Callable[[MakeTrunk, nn.Module, Sequence[Task]], Parts]]] = {
-    "cross-stitch": partial(in_trunk, CrossStitch),
-    "mtan": partial(in_trunk, MTAN),
-    "sparse": partial(in_trunk, Sparse),
-    "gated-adapters": partial(in_neck, GatedAdapters),
-    "pad-net": partial(in_neck, PADNet),
+# A trunk with maps per task, each through the same neck.
+TRUNKS: Final[dict[str, Callable[[MakeTrunk, int], nn.Module]]] = {
+    "cross-stitch": CrossStitch,
+    "mtan": MTAN,
+    "sparse": Sparse,
+    "attentive": Attentive,
+    "task-experts": TaskExperts,
 }
+# One trunk and one neck, followed by modules per task.
+NECKS: Final[dict[str, Callable[[nn.Module, Sequence[Task]], nn.Module]]] = {
+    "gated-adapters": GatedAdapters,
+    "pad-net": PADNet,
+    "mti-net": MTINet,
+}
+SHARINGS: Final = (*TRUNKS, *NECKS)
 
 
 def share(
@@ -74,7 +64,11 @@ def share(
     """
     if name not in SHARINGS:
         raise unknown_name("way of sharing", name, SHARINGS)
-    parts = SHARINGS[name](make_trunk, neck, heads)
+    parts = (
+        (TRUNKS[name](make_trunk, len(heads)), EachTask(neck))
+        if name in TRUNKS
+        else (make_trunk(), NECKS[name](neck, heads))
+    )
     for index, head in enumerate(heads):
         head.register_forward_pre_hook(partial(own_maps, index, len(heads)))
     return parts

@@ -58,11 +58,7 @@ class PADNet(nn.Module):
             supervise(head)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        shared = self.neck(features)
-        initial = [
-            [block(x) for block, x in zip(cast(nn.ModuleList, blocks), shared, strict=True)]
-            for blocks in self.initial
-        ]
+        initial = self.initial_maps(self.neck(features))
         found: list[Tensor] = []
         for task, levels in enumerate(self.distil):
             for level, distil in enumerate(cast(nn.ModuleList, levels)):
@@ -70,6 +66,13 @@ class PADNet(nn.Module):
                 found.append(distil(initial[task][level], others))
             found += initial[task] if self.supervised else []
         return found
+
+    def initial_maps(self, shared: Sequence[Tensor]) -> list[list[Tensor]]:
+        """For each task four maps, which its intermediate prediction reads."""
+        return [
+            [block(x) for block, x in zip(cast(nn.ModuleList, blocks), shared, strict=True)]
+            for blocks in self.initial
+        ]
 
     def unfolded(self) -> "PADNet":
         """A copy without initial maps; heads then make no intermediate predictions."""

@@ -7,15 +7,14 @@ these weights, each with its mask. The trunk is the paper's base network: neck a
 pruned, nor are norms and biases.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from perception.errors import UserError
+from perception.sharing.passes import Part, Passes
 from perception.trunk import Trunk
 
 Masks = Mapping[str, Tensor]
@@ -42,21 +41,16 @@ def iterative_pruning(
     return masks
 
 
-class Part(nn.Module):
-    """What one task has of its own: a mask for each matrix and kernel, and running statistics, as
-    its maps differ from those of the other tasks."""
+class Masked(Part):
+    """A mask for each matrix and kernel, in addition to running statistics."""
 
     def __init__(self, trunk: Trunk) -> None:
-        super().__init__()
+        super().__init__(trunk)
         names = [name for name, weight in trunk.named_parameters() if weight.ndim > 1]
-        own = {name: torch.ones_like(trunk.get_parameter(name), dtype=torch.bool) for name in names}
         self.masked = {name: name.replace(".", "-") for name in names}
-        statistics = dict(trunk.named_buffers())
-        self.counted = {name: "of-" + name.replace(".", "-") for name in statistics}
-        for name, mask in own.items():
-            self.register_buffer(self.masked[name], mask)
-        for name, buffer in statistics.items():
-            self.register_buffer(self.counted[name], buffer.clone())
+        for name, own in self.masked.items():
+            mask = torch.ones_like(trunk.get_parameter(name), dtype=torch.bool)
+            self.register_buffer(own, mask)
 
     def masks(self) -> dict[str, Tensor]:
         """The mask of each matrix and kernel."""
@@ -75,57 +69,29 @@ class Part(nn.Module):
     def tensors(self, trunk: Trunk) -> dict[str, Tensor]:
         """The trunk's weights with those of other tasks set to zero, and this task's statistics."""
         weights = {name: trunk.get_parameter(name) * mask for name, mask in self.masks().items()}
-        return weights | {name: self.get_buffer(own) for name, own in self.counted.items()}
+        return weights | super().tensors(trunk)
 
 
-class Sparse(nn.Module):
-    """One pass of the trunk per task, with the weights that the task's mask selects.
+class Sparse(Passes):
+    """Every task's pass has the weights that its mask selects.
 
     Masks are part of the checkpoint. Raises UserError in training with several tasks before any
     weight is pruned: that would be hard sharing at several times its cost.
     """
 
-    def __init__(self, make_trunk: Callable[[], Trunk], tasks: int) -> None:
-        super().__init__()
-        self.trunk = make_trunk()
-        self.channels, self.strides = self.trunk.channels, self.trunk.strides
-        self.parts = nn.ModuleList(Part(self.trunk) for _ in range(tasks))
+    part = Masked
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        parts = [cast(Part, part) for part in self.parts]
-        if self.training and len(parts) > 1 and not parts[0].pruned():
+        if self.training and len(self.parts) > 1 and not cast(Masked, self.parts[0]).pruned():
             raise UserError(
                 "--sharing sparse: no weight is pruned yet; `study-mtl sharing --sharings sparse` "
                 "finds the masks, and its train-bdd command has --init with them"
             )
-        return [
-            feature
-            for part in parts
-            for feature in functional_call(self.trunk, part.tensors(self.trunk), (image,))
-        ]
+        return super().forward(image)
 
     def unused(self) -> int:
         """Number of weights that no task uses."""
-        masks = [cast(Part, part).masks() for part in self.parts]
+        masks = [cast(Masked, part).masks() for part in self.parts]
         return sum(
             int((~torch.stack([own[name] for own in masks]).any(0)).sum()) for name in masks[0]
         )
-
-    @torch.no_grad()
-    def unfolded(self) -> "Unfolded":
-        """The same network with a separate trunk of final weights per task, for export."""
-        trunks = [copy.deepcopy(self.trunk) for _ in self.parts]
-        for trunk, part in zip(trunks, self.parts, strict=True):
-            trunk.load_state_dict(cast(Part, part).tensors(self.trunk), strict=False)
-        return Unfolded(trunks)
-
-
-class Unfolded(nn.Module):
-    """One trunk per task."""
-
-    def __init__(self, trunks: Sequence[Trunk]) -> None:
-        super().__init__()
-        self.trunks = nn.ModuleList(trunks)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        return [feature for trunk in self.trunks for feature in trunk(image)]

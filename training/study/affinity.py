@@ -16,14 +16,13 @@ from perception.tasks.base import to_float, total_loss
 from training.data.sample import Batch
 from training.learner import Learner
 from training.nonfinite import Memory
-from training.optimiser import stage_of
 
 Matrix = dict[str, dict[str, float]]
 Sources = tuple[str, ...]
 
 
 def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, object]:
-    """Cosines per stage, and look-ahead affinity of single tasks and of pairs, for one batch.
+    """Cosines, and look-ahead affinity of single tasks and of pairs, for one batch.
 
     The result is plain JSON. Costs T + T(T-1)/2 forward passes for T tasks. The weights, running
     statistics and random states of the learner are unchanged afterwards.
@@ -38,7 +37,7 @@ def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, obje
         return {
             "step": learner.state.step,
             "tasks": tasks,
-            "cosine": {stage: cosines(gradients, rows) for stage, rows in stages(learner).items()},
+            "cosine": {"all": cosines(gradients)},  # over all shared parameters
             "ahead": {"+".join(sources): found for sources, found in ahead.items()},
         }
 
@@ -55,18 +54,6 @@ def preserved_state(learner: Learner) -> Iterator[None]:
         finally:
             learner.model.train(mode)
             memory.put_back()
-
-
-def stages(learner: Learner) -> dict[str, list[int]]:
-    """Trunk stage, neck or "all" -> indices of its parameters in `learner.shared`."""
-    names = {id(parameter): name for name, parameter in learner.model.named_parameters()}
-    found: dict[str, list[int]] = {}
-    for row, parameter in enumerate(learner.shared):
-        name = names[id(parameter)]
-        number = stage_of(name)
-        stage = "neck" if number is None else f"stage {number}"
-        found.setdefault("stem" if stage == "stage 0" else stage, []).append(row)
-    return found | {"all": list(range(len(learner.shared)))}
 
 
 def task_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
@@ -100,13 +87,12 @@ def task_gradients(learner: Learner, batch: Batch) -> dict[str, list[Tensor]]:
     return found
 
 
-def cosines(gradients: Mapping[str, Sequence[Tensor]], rows: Sequence[int]) -> Matrix:
-    """Cosine between the gradients of every two tasks on the parameters `rows`."""
-    flat = {
-        task: torch.cat([grads[row].flatten() for row in rows]).double()
+def cosines(gradients: Mapping[str, Sequence[Tensor]]) -> Matrix:
+    """Cosine between the gradients of every two tasks."""
+    unit = {
+        task: torch.cat([part.flatten() for part in _direction([grads])]).double()
         for task, grads in gradients.items()
     }
-    unit = {task: vector / vector.norm().clamp(min=1e-20) for task, vector in flat.items()}
     return {a: {b: float(unit[a] @ unit[b]) for b in unit} for a in unit}
 
 

@@ -28,7 +28,8 @@ class Cost:
 def costs(rows: Sequence[Row], size_hw: tuple[int, int], rounds: int, log: Log) -> dict[Row, Cost]:
     """The cost of rows with the same tasks in ONNX Runtime, batch 1. Balancing and start do not
     change it. Without the extra `export`: prints why, and returns nothing."""
-    names = {row: f"zoo:{network(row)}" for row in rows}
+    shared = {row: "" if row.sharing == HARD else f"+{row.sharing}" for row in rows}
+    names = {row: f"zoo:{row.model}{sharing}" for row, sharing in shared.items()}
     with TemporaryDirectory() as folder:
         path = Path(folder, "bench.json")
         words = [*dict.fromkeys(names.values()), "--tasks", ",".join(rows[0].tasks)]
@@ -48,8 +49,3 @@ def costs(rows: Sequence[Row], size_hw: tuple[int, int], rounds: int, log: Log) 
         )
         for row, name in names.items()
     }
-
-
-def network(row: Row) -> str:
-    """The network's name for `--model`."""
-    return row.model if row.sharing == HARD else f"{row.model}+{row.sharing}"

@@ -114,25 +114,24 @@ def time_row(row: Row, base: Config) -> float:
     return passes * (ends[-1] - ends[0]) / ((len(ends) - 1) * base.data.batch)
 
 
-def smallest_differences(study: Study, seeds: int) -> dict[str, tuple[float, int]]:
-    """Task -> (smallest difference in percent that so many seeds resolve, seeds per measured row).
+def smallest_differences(study: Study, seeds: int) -> dict[str, float]:
+    """Task -> smallest difference in percent that so many seeds resolve.
 
     The difference that a paired t-test at 5 % finds in four of five studies, from the standard
     deviation of the paired differences over seeds, pooled over the rows of the study.
     """
     found = {}
     for task in study.tasks:
-        variances, count = [], 0
+        variances = []
         for result in study.results:
             for reference in study.comparisons.values():
                 gains = list(study.pairs(result, task, reference(result, task)).values())
                 if len(gains) > 1:
                     variances.append(statistics.variance(gains))
-                    count = max(count, len(gains))
         if variances and seeds > 1:
             spread = math.sqrt(statistics.fmean(variances) / seeds)
             wanted = stats.t.ppf(0.975, seeds - 1) + stats.t.ppf(POWER, seeds - 1)
-            found[task] = (float(wanted * spread), count)
+            found[task] = float(wanted * spread)
     return found
 
 
@@ -146,9 +145,8 @@ def resolution_text(study: Study, seeds: int) -> str:
             "Smallest difference that can be resolved: not known before --out holds a row and its "
             "reference with two seeds."
         )
-    each = ", ".join(f"{task} {size:.1f} %" for task, (size, _) in known.items())
-    count = max(count for _, count in known.values())
+    each = ", ".join(f"{task} {size:.1f} %" for task, size in known.items())
     return (
         f"Smallest difference that {seeds} seeds resolve (t-test at 5 %, power {POWER:.0%}), from "
-        f"the variance over up to {count} seeds in --out: {each}."
+        f"the variance over the seeds in --out: {each}."
     )

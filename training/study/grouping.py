@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from perception.errors import UserError
@@ -12,14 +11,6 @@ from training.study.plan import Row
 Ahead = Mapping[str, Mapping[str, float]]
 """Source tasks joined by + -> target task -> Z (see affinity.py)."""
 Groups = tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """A partition of the tasks, and the mean affinity that each task receives in its group."""
-
-    groups: Groups
-    score: float
 
 
 def mean_matrix(probes: Sequence[Ahead]) -> dict[str, dict[str, float]]:
@@ -35,20 +26,20 @@ def mean_matrix(probes: Sequence[Ahead]) -> dict[str, dict[str, float]]:
     }
 
 
-def affinity_onto(others: Sequence[str], task: str, ahead: Ahead, exact: bool = True) -> float:
+def affinity_onto(others: Sequence[str], task: str, ahead: Ahead) -> float:
     """Affinity of the others in a group onto a task: the joint term where it was measured (two
     others, a group of three), else the mean over single sources as in TAG; 0 for a task alone."""
     if not others:
         return 0.0
-    joint = "+".join(sorted(others))
-    measured = {"+".join(sorted(sources.split("+"))): t for sources, t in ahead.items()}
-    if exact and task in measured.get(joint, {}):
-        return measured[joint][task]
-    return sum(measured[other][task] for other in others) / len(others)
+    measured = {frozenset(sources.split("+")): targets for sources, targets in ahead.items()}
+    joint = measured.get(frozenset(others), {})
+    if task in joint:
+        return joint[task]
+    return sum(ahead[other][task] for other in others) / len(others)
 
 
 def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
-    """Every way to split the tasks into at most `most` groups."""
+    """Every way to split the tasks into at most `most` groups, each in the order of `tasks`."""
     if not tasks:
         yield []
         return
@@ -60,28 +51,25 @@ def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
             yield [[first], *smaller]
 
 
-def best_groupings(
-    tasks: Sequence[str], ahead: Ahead, most: int = 0, exact: bool = True, count: int = 3
-) -> list[Grouping]:
-    """The partitions with the highest mean affinity, best first; `most` groups, 0 for any number.
+def best_groups(tasks: Sequence[str], ahead: Ahead, most: int = 0) -> Groups:
+    """The partition with the highest mean affinity; `most` groups, 0 for any number.
 
     All of them are tried: 877 for seven tasks. Raises UserError for more than ten tasks.
     """
     if len(tasks) > 10:
         raise UserError(f"{len(tasks)} tasks have too many groupings to try all; name at most 10")
-    found = []
-    for groups in partitions(list(tasks), most or len(tasks)):
+
+    def rank(groups: Sequence[Sequence[str]]) -> tuple[float, int]:
         received = [
-            affinity_onto([other for other in group if other != task], task, ahead, exact)
+            affinity_onto([other for other in group if other != task], task, ahead)
             for group in groups
             for task in group
         ]
-        ordered = tuple(sorted(tuple(group) for group in groups))
-        found.append(Grouping(ordered, sum(received) / max(len(received), 1)))
-    # Of equal scores the one with fewer networks: it costs less.
-    return sorted(found, key=lambda grouping: (-round(grouping.score, 12), len(grouping.groups)))[
-        :count
-    ]
+        # Of equal affinities the one with fewer networks: it costs less.
+        return round(sum(received) / max(len(received), 1), 12), -len(groups)
+
+    best = max(partitions(tasks, most or len(tasks)), key=rank)
+    return tuple(sorted(map(tuple, best), key=lambda group: tasks.index(group[0])))
 
 
 def probes_of(result: RowResult) -> list[dict[str, Any]]:
@@ -96,9 +84,7 @@ def propose(results: Sequence[RowResult], most: int) -> Groups:
         return ()
     whole = max(probed, key=lambda result: len(result.row.tasks))
     ahead = mean_matrix([probe["ahead"] for probe in probes_of(whole)])
-    groups = best_groupings(whole.row.tasks, ahead, most, count=1)[0].groups
-    order = whole.row.tasks.index
-    return tuple(tuple(sorted(group, key=order)) for group in groups)
+    return best_groups(whole.row.tasks, ahead, most)
 
 
 def random_splits(tasks: Sequence[str], like: Groups, count: int = 2) -> list[Groups]:

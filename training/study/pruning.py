@@ -19,7 +19,7 @@ from torch import Tensor
 from perception.errors import UserError
 from perception.hub import CHECKPOINT, local_file
 from perception.model import build
-from perception.sharing.sparse import Masks, Part, Sparse, iterative_pruning
+from perception.sharing.sparse import Masked, Masks, Sparse, iterative_pruning
 from training.init import initialise
 from training.study.plan import Row, Trial, shortened
 
@@ -52,7 +52,7 @@ def masked_start(trial: Trial, folder: Path, train: Train) -> Path:
     shared = {k: v for k, v in model.state_dict().items() if not k.startswith("tasks.")}
     for part, task in zip(trunk.parts, trial.row.tasks, strict=True):
         one_round = partial(train_alone, trial, task, shared, folder, train)
-        own = cast(Part, part)
+        own = cast(Masked, part)
         own.set_masks(iterative_pruning(one_round, own.masks(), PRUNED, ROUNDS))
     save_file({k: v.contiguous() for k, v in shared.items()}, path)
     return path

@@ -10,12 +10,6 @@ from training.study.arguments import StudyArgs
 from training.study.plan import HARD, Row
 
 ANSWERS: Final = {"yes": True, "no": False}
-AXES: Final = ("model", "tasks", "sharing", "balance", "pretrained")
-
-
-def singles(args: StudyArgs) -> list[Row]:
-    """One network per task: the reference for sharing."""
-    return [Row((task,), args.model, pretrained=args.pretrained) for task in args.tasks]
 
 
 def together(args: StudyArgs) -> Row:
@@ -25,7 +19,7 @@ def together(args: StudyArgs) -> Row:
 
 def stl_vs_mtl(args: StudyArgs) -> list[Row]:
     """Single-task networks against one for all tasks."""
-    return [*singles(args), together(args)]
+    return [*[replace(together(args), tasks=(task,)) for task in args.tasks], together(args)]
 
 
 def sharing(args: StudyArgs) -> list[Row]:
@@ -77,8 +71,8 @@ def grid_rows(text: str, args: StudyArgs) -> list[Row]:
     }
     for item in text.split():
         name, _, values = item.partition("=")
-        if name not in AXES or not values:
-            raise UserError(f"--grid {item!r}: write one of {', '.join(AXES)} as NAME=A,B")
+        if name not in axes or not values:
+            raise UserError(f"--grid {item!r}: write one of {', '.join(axes)} as NAME=A,B")
         axes[name] = values.split(",")
     found = []
     for model, word, sharing, balance, start in product(*axes.values()):

@@ -17,6 +17,7 @@ from training.study.grouping import mean_matrix, probes_of, propose
 from training.study.plan import Row, budget_text
 
 Table = tuple[list[str], list[list[str]]]
+Compared = tuple[RowResult, dict[str, Estimate | None]]
 
 FIGURE: Final = "gains.png"
 FEW_STEPS: Final = 1000  # fewer are far from convergence
@@ -64,22 +65,18 @@ def answer(study: Study) -> list[str]:
     """One sentence per comparison: which rows gain or lose in which task, and which do not."""
     found = []
     for name, reference in study.comparisons.items():
-        clear, unclear, unknown = [], [], []
-        for result in study.results:
-            each = gains(study, result, reference)
-            if not any(reference(result, task) for task in result.row.tasks):
-                continue
+        parts: list[str] = []
+        unclear: list[str] = []
+        unknown: list[str] = []
+        for result, each in compared(study, reference):
             known = {task: gain for task, gain in each.items() if gain}
             words = [f"{task} {gain.words()}" for task, gain in known.items() if gain.verdict]
             open_tasks = [task for task, gain in known.items() if not gain.verdict]
             if words:
                 rest = f", not distinguished: {', '.join(open_tasks)}" if open_tasks else ""
-                clear.append(f"{study.name(result)}: {', '.join(words)}{rest}")
-            elif known:
-                unclear.append(study.name(result))
+                parts.append(f"{study.name(result)}: {', '.join(words)}{rest}")
             else:
-                unknown.append(study.name(result))
-        parts = list(clear)
+                (unclear if known else unknown).append(study.name(result))
         parts += [f"failed to distinguish {', '.join(unclear)}"] if unclear else []
         parts += [f"not comparable: {', '.join(unknown)}"] if unknown else []
         if parts:
@@ -87,12 +84,20 @@ def answer(study: Study) -> list[str]:
     return found or ["No row has a reference to compare with."]
 
 
-def gains(study: Study, result: RowResult, reference: Reference) -> dict[str, Estimate | None]:
-    """Task -> gain over the reference; None where no seed can be compared."""
-    return {
-        task: estimate(list(study.pairs(result, task, reference(result, task)).values()))
-        for task in result.row.tasks
-    }
+def compared(study: Study, reference: Reference) -> list[Compared]:
+    """Every row that has a reference, with the gain of each task over it; None where no seed can be
+    compared."""
+    return [
+        (
+            result,
+            {
+                task: estimate(list(study.pairs(result, task, reference(result, task)).values()))
+                for task in result.row.tasks
+            },
+        )
+        for result in study.results
+        if any(reference(result, task) for task in result.row.tasks)
+    ]
 
 
 def score_table(study: Study) -> Table:
@@ -126,18 +131,13 @@ def seeds_text(study: Study, task: str) -> str:
 def gain_table(study: Study, reference: Reference) -> Table:
     """Gain or loss of each task of each row that has a reference, and the mean over its tasks."""
     body = []
-    for result in study.results:
-        if not any(reference(result, task) for task in result.row.tasks):
-            continue
-        by_task = {t: study.pairs(result, t, reference(result, t)) for t in result.row.tasks}
-        cells = [words(estimate(list(by_task.get(task, {}).values()))) for task in study.tasks]
-        body.append([study.name(result), *cells, words(mean_over_tasks(list(by_task.values())))])
+    for result, each in compared(study, reference):
+        mean = mean_over_tasks(
+            [study.pairs(result, task, reference(result, task)) for task in result.row.tasks]
+        )
+        values = [*[each.get(task) for task in study.tasks], mean]
+        body.append([study.name(result), *[value.words() if value else "–" for value in values]])
     return ["run", *study.tasks, "mean"], body
-
-
-def words(value: Estimate | None) -> str:
-    """A gain as a cell."""
-    return value.words() if value else "–"
 
 
 def shown(value: Estimate | None) -> str:
@@ -179,23 +179,17 @@ def affinity_table(study: Study) -> Table | None:
 
 def draw_gains(study: Study) -> Figure | None:
     """A panel per comparison: a line per row, a colour per task."""
-    panels = {
-        name: rows
-        for name, reference in study.comparisons.items()
-        if (
-            rows := [
-                (r, g) for r in study.results if any((g := gains(study, r, reference)).values())
-            ]
-        )
-    }
+    panels: dict[str, list[Compared]] = {}
+    for name, reference in study.comparisons.items():
+        if rows := [(r, each) for r, each in compared(study, reference) if any(each.values())]:
+            panels[name] = rows
     if not panels:
         return None
     longest = max(len(rows) for rows in panels.values())
     size = (7.0 * len(panels), 1.5 + 0.45 * longest)
     figure = Figure(figsize=size, layout="constrained")
-    for axes, (name, rows) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    columns = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, rows) in zip(columns, panels.items(), strict=True):
         draw_panel(axes, study, rows)
         axes.set_xlabel(f"gain over {name}, %")
     handles, names = figure.axes[0].get_legend_handles_labels()
@@ -203,9 +197,7 @@ def draw_gains(study: Study) -> Figure | None:
     return figure
 
 
-def draw_panel(
-    axes: Axes, study: Study, rows: Sequence[tuple[RowResult, dict[str, Estimate | None]]]
-) -> None:
+def draw_panel(axes: Axes, study: Study, rows: Sequence[Compared]) -> None:
     """Points with intervals, the first row on top."""
     step = 0.7 / max(len(study.tasks), 1)
     for number, task in enumerate(study.tasks):
@@ -254,8 +246,8 @@ def notes(study: Study, about: About) -> list[str]:
     count = sum(
         gain is not None
         for reference in study.comparisons.values()
-        for result in study.results
-        for gain in gains(study, result, reference).values()
+        for _, each in compared(study, reference)
+        for gain in each.values()
     )
     if count > 3:
         found.append(f"{count} intervals: about {count / 20:.1f} exclude zero by chance alone.")
@@ -289,8 +281,5 @@ def markdown(table: Table) -> str:
     """A Markdown table."""
     head, body = table
     rows = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|") or " "
+    cells = [[cell.replace("|", "\\|") or " " for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)

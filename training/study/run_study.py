@@ -75,7 +75,8 @@ class Runner:
     def plan(self) -> None:
         """Prints what the study costs and what it can resolve."""
         args, seeds = self.args, range(self.args.seeds)
-        self.searches = search_rates(self.rows, replace(args, report_only=True), self.base, _quiet)
+        stored_only = replace(args, report_only=True)
+        self.searches = search_rates(self.rows, stored_only, self.base, lambda line: None)
         found = self.trials(self.rows, seeds)
         if args.question == GROUPS:
             # The probes come first; the groups are not known yet, so those of equal sizes stand for
@@ -103,22 +104,13 @@ class Runner:
         if not proposed:
             raise UserError("groups: needs three tasks or more, trained with equal weights")
         others = random_splits(self.args.tasks, proposed)
-        names = {proposed: "proposed"} | dict.fromkeys(others, "random")
-        order = self.args.tasks.index
-        splits = {
-            tuple(tuple(sorted(group, key=order)) for group in groups): name
-            for groups, name in names.items()
-        }
+        splits = {proposed: "proposed"} | dict.fromkeys(others, "random")
         parts = [replace(whole, tasks=group) for groups in splits for group in groups]
         rows = unique([*self.rows, *parts])
         found = self.train(rows, range(self.args.seeds, 2 * self.args.seeds)).results
         shown = [result for result in found if result.row in self.rows]
         shown += [joined(groups, whole, name, found) for groups, name in splits.items()]
         return Study(shown)
-
-
-def _quiet(line: str) -> None:
-    """Prints nothing."""
 
 
 def run_study(args: StudyArgs, log: Log, command: str = "") -> Path | None:
@@ -168,7 +160,7 @@ def quick_args(args: StudyArgs) -> StudyArgs:
         rates=args.rates[:2],
         pretrained=False,
         methods=args.methods or tuple(BALANCERS)[2 : 2 + QUICK_ROWS],
-        sharings=args.sharings or tuple(SHARINGS)[:QUICK_ROWS],
+        sharings=args.sharings or SHARINGS[:QUICK_ROWS],
         models=args.models or (args.model, *MORE_MODELS)[:2],
     )
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,7 +149,7 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = pri
         record["command"] = command(config, f"runs/{trial.key}")
         torch.manual_seed(trial.seed)
         run = kind(config, Console(quiet=True))
-        run.say = partial(_with_name, say, trial)
+        run.say = lambda line: say(f"  {trial.row.name()} seed {trial.seed}: {line}")
         if run.state.epoch < trial.base.optim.epochs:
             # Affinities are between the tasks' own gradients, so only under equal weights.
             run.probing = trial.probe and trial.row.balance == "equal"
@@ -175,10 +174,6 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = pri
         "device": torch.cuda.get_device_name() if run.world.device.type == "cuda" else "cpu",
         "finished": time.time(),
     }  # fmt: skip
-
-
-def _with_name(say: Log, trial: Trial, line: str) -> None:
-    say(f"  {trial.row.name()} seed {trial.seed}: {line}")
 
 
 def started(trial: Trial, folder: Path, device: str, say: Log, config: Config) -> Config:

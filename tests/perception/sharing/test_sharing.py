@@ -21,7 +21,7 @@ from perception.sharing import SHARINGS, own_maps
 from perception.sharing.cross_stitch import CrossStitch
 from perception.sharing.gated_adapters import GatedAdapter
 from perception.sharing.pad_net import Distillation, PADNet
-from perception.sharing.sparse import Part, Sparse, iterative_pruning, prune
+from perception.sharing.sparse import Masked, Sparse, iterative_pruning, prune
 from perception.tasks.base import total_loss
 from training.config import ModelArgs
 from training.init import initialise
@@ -55,13 +55,13 @@ def test_every_part_of_the_network_is_trained(sharing: str):
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     seen = []
     for _ in range(6):
-        assert len(model.features(frame())) == (16 if sharing == "pad-net" else 8)
+        assert len(model.features(frame())) == (16 if sharing in ("pad-net", "mti-net") else 8)
         raws = model(frame())
         losses = [total_loss(t.loss(raws[n], targets[n])) for n, t in model.tasks.items()]
         optimizer.zero_grad()
         sum(losses).backward()
         # Of the neck, what is of one task, for the finest map: these heads read no other.
-        own = re.compile(r"trunk\.|neck\.(tasks|initial|distil)\.\d\.0\.")
+        own = re.compile(r"trunk\.|neck\.propagate|neck\.(tasks|initial|distil)\.\d\.0\.")
         parts = [(name, p.grad) for name, p in model.named_parameters() if own.match(name)]
         assert [name for name, grad in parts if grad is None] == []
         optimizer.step()
@@ -209,7 +209,7 @@ def test_a_task_sees_its_own_weights_and_keeps_its_own_statistics():
     with torch.no_grad():
         sparse.trunk.conv.weight.copy_(torch.tensor([2.0, 4.0]).view(2, 1, 1, 1))
     first, second = sparse.parts
-    assert isinstance(first, Part)
+    assert isinstance(first, Masked)
     first.set_masks({"conv.weight": torch.tensor([True, False]).view(2, 1, 1, 1)})
     second.set_masks({"conv.weight": torch.tensor([False, True]).view(2, 1, 1, 1)})
     sparse(torch.full((1, 1, 2, 2), 10.0))

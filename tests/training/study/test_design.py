@@ -81,7 +81,7 @@ def test_the_smallest_difference_follows_from_the_variance_over_seeds():
     study = Study(by_row(records, [LANE, BOTH]))
     found = smallest_differences(study, 5)
     # t(0.975, 4) = 2.776 and t(0.8, 4) = 0.941, times 10 / sqrt(5).
-    assert found == {"lane": (pytest.approx((2.776 + 0.941) * 10 / math.sqrt(5), rel=1e-3), 3)}
+    assert found == {"lane": pytest.approx((2.776 + 0.941) * 10 / math.sqrt(5), rel=1e-3)}
     assert "5 seeds resolve (t-test at 5 %, power 80%)" in resolution_text(study, 5)
     assert "lane 16.6 %" in resolution_text(study, 5)
     assert "no difference can be resolved" in resolution_text(study, 1)
