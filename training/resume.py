@@ -265,8 +265,9 @@ def check_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 one, two = (shown(c.get(task)) for c in (was["classes"], found["classes"]))
                 raise UserError(f"--resume: the run began with the {task} classes {one}, not {two}")
         counts = f"{was['frames']} frames then, {found['frames']} now"
-        for key, what in (("names", f"frames of split {split} ({counts})"), ("labels", "labels")):
-            if was[key] != found[key]:
+        whats = {"names": f"frames of split {split} ({counts})", "labels": "labels"}
+        for key, what in (whats | {"masks": "masks"}).items():
+            if was.get(key, found[key]) != found[key]:  # earlier runs have no digest of masks
                 raise UserError(
                     f"--resume: the {what} are not those the run began with; restore them, or "
                     "train on with --init and another --out"

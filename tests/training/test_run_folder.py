@@ -1,6 +1,7 @@
 """A run's folder: resumed on other data, by two runs at once, after a kill, elsewhere."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from perception.errors import UserError
 from training.command_line import read_command_line
 from training.data.contents import contents
 from training.data.sources import open_dataset
-from training.resume import state_files
+from training.resume import check_same_data, state_files
 from training.run import Run
 
 SMALL = "--tasks det --size 64x96 --batch 2 --workers 0 --device cpu --trackers none --epochs 1"
@@ -162,6 +163,29 @@ def test_contents_depend_on_labels_and_not_on_the_place(
     after = contents(open_dataset(str(moved), "train", tasks))
     assert after["names"] == before["names"]
     assert after["labels"] != before["labels"]
+
+
+def test_a_run_is_not_resumed_on_masks_of_equal_size(
+    tmp_path: Path, bdd_frames: Any, bdd_write: Any
+) -> None:
+    """A swapped mask with the size and the time of the old one."""
+    root = Path(bdd_write(tmp_path / "data", "masks", bdd_frames))
+    masks = sorted((root / "labels/drivable/masks/train").glob("*.png"))
+    for number, mask in enumerate(masks):
+        pixels = np.full((180, 320), number % 3, np.uint8)
+        cv2.imwrite(str(mask), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    before = contents(open_dataset(str(root), "train", ("drivable",)))
+    check_same_data({"train": before}, {"train": before})
+    first, second = masks[0].read_bytes(), masks[1].read_bytes()
+    assert len(first) == len(second)
+    times = masks[0].stat()
+    masks[0].write_bytes(second)
+    os.utime(masks[0], ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = contents(open_dataset(str(root), "train", ("drivable",)))
+    with pytest.raises(UserError, match="--resume: the masks are not those the run began with"):
+        check_same_data({"train": before}, {"train": after})
+    del before["masks"]  # as a run of before this digest has it
+    check_same_data({"train": before}, {"train": after})
 
 
 HOLD = """

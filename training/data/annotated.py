@@ -5,6 +5,7 @@ masks the task that they are for; frame attributes `scene`.
 """
 
 import os
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from training.data.classes import (
     UNKNOWN,
     ClassLists,
 )
-from training.data.dataset import Dataset, bad_frames, wanted_tasks
+from training.data.dataset import MASK_CHECKSUMS, Dataset, bad_frames, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
 from training.data.folder_lists import lists_of_table
 from training.data.images import (
@@ -186,10 +187,13 @@ class Annotated(Dataset):
         return self.table.texts["unused"]
 
     def label_columns(self) -> dict[str, np.ndarray]:
-        """The table's columns, and the sizes of the mask files."""
-        files = [os.fsdecode(name) for name in self.table.mask_file[self.frames].ravel()]
-        sizes = [os.path.getsize(self.label_root / name) if name else 0 for name in files]
-        return self.table.columns() | {"mask sizes": np.array(sizes)}
+        """The table's columns, and sizes and checksums of the mask files."""
+        names = [os.fsdecode(name) for name in self.table.mask_file[self.frames].ravel()]
+        files = [os.path.join(self.label_root, name) if name else "" for name in names]
+        sizes = [os.path.getsize(file) if file else 0 for file in files]
+        sums = [zlib.crc32(Path(file).read_bytes()) if file else 0 for file in files]
+        found = {"mask sizes": np.array(sizes), MASK_CHECKSUMS: np.array(sums, np.uint32)}
+        return self.table.columns() | found
 
     def fingerprint(self) -> str:
         files = tree_digest((self.root, self.label_root))
@@ -254,7 +258,7 @@ class Annotated(Dataset):
             text = f"{rest[0]}: no label file names it (one of {len(rest)} images)"
             builder.leave_out("image without label", text)
         if "" in builder.splits and len(builder.splits) > 1:
-            pairs = zip(builder.images, builder.split_of, strict=True)
+            pairs = zip(builder.images, builder.columns["split"], strict=True)
             rest = [image for image, split in pairs if split == builder.splits[""]]
             text = f"{rest[0]}: in no split (one of {len(rest)} images)"
             builder.leave_out("image without split", text)

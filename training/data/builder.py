@@ -14,20 +14,19 @@ from perception.classes import LANE_DIRECTIONS, LANE_STYLES
 from perception.classes import LANE_STYLE_SHIFT as STYLE
 from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.errors import UserError
-from training.data.table import (
-    AREA,
-    LINE,
-    MASK_TASKS,
-    NO_MASK,
-    OUTSIDE,
-    REACH,
-    TOLERANCE,
-    Table,
-)
+from training.data.table import AREA, MASK_TASKS, NO_MASK, OUTSIDE, REACH, TOLERANCE, Table
 
 MOST_LISTED: Final = 10_000  # problems; more are kept where they are the first of a frame
 LONGEST_LINE: Final = 400
 MOST_VERTICES: Final = 2000  # of one outline
+MOST_VERTICES_OF_FRAME: Final = 20_000
+# Columns that grow row by row, by the letters of their types in array.array.
+COLUMNS: Final = {
+    "size_hw": "i", "split": "b", "relative": "B", "boxes": "B", "areas": "B", "lines": "B",
+    "box_frame": "q", "box_xyxy": "f", "box_class": "h", "box_flags": "B",
+    "shape_frame": "q", "shape_class": "h", "shape_kind": "B", "shape_lane": "B",
+    "vertex_start": "q", "vertex_xy": "d", "vertex_curve": "B",
+}  # fmt: skip
 
 
 class Builder:
@@ -35,7 +34,6 @@ class Builder:
 
     def __init__(self, root: Path, relative: bool = False) -> None:
         self.root, self._fractions = root, relative
-        self.relative = array("B")  # per frame: boxes are in fractions
         self.images: list[str] = []
         self.splits: dict[str, int] = {}
         self.names: dict[str, int] = {}
@@ -44,20 +42,15 @@ class Builder:
         self.unused: list[tuple[str, str]] = []
         self.groups: dict[str, dict[str, int]] = {}
         self.encodings: list[Any] = []
+        self.columns: dict[str, Any] = {name: array(kind) for name, kind in COLUMNS.items()}
+        self.columns["vertex_start"].append(0)
         self._masks: dict[tuple[int, int], tuple[str, int]] = {}
-        # Problems by frame, and by kind what is left out, also those not kept.
+        # Problems and vertices by frame, and by kind what is left out, also those not kept.
         self._counted: Counter[int] = Counter()
+        self._vertices: Counter[int] = Counter()
         self._left_out: Counter[str] = Counter()
         self._values: dict[str, dict[int, int]] = {}
         self._numbers: dict[tuple[str, str], int] = {}
-        self._size, self.split_of = array("i"), array("b")
-        self._boxes, self._areas, self._lines = array("B"), array("B"), array("B")
-        self._box, self._box_class = array("f"), array("h")
-        self._box_frame, self._box_flags = array("q"), array("B")
-        self._shape_frame, self._shape_class = array("q"), array("h")
-        self._kind, self._lane = array("B"), array("B")
-        self._vertex, self._vertices = array("d"), array("q", [0])
-        self._curve = array("B")
 
     def frame(
         self, image: str, split: str = "", size_hw: tuple[int, int] = (0, 0), file: str = ""
@@ -73,20 +66,23 @@ class Builder:
                 self.problem(number, f"{file}: {image} has another label file too; delete one")
             return number
         self.images.append(image)
-        self._size.extend(size_hw)
-        self.split_of.append(self.splits.setdefault(split, len(self.splits)))
-        self.relative.append(self._fractions)
-        for column in (self._boxes, self._areas, self._lines):
-            column.append(0)
+        self.columns["size_hw"].extend(size_hw)
+        self.columns["split"].append(self.splits.setdefault(split, len(self.splits)))
+        self.columns["relative"].append(self._fractions)
+        for name in ("boxes", "areas", "lines"):
+            self.columns[name].append(0)
         return number
 
-    def annotated(
-        self, frame: int, boxes: bool = False, areas: bool = False, lines: bool = False
-    ) -> None:
-        """States that every box, area or line of the frame is annotated, even if there is none."""
-        self._boxes[frame] |= boxes
-        self._areas[frame] |= areas
-        self._lines[frame] |= lines
+    def annotated(self, frame: int, *kinds: str) -> None:
+        """States that all "boxes", "areas" or "lines" of the frame are annotated, if there are
+        any."""
+        for kind in kinds:
+            self.columns[kind][frame] = 1
+
+    def size_hw(self, frame: int) -> tuple[int, int]:
+        """The stated size of a frame; (0, 0): unknown."""
+        height, width = self.columns["size_hw"][2 * frame : 2 * frame + 2]
+        return height, width
 
     def problem(self, frame: int, text: str) -> None:
         """Something wrong; -1 is no single frame. The first of every frame is kept."""
@@ -110,10 +106,9 @@ class Builder:
         """
         if not name.strip():
             raise UserError(f"{where or self.root}: a label has no class name; write one there")
-        number = self.names.setdefault(name, len(self.names))
-        if where and name not in self.first:
-            self.first[name] = where
-        return number
+        if where:
+            self.first.setdefault(name, where)
+        return self.names.setdefault(name, len(self.names))
 
     def box(
         self, frame: int, name: str, xyxy: Iterable[float], where: str, flags: int = 0,
@@ -121,73 +116,63 @@ class Builder:
     ) -> None:  # fmt: skip
         """Adds a box, or the problem it has; `part` is its number or id in `where`."""
         x1, y1, x2, y2 = xyxy
-        height, width = self._size[2 * frame], self._size[2 * frame + 1]
+        height, width = self.size_hw(frame)
         if not (-REACH < x1 < x2 < REACH and -REACH < y1 < y2 < REACH):
             self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")
-        elif width and not (
-            x1 >= -TOLERANCE and y1 >= -TOLERANCE
-            and x2 <= width + TOLERANCE and y2 <= height + TOLERANCE
+        elif (
+            x1 < -TOLERANCE or y1 < -TOLERANCE
+            or (width and (x2 > width + TOLERANCE or y2 > height + TOLERANCE))
         ):  # fmt: skip
             corners = ", ".join(f"{value:.1f}" for value in (x1, y1, x2, y2))
-            outside = f"box ({corners}) {OUTSIDE} of {width}x{height}"
-            self.problem(frame, f"{place(where, part)}: {outside}; fix it")
+            size = f" of {width}x{height}" if width else ""
+            self.problem(frame, f"{place(where, part)}: box ({corners}) {OUTSIDE}{size}; fix it")
         else:
-            self._box.extend((x1, y1, x2, y2))
-            self._box_frame.append(frame)
             number = self.names.get(name)
             if number is None or name not in self.first:
                 number = self.name(name, place(where, part))
-            self._box_class.append(number)
-            self._box_flags.append(flags)
-            self._boxes[frame] = 1
+            self.boxes(frame, (number,), (x1, y1, x2, y2), bytes((flags,)))
 
-    def boxes(
-        self, frame: int, names: Sequence[int], xyxy: Sequence[float], flags: bytes = b""
-    ) -> None:
+    def boxes(self, frame: int, names: Sequence[int], xyxy: Sequence[float], flags: bytes) -> None:
         """Adds boxes that were checked: 4 numbers each, of class numbers that `name` gave."""
-        self._box.extend(xyxy)
-        self._box_frame.extend([frame] * len(names))
-        self._box_class.extend(names)
-        self._box_flags.extend(flags or bytes(len(names)))
-        self._boxes[frame] = 1
+        columns = self.columns
+        columns["box_xyxy"].extend(xyxy)
+        columns["box_frame"].extend([frame] * len(names))
+        columns["box_class"].extend(names)
+        columns["box_flags"].extend(flags)
+        columns["boxes"][frame] = 1
 
     def shape(
-        self,
-        frame: int,
-        name: str,
-        points: Iterable[Iterable[float]],
-        where: str,
-        *,
-        closed: bool,
-        attributes: Mapping[str, Any] | None = None,
-        types: str = "",
-    ) -> None:
-        """Adds an area (`closed`) or a line through (x, y) points, or the problem it has.
+        self, frame: int, name: str, points: Iterable[Iterable[float]], where: str, kind: int, *,
+        attributes: Any = None, types: str = "",
+    ) -> None:  # fmt: skip
+        """Adds an outline of a `kind` (AREA, LINE, MARKING) through (x, y) points, or the problem
+        it has.
 
-        `types` marks vertices of Bezier curves with C, as Scalabel does.
+        `types` has a letter per vertex, C in Bezier curves, as Scalabel does; releases of BDD100K
+        hold areas of two such vertices, which draw nothing.
         """
-        flat = [float(value) for point in points for value in point]
-        least = 6 if closed else 4
-        if not least <= len(flat) <= 2 * MOST_VERTICES or not all(abs(v) < REACH for v in flat):
-            self.problem(frame, f"{where}: outline has too few, too many or infinite points")
-            return
-        kind, lane = AREA if closed else LINE, lane_bits(attributes or {})
-        self.outline(frame, self.name(name, where), flat, kind, lane, types)
-        self.annotated(frame, areas=closed, lines=not closed)
-
-    def outline(
-        self, frame: int, name: int, flat: Sequence[float], kind: int, lane: int, types: str = ""
-    ) -> None:
-        """Adds an outline that was checked, as x, y, x, y, ..."""
-        self._vertex.extend(flat)
+        flat = [float(value) for x, y in points for value in (x, y)]
         count = len(flat) // 2
-        self._vertices.append(self._vertices[-1] + count)
-        whole = len(types) == count and "C" in types
-        self._curve.extend([letter == "C" for letter in types] if whole else bytes(count))
-        self._shape_frame.append(frame)
-        self._shape_class.append(name)
-        self._kind.append(kind)
-        self._lane.append(lane)
+        least = 3 if kind == AREA and not types else 2
+        whole = not types or (len(types) == count and not set(types) - {"L", "C"})
+        if not (least <= count <= MOST_VERTICES and whole and all(abs(v) <= REACH for v in flat)):
+            text = "malformed outline: too few, too many or infinite points, or other types"
+            self.problem(frame, f"{where}: {text}; fix it")
+            return
+        self._vertices[frame] += count
+        if self._vertices[frame] > MOST_VERTICES_OF_FRAME:
+            text = f"more than {MOST_VERTICES_OF_FRAME} vertices in one frame"
+            self.problem(frame, f"{where}: {text}; fix it")
+            return
+        columns = self.columns
+        columns["vertex_xy"].extend(flat)
+        columns["vertex_start"].append(columns["vertex_start"][-1] + count)
+        columns["vertex_curve"].extend([letter == "C" for letter in types] or bytes(count))
+        columns["shape_frame"].append(frame)
+        columns["shape_class"].append(self.name(name, where))
+        columns["shape_kind"].append(kind)
+        columns["shape_lane"].append(lane_bits(attributes if isinstance(attributes, dict) else {}))
+        self.annotated(frame, "areas" if kind == AREA else "lines")
 
     def encoding(self, value: Any) -> int:
         """The number of a way of storing masks, for `mask`: JSON-able, see masks.py."""
@@ -207,9 +192,21 @@ class Builder:
     def table(self, key: Callable[[str], str] = str) -> Table:
         """Everything added; frames are ordered by `key` of their image."""
         count = len(self.images)
-        box_frame, boxes = _sorted(self._box_frame)
-        shape_frame, shapes = _sorted(self._shape_frame)
-        vertex_start, vertices = _regrouped(np.array(self._vertices, np.int64), shapes)
+        columns: dict[str, Any] = {
+            name: np.array(column, column.typecode) for name, column in self.columns.items()
+        }
+        for name in ("relative", "boxes", "areas", "lines", "vertex_curve"):
+            columns[name] = columns[name].astype(bool)
+        for name, width in (("size_hw", 2), ("box_xyxy", 4), ("vertex_xy", 2)):
+            columns[name] = columns[name].reshape(-1, width)
+        box_start, boxes = _grouped(columns.pop("box_frame"), count)
+        shape_start, shapes = _grouped(columns.pop("shape_frame"), count)
+        columns["vertex_start"], vertices = _regrouped(columns["vertex_start"], shapes)
+        rows = {"box": boxes, "shape": shapes, "vertex": vertices}
+        for name in columns.keys() - {"vertex_start"}:
+            owner = name.partition("_")[0]
+            if owner in rows:
+                columns[name] = columns[name][rows[owner]]
         attributes = np.full((count, len(self.groups)), -1, np.int16)
         for column, group in enumerate(self.groups):
             for frame, value in self._values[group].items():
@@ -222,46 +219,32 @@ class Builder:
             if number > MOST_LISTED:
                 more = f"{self.root}: {number - MOST_LISTED} more like these"
                 self.unused.append((kind, more))
+        texts = {
+            "splits": list(self.splits),
+            "names": list(self.names),
+            "first": self.first,
+            "groups": {group: list(values) for group, values in self.groups.items()},
+            "problems": self.problems,
+            "unused": self.unused,
+            "encodings": self.encodings,
+        }
         return Table(
-            texts={
-                "splits": list(self.splits),
-                "names": list(self.names),
-                "first": self.first,
-                "groups": {group: list(values) for group, values in self.groups.items()},
-                "problems": self.problems,
-                "unused": self.unused,
-                "encodings": self.encodings,
-            },
+            texts=texts,
             images=np.array([os.fsencode(image) for image in self.images], "S"),
             order=np.array(sorted(range(count), key=[key(i) for i in self.images].__getitem__)),
-            size_hw=np.array(self._size, np.int32).reshape(-1, 2),
-            split=np.array(self.split_of, np.int8),
-            relative=np.array(self.relative, bool),
-            boxes=np.array(self._boxes, bool),
-            areas=np.array(self._areas, bool),
-            lines=np.array(self._lines, bool),
-            box_start=np.searchsorted(box_frame, np.arange(count + 1)),
-            box_xyxy=np.array(self._box, np.float32).reshape(-1, 4)[boxes],
-            box_class=np.array(self._box_class, np.int16)[boxes],
-            box_flags=np.array(self._box_flags, np.uint8)[boxes],
-            shape_start=np.searchsorted(shape_frame, np.arange(count + 1)),
-            shape_class=np.array(self._shape_class, np.int16)[shapes],
-            shape_kind=np.array(self._kind, np.uint8)[shapes],
-            shape_lane=np.array(self._lane, np.uint8)[shapes],
-            vertex_start=vertex_start,
-            vertex_xy=np.array(self._vertex, np.float64).reshape(-1, 2)[vertices],
-            vertex_curve=np.array(self._curve, bool)[vertices],
+            box_start=box_start,
+            shape_start=shape_start,
             attributes=attributes,
             mask_file=np.array(files, "S"),
             mask_code=codes,
+            **columns,
         )
 
 
-def _sorted(frames: array) -> tuple[np.ndarray, np.ndarray]:
-    """(frame of each row in order, the rows in that order)."""
-    column = np.array(frames, np.int64)
-    rows = np.argsort(column, kind="stable")
-    return column[rows], rows
+def _grouped(frames: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(first row of each frame, the rows ordered by frame)."""
+    rows = np.argsort(frames, kind="stable")
+    return np.searchsorted(frames[rows], np.arange(count + 1)), rows
 
 
 def _regrouped(ends: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, TypedDict
+from typing import ClassVar, Final, TypedDict
 
 import numpy as np
 from typing_extensions import Unpack
@@ -20,6 +20,8 @@ from perception.runtime.view import MASK
 from training.data.classes import OFFICIAL, ClassLists
 from training.data.files import tree_digest
 from training.data.sample import Sample
+
+MASK_CHECKSUMS: Final = "mask checksums"  # in `label_columns`: contents of mask files
 
 
 class OpenOptions(TypedDict, total=False):

@@ -1,31 +1,15 @@
 """Base class of datasets that are a list of files per split."""
 
 import re
-import tokenize
-import zipfile
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from perception.errors import NoFramesError
 from perception.images import IMAGE_SUFFIXES
 from training.data.dataset import Dataset, wanted_tasks
 from training.data.sample import Sample
-
-# What np.load raises for damaged files: its header is Python text, and a .npz is a zip archive.
-UNREADABLE_ARRAY: Final = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    OverflowError,
-    SyntaxError,
-    RecursionError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-)
 
 
 class FolderDataset(Dataset):

@@ -93,7 +93,7 @@ def _common_end(first: list[str], second: list[str]) -> int:
 def check_duplicates(builder: Builder) -> None:
     """Raises UserError for two frames of a split that have the same name."""
     seen: dict[tuple[int, str], str] = {}
-    for image, split in zip(builder.images, builder.split_of, strict=True):
+    for image, split in zip(builder.images, builder.columns["split"], strict=True):
         other = seen.setdefault((split, Path(image).stem), image)
         if other != image:
             raise UserError(

@@ -99,32 +99,26 @@ def _values(pixels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256]))
 
 
-def _table(allowed: dict[int, int]) -> np.ndarray:
-    table = np.full(256, -1, np.int16)
-    table[list(allowed)] = list(allowed.values())
-    return table
-
-
 def _mapped(pixels: np.ndarray, allowed: dict[int, int], meaning: str) -> np.ndarray:
     pixels = _single_channel(pixels)
-    table = _table(allowed)
-    seen = _values(pixels)
-    unknown = seen[table[seen] < 0]
-    if len(unknown):
+    seen = _values(pixels).tolist()
+    unknown = [value for value in seen if value not in allowed]
+    if unknown:
         raise ValueError(f"mask holds the unknown value {unknown[0]}; allowed: {meaning}")
-    if all(table[value] == value for value in seen):
+    if all(allowed[value] == value for value in seen):
         return pixels
-    return cv2.LUT(pixels, np.where(table < 0, 0, table).astype(np.uint8))
+    table = np.array([allowed.get(value, 0) for value in range(256)], np.uint8)
+    return cv2.LUT(pixels, table)
 
 
 def drivable(pixels: np.ndarray) -> np.ndarray:
-    """Official ids: 0 direct, 1 alternative, 2 background, 255 not annotated."""
+    """Official ids."""
     allowed = {value: value for value in (*range(len(DRIVABLE)), IGNORE)}
     return _mapped(pixels, allowed, "0 direct, 1 alternative, 2 background, 255 ignore")
 
 
 def drivable_2018(pixels: np.ndarray) -> np.ndarray:
-    """drivable_maps ids: 0 background, 1 direct, 2 alternative."""
+    """Ids of drivable_maps."""
     allowed = {0: BACKGROUND_DRIVABLE, 1: 0, 2: 1, IGNORE: IGNORE}
     return _mapped(pixels, allowed, "0 background, 1 direct, 2 alternative, 255 ignore")
 
@@ -161,7 +155,7 @@ def lane_panoptic(pixels: np.ndarray) -> np.ndarray:
 
 
 def semantic(pixels: np.ndarray) -> np.ndarray:
-    """Train ids of the 19 classes, 255 not annotated."""
+    """Train ids of the 19 classes."""
     allowed = {value: value for value in (*range(len(SEMANTIC)), IGNORE)}
     return _mapped(pixels, allowed, "0-18 and 255 ignore")
 

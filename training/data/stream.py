@@ -20,14 +20,16 @@ def frames(path: Path) -> Iterator[dict[str, Any]]:
     Raises UserError naming the file and the place of the error.
     """
     with _opened(path) as reader:
-        for frame in reader.frames():
-            if not isinstance(frame, dict):
-                raise reader.broken(f"expected a frame, found {type(frame).__name__}")
-            yield frame
+        for key, frame in reader.frames():
+            if key in ("", "frames"):
+                if not isinstance(frame, dict):
+                    raise reader.broken(f"expected a frame, found {type(frame).__name__}")
+                yield frame
 
 
 def members(path: Path) -> Iterator[tuple[str, Any]]:
-    """(key, value) of a large object; of a list, (key, item) for each of its items.
+    """(key, value) of a large object; of a list, (key, item) for each of its items; ("", item) for
+    those of a file that is a list.
 
     Raises UserError as `frames` does.
     """
@@ -52,68 +54,56 @@ class _Reader:
         self.text, self.position, self.consumed = "", 0, 0
         self.decoder = json.JSONDecoder()
 
-    def frames(self) -> Iterator[dict[str, Any]]:
-        opening = self._peek()
-        if opening == "{":
-            yield from self._object()
-            return
-        if opening != "[":
-            raise self.broken("expected a list of frames")
-        yield from self._list()
-
-    def _list(self) -> Iterator[Any]:
-        self.position += 1
-        if self._peek() == "]":
-            self.position += 1
-            return
-        while True:
-            yield self._value()
-            after = self._peek()
-            self.position += 1
-            if after == "]":
-                return
-            if after != ",":
-                raise self.broken("expected ',' or ']'")
-
-    def _object(self) -> Iterator[dict[str, Any]]:
-        """{"frames": [...]} streamed; a 2018 file (one image) is decoded whole."""
-        whole = self._whole_small()
-        if whole is not None:
+    def frames(self) -> Iterator[tuple[str, Any]]:
+        """As `members`; a small object, which may be one frame, as ("", frame) for each in it."""
+        if self._peek() == "{" and len(self.text) < CHUNK:
             try:
-                yield from _unwrapped(whole)
-            except (KeyError, TypeError, AttributeError):
-                raise UserError(f"{self.path}: no file of the 2018 release; fix it") from None
-            return
-        yield from (item for key, item in self.members() if key == "frames")
+                return (("", frame) for frame in self._unwrapped(json.loads(self.text)))
+            except (ValueError, RecursionError) as error:
+                raise self.broken(str(error)) from None
+        return self.members()
+
+    def _unwrapped(self, data: dict[str, Any]) -> list[Any]:
+        inner = data.get("frames")
+        if not isinstance(inner, list):
+            return [data]
+        if "name" not in data:
+            return inner
+        # The 2018 release: one image with `frames[0].objects`.
+        first = as_object(inner[0] if inner else {}, str(self.path))
+        found = {"name": data["name"], "attributes": data.get("attributes")}
+        return [found | {"labels": first.get("objects", [])}]
 
     def members(self) -> Iterator[tuple[str, Any]]:
-        if self._peek() != "{":
-            raise self.broken("expected an object")
-        self.position += 1
-        while True:
+        opening = self._peek()
+        if opening == "[":
+            yield from (("", self._value()) for _ in self._parts("]"))
+        elif opening != "{":
+            raise self.broken("expected a list or an object")
+        for _ in self._parts("}") if opening == "{" else ():
             key = self._value()
             if self._peek() != ":":
                 raise self.broken("expected ':'")
             self.position += 1
             if self._peek() == "[":
-                for item in self._list():
-                    yield key, item
+                yield from ((key, self._value()) for _ in self._parts("]"))
             else:
                 yield key, self._value()
+
+    def _parts(self, end: str) -> Iterator[None]:
+        """Stops before each part of a list or an object, to the end of which it moves."""
+        self.position += 1
+        if self._peek() == end:
+            self.position += 1
+            return
+        while True:
+            yield
             after = self._peek()
             self.position += 1
-            if after == "}":
+            if after == end:
                 return
             if after != ",":
-                raise self.broken("expected ',' or '}'")
-
-    def _whole_small(self) -> dict[str, Any] | None:
-        if len(self.text) >= CHUNK:
-            return None
-        try:
-            return json.loads(self.text)
-        except (ValueError, RecursionError) as error:
-            raise self.broken(str(error)) from None
+                raise self.broken(f"expected ',' or '{end}'")
 
     def _peek(self) -> str:
         while True:
@@ -153,29 +143,6 @@ class _Reader:
     def broken(self, what: str) -> UserError:
         place = self.consumed + self.position
         return UserError(f"{self.path}: not valid JSON near character {place}: {what}; restore it")
-
-
-def _unwrapped(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    inner = data.get("frames")
-    if not isinstance(inner, list):
-        yield data
-    elif "name" in data:
-        yield one_image(data)
-    else:
-        yield from inner
-
-
-def one_image(data: dict[str, Any]) -> dict[str, Any]:
-    """A file of the 2018 release (`frames[0].objects`) in the shape of the others.
-
-    Raises KeyError, TypeError or AttributeError where it is none.
-    """
-    frames_ = data.get("frames") or [{}]
-    return {
-        "name": data["name"],
-        "attributes": data.get("attributes"),
-        "labels": frames_[0].get("objects", []),
-    }
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:

@@ -12,22 +12,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from perception.classes import IGNORE, VOC_OBJECTS
+from perception.classes import VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_image, read_pixels
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.folder import FolderDataset, deeper, is_inside
-from training.data.formats.voc_xml import PascalXML
+from training.data.formats.voc_xml import MAX_XML, PascalXML, objects
 from training.data.labels import Boxes, Label, Labels, Mask
+from training.data.masks import by_palette
 from training.data.sample import Sample
+from training.data.table import IGNORE_FLAG
 
 BOXES: Final = "det_voc"
 MASKS: Final = "semantic_voc"
 CLASSES: Final = "classes_voc"
 MAX_LIST: Final = 16 << 20
-MAX_XML: Final = 1 << 20
 MOST_READ: Final = 200  # annotations that are read to recognise VOC
 PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 
@@ -88,17 +89,15 @@ class VOC(FolderDataset):
 def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
     """The boxes of an annotation; `difficult` ones are ignored."""
     try:
-        objects = ElementTree.fromstring(read_bounded(path, MAX_XML)).findall("object")
-        rows = [[float(item.findtext(f"bndbox/{side}", "")) - (side[1:] == "min")
-                 for side in ("xmin", "ymin", "xmax", "ymax")] for item in objects]  # fmt: skip
-        classes = [VOC_OBJECTS.index(item.findtext("name", "")) for item in objects]
-        hard = [item.findtext("difficult", "0").strip() == "1" for item in objects]
-        xyxy = np.array(rows, np.float32).reshape(-1, 4)
+        found = list(objects(ElementTree.fromstring(read_bounded(path, MAX_XML))))
+        xyxy = np.array([box for _, _, box in found], np.float32).reshape(-1, 4)
+        classes = np.array([VOC_OBJECTS.index(name) for name, _, _ in found])
         if not (np.abs(xyxy) <= 2 * max(size_hw)).all():
             raise ValueError("a box is outside the frame")
-    except (ValueError, LookupError, ElementTree.ParseError) as error:
+    except (ValueError, ElementTree.ParseError) as error:
         raise UserError(f"{path}: not a VOC annotation ({error!s:.200}); restore it") from None
-    return Boxes(xyxy, np.array(classes), size_hw, ignore=np.array(hard))
+    ignore = np.array([flags & IGNORE_FLAG > 0 for _, flags, _ in found], bool)
+    return Boxes(xyxy, classes, size_hw, ignore=ignore)
 
 
 def shown(boxes: Boxes) -> Labels:
@@ -112,24 +111,20 @@ def shown(boxes: Boxes) -> Labels:
 def read_class_mask(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
     """Class numbers of a palette PNG, which OpenCV decodes to colours: they are mapped back."""
     pixels = read_pixels(path, size_hw)
-    if pixels.ndim == 2:
-        return np.where(pixels <= len(VOC_OBJECTS), pixels, IGNORE).astype(np.uint8)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] < 3:
-        raise UserError(f"{path}: neither class numbers nor colours; restore the file")
-    mask = np.full(size_hw, IGNORE, np.uint8)
-    for number, colour in enumerate(palette()):
-        mask[(pixels[..., :3] == colour).all(2)] = number
-    return mask
+    numbers = np.arange(len(VOC_OBJECTS) + 1, dtype=np.uint8)[:, None]
+    try:
+        return by_palette(pixels, numbers if pixels.ndim == 2 else palette())
+    except ValueError as error:
+        raise UserError(
+            f"{path}: neither class numbers nor colours ({error}); restore it"
+        ) from None
 
 
 def palette() -> np.ndarray:
-    """(21, 3) BGR: the bits of the class number, spread over the channels from the top."""
-    rgb = np.zeros((len(VOC_OBJECTS) + 1, 3), np.int32)
-    for number in range(len(rgb)):
-        for bit in range(8):
-            for channel in range(3):
-                rgb[number, channel] |= ((number >> (3 * bit + channel)) & 1) << (7 - bit)
-    return rgb[:, ::-1]
+    """(21, 3) BGR: bit 3 * i + c of the class number is bit 7 - i of channel c."""
+    bits = np.arange(len(VOC_OBJECTS) + 1)[:, None, None] >> np.arange(24).reshape(8, 3) & 1
+    rgb = (bits << np.arange(7, -1, -1)[:, None]).sum(1)
+    return rgb[:, ::-1].astype(np.uint8)
 
 
 def _is_voc(root: Path) -> bool:

@@ -215,8 +215,8 @@ def repeat_frame(root):
     ("damage", "message"),
     [
         (damage_json, r"det_train\.json: not valid JSON near character \d+"),
-        (damage_box(x2=10.0), r"det_train\.json: frame 0b00bbbb.*x2 <= x1"),
-        (damage_box(x1=-9.0), r"frame 0b00bbbb.*begins outside"),
+        (damage_box(x2=10.0), r"det_train\.json: frame 0b00bbbb.* label 0: box is empty"),
+        (damage_box(x1=-9.0), r"frame 0b00bbbb.* label 0: box .* is outside the frame"),
         (damage_box(x1="left"), r"frame 0b00bbbb.*lacks a number"),
         (damage_box(y2=float("nan")), r"frame 0b00bbbb.*(finite|empty)"),
         (rename_category, r"frame 0b00bbbb.*unknown category 'submarine'"),

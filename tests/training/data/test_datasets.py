@@ -18,7 +18,7 @@ from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.annotated import Annotated
 from training.data.augment import Augment
-from training.data.nyuv2 import write_rendered
+from training.data.rendered import RenderedRoads
 from training.data.sample import collate
 from training.data.sources import DATASETS, kind_and_root, near_names, open_dataset
 from training.data.voc import palette
@@ -41,7 +41,22 @@ def pixels(path: Path, values: np.ndarray) -> None:
 
 
 def write_nyuv2(root: Path) -> None:
-    write_rendered(root, 2, 1, size_hw=HW)
+    """Rendered roads; the 19 driving classes are folded into 13 numbers."""
+    for split, count in (("train", 2), ("val", 1)):
+        for index in range(count):
+            sample = RenderedRoads(count, 0, HW, ("semantic", "depth", "normals"))[index]
+            arrays = {task: label.arrays() for task, label in sample.labels.items()}
+            mask = arrays["semantic"]["mask"].astype(np.float32)
+            parts = {
+                "image": sample.image[..., ::-1] / 255,
+                "label": np.where(mask == IGNORE, -1, np.minimum(mask, 12)),
+                "depth": np.nan_to_num(arrays["depth"]["map"])[..., None],
+                "normal": np.nan_to_num(arrays["normals"]["normals"]).transpose(1, 2, 0),
+            }
+            for part, array in parts.items():
+                path = root / split / part / f"{index}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, array.astype(np.float32))
 
 
 def write_cityscapes(root: Path) -> None:

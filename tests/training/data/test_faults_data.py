@@ -328,19 +328,76 @@ def test_shapes_of_coco_that_are_not_read(tmp_path: Path):
     root = coco(
         tmp_path,
         [
-            {"category_id": 1, "bbox": [8, 8, 20, 20], "iscrowd": 0,
-             "segmentation": {"size": list(HW), "counts": [0, 9, 3831]}},
+            {"category_id": 1, "bbox": [8, 8, 20, 20]},
             {"category_id": 2, "bbox": [30, 20, -10, -10]},
             {"category_id": 2, "bbox": [30, 20, 10, 0]},
             {"category_id": 2, "bbox": [30, 20, 10, 10]},
         ],
-    )  # fmt: skip
+    )
     said = [text for kind, text in findings(f"coco:{root}") if kind == "shape"]
-    assert [part in "".join(said) for part in ("an area as RLE", "-10x-10", "10x0")] == [True] * 3
-    assert len(said) == 6  # three of each split
+    assert [part in "".join(said) for part in ("-10x-10", "10x0")] == [True] * 2
+    assert len(said) == 4  # two of each split
     assert boxes_of(f"coco:{root}") == 2
     train, _ = open_sources(DataArgs(data=(f"coco:{root}",)), ["det"], 0)
-    assert any(line.startswith("not used: 6 x shape; first") for line in train.remarks())
+    assert any(line.startswith("not used: 4 x shape; first") for line in train.remarks())
+
+
+def ring() -> np.ndarray:
+    """A part with two holes, and another of one pixel: 1 where the class is."""
+    mask = np.zeros(HW, np.uint8)
+    cv2.circle(mask, (30, 20), 15, 1, -1)
+    cv2.circle(mask, (26, 18), 4, 0, -1)
+    mask[24:28, 34:37] = 0
+    mask[44, 70] = 1
+    return mask
+
+
+def runs_of(flat: np.ndarray) -> list[int]:
+    """Lengths of the runs of 0, 1, 0, ... of a flat mask."""
+    changes = np.flatnonzero(np.diff(flat.astype(int))) + 1
+    runs = np.diff([0, *changes, len(flat)]).tolist()
+    return [0, *runs] if flat[0] else runs
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_run_lengths_of_coco_are_areas(tmp_path: Path, compressed: bool, crowd: int):
+    counts = runs_of(ring().ravel(order="F"))
+    if compressed:
+        from pycocotools import mask as coco_masks
+
+        counts = coco_masks.encode(np.asfortranarray(ring()))["counts"].decode()
+    area = {"category_id": 1, "iscrowd": crowd, "segmentation": {"size": [*HW], "counts": counts}}
+    mask = open_dataset(f"coco:{coco(tmp_path, [area])}", "train", ["drivable"])[0].labels
+    np.testing.assert_array_equal(mask["drivable"].mask == 0, ring() == 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "counts", "said"),
+    [
+        (HW, [0, 9, 3830], "3839 pixels in runs, not 80x48"),
+        (HW, [5, -5, 3840], "pixels in runs"),
+        (HW, "zz", "mask cannot be read"),
+        (HW, "\u00e9", "no run lengths"),
+        ((10**6, 10**6), [10**12], "a mask of 1000000x1000000, not of its image's size"),
+        ((80, 48), [3840], "a mask of 48x80, not of its image's size"),
+    ],
+)
+def test_wrong_run_lengths_are_named(tmp_path: Path, size, counts, said: str):
+    area = {"category_id": 1, "segmentation": {"size": [*size], "counts": counts}}
+    with pytest.raises(UserError, match=rf"train\.json annotation 0: .*{said}.*; export it again"):
+        open_dataset(f"coco:{coco(tmp_path, [area])}", "train", ["drivable"])
+
+
+def test_an_outline_of_many_corners_is_simplified(tmp_path: Path):
+    mask = np.zeros((480, 800), np.uint8)
+    mask[::4], mask[:, ::200] = 1, 1
+    mask[1::4, ::2] = 1  # a comb of 24,000 teeth
+    from training.data.builder import MOST_VERTICES
+    from training.data.formats.run_lengths import mask_outlines
+
+    ((outline),) = mask_outlines(mask)
+    assert len(outline) <= MOST_VERTICES
 
 
 def test_a_coco_file_without_annotations_is_read(tmp_path: Path):
@@ -362,16 +419,16 @@ def test_shapes_of_cvat(tmp_path: Path):
     word = cvat(
         tmp_path,
         '<ellipse label="road" cx="40" cy="24" rx="20" ry="10" rotation="0"/>'
-        '<mask label="road" rle="1, 2" left="0" top="0" width="3" height="1"/>'
+        '<mask label="road" rle="1, 2, 1" left="70" top="2" width="2" height="2"/>'
         '<points label="road" points="1,1"/>',
     )
     mask = open_dataset(word, "val")[0].labels["drivable"].mask
-    assert (mask == 0).sum() == pytest.approx(np.pi * 200, rel=0.05)
+    assert mask[2:4, 70:72].tolist() == [[1, 0], [0, 1]]
+    assert (mask == 0).sum() - 2 == pytest.approx(np.pi * 200, rel=0.05)
     assert [mask[24, x] for x in (18, 22, 40, 58, 62)] == [1, 0, 0, 0, 1]
     said = [text for kind, text in findings(word) if kind == "shape"]
-    assert len(said) == 4
-    assert "a mask is not read" in said[0]
-    assert "a points is not read" in said[1]
+    assert len(said) == 2
+    assert "a points is not read" in said[0]
 
 
 def test_a_turned_box_of_cvat_becomes_its_extent(tmp_path: Path):

@@ -292,7 +292,7 @@ def test_a_name_that_the_list_of_its_task_lacks(tmp_path: Path, task: str, lists
         (
             "det",
             "det: [pedestrian]",
-            r"'car' of det in .*det_train\.json: frame 0b00bbbb-0+2 \(1 labels",
+            r"'car' of det in .*det_train\.json: frame 0b00bbbb-0+2 label 0 \(1 labels",
         ),
         ("drivable", "drivable: [direct]", "'alternative' of drivable in .*bdd: add it to"),
         ("scene", "scene: {weather: [rainy]}", r"'clear' of scene in .*0b00bbbb.*, weather \(1"),

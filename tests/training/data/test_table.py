@@ -14,7 +14,7 @@ from training.data import builder as collect
 from training.data import stream
 from training.data.builder import Builder
 from training.data.formats.bdd100k import BDD100K
-from training.data.table import MASK_TASKS
+from training.data.table import AREA, LINE, MASK_TASKS
 
 
 def columns(root, split="train"):
@@ -117,8 +117,8 @@ def test_columns_are_ordered_by_frame(tmp_path):
     late, early = builder.frame("b.png"), builder.frame("a.png")
     builder.box(early, "car", (1, 2, 3, 4), "x")
     builder.box(late, "bus", (5, 6, 7, 8), "x", 2)
-    builder.shape(early, "lane", [(1, 1), (2, 2)], "x", closed=False, types="LC")
-    builder.shape(late, "road", [(0, 0), (3, 0), (3, 3)], "x", closed=True)
+    builder.shape(early, "lane", [(1, 1), (2, 2)], "x", LINE, types="LC")
+    builder.shape(late, "road", [(0, 0), (3, 0), (3, 3)], "x", AREA)
     builder.mask(late, "semantic", "m.png", builder.encoding("semantic"))
     found = builder.table()
     assert [found.image(i) for i in found.order] == ["a.png", "b.png"]

@@ -13,32 +13,21 @@ from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.bdd_names import BOXES, IGNORED, area_name, lane_name
-from training.data.builder import Builder, lane_bits
+from training.data.builder import Builder, place
 from training.data.classes import OFFICIAL, ClassLists
 from training.data.files import nfc, stem_of
 from training.data.formats import bdd_layouts as layouts
-from training.data.formats.bdd_labels import drawable, label_id, outlines, why_not
 from training.data.formats.bdd_layouts import LabelSource
+from training.data.formats.scalabel import add_box, add_outlines
 from training.data.formats.yolo import class_names, read_lines
 from training.data.images import Images
-from training.data.table import (
-    AREA,
-    IGNORE_FLAG,
-    LINE,
-    MARKING,
-    OCCLUDED_FLAG,
-    REACH,
-    TOLERANCE,
-    TRUNCATED_FLAG,
-    Table,
-)
+from training.data.table import AREA, IGNORE_FLAG, LINE, MARKING, Table
 
-# Bounds on untrusted files; a crowded frame of the releases has 100 labels.
-MOST_LABELS: Final = 10_000
-MOST_VERTICES_OF_FRAME: Final = 20_000
+MOST_LABELS: Final = 10_000  # of a frame; a crowded one of the releases has 100
 DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
 UNDEFINED: Final = "undefined"
-KINDS: Final = ("boxes", "drivable", "lane")
+# Kinds of labels, and what a frame that has them is annotated with.
+KINDS: Final = {"boxes": "boxes", "drivable": "areas", "lane": "lines"}
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
 
 
@@ -55,12 +44,9 @@ class BDD100K(Annotated):
 
     def stamped(self) -> Iterator[str | Path]:
         yield from (*self.layout.images, *(mask.folder for mask in self.layout.masks))
-        yield from (path for path in _name_files(self.label_root) if path.is_file())
+        yield from _name_files(self.label_root)
         for source in self.layout.labels:
-            yield source.path
-            if source.path.is_dir():
-                suffix = ".txt" if source.format == "yolo" else ".json"
-                yield from layouts.files_in(source.path, suffix)
+            yield from dict.fromkeys((source.path, *source.files()))
 
     def identity(self) -> str:
         return f"{super().identity()} {self.split}"
@@ -96,16 +82,13 @@ class _Reader:
 
     def __init__(self, dataset: BDD100K, builder: Builder) -> None:
         self.layout, self.builder, self.label_root = dataset.layout, builder, dataset.label_root
-        images = layouts.frames_of(self.layout, builder)
+        images = layouts.frames_of(dataset.root, self.layout, builder)
         self.frames = {stem: builder.frame(images[stem], dataset.split) for stem in sorted(images)}
         # Frames that have labels of a kind from an earlier source.
         self.done: dict[str, set[int]] = {kind: set() for kind in KINDS}
         self.with_attributes: set[int] = set()
-        self.names = {name: builder.name(name) for name in DETECTION}
-        self.boxes = {
-            name: (self.names[known], IGNORE_FLAG if name in IGNORED else 0)
-            for name, known in BOXES.items()
-        }
+        for name in DETECTION:
+            builder.name(name)
 
     def read(self) -> None:
         for source in self.layout.labels:
@@ -127,7 +110,7 @@ class _Reader:
 
     def _scalabel(self, source: LabelSource) -> None:
         seen: set[int] = set()
-        added = dict.fromkeys(KINDS, 0)
+        added: set[str] = set()
         for path, entry in self._entries(source):
             name = entry.get("name")
             if not isinstance(name, str) or not isinstance(entry.get("labels") or [], list):
@@ -136,27 +119,24 @@ class _Reader:
             if name.startswith("/") or ".." in name.split("/"):
                 self.builder.problem(-1, f"{path}: frame name {name!r} leaves its folder; fix it")
                 continue
-            frame = self.frames.get(layouts.image_stem(name))
+            stem = layouts.image_stem(name)
+            frame = self.frames.get(stem)
             if frame is None:
                 self._orphan(path, name)
             elif frame in seen:
-                text = f"{path}: frame {name} occurs twice; delete one"
-                self.builder.problem(frame, text)
+                self.builder.problem(frame, f"{path}: frame {name} occurs twice; delete one")
             else:
                 seen.add(frame)
-                self._frame(
-                    f"{path}: frame {layouts.image_stem(name)}", frame, entry, source, added
-                )
-        for kind in source.kinds or [kind for kind, count in added.items() if count]:
+                added |= self._frame(f"{path}: frame {stem}", frame, entry, source)
+        for kind in source.kinds or added:
             self.done[kind] |= seen
-            keyword = {"boxes": "boxes", "drivable": "areas", "lane": "lines"}[kind]
             for frame in seen:
-                self.builder.annotated(frame, **{keyword: True})
+                self.builder.annotated(frame, KINDS[kind])
 
     def _entries(self, source: LabelSource) -> Iterator[tuple[Path, dict[str, Any]]]:
         """(file, frame) pairs; a damaged file is listed as a problem, and reading goes on."""
         whole = source.format == "scalabel"
-        for path in [source.path] if whole else layouts.files_in(source.path, ".json"):
+        for path in source.files():
             try:
                 for frame in stream.frames(path):
                     yield path, frame if whole else {"name": path.stem, **frame}
@@ -166,132 +146,81 @@ class _Reader:
                 )
 
     def _frame(
-        self, where: str, frame: int, entry: dict[str, Any], source: LabelSource,
-        added: dict[str, int],
-    ) -> None:  # fmt: skip
-        wrong: list[str] = []
+        self, where: str, frame: int, entry: dict[str, Any], source: LabelSource
+    ) -> set[str]:
+        """Adds the labels of a frame; returns the kinds of which it has some."""
         if entry.get("attributes") and frame not in self.with_attributes:
             self.with_attributes.add(frame)
-            wrong += self._attributes(frame, entry["attributes"])
+            self._attributes(frame, entry["attributes"], where)
         labels = [label for label in entry.get("labels") or [] if isinstance(label, dict)]
         if len(labels) > MOST_LABELS:
-            wrong.append(f"{len(labels)} labels, at most {MOST_LABELS} are read")
-            labels = []
-        kinds = [kind for kind in source.kinds or KINDS if frame not in self.done[kind]]
-        if "boxes" in kinds:
-            added["boxes"] += self._boxes(frame, labels, where, wrong)
-        if "drivable" in kinds or "lane" in kinds:
-            self._polygons(frame, labels, where, wrong, kinds, added)
-        for what in wrong:
-            self.builder.problem(frame, f"{where}: {what}; fix it")
+            text = f"{where}: {len(labels)} labels, at most {MOST_LABELS} are read; fix it"
+            self.builder.problem(frame, text)
+            return set()
+        kinds = {kind for kind in source.kinds or KINDS if frame not in self.done[kind]}
+        added, where = set(), f"{where} label"
+        for label in labels:
+            if "boxes" in kinds and label.get("box2d") is not None:
+                self._box(frame, label, where)
+                added.add("boxes")
+            if label.get("poly2d") and kinds - {"boxes"}:
+                category, attributes = str(label.get("category")), label.get("attributes")
+                attributes = attributes if isinstance(attributes, dict) else {}
+                kind, name = "drivable", area_name(category, attributes)
+                if name is None:
+                    kind, name = "lane", lane_name(category, attributes)
+                if name is not None and kind in kinds:
+                    shapes = (AREA, AREA) if kind == "drivable" else (MARKING, LINE)
+                    if add_outlines(self.builder, frame, label, where, name, shapes):
+                        added.add(kind)
+        return added
 
-    def _attributes(self, frame: int, attributes: Any) -> list[str]:
+    def _box(self, frame: int, label: dict[str, Any], where: str) -> None:
+        category = str(label.get("category"))
+        if category in BOXES:
+            flags = IGNORE_FLAG if category in IGNORED else 0
+            add_box(self.builder, frame, label, where, BOXES[category], flags)
+        else:
+            text = f"unknown category {category!r:.60} (own categories: open scalabel:DIR)"
+            self.builder.problem(frame, f"{place(where, label.get('id', '?'))}: {text}")
+
+    def _attributes(self, frame: int, attributes: Any, where: str) -> None:
         if not isinstance(attributes, dict):
-            return ["attributes are no object"]
-        wrong: list[str] = []
+            self.builder.problem(frame, f"{where}: attributes are no object; fix it")
+            return
         for group, values in ATTRIBUTES.items():
             value = attributes.get(group, UNDEFINED)
             if value in values:
                 self.builder.attribute(frame, group, value)
             elif value != UNDEFINED:
                 known = ", ".join((*values, UNDEFINED))
-                wrong.append(f"attribute {group} is {value!r:.60}; known: {known}")
-        return wrong
-
-    def _boxes(self, frame: int, labels: Sequence[Any], where: str, wrong: list[str]) -> int:
-        """Adds every `box2d`; what is wrong with the others is appended to `wrong`."""
-        # Runs for 1.5 million boxes: plain comparisons; the reason is found only for wrong boxes.
-        numbers: list[int] = []
-        corners: list[float] = []
-        all_flags = bytearray()
-        for label in labels:
-            box = label.get("box2d")
-            if box is None:
-                continue
-            try:
-                x1, y1, x2, y2 = box["x1"], box["y1"], box["x2"], box["y2"]
-                fits = x2 > x1 >= -TOLERANCE and y2 > y1 >= -TOLERANCE and x2 + y2 < REACH
-                number, flags = self.boxes[label["category"]]
-            except (KeyError, TypeError):
-                fits = False
-            if not fits:
-                wrong.append(why_not(label, box))
-                continue
-            attributes = label.get("attributes")
-            if isinstance(attributes, dict):
-                if attributes.get("occluded"):
-                    flags |= OCCLUDED_FLAG
-                if attributes.get("truncated"):
-                    flags |= TRUNCATED_FLAG
-                if attributes.get("ignored") or attributes.get("crowd"):
-                    flags |= IGNORE_FLAG
-            corners += (x1, y1, x2, y2)
-            numbers.append(number)
-            all_flags.append(flags)
-        if numbers:
-            self.builder.boxes(frame, numbers, corners, bytes(all_flags))
-            for number in set(numbers):
-                self.builder.first.setdefault(DETECTION[number], where)
-        return len(numbers)
-
-    def _polygons(
-        self, frame: int, labels: Sequence[Any], where: str, wrong: list[str],
-        kinds: Sequence[str], added: dict[str, int],
-    ) -> None:  # fmt: skip
-        """Adds drivable areas and lanes, of the wanted kinds, in drawing order."""
-        drawn = 0
-        for label in labels:
-            polygons = label.get("poly2d")
-            if not polygons:
-                continue
-            category, attributes = str(label.get("category")), label.get("attributes")
-            attributes = attributes if isinstance(attributes, dict) else {}
-            kind, name = "drivable", area_name(category, attributes)
-            if name is None:
-                kind, name = "lane", lane_name(category, attributes)
-            if name is None or kind not in kinds:
-                continue
-            for vertices, types, closed in outlines(polygons):
-                drawn += len(vertices)
-                if not drawable(vertices, types):
-                    wrong.append(
-                        f"poly2d {label_id(label)} ({category:.60}) has malformed vertices"
-                    )
-                elif drawn > MOST_VERTICES_OF_FRAME:
-                    wrong.append(f"more than {MOST_VERTICES_OF_FRAME} vertices are drawn")
-                    return
-                else:
-                    shape = AREA if kind == "drivable" else MARKING if closed else LINE
-                    flat = [value for vertex in vertices for value in vertex]
-                    number = self.builder.name(name, where)
-                    bits = lane_bits(attributes)
-                    self.builder.outline(frame, number, flat, shape, bits, types)
-                    added[kind] += 1
+                text = f"attribute {group} is {value!r:.60}; known: {known}; fix it"
+                self.builder.problem(frame, f"{where}: {text}")
 
     def _yolo(self, source: LabelSource) -> None:
         classes = [(BOXES[name], IGNORE_FLAG * (name in IGNORED)) for name in self._yolo_names()]
-        for path in layouts.files_in(source.path, ".txt"):
+        for path in source.files():
             frame = self.frames.get(stem_of(path.name))
             if frame is None:
                 self._orphan(path, path.stem)
             elif frame not in self.done["boxes"]:
                 self.done["boxes"].add(frame)
-                self.builder.annotated(frame, boxes=True)
-                self.builder.relative[frame] = 1
+                self.builder.annotated(frame, "boxes")
+                self.builder.columns["relative"][frame] = 1
                 read_lines(self.builder, frame, path, classes, shapes=False)
 
     def _yolo_names(self) -> Sequence[str]:
         """The official order where there is no file of names."""
-        path = next((path for path in _name_files(self.label_root) if path.is_file()), None)
-        if path is None:
-            return DETECTION
-        names = class_names(path)
-        for name in names:
-            if name not in BOXES:
-                known = ", ".join(DETECTION)
-                raise UserError(f"{path}: unknown class {name!r:.60}; known: {known}")
-        return names
+        for path in _name_files(self.label_root):
+            names = class_names(path)
+            for name in names:
+                if name not in BOXES:
+                    known = ", ".join(DETECTION)
+                    raise UserError(f"{path}: unknown class {name!r:.60}; known: {known}")
+            return names
+        return DETECTION
 
 
 def _name_files(root: Path) -> list[Path]:
-    return [place / name for name in NAME_FILES for place in (root, root / "labels")]
+    places = [place / name for name in NAME_FILES for place in (root, root / "labels")]
+    return [path for path in places if path.is_file()]

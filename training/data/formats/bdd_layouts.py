@@ -7,10 +7,9 @@ several at once, and of two sources of one label the earlier row wins, frame by 
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
@@ -28,19 +27,12 @@ MARKERS: Final = (
 KNOWN: Final = frozenset((*MARKERS, *SPLITS))
 
 IMAGE_FOLDERS: Final = (
-    "images/100k/{split}",
-    "images/10k/{split}",
-    "seg/images/{split}",
-    "100k/{split}",
-    "10k/{split}",
-    "images/{split}",
-    "{split}/images",
-    "{split}",
-)
+    "images/100k/{split}", "images/10k/{split}", "seg/images/{split}", "100k/{split}",
+    "10k/{split}", "images/{split}", "{split}/images", "{split}",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class MaskSource:
+class MaskSource(NamedTuple):
     """A folder with one mask per frame, named after the frame plus `suffix`."""
 
     task: str
@@ -50,8 +42,11 @@ class MaskSource:
     late: bool  # holds less than outlines: used for frames without these
 
 
-@dataclass(frozen=True)
-class LabelSource:
+# Suffix of the files of a format with one file per frame; "" where one file has all frames.
+SUFFIXES: Final = {"scalabel": "", "scalabel-folder": ".json", "yolo": ".txt"}
+
+
+class LabelSource(NamedTuple):
     """A JSON file of many frames, or a folder with one file per frame.
 
     `kinds`: the labels that every frame of it has ("boxes", "drivable", "lane"); empty = those
@@ -59,16 +54,17 @@ class LabelSource:
     """
 
     path: Path
-    format: str  # "scalabel", "scalabel-folder", "yolo"
+    format: str  # in SUFFIXES
     kinds: frozenset[str] = frozenset()
 
+    def files(self) -> list[Path]:
+        """The label files, by name."""
+        return files_in(self.path, SUFFIXES[self.format]) if self.path.is_dir() else [self.path]
 
-@dataclass(frozen=True)
-class Layout:
+
+class Layout(NamedTuple):
     """Everything found for one split of a folder."""
 
-    root: Path
-    split: str
     images: tuple[Path, ...]
     labels: tuple[LabelSource, ...]
     masks: tuple[MaskSource, ...]
@@ -93,12 +89,10 @@ LABELS: Final = (
     ("labels/100k/{split}", "scalabel-folder", ()),
     ("100k/{split}", "scalabel-folder", ()),
     ("det_annotations/{split}", "scalabel-folder", ("boxes",)),
-)
-YOLO_FOLDERS: Final = (
-    "labels/{split}",
-    "labels/yolo/{split}",
-    "labels/100k/{split}",
-    "{split}/labels",
+    ("labels/{split}", "yolo", ("boxes",)),
+    ("labels/yolo/{split}", "yolo", ("boxes",)),
+    ("labels/100k/{split}", "yolo", ("boxes",)),
+    ("{split}/labels", "yolo", ("boxes",)),
 )
 
 
@@ -108,51 +102,39 @@ def find(root: Path, split: str, labels: Path | None = None) -> Layout:
     Raises NoFramesError where the folder holds no frames for it. Where one part is found in several
     folders, the first in order of depth and name is taken, and stderr says so.
     """
-    _check_folder(root)
-    images = tuple(_image_folders(root, split))
-    if not images:
-        others = splits(root)
-        if others:
-            raise NoFramesError(
-                f"{root}: no frames for split {split!r}; it has {', '.join(others)}"
+    for folder in (root, labels or root):
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; give the folder that holds images/ and labels/"
             )
-        raise NoFramesError(
-            f"{root}: no frames found; expected one of "
-            + ", ".join(pattern.format(split=split) for pattern in IMAGE_FOLDERS)
-        )
-    if labels is not None:
-        _check_folder(labels)
-    places = bases(labels or root)
+    bases = _bases(root)
+    images = tuple(_image_folders(bases, split))
+    if not images:
+        others = ", ".join(other for other in SPLITS if any(_image_folders(bases, other)))
+        if others:
+            raise NoFramesError(f"{root}: no frames for split {split!r}; it has {others}")
+        expected = ", ".join(pattern.format(split=split) for pattern in IMAGE_FOLDERS)
+        raise NoFramesError(f"{root}: no frames found; expected one of {expected}")
+    places = _bases(labels) if labels else bases
     masks = tuple(
         MaskSource(task, folder, suffix, encoding, late)
         for task, pattern, suffix, encoding, late in MASKS
         for folder in _found(places, pattern, split, Path.is_dir)
     )
-    return Layout(root, split, images, tuple(_label_sources(places, split)), masks)
+    return Layout(images, tuple(_label_sources(places, split)), masks)
 
 
-def splits(root: Path) -> tuple[str, ...]:
-    """The splits that have a folder of frames."""
-    _check_folder(root)
-    return tuple(split for split in SPLITS if any(_image_folders(root, split)))
-
-
-def _check_folder(root: Path) -> None:
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds images/ and labels/")
-
-
-def bases(root: Path) -> list[Path]:
+def _bases(root: Path) -> list[Path]:
     """Folders that may hold a release: the root, its `bdd100k`, and up to DEEPEST levels below it
     those that have a folder of a known name. Mirrors nest, e.g. bdd100k/bdd100k/images/100k."""
     found = [root, root / "bdd100k"]
     level = [root]
     for _ in range(DEEPEST):
         level = [
-            Path(entry.path)
+            folder / name
             for folder in level
-            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-            if entry.name not in KNOWN and entry.is_dir() and not entry.name.startswith(".")
+            for name in sorted(names_in(folder))
+            if name not in KNOWN and (folder / name).is_dir()
         ]
         found += [folder for folder in level if any((folder / name).is_dir() for name in MARKERS)]
     return list(dict.fromkeys(found))
@@ -170,34 +152,29 @@ def _found(
     return found[:1]
 
 
-def _image_folders(root: Path, split: str) -> Iterator[Path]:
+def _image_folders(places: Sequence[Path], split: str) -> Iterator[Path]:
     """Folders of images; below the split's folder mirrors may have one more level."""
-    places = bases(root)
     for pattern in IMAGE_FOLDERS:
         for folder in _found(places, pattern, split, Path.is_dir):
             if _holds(folder, IMAGE_SUFFIXES):
                 yield folder
             elif pattern != "{split}":
-                yield from (
-                    inner
-                    for inner in sorted(folder.iterdir())
-                    if inner.is_dir() and _holds(inner, IMAGE_SUFFIXES)
-                )
+                inner = sorted(folder.iterdir())
+                yield from (path for path in inner if _holds(path, IMAGE_SUFFIXES))
 
 
 def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
     """Whether a folder exists and has a file with one of the suffixes."""
-    if not folder.is_dir():
-        return False
-    return any(name.lower().endswith(suffixes) for name in names_in(folder))
+    names = names_in(folder) if folder.is_dir() else ()
+    return any(name.lower().endswith(suffixes) for name in names)
 
 
-def frames_of(layout: Layout, builder: Builder) -> dict[str, str]:
+def frames_of(root: Path, layout: Layout, builder: Builder) -> dict[str, str]:
     """{stem: path relative to the root} of each frame; one in two folders is of the first."""
     found: dict[str, str] = {}
     label_folders = {source.path for source in layout.labels}
     for folder in layout.images:
-        prefix = os.path.relpath(folder, layout.root)
+        prefix = os.path.relpath(folder, root)
         seen: dict[str, str] = {}
         for name in sorted(names_in(folder)):
             stem = stem_of(name)
@@ -231,27 +208,14 @@ def image_stem(name: str) -> str:
 
 
 def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
-    for pattern, kind_of_file, kinds in LABELS:
-        folder = kind_of_file.endswith("folder")
-        exists = partial(_holds, suffixes=(".json",)) if folder else Path.is_file
+    for pattern, format_, kinds in LABELS:
+        suffix = SUFFIXES[format_]
+        exists = partial(_holds, suffixes=(suffix,)) if suffix else Path.is_file
         for path in _found(places, pattern, split, exists):
-            yield LabelSource(path, kind_of_file, frozenset(kinds))
-    yield from _yolo(places, split)
-    yield from _exports(places, split)
-
-
-def _yolo(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
-    for pattern in YOLO_FOLDERS:
-        for folder in _found(places, pattern, split, partial(_holds, suffixes=(".txt",))):
-            yield LabelSource(folder, "yolo", frozenset({"boxes"}))
-
-
-def _exports(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
-    """A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames."""
+            yield LabelSource(path, format_, frozenset(kinds))
+    # A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames.
     known = {base / pattern.format(split=split) for pattern, _, _ in LABELS for base in places}
     for folder in (*places, *(base / "labels" for base in places)):
-        if not folder.is_dir():
-            continue
         for path in sorted(folder.glob(f"*{split}*.json")):
             # A file of exactly this name holds the labels: if it is damaged, that is an error.
             meant = path.name == f"{split}.json"

@@ -16,8 +16,9 @@ from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
 from training.data.files import head_of, split_word
+from training.data.formats.run_lengths import add_mask
 from training.data.images import Images
-from training.data.table import IGNORE_FLAG
+from training.data.table import AREA, IGNORE_FLAG
 
 FOLDERS: Final = ("annotations", ".", "labels", "train", "val", "valid", "test")
 MOST: Final = 50  # JSON files per folder that are looked at
@@ -129,7 +130,7 @@ def _read(path: Path, builder: Builder, images: Images, split: str, shapes: bool
                 continue
             size_hw = (int(item.get("height") or 0), int(item.get("width") or 0))
             frames[item["id"]] = builder.frame(found, split, size_hw)
-            builder.annotated(frames[item["id"]], boxes=True)
+            builder.annotated(frames[item["id"]], "boxes")
         elif key == "categories":
             name = str(item["name"]).strip()
             if not name:
@@ -169,9 +170,14 @@ def _annotate(builder: Builder, frame: int, name: str, item: Any, where: str, sh
             text = f"{place(where, part)}: a box of {width:g}x{height:g} is not read; fix it"
             builder.leave_out("shape", text)
     segments = item.get("segmentation") if shapes else None
-    if isinstance(segments, dict) and not item.get("iscrowd"):
-        text = f"{place(where, part)}: an area as RLE is not read; export polygons"
-        builder.leave_out("shape", text)
+    if isinstance(segments, dict):
+        height, width = segments["size"]
+        if builder.size_hw(frame) not in ((0, 0), (height, width)):
+            text = f"a mask of {width}x{height}, not of its image's size; export it again"
+            builder.problem(frame, f"{place(where, part)}: {text}")
+        else:
+            runs = segments["counts"]
+            add_mask(builder, frame, name, place(where, part), runs, (height, width), "F")
     for flat in segments if isinstance(segments, list) else ():
         points = list(zip(flat[0::2], flat[1::2], strict=True))
-        builder.shape(frame, name, points, place(where, part), closed=True)
+        builder.shape(frame, name, points, place(where, part), AREA)

@@ -1,4 +1,4 @@
-"""CVAT XML 1.1, "CVAT for images": boxes, polygons (areas), polylines (lines), image tags.
+"""CVAT XML 1.1, "CVAT for images": boxes, polygons and masks (areas), polylines (lines), tags.
 
 `annotations.xml`, or any XML files of that format, in the folder of the images or above it.
 """
@@ -7,15 +7,18 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree
+
+import numpy as np
 
 from perception.errors import NoFramesError, UserError
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import SPLITS, head_of, split_folder, split_word
+from training.data.formats.run_lengths import add_mask
 from training.data.images import Images
-from training.data.table import OCCLUDED_FLAG
+from training.data.table import AREA, LINE, OCCLUDED_FLAG
 
 VERSION: Final = "1.1"
 ELLIPSE: Final = 64  # points of its outline
@@ -88,7 +91,7 @@ def _annotate(
     subset = SPLITS.get(item.attrib.get("subset", "").lower(), "")
     size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
     frame = builder.frame(image, split or subset or split_folder(image), size_hw)
-    builder.annotated(frame, boxes=True, areas=True, lines=True)
+    builder.annotated(frame, "boxes", "areas", "lines")
     for child in item:
         attrib = child.attrib
         label = attrib.get("label", "")
@@ -103,11 +106,14 @@ def _annotate(
                 if child.tag == "ellipse"
                 else [tuple(map(float, p.split(","))) for p in attrib["points"].split(";")]
             )
-            attributes: dict[str, Any] = {
-                entry.attrib["name"]: entry.text for entry in child.findall("attribute")
-            }
-            builder.shape(frame, label, points, where, closed=child.tag != "polyline",
-                          attributes=attributes)  # fmt: skip
+            entries = child.findall("attribute")
+            attributes = {entry.attrib["name"]: entry.text for entry in entries}
+            kind = LINE if child.tag == "polyline" else AREA
+            builder.shape(frame, label, points, where, kind, attributes=attributes)
+        elif child.tag == "mask":
+            left, top, width, height = (int(attrib[k]) for k in ("left", "top", "width", "height"))
+            runs = [int(run) for run in attrib["rle"].split(",")]
+            add_mask(builder, frame, label, where, runs, (height, width), "C", (left, top))
         elif child.tag == "tag":
             for entry in child.findall("attribute"):
                 builder.attribute(frame, entry.attrib["name"], (entry.text or "").strip())
@@ -120,23 +126,17 @@ def turned(xyxy: Sequence[float], degrees: float) -> tuple[float, ...]:
     """The extent of a box that is turned around its centre."""
     if not degrees:
         return tuple(xyxy)
-    x1, y1, x2, y2 = xyxy
+    low, high = np.array(xyxy).reshape(2, 2)
     cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
-    half_x = ((x2 - x1) * cos + (y2 - y1) * sin) / 2
-    half_y = ((x2 - x1) * sin + (y2 - y1) * cos) / 2
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    return (x - half_x, y - half_y, x + half_x, y + half_y)
+    half, centre = np.array([[cos, sin], [sin, cos]]) @ (high - low) / 2, (low + high) / 2
+    return (*(centre - half).tolist(), *(centre + half).tolist())
 
 
-def ellipse(attrib: Mapping[str, str]) -> list[tuple[float, ...]]:
-    """The outline of an ellipse."""
+def ellipse(attrib: Mapping[str, str]) -> np.ndarray:
+    """(ELLIPSE, 2) points of the outline of an ellipse."""
     x, y, half_x, half_y = (float(attrib[key]) for key in ("cx", "cy", "rx", "ry"))
     turn = math.radians(float(attrib.get("rotation", 0)))
-    around = [2 * math.pi * step / ELLIPSE for step in range(ELLIPSE)]
-    return [
-        (
-            x + half_x * math.cos(a) * math.cos(turn) - half_y * math.sin(a) * math.sin(turn),
-            y + half_x * math.cos(a) * math.sin(turn) + half_y * math.sin(a) * math.cos(turn),
-        )
-        for a in around
-    ]
+    around = 2 * math.pi * np.arange(ELLIPSE) / ELLIPSE
+    points = np.stack([half_x * np.cos(around), half_y * np.sin(around)], 1)
+    cos, sin = math.cos(turn), math.sin(turn)
+    return points @ np.array([[cos, sin], [-sin, cos]]) + (x, y)

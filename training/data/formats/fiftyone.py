@@ -13,7 +13,14 @@ from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import SPLITS
 from training.data.images import Images
-from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, OUTSIDE, TRUNCATED_FLAG
+from training.data.table import (
+    AREA,
+    IGNORE_FLAG,
+    LINE,
+    OCCLUDED_FLAG,
+    OUTSIDE,
+    TRUNCATED_FLAG,
+)
 
 FILE: Final = "samples.json"
 TOLERANCE: Final = 0.01
@@ -57,7 +64,7 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
         if not isinstance(value, dict):
             continue
         if "detections" in value:
-            builder.annotated(frame, boxes=True)
+            builder.annotated(frame, "boxes")
             for item in value["detections"]:
                 x, y, width, height = item["bounding_box"]
                 flags = OCCLUDED_FLAG * _true(item, "occluded")
@@ -69,7 +76,7 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
                 else:
                     builder.box(frame, item["label"], xyxy, where, flags)
         elif "polylines" in value:
-            builder.annotated(frame, areas=True, lines=True)
+            builder.annotated(frame, "areas", "lines")
             for item in value["polylines"]:
                 _outlines(builder, frame, item, where)
         elif "label" in value and value["label"] not in (None, "undefined"):
@@ -88,9 +95,9 @@ def _outlines(builder: Builder, frame: int, item: dict[str, Any], where: str) ->
         name = str(attributes.get("areaType", "direct"))
     elif name == "lane":
         name = str(attributes.get("laneType", attributes.get("laneTypes", "lane")))
-    closed = bool(item.get("closed") or item.get("filled"))
+    kind = AREA if item.get("closed") or item.get("filled") else LINE
     for points in item["points"]:
-        builder.shape(frame, name, points, where, closed=closed, attributes=attributes)
+        builder.shape(frame, name, points, where, kind, attributes=attributes)
 
 
 def _true(item: dict[str, Any], name: str) -> bool:

@@ -10,9 +10,10 @@ from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import distinct_below, files_below, head_of, read_text, split_folder
 from training.data.images import Images
+from training.data.table import AREA, LINE
 
 MAX_BYTES: Final = 256 << 20  # LabelMe may store the image in the file
-CLOSED: Final = {"polygon": True, "linestrip": False, "line": False}
+KINDS: Final = {"polygon": AREA, "linestrip": LINE, "line": LINE}
 
 
 class LabelMe(Annotated):
@@ -51,7 +52,7 @@ class LabelMe(Annotated):
         split = split_folder(image)
         size_hw = (int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0))
         frame = builder.frame(image, split, size_hw, file)
-        builder.annotated(frame, boxes=True, areas=True, lines=True)
+        builder.annotated(frame, "boxes", "areas", "lines")
         where = f"{file} shape"
         for number, item in enumerate(data["shapes"], 1):
             shape = item if isinstance(item, dict) else stream.as_object(item, f"{where} {number}")
@@ -66,10 +67,9 @@ class LabelMe(Annotated):
                 x1, x2 = (x2, x1) if x1 > x2 else (x1, x2)
                 y1, y2 = (y2, y1) if y1 > y2 else (y1, y2)
                 builder.box(frame, name, (x1, y1, x2, y2), where, part=number)
-            elif kind in CLOSED:
-                flags = shape.get("flags") or {}
-                builder.shape(frame, name, points, f"{where} {number}", closed=CLOSED[kind],
-                              attributes=flags)  # fmt: skip
+            elif kind in KINDS:
+                builder.shape(frame, name, points, f"{where} {number}", KINDS[kind],
+                              attributes=shape.get("flags"))  # fmt: skip
             else:
                 wrong = f"a {kind:.30} is not read; draw a polygon instead"
                 builder.problem(frame, f"{where} {number}: {wrong}")

@@ -3,7 +3,7 @@
 A list of frames, or {"frames": [...]}; files whose names hold train, val or test are these splits.
 """
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from perception.classes import LANE_CATEGORIES
@@ -13,35 +13,31 @@ from training.data.annotated import Annotated
 from training.data.builder import Builder, place
 from training.data.formats.coco_json import json_files, split_of
 from training.data.images import Images
-from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
+from training.data.table import (
+    AREA,
+    IGNORE_FLAG,
+    LINE,
+    OCCLUDED_FLAG,
+    TRUNCATED_FLAG,
+)
 
 
 class Scalabel(Annotated):
-    """Boxes, areas, lines and frame attributes."""
+    """Boxes, areas, lines and attributes; only as scalabel:DIR, for BDD100K is Scalabel too."""
 
     format = "Scalabel JSON"
 
-    @classmethod
-    def recognises(cls, root: Path) -> bool:
-        return False  # BDD100K is Scalabel too: this one is opened as scalabel:DIR
-
-    @classmethod
-    def sources(cls, root: Path) -> list[Path]:
-        if root.is_file():
-            return [root]
-        found = json_files(root, (".", "labels", "annotations"))
-        return [path for path in found if stream.looks_like_frames(path)]
-
     def read(self, builder: Builder, images: Images) -> None:
-        files = self.sources(self.label_root)
+        root = self.label_root
+        found = [root] if root.is_file() else json_files(root, (".", "labels", "annotations"))
+        files = [path for path in found if path == root or stream.looks_like_frames(path)]
         if not files:
-            raise NoFramesError(f"{self.label_root}: no Scalabel JSON in it or in labels/")
+            raise NoFramesError(f"{root}: no Scalabel JSON in it or in labels/")
         for path in files:
             split = split_of(path, len(files))
-            near = f"images/{split}/" if split else ""
             for number, entry in enumerate(stream.frames(path)):
                 try:
-                    _annotate(builder, entry, path, number, images, split, near)
+                    _annotate(builder, entry, f"{path} frame {number}", images, split)
                 except (ValueError, TypeError, KeyError, AttributeError) as error:
                     raise UserError(
                         f"{path} frame {number}: not Scalabel ({error!r:.100})"
@@ -49,34 +45,70 @@ class Scalabel(Annotated):
 
 
 def _annotate(
-    builder: Builder, entry: dict[str, Any], path: Path, number: int, images: Images,
-    split: str, near: str,
-) -> None:  # fmt: skip
+    builder: Builder, entry: dict[str, Any], where: str, images: Images, split: str
+) -> None:
     name = str(entry["name"])
-    image = images.find(name, f"{path} frame {number}", near)
+    image = images.find(name, where, f"images/{split}/" if split else "")
     if image is None:
-        raise UserError(f"{path} frame {number}: no image {name!r:.100} below {images.root}")
+        raise UserError(f"{where}: no image {name!r:.100} below {images.root}")
     frame = builder.frame(image, split)
-    builder.annotated(frame, boxes=True, areas=True, lines=True)
+    builder.annotated(frame, "boxes", "areas", "lines")
     for group, value in (entry.get("attributes") or {}).items():
         if isinstance(value, str) and value != "undefined":
             builder.attribute(frame, group, value)
-    where = f"{path} frame {number} ({name:.60}) label"
+    where = f"{where} ({name:.60}) label"
     for label in entry.get("labels") or ():
-        part = label.get("id", "?")
-        attributes = label.get("attributes") or {}
-        if not isinstance(attributes, dict):
-            stream.as_object(attributes, place(where, part))
+        stream.as_object(label.get("attributes") or {}, place(where, label.get("id", "?")))
         category = str(label.get("category", ""))
-        if box := label.get("box2d"):
-            flags = OCCLUDED_FLAG * bool(attributes.get("occluded"))
-            flags |= TRUNCATED_FLAG * bool(attributes.get("truncated"))
-            flags |= IGNORE_FLAG * bool(attributes.get("crowd") or attributes.get("ignored"))
-            builder.box(
-                frame, category, [box[k] for k in ("x1", "y1", "x2", "y2")], where, flags, part
-            )
-        for polygon in label.get("poly2d") or ():
+        if label.get("box2d"):
+            add_box(builder, frame, label, where, category)
+        if label.get("poly2d"):
             line = category.removeprefix("lane/") in LANE_CATEGORIES or category == "lane"
-            closed = bool(polygon.get("closed", True)) and not line
-            builder.shape(frame, category, polygon["vertices"], place(where, part), closed=closed,
-                          attributes=attributes, types=str(polygon.get("types", "")))  # fmt: skip
+            add_outlines(builder, frame, label, where, category, (LINE if line else AREA, LINE))
+
+
+def add_box(
+    builder: Builder, frame: int, label: Mapping[str, Any], where: str, name: str, flags: int = 0
+) -> None:
+    """Adds the `box2d` of a label, or the problem it has."""
+    box, attributes = label["box2d"], label.get("attributes")
+    if attributes and isinstance(attributes, dict):
+        flags |= OCCLUDED_FLAG * bool(attributes.get("occluded"))
+        flags |= TRUNCATED_FLAG * bool(attributes.get("truncated"))
+        flags |= IGNORE_FLAG * bool(attributes.get("crowd") or attributes.get("ignored"))
+    part = label.get("id", "?")
+    try:
+        builder.box(frame, name, (box["x1"], box["y1"], box["x2"], box["y2"]), where, flags, part)
+    except (KeyError, TypeError, OverflowError):
+        builder.problem(frame, f"{place(where, part)}: box lacks a number among x1, y1, x2, y2")
+
+
+def add_outlines(
+    builder: Builder, frame: int, label: Mapping[str, Any], where: str, name: str,
+    kinds: tuple[int, int] = (AREA, LINE),
+) -> int:  # fmt: skip
+    """Adds the outlines of a label, or the problem they have; returns how many were read.
+
+    `kinds` are those of a closed and of an open outline; one that does not say is closed if the
+    former is an area.
+    """
+    where, count = place(where, label.get("id", "?")), 0
+    try:
+        for polygon in _polygons(label["poly2d"]):
+            kind = kinds[not polygon.get("closed", kinds[0] == AREA)]
+            builder.shape(
+                frame, name, polygon["vertices"], where, kind,
+                attributes=label.get("attributes"), types=str(polygon.get("types", "")),
+            )  # fmt: skip
+            count += 1
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        builder.problem(frame, f"{where}: poly2d has malformed vertices; fix it")
+    return count
+
+
+def _polygons(given: Any) -> list[dict[str, Any]]:
+    """`poly2d` as a list of polygons (2020), also where it is one list of [x, y, type] (2018)."""
+    if not isinstance(given[0], list):
+        return given
+    vertices, letters = [vertex[:2] for vertex in given], [str(vertex[2]) for vertex in given]
+    return [{"vertices": vertices, "types": "".join(letters), "closed": False}]

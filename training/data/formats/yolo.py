@@ -27,7 +27,7 @@ from training.data.files import (
     text_of,
 )
 from training.data.images import Images
-from training.data.table import OUTSIDE
+from training.data.table import AREA, OUTSIDE
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml")
 NAME_LISTS: Final = ("classes.txt", "obj.names", "labels/classes.txt")
@@ -64,7 +64,7 @@ class YOLO(Annotated):
         spare, classes = set(texts), [(name, 0) for name in names]
         for image, split in split_images(self.root, config, data, images, builder):
             frame = builder.frame(image, split)
-            builder.annotated(frame, boxes=True)
+            builder.annotated(frame, "boxes")
             place = next((place for place in self._places(image) if place in texts), None)
             if place is not None:
                 spare.discard(place)
@@ -253,7 +253,7 @@ def _add(
         points = list(zip(values[0::2], values[1::2], strict=True))
         xyxy = (min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2]))
         if shapes:
-            builder.shape(frame, name, points, where, closed=True)
+            builder.shape(frame, name, points, where, AREA)
     else:
         builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
         return
