@@ -17,12 +17,7 @@ from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
 from training.data.builder import Builder
-from training.data.classes import (
-    BACKGROUND,
-    ONLY,
-    UNKNOWN,
-    ClassLists,
-)
+from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
 from training.data.dataset import MASK_CHECKSUMS, Dataset, bad_frames, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
 from training.data.folder_lists import lists_of_table
@@ -78,15 +73,13 @@ class Annotated(Dataset):
         self.lists = self.own_lists()
         self.classes = {task: dict(groups) for task, groups in self.lists.groups.items()}
         self._labels = TableLabels(
-            self.table,
-            self.lists,
-            self.root,
-            self.label_root,
-            relative=self.relative,
-            train=split == "train",
-        )
+            self.table, self.lists, self.root, self.label_root,
+            relative=self.relative, train=split == "train",
+        )  # fmt: skip
         self.frames = self._frames_of(split)
-        self.bad = bad_frames(self._problems(), strict, self.root)
+        mine = {-1, *self.frames.tolist()}
+        self._problems = [item for item in self.table.texts["problems"] if item[0] in mine]
+        self.bad = bad_frames(self._problems, strict, self.root)
         labelled = {task: self._labelled(task) for task in self._drawable(tasks or ())}
         some = {task: bool(labelled[task].any()) for task in self.labels if task in labelled}
         self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")
@@ -171,17 +164,15 @@ class Annotated(Dataset):
             shown, names = self._shown_classes(task), self.lists.names(task)
             found |= {f"{task}/{name}": shown[:, number] for number, name in enumerate(names)}
         if "scene" in self.tasks:
-            texts = self.table.texts["groups"]
+            known, codes = self._attribute_values(), self.table.attributes[self.frames]
             for group, values in self.lists.groups["scene"].items():
-                column = list(texts).index(group) if group in texts else -1
-                codes = self.table.attributes[self.frames, column]
                 for value in values:
-                    known = texts[group].index(value) if value in texts.get(group, ()) else -2
-                    found[f"{group}/{value}"] = codes == known
+                    column, code = known.get((group, value), (0, -2))
+                    found[f"{group}/{value}"] = codes[:, column] == code
         return found
 
     def problems(self) -> list[str]:
-        return [text for _, text in self._problems()]
+        return [text for _, text in self._problems]
 
     def unused(self) -> list[tuple[str, str]]:
         return self.table.texts["unused"]
@@ -208,26 +199,29 @@ class Annotated(Dataset):
         return None if annotated == names else annotated
 
     def used(self, task: str) -> dict[tuple[str, str], str]:
-        table, texts = self.table, self.table.texts
+        table, texts, used = self.table, self.table.texts, dict[tuple[str, str], str]()
         if task == "scene":
-            return self._used_attributes()
+            for (group, value), (column, code) in self._attribute_values().items():
+                frames = np.flatnonzero(table.attributes[:, column] == code)
+                if len(frames):
+                    first = self.root / table.image(int(frames[0]))
+                    used[group, value] = f"{first}, {group} ({len(frames)} frames)"
+            return used
+        part = "categories" if task == "lane" else ONLY
         if self._masked(task):
             palettes = [one for one in texts["encodings"] if isinstance(one, dict)]
             found = next((one for one in palettes if one["task"] == task), None)
             if found is None:
                 return super().used(task)
-            group = "categories" if task == "lane" else ""
-            return {(group, name): found["path"] for name in found["names"]}
+            return {(part, name): found["path"] for name in found["names"]}
         kinds = table.shape_class[(table.shape_kind == AREA) == (task != "lane")]
-        numbers = table.box_class if is_boxes(task) else kinds
-        counts = np.bincount(numbers, minlength=len(texts["names"]))
-        group = "categories" if task == "lane" else ""
-        used: dict[tuple[str, str], str] = {}
-        for name, count in zip(texts["names"], counts.tolist(), strict=True):
-            if count and self._labels.class_tables[task][texts["names"].index(name)] != UNKNOWN:
+        counts = np.bincount(table.box_class if is_boxes(task) else kinds, minlength=1)
+        for number in np.flatnonzero(counts).tolist():
+            name = texts["names"][number]
+            if self._labels.class_tables[task][number] != UNKNOWN:
                 first = texts["first"].get(name, str(self.root))
                 own = self.lists.aliases.get(task, {}).get(name, name)
-                used.setdefault((group, own), f"{first} ({count} labels)")
+                used.setdefault((part, own), f"{first} ({counts[number]} labels)")
         return used
 
     # Building ---------------------------------------------------------------------------------
@@ -247,13 +241,9 @@ class Annotated(Dataset):
 
     def unlisted(self, builder: Builder, images: Images) -> None:
         """Notes images without labels, and frames of no split where others have one."""
-        known = set(builder.images)
         masks = "masks/" if builder.encodings else "\0"
-        rest = [
-            path
-            for path in images.paths
-            if path not in known and split_folder(path) != "test" and not path.startswith(masks)
-        ]
+        rest = sorted(set(images.paths) - set(builder.images))
+        rest = [p for p in rest if split_folder(p) != "test" and not p.startswith(masks)]
         if rest:
             text = f"{rest[0]}: no label file names it (one of {len(rest)} images)"
             builder.leave_out("image without label", text)
@@ -277,12 +267,6 @@ class Annotated(Dataset):
             raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}")
         return parts[split]
 
-    def _problems(self) -> list[tuple[int, str]]:
-        """(frame, what is wrong) of the split's frames; -1: of the whole folder."""
-        listed = self.table.texts["problems"]
-        mine = {-1, *self.frames.tolist()} if listed else set()
-        return [(frame, text) for frame, text in listed if frame in mine]
-
     def _drawable(self, wanted: Sequence[str]) -> list[str]:
         """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""
         tasks: list[str] = []
@@ -299,9 +283,8 @@ class Annotated(Dataset):
 
     def _masked(self, task: str) -> bool:
         """Whether any frame has a mask of the task."""
-        return task in MASK_TASKS and any(
-            code != NO_MASK for code in np.unique(self.table.mask_code[:, MASK_TASKS.index(task)])
-        )
+        column = MASK_TASKS.index(task) if task in MASK_TASKS else None
+        return column is not None and bool((self.table.mask_code[:, column] != NO_MASK).any())
 
     def _labelled(self, task: str) -> np.ndarray:
         """(N,) bool over all frames of the table."""
@@ -324,12 +307,11 @@ class Annotated(Dataset):
         shown[frame[classes >= 0], classes[classes >= 0]] = True
         return shown[self.frames]
 
-    def _used_attributes(self) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = {}
-        for column, (group, values) in enumerate(self.table.texts["groups"].items()):
-            for code, value in enumerate(values):
-                frames = np.flatnonzero(self.table.attributes[:, column] == code)
-                if len(frames):
-                    first = self.root / self.table.image(int(frames[0]))
-                    found[group, value] = f"{first}, {group} ({len(frames)} frames)"
-        return found
+    def _attribute_values(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """{(group, value): (column, code) of the table's `attributes`}."""
+        groups = enumerate(self.table.texts["groups"].items())
+        return {
+            (group, value): (column, code)
+            for column, (group, values) in groups
+            for code, value in enumerate(values)
+        }

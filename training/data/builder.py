@@ -116,7 +116,8 @@ class Builder:
     ) -> None:  # fmt: skip
         """Adds a box, or the problem it has; `part` is its number or id in `where`."""
         x1, y1, x2, y2 = xyxy
-        height, width = self.size_hw(frame)
+        columns = self.columns
+        height, width = columns["size_hw"][2 * frame : 2 * frame + 2]
         if not (-REACH < x1 < x2 < REACH and -REACH < y1 < y2 < REACH):
             self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")
         elif (
@@ -130,7 +131,11 @@ class Builder:
             number = self.names.get(name)
             if number is None or name not in self.first:
                 number = self.name(name, place(where, part))
-            self.boxes(frame, (number,), (x1, y1, x2, y2), bytes((flags,)))
+            columns["box_xyxy"].extend((x1, y1, x2, y2))
+            columns["box_frame"].append(frame)
+            columns["box_class"].append(number)
+            columns["box_flags"].append(flags)
+            columns["boxes"][frame] = 1
 
     def boxes(self, frame: int, names: Sequence[int], xyxy: Sequence[float], flags: bytes) -> None:
         """Adds boxes that were checked: 4 numbers each, of class numbers that `name` gave."""

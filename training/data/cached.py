@@ -84,6 +84,5 @@ def unpack(arrays: dict[str, np.ndarray]) -> Sample:
     for (task, kind), values in parts.items():
         if "size_hw" in values:
             values["size_hw"] = tuple(int(side) for side in values["size_hw"])
-            values |= {name: values[name].item() for name in ("min_visible", "min_side")}
         labels[task] = KINDS[kind](**values)
     return Sample(arrays["image"], labels, arrays["name"].tobytes().decode())

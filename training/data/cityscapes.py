@@ -15,6 +15,7 @@ from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_image, read_pixels
+from training.data.files import expecting
 from training.data.folder import FolderDataset, visible
 from training.data.labels import Distance, Label, Mask
 from training.data.sample import Sample
@@ -101,12 +102,9 @@ def baseline(camera: Path | None) -> float:
     """Baseline times focal length of a camera file."""
     if camera is None:
         return BASELINE_FOCAL
-    try:
+    with expecting(camera, "a Cityscapes camera file"):
         data = json.loads(read_bounded(camera, MAX_CAMERA))
         found = float(data["extrinsic"]["baseline"]) * float(data["intrinsic"]["fx"])
         if not 0 < found < 1e9:
             raise ValueError(f"baseline times focal length is {found}")
         return found
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
-        said = f"{error!s:.200}"
-        raise UserError(f"{camera}: not a Cityscapes camera file ({said}); restore it") from None

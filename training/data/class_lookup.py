@@ -10,21 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from perception.classes import IGNORE as IGNORE_PIXEL
-from perception.classes import (
-    LANE_BACKGROUND_BIT,
-    LANE_CATEGORY_BITS,
-    LANE_CATEGORY_UNKNOWN,
-)
-from training.data.classes import (
-    BACKGROUND,
-    IGNORE,
-    OFFICIAL,
-    ONLY,
-    UNKNOWN,
-    ClassLists,
-    Groups,
-    merged,
-)
+from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS, LANE_CATEGORY_UNKNOWN
+from training.data.classes import BACKGROUND, IGNORE, OFFICIAL, ONLY, UNKNOWN, ClassLists, Groups
 from training.data.dataset import Dataset
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 
@@ -36,8 +23,14 @@ def lists_of(dataset: Dataset) -> dict[str, Groups]:
 
 
 def joint_lists(datasets: Sequence[Dataset], given: ClassLists | None = None) -> ClassLists:
-    """One class list per task: the given one, else all classes of all datasets."""
-    groups = merged([lists_of(dataset) for dataset in datasets])
+    """One class list per task: the given one, else all classes of all, in the order of first
+    use."""
+    groups: dict[str, Groups] = {}
+    for dataset in datasets:
+        for task, parts in lists_of(dataset).items():
+            into = groups.setdefault(task, {})
+            for group, names in parts.items():
+                into[group] = tuple(dict.fromkeys((*into.get(group, ()), *names)))
     if given is None:
         return ClassLists(groups)
     return replace(
@@ -122,17 +115,17 @@ class ClassLookup:
 def _boxes(boxes: Boxes, table: np.ndarray, absent: np.ndarray) -> Boxes:
     """Renumbered; unknown names dropped, ignored ones kept as ignored regions."""
     height, width = boxes.size_hw
-    known = boxes.classes >= 0
-    classes = np.where(known, table[np.maximum(boxes.classes, 0)], IGNORE)
-    keep = classes != UNKNOWN
+    classes = np.where(boxes.classes >= 0, table[np.maximum(boxes.classes, 0)], IGNORE)
+    ignore = boxes.ignore | (classes == IGNORE)
+    found = replace(boxes, classes=np.maximum(classes, -1), ignore=ignore).rows(classes != UNKNOWN)
     none = np.zeros(len(absent), bool)
     return Boxes(
-        np.concatenate([boxes.xyxy[keep], np.tile([0, 0, width, height], (len(absent), 1))]),
-        np.concatenate([np.maximum(classes[keep], -1), absent]),
+        np.concatenate([found.xyxy, np.tile([0, 0, width, height], (len(absent), 1))]),
+        np.concatenate([found.classes, absent]),
         boxes.size_hw,
-        ignore=np.concatenate([(boxes.ignore | (classes == IGNORE))[keep], ~none]),
-        occluded=np.concatenate([boxes.occluded[keep], none]),
-        truncated=np.concatenate([boxes.truncated[keep], none]),
+        ignore=np.concatenate([found.ignore, ~none]),
+        occluded=np.concatenate([found.occluded, none]),
+        truncated=np.concatenate([found.truncated, none]),
     )
 
 

@@ -275,14 +275,3 @@ def views_of(classes: Mapping[str, Groups]) -> dict[str, View]:
         if view != TASKS[task].view:
             views[task] = view
     return views
-
-
-def merged(lists: Sequence[Mapping[str, Groups]]) -> dict[str, Groups]:
-    """The classes of several datasets as one list per task and group, in the order of first use."""
-    found: dict[str, Groups] = {}
-    for groups in lists:
-        for task, parts in groups.items():
-            into = found.setdefault(task, {})
-            for group, names in parts.items():
-                into[group] = tuple(dict.fromkeys((*into.get(group, ()), *names)))
-    return found

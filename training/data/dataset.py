@@ -126,21 +126,15 @@ class Dataset(ABC):
 
     def used(self, task: str) -> dict[tuple[str, str], str]:
         """{(group, class): where it is} of the task's classes that labels have; the group is ""
-        where the task has one list. Whatever cannot be known without reading the frames counts,
-        except lanes: one of a category that has no class is still a lane."""
+        where the task has one list. By default all classes of a mask, for they cannot be known
+        without reading the frames; none of lanes: one without a class is still a lane."""
         from perception.tasks import TASKS
 
-        place, found = str(self.root or type(self).__name__), {}
-        presence = self.presence()
-        for group, names in self.classes.get(task, OFFICIAL.get(task, {})).items():
-            for name in names if task != "lane" else ():
-                if (shown := presence.get(f"{group or task}/{name}")) is None:
-                    if TASKS[task].view.kind == MASK:
-                        found[group, name] = place
-                elif shown.any():
-                    first = self.name(int(shown.argmax()))
-                    found[group, name] = f"{place}, frame {first} ({shown.sum()} frames)"
-        return found
+        if task == "lane" or TASKS[task].view.kind != MASK:
+            return {}
+        groups = self.classes.get(task, OFFICIAL.get(task, {})).items()
+        place = str(self.root or type(self).__name__)
+        return {(group, name): place for group, names in groups for name in names}
 
     def written_classes(self, task: str) -> tuple[str, ...]:
         """Those classes of a task's list that the folder's own files name."""

@@ -6,7 +6,7 @@ Training stops at the first wrong file; this check goes on, and each finding nam
 import hashlib
 import os
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -27,8 +27,6 @@ SPLITS: Final = ("train", "val", "test")
 EXPECTED_SHARE: Final = 0.5
 CHUNK: Final = 100  # frames between two calls of the progress callback
 CHUNKS_PER_JOB: Final = 8
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class FrameCheck:
 def examine(
     word: str,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     labels: Path | None = None,
     classes: ClassLists | None = None,
 ) -> tuple[CheckReport, dict[str, Dataset]]:
@@ -107,11 +105,16 @@ def examine(
         for frame in frames:
             if frame.error and frame.error not in known:
                 report.add("broken frame", frame.error, split)
-        for text in _missing_labels(dataset):
-            report.add("missing label", text, split)
-        report.splits[split] = _summary(dataset, frames)
-    for split, text in (*_leaks(datasets, checked), *_duplicates(checked)):
-        report.add("leak" if split else "duplicate image", text, split)
+        presence = dataset.presence()
+        has = {task: presence[task] for task in dataset.tasks}
+        for task, labelled in has.items():
+            share = labelled.mean()
+            for index in np.flatnonzero(~labelled) if share > EXPECTED_SHARE else ():
+                text = f"has no label for {task}, as {share:.1%} of the split have"
+                report.add("missing label", f"{dataset.file(int(index))}: {text}", split)
+        report.splits[split] = _summary(dataset, frames, has)
+    _leaks(report, datasets, checked)
+    _duplicates(report, checked)
     for dataset in datasets.values():
         for kind, text in dataset.unused():
             report.add(kind, text)
@@ -154,28 +157,22 @@ def check_chunk(dataset: Dataset, chunk: range) -> list[FrameCheck]:
 
 
 def _check_frame(dataset: Dataset, index: int, stderr: "_CapturedStderr") -> FrameCheck:
-    name, file = dataset.name(index), dataset.file(index)
+    name, file, error_ = dataset.name(index), dataset.file(index), ""
     try:
         sample = dataset[index]
     except UserError as error:
         return FrameCheck(name, file, str(error))
     finally:
         said = stderr.last_line()
-    error_ = ""
     if "Corrupt" in said or "premature" in said.lower():
         error_ = f"{file}: decodes with damage ({said}); restore it"
     elif sample.image.max() == sample.image.min():
         error_ = f"{file}: the image has one colour only; restore or delete it"
     height, width = sample.image.shape[:2]
+    digest = hashlib.sha256(sample.image.tobytes()).hexdigest()
     boxes = sample.labels.get("det")
-    return FrameCheck(
-        name,
-        file,
-        error_,
-        f"{width}x{height}",
-        hashlib.sha256(sample.image.tobytes()).hexdigest(),
-        tuple(boxes.classes.tolist()) if isinstance(boxes, Boxes) else (),
-    )
+    shown = tuple(boxes.classes.tolist()) if isinstance(boxes, Boxes) else ()
+    return FrameCheck(name, file, error_, f"{width}x{height}", digest, shown)
 
 
 class _CapturedStderr:
@@ -201,19 +198,59 @@ class _CapturedStderr:
         return next((line for line in reversed(lines) if line.strip()), "")
 
 
-def _labelled(dataset: Dataset) -> dict[str, np.ndarray]:
-    """(len(dataset),) bool per task: which frames have its label."""
-    presence = dataset.presence()
-    return {task: presence.get(task, np.ones(len(dataset), bool)) for task in dataset.tasks}
+def _summary(
+    dataset: Dataset, frames: list[FrameCheck], has: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    names = {**OFFICIAL, **dataset.classes}.get("det", {}).get(ONLY, ())
+    counts = Counter(code for frame in frames for code in frame.boxes)
+    known = [dataset.attributes(index) or {} for index in range(len(dataset))]
+    groups = dataset.classes.get("scene", ()) if "scene" in dataset.tasks else ()
+    partly = {task: ~labelled for task, labelled in has.items() if labelled.any()}
+    return {
+        "frames": len(dataset),
+        "sizes": dict(Counter(frame.size for frame in frames)),
+        "labelled": {task: int(labelled.sum()) for task, labelled in has.items()},
+        "boxes": {name: counts[code] for code, name in enumerate(names) if "det" in dataset.tasks},
+        "attributes": {
+            group: dict(Counter(one.get(group, "undefined") for one in known)) for group in groups
+        },
+        "missing": {
+            task: [dataset.name(int(index)) for index in np.flatnonzero(lacking)]
+            for task, lacking in partly.items()
+            if lacking.any()
+        },
+    }
 
 
-def _missing_labels(dataset: Dataset) -> Iterator[str]:
-    """Frames without a label that most frames of the split have."""
-    for task, labelled in _labelled(dataset).items():
-        share = labelled.mean() if len(labelled) else 0.0
-        for frame in np.flatnonzero(~labelled).tolist() if share > EXPECTED_SHARE else ():
-            text = f"has no label for {task}, as {share:.1%} of the split have"
-            yield f"{dataset.file(frame)}: {text}"
+def _leaks(
+    report: CheckReport,
+    datasets: Mapping[str, Dataset],
+    checked: Mapping[str, list[FrameCheck]],
+) -> None:
+    """Frames and drives in two splits: scores would be of training data."""
+    drives: dict[str, tuple[str, str]] = {}
+    for split, dataset in datasets.items():
+        for index, frame in enumerate(checked[split]):
+            drive = dataset.drive(index)
+            other_split, other = drives.setdefault(drive, (split, frame.name))
+            if drive and other_split != split:
+                same = f"is both in {other_split} and in {split}; delete one"
+                near = f"({split}) is from the same drive as {other} ({other_split})"
+                names = {one.name for one in checked[other_split]}
+                text = f"{frame.name}: {same if frame.name in names else near}"
+                report.add("leak", text, split)
+
+
+def _duplicates(report: CheckReport, checked: Mapping[str, list[FrameCheck]]) -> None:
+    """Images with the same pixels under different names; in two splits it is a leak."""
+    first: dict[str, tuple[str, FrameCheck]] = {}
+    for split, frames in checked.items():
+        for frame in sorted(frames, key=lambda frame: frame.file):
+            other_split, other = first.setdefault(frame.digest or frame.file, (split, frame))
+            if other is not frame and (other.name != frame.name or other_split != split):
+                text = f"{frame.file}: is the same image as {other.file}; delete one"
+                leak = other_split != split
+                report.add("leak" if leak else "duplicate image", text, split if leak else "")
 
 
 def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> None:
@@ -232,52 +269,3 @@ def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> Non
         if not count:
             text = f"{name!r:.60} has no label in any split; label it or remove it from the list"
             report.add("class without labels", f"{report.root}: {text}")
-
-
-def _leaks(
-    datasets: Mapping[str, Dataset], checked: Mapping[str, list[FrameCheck]]
-) -> Iterator[tuple[str, str]]:
-    """(split, text) of frames and drives in two splits: scores would be of training data."""
-    drives: dict[str, tuple[str, str]] = {}
-    for split, dataset in datasets.items():
-        for index, frame in enumerate(checked[split]):
-            drive = dataset.drive(index)
-            other_split, other = drives.setdefault(drive, (split, frame.name))
-            if drive and other_split != split:
-                same = f"is both in {other_split} and in {split}; delete one"
-                near = f"({split}) is from the same drive as {other} ({other_split})"
-                names = {one.name for one in checked[other_split]}
-                yield split, f"{frame.name}: {same if frame.name in names else near}"
-
-
-def _duplicates(checked: Mapping[str, list[FrameCheck]]) -> Iterator[tuple[str, str]]:
-    """(split of a leak or "", text) of images with the same pixels under different names."""
-    first: dict[str, tuple[str, FrameCheck]] = {}
-    for split, frames in checked.items():
-        for frame in sorted(frames, key=lambda frame: frame.file):
-            other_split, other = first.setdefault(frame.digest or frame.file, (split, frame))
-            if other is not frame and (other.name != frame.name or other_split != split):
-                text = f"{frame.file}: is the same image as {other.file}; delete one"
-                yield "" if other_split == split else split, text
-
-
-def _summary(dataset: Dataset, frames: list[FrameCheck]) -> dict[str, Any]:
-    names = {**OFFICIAL, **dataset.classes}.get("det", {}).get(ONLY, ())
-    counts = Counter(code for frame in frames for code in frame.boxes)
-    has = _labelled(dataset)
-    known = [dataset.attributes(index) or {} for index in range(len(dataset))]
-    groups: dict[str, Counter[str]] = defaultdict(Counter)
-    for group in dataset.classes.get("scene", ()) if "scene" in dataset.tasks else ():
-        groups[group] += Counter(one.get(group, "undefined") for one in known)
-    return {
-        "frames": len(dataset),
-        "sizes": dict(Counter(frame.size for frame in frames)),
-        "labelled": {task: int(frames_.sum()) for task, frames_ in has.items()},
-        "boxes": {name: counts[code] for code, name in enumerate(names) if "det" in dataset.tasks},
-        "attributes": {group: dict(values) for group, values in groups.items()},
-        "missing": {
-            task: [dataset.name(index) for index in np.flatnonzero(~frames_).tolist()]
-            for task, frames_ in has.items()
-            if 0 < frames_.sum() < len(frames_)
-        },
-    }

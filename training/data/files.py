@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,11 @@ from perception.files import read_bounded
 
 DEEPEST: Final = 8  # levels of folders below the root
 MOST_FOLDERS: Final = 200_000  # links may multiply them
+# What code that reads one kind of file raises for another; SyntaxError is that of XML too.
+WRONG_CONTENT: Final = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError),
+    *(SyntaxError, TypeError, ValueError),
+)
 SPLITS: Final = {
     "train": "train",
     "training": "train",
@@ -59,20 +65,19 @@ def _leads_back(top: str, folder: str, name: str) -> bool:
     return True
 
 
-def files_below(root: Path, suffixes: str | tuple[str, ...]) -> Iterator[str]:
-    """Paths relative to `root` of the files with a suffix, whatever its case."""
-    for folder, files in walk(root):
-        yield from (folder + name for name in files if name.lower().endswith(suffixes))
+def files_below(
+    root: Path, suffixes: str | tuple[str, ...], distinct: bool = False
+) -> Iterator[str]:
+    """Paths relative to `root` of the files with a suffix, whatever its case.
 
-
-def distinct_below(root: Path, suffixes: str | tuple[str, ...]) -> Iterator[str]:
-    """As `files_below`, without files that a link leads to once more."""
+    `distinct`: without those in a folder that a link leads to once more.
+    """
     seen: set[str] = set()
     for folder, files in walk(root):
-        place = os.path.realpath(root / folder)
+        place = os.path.realpath(root / folder) if distinct else ""
         if place not in seen:
             yield from (folder + name for name in files if name.lower().endswith(suffixes))
-        seen.add(place)
+        seen |= {place} if distinct else set()
 
 
 def stem_of(path: str) -> str:
@@ -98,6 +103,15 @@ def read_text(path: Path, limit: int) -> str:
         return text_of(read_bounded(path, limit))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: no text in UTF-8 ({error}); save it as UTF-8") from None
+
+
+@contextmanager
+def expecting(place: object, what: str, fix: str = "restore it") -> Iterator[None]:
+    """Raises UserError for whatever error the content of another kind of file leads to."""
+    try:
+        yield
+    except WRONG_CONTENT as error:
+        raise UserError(f"{place}: not {what} ({error!r:.200}); {fix}") from None
 
 
 def encoding_of(path: Path) -> str:

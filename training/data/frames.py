@@ -4,7 +4,6 @@ Frames with a rare trait (a task or a class that few frames are labelled with) c
 often, by the repeat factor of LVIS (Gupta et al., CVPR 2019): max(1, sqrt(wanted / share)).
 """
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -92,20 +91,12 @@ class Frames(Dataset):
         return list(dict.fromkeys(notes))
 
     def presence(self) -> dict[str, np.ndarray]:
-        parts = [
-            {
-                trait: has[choice.rows]
-                for trait, has in lookup.traits(choice.dataset.presence()).items()
-            }
-            for choice, lookup in zip(self.choices, self.lookups, strict=True)
-        ]
-        empty = [np.zeros(len(choice.rows), bool) for choice in self.choices]
-        return {
-            trait: np.concatenate(
-                [part.get(trait, e) for part, e in zip(parts, empty, strict=True)]
-            )
-            for trait in dict.fromkeys(trait for part in parts for trait in part)
-        }
+        found: dict[str, np.ndarray] = {}
+        for number, (choice, lookup) in enumerate(zip(self.choices, self.lookups, strict=True)):
+            for trait, has in lookup.traits(choice.dataset.presence()).items():
+                into = found.setdefault(trait, np.zeros(len(self), bool))
+                into[self.part == number] = has[choice.rows]
+        return found
 
     def label_columns(self) -> dict[str, np.ndarray]:
         return {
@@ -145,11 +136,6 @@ class Frames(Dataset):
                 what = "any object" if len(lacking) == len(names) else ", ".join(lacking)
                 found.append(f"no frame shows {what}")
         return list(dict.fromkeys(found))
-
-    def fingerprint(self) -> str:
-        rows = hashlib.sha256(self.part.tobytes() + self.row.tobytes()).hexdigest()[:16]
-        parts = [choice.dataset.fingerprint() for choice in self.choices]
-        return f"{self.tasks} {self.classes} {parts} {rows}"
 
 
 def whole(dataset: Dataset) -> Choice:

@@ -65,6 +65,13 @@ class Images:
             )
         return found[0] if found else None
 
+    def need(self, name: str, where: str, near: str = "") -> str:
+        """As `find`; raises UserError where there is none."""
+        found = self.find(name, where, near)
+        if found is None:
+            raise UserError(f"{where}: no image {name!r:.100} below {self.root}; add it")
+        return found
+
     def listed(self, text: str, folders: list[Path]) -> str | None:
         """The image of a line of a list file, relative to one of the folders or absolute; where
         that place does not exist (the data was moved), the one that ends alike."""
@@ -96,10 +103,8 @@ def check_duplicates(builder: Builder) -> None:
     for image, split in zip(builder.images, builder.columns["split"], strict=True):
         other = seen.setdefault((split, Path(image).stem), image)
         if other != image:
-            raise UserError(
-                f"{builder.root}: {other} and {image} are two frames of one name in two folders; "
-                "rename one"
-            )
+            text = f"{other} and {image} are two frames of one name in two folders"
+            raise UserError(f"{builder.root}: {text}; rename one")
 
 
 def attribute_files(root: Path) -> list[Path]:

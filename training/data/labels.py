@@ -6,7 +6,7 @@ are transformed alike.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Protocol
 
@@ -20,6 +20,8 @@ Window = tuple[float, float, float, float]
 Arrays = dict[str, np.ndarray]
 
 WHOLE: Final[Window] = (0.0, 0.0, 1.0, 1.0)
+MIN_VISIBLE: Final = 0.3  # share of a box; with less left in a window it is ignored
+MIN_SIDE: Final = 1.5  # pixels; a box with a shorter side in a window is dropped
 
 
 class Label(Protocol):
@@ -58,18 +60,6 @@ def crop(array: np.ndarray, window: Window, fill: Any) -> np.ndarray:
     return canvas
 
 
-def padded(
-    array: np.ndarray, top_left: tuple[int, int], size_hw: tuple[int, int], fill: Any
-) -> np.ndarray:
-    """(..., H, W) placed at (y, x) of an array of `size_hw` that holds `fill`."""
-    if array.shape[-2:] == size_hw:
-        return array
-    (top, left), (height, width) = top_left, array.shape[-2:]
-    canvas = np.full((*array.shape[:-2], *size_hw), fill, array.dtype)
-    canvas[..., top : top + height, left : left + width] = array
-    return canvas
-
-
 def nearest(array: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Nearest-neighbour resize of (H, W) or (H, W, C)."""
     if array.shape[:2] == size_hw:
@@ -99,8 +89,6 @@ class Boxes:
     ignore: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))  # (N,) bool
     occluded: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     truncated: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    min_visible: float = 0.3  # share of a box; with less left after a cut it is ignored
-    min_side: float = 1.5  # pixels; a box with a shorter side after a cut is dropped
 
     def __post_init__(self) -> None:
         self.xyxy = np.asarray(self.xyxy, np.float32).reshape(-1, 4)
@@ -110,31 +98,23 @@ class Boxes:
             setattr(self, name, flags if len(flags) else np.zeros(len(self.xyxy), bool))
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
+        """A box of which less than MIN_VISIBLE is left is ignored: it is no background either."""
         height, width = self.size_hw
         scale_x = size_hw[1] / ((window[2] - window[0]) * width)
         scale_y = size_hw[0] / ((window[3] - window[1]) * height)
         origin = np.array([window[0] * width, window[1] * height] * 2, np.float32)
         xyxy = (self.xyxy - origin) * np.array([scale_x, scale_y] * 2, np.float32)
-        return replace(self, xyxy=xyxy, size_hw=size_hw).cut((0, 0, size_hw[1], size_hw[0]))
-
-    def cut(self, region_xyxy: tuple[float, float, float, float]) -> Self:
-        """The parts of the boxes inside a region of the frame.
-
-        A box of which less than `min_visible` is left is ignored: it is no background either.
-        """
-        low, high = region_xyxy[:2] * 2, region_xyxy[2:] * 2
-        seen = np.clip(self.xyxy, np.array(low, np.float32), np.array(high, np.float32))
-        sides, whole_sides = seen[:, 2:] - seen[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]
+        seen = np.clip(xyxy, 0, np.array(size_hw[::-1] * 2, np.float32))
+        sides, whole_sides = seen[:, 2:] - seen[:, :2], xyxy[:, 2:] - xyxy[:, :2]
         share = sides.prod(1) / np.maximum(whole_sides.prod(1), 1e-6)
-        keep = sides.min(1, initial=np.inf) >= self.min_side
-        return replace(
-            self,
-            xyxy=seen[keep],
-            classes=self.classes[keep],
-            ignore=(self.ignore | (share < self.min_visible))[keep],
-            occluded=self.occluded[keep],
-            truncated=self.truncated[keep],
-        )
+        ignore = self.ignore | (share < MIN_VISIBLE)
+        found = replace(self, xyxy=seen, size_hw=size_hw, ignore=ignore)
+        return found.rows(sides.min(1, initial=np.inf) >= MIN_SIDE)
+
+    def rows(self, keep: np.ndarray) -> Self:
+        """Some of the boxes."""
+        columns = ("xyxy", "classes", "ignore", "occluded", "truncated")
+        return replace(self, **{name: getattr(self, name)[keep] for name in columns})
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         offset = np.array([top_left[1], top_left[0]] * 2, np.float32)
@@ -146,27 +126,22 @@ class Boxes:
         return replace(self, xyxy=mirrored)
 
     def arrays(self) -> Arrays:
-        return {
-            "boxes_xyxy": self.xyxy,
-            "classes": self.classes,
-            "ignore": self.ignore,
-            "occluded": self.occluded,
-            "truncated": self.truncated,
-        }
+        names = ("classes", "ignore", "occluded", "truncated")
+        return {"boxes_xyxy": self.xyxy} | {name: getattr(self, name) for name in names}
 
     @staticmethod
     def collate(frames: Sequence[Arrays]) -> Arrays:
         most = max(1, max(len(frame["classes"]) for frame in frames))
 
-        def pad(array: np.ndarray, fill: float) -> np.ndarray:
-            widths = [(0, most - len(array))] + [(0, 0)] * (array.ndim - 1)
-            return np.pad(array, widths, constant_values=fill)
+        def stacked(key: str) -> np.ndarray:
+            fill = -1 if key == "classes" else 0
+            shape = (len(frames), most, *frames[0][key].shape[1:])
+            found = np.full(shape, fill, frames[0][key].dtype)
+            for row, frame in zip(found, frames, strict=True):
+                row[: len(frame[key])] = frame[key]
+            return found
 
-        fills = {"classes": -1.0}
-        return {
-            key: np.stack([pad(frame[key], fills.get(key, 0.0)) for frame in frames])
-            for key in frames[0]
-        }
+        return {key: stacked(key) for key in frames[0]}
 
 
 class Pixels(Stacked):
@@ -189,7 +164,10 @@ class Pixels(Stacked):
         return self.with_pixels(nearest(crop(self.pixels, window, self.unknown), size_hw))
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
-        return self.with_pixels(padded(self.pixels, top_left, size_hw, self.unknown))
+        (top, left), (height, width) = top_left, self.pixels.shape[-2:]
+        canvas = np.full((*self.pixels.shape[:-2], *size_hw), self.unknown, self.pixels.dtype)
+        canvas[..., top : top + height, left : left + width] = self.pixels
+        return self.with_pixels(canvas)
 
     def flip(self) -> Self:
         return self.with_pixels(self.pixels[..., ::-1])
@@ -305,8 +283,3 @@ def crop_image(image: np.ndarray, window: Window, size_hw: tuple[int, int]) -> n
     shrinks = seen.shape[0] > size_hw[0]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(seen, size_hw[::-1], interpolation=method)
-
-
-def label_arrays(labels: Mapping[str, Label]) -> dict[str, Arrays]:
-    """Every task's arrays of one frame."""
-    return {task: label.arrays() for task, label in labels.items()}

@@ -18,7 +18,6 @@ from perception.classes import DETECTION
 from perception.errors import UserError, unknown_name
 from perception.files import WriteError, replacing, write_atomic
 from training.data.dataset import Dataset, OpenOptions, wanted_tasks
-from training.data.labels import LaneMask, Mask
 from training.data.roads.frame import RenderedFrame, render
 from training.data.roads.world import build
 from training.data.sample import Sample
@@ -26,6 +25,11 @@ from training.data.sample import Sample
 TASKS = ("det", "drivable", "lane", "scene", "semantic", "depth", "normals")
 FULL_HW = (720, 1280)
 COUNTS = {"train": 8000, "val": 200}
+MASK_FOLDERS = {
+    "drivable": "labels/drivable/masks",
+    "lane": "labels/lane/masks",
+    "semantic": "labels/sem_seg/masks",
+}
 # Validation roads come from another seed than any training road.
 VAL_SEED = 1_000_003
 # Seeds of a drive's frames are kept apart from those of single frames.
@@ -150,40 +154,6 @@ def _scalabel(name: str, frame: RenderedFrame, attributes: dict[str, str]) -> di
     return {"name": name, "attributes": attributes, "timestamp": 10000, "labels": labels}
 
 
-def _write_png(path: Path, mask: np.ndarray) -> None:
-    done, data = cv2.imencode(".png", mask)
-    if not done:
-        raise UserError(f"{path}: the mask could not be encoded as PNG")
-    write_atomic(path, data.tobytes())
-
-
-def _write_split(folder: Path, split: str, count: int, seed: int, size_hw: tuple[int, int]) -> None:
-    masks = {
-        "drivable": "labels/drivable/masks",
-        "lane": "labels/lane/masks",
-        "semantic": "labels/sem_seg/masks",
-    }
-    frames = []
-    for index in range(count):
-        frame, attributes = render_frame(seed, index, size_hw, ("det", *masks))
-        stem = f"{seed:08x}-{index:08x}"
-        _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        write_atomic(folder / f"images/100k/{split}/{stem}.jpg", data.tobytes())
-        for task, place in masks.items():
-            label = frame.labels[task]
-            array = (
-                label.lane
-                if isinstance(label, LaneMask)
-                else label.mask
-                if isinstance(label, Mask)
-                else None
-            )
-            assert array is not None
-            _write_png(folder / place / split / f"{stem}.png", array)
-        frames.append(_scalabel(f"{stem}.jpg", frame, attributes))
-    write_atomic(folder / f"labels/det_20/det_{split}.json", json.dumps(frames))
-
-
 def write_bdd100k(
     folder: Path | str,
     count_train: int,
@@ -195,5 +165,16 @@ def write_bdd100k(
 
     Train and val come from different seeds; the lane masks hold the official byte, 255 background.
     """
-    _write_split(Path(folder), "train", count_train, seed, size_hw)
-    _write_split(Path(folder), "val", count_val, seed + 1, size_hw)
+    for split, count, first in (("train", count_train, seed), ("val", count_val, seed + 1)):
+        entries = []
+        for index in range(count):
+            frame, attributes = render_frame(first, index, size_hw, ("det", *MASK_FOLDERS))
+            stem = f"{first:08x}-{index:08x}"
+            _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+            write_atomic(Path(folder, f"images/100k/{split}/{stem}.jpg"), data.tobytes())
+            for task, place in MASK_FOLDERS.items():
+                (mask,) = frame.labels[task].arrays().values()
+                png = cv2.imencode(".png", mask)[1].tobytes()
+                write_atomic(Path(folder, place, split, f"{stem}.png"), png)
+            entries.append(_scalabel(f"{stem}.jpg", frame, attributes))
+        write_atomic(Path(folder, f"labels/det_20/det_{split}.json"), json.dumps(entries))

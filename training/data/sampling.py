@@ -11,6 +11,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
@@ -33,29 +34,28 @@ SECONDS_TO_END: Final = 60
 Key = tuple[int, ...]  # epoch, index, and which repeat where a frame is drawn more than once
 
 
+@dataclass(eq=False)
 class Order:
     """Batches of (epoch, index) for one rank: its share of each joint batch of `batch` frames.
 
     The joint batches are the same for any number of ranks, so a run may be resumed on another.
     """
 
-    def __init__(
-        self,
-        count: int,
-        batch: int,
-        seed: int,
-        rank: int = 0,
-        ranks: int = 1,
-        weights: np.ndarray | None = None,
-    ) -> None:
-        if min(batch, count) < ranks:
+    count: int
+    batch: int
+    seed: int
+    rank: int = 0
+    ranks: int = 1
+    weights: np.ndarray | None = None  # (count,) how often to draw each frame; None: once
+    epoch: int = 0
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.count) < self.ranks:
             raise UserError(
-                f"--batch {batch} of {count} frames leaves some of {ranks} ranks without one"
+                f"--batch {self.batch} of {self.count} frames leaves some of {self.ranks} ranks "
+                "without one"
             )
-        self.count, self.batch, self.seed = count, batch, seed
-        self.rank, self.ranks = rank, ranks
-        self.weights = weights  # (count,) how often to draw each frame; None: once
-        self.epoch = self.start = 0
 
     def at(self, epoch: int, start: int = 0) -> None:
         """The next iteration yields this epoch from joint batch `start` on."""
@@ -133,11 +133,13 @@ class SkipBad:
         print(f"skipped ({count} of {len(self)}): {error}", file=sys.stderr, flush=True)
 
 
+@dataclass(eq=False)
 class TransformedFrames(TorchDataset[Sample]):
     """A dataset's samples, transformed with random numbers that belong to (seed, epoch, index)."""
 
-    def __init__(self, dataset: Dataset | SkipBad, transform: Transform, seed: int) -> None:
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+    dataset: Dataset | SkipBad
+    transform: Transform
+    seed: int
 
     def __getitem__(self, key: Key) -> Sample:
         try:

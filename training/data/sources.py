@@ -157,15 +157,9 @@ def open_part(
     size_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
     # Validation frames are decoded at full size, as for the deployed model.
     dataset = open_dataset(
-        word,
-        split,
-        tasks,
-        size_hw,
-        exact=not training,
-        strict=not args.skip_bad,
-        labels=Path(args.labels[place]) if args.labels else None,
-        classes=classes,
-    )
+        word, split, tasks, size_hw, exact=not training, strict=not args.skip_bad,
+        labels=Path(args.labels[place]) if args.labels else None, classes=classes,
+    )  # fmt: skip
     cached = Cached(dataset, Path(args.cache), size_hw) if args.cache else None
     return whole(dataset)._replace(cached=cached)
 

@@ -148,11 +148,11 @@ def _mapped(folder: Path) -> Table:
         for name in names
     }
     table = Table(texts, **columns, folder=folder)
-    frames, boxes, shapes = len(table.images), table.box_start[-1], table.shape_start[-1]
-    per = {"split": frames, "mask_code": frames, "attributes": frames, "order": frames,
-           "box_class": boxes, "box_xyxy": boxes, "shape_class": shapes, "shape_kind": shapes,
-           "vertex_start": shapes + 1, "vertex_xy": table.vertex_start[-1],
-           "vertex_curve": table.vertex_start[-1]}  # fmt: skip
-    if any(len(columns[name]) != count for name, count in per.items()):
-        raise ValueError(f"{folder}: damaged")
+    frames = len(table.images)
+    rows = {"box": table.box_start[-1], "shape": table.shape_start[-1],
+            "vertex": table.vertex_start[-1]}  # fmt: skip
+    more = {"box_start": frames + 1, "shape_start": frames + 1, "vertex_start": rows["shape"] + 1}
+    for name, column in columns.items():
+        if len(column) != more.get(name, rows.get(name.partition("_")[0], frames)):
+            raise ValueError(f"{folder}: damaged")
     return table

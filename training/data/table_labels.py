@@ -37,45 +37,35 @@ class TableLabels:
     """Makes labels from the rows of a dataset's table."""
 
     def __init__(
-        self,
-        table: Table,
-        lists: ClassLists,
-        root: Path,
-        label_root: Path,
-        *,
-        relative: bool,
-        train: bool,
-    ) -> None:
+        self, table: Table, lists: ClassLists, root: Path, label_root: Path, *,
+        relative: bool, train: bool,
+    ) -> None:  # fmt: skip
         self.table, self.lists, self.root, self.label_root = table, lists, root, label_root
         self.relative, self.train = relative, train  # outlines in fractions; lanes drawn wide
-        names = self.table.texts["names"]
+        names, groups = table.texts["names"], table.texts["groups"]
         self.class_tables = {
-            task: np.array([self.lists.index_of(task, name) for name in names], np.int64)
-            for task in self.lists.groups
+            task: np.array([lists.index_of(task, name) for name in names], np.int64)
+            for task in lists.groups
             if task != "scene"
         }
-        uncertain = [name in self.lists.uncertain for name in names]
-        self.uncertain = np.array(uncertain, bool)  # (names,)
-        self.groups = [
-            (list(self.table.texts["groups"]).index(group), self._codes(group, listed))
-            if group in self.table.texts["groups"]
-            else None
-            for group, listed in self.lists.groups.get("scene", {}).items()
-        ]
-
-    def _codes(self, group: str, listed: tuple[str, ...]) -> np.ndarray:
-        """The class of each value of a group in the table; its last entry is for -1, unknown."""
-        values = self.table.texts["groups"][group]
-        return np.array([listed.index(v) if v in listed else -1 for v in values] + [-1], np.int64)
+        self.uncertain = np.array([name in lists.uncertain for name in names], bool)  # (names,)
+        # Of each group of `scene` that the table has: its column, and the class of each value.
+        self.groups = {
+            group: (list(groups).index(group), lists.table("scene", groups[group], group))
+            for group in lists.groups.get("scene", ())
+            if group in groups
+        }
 
     def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
         """The label of a frame of `size_hw`. Raises UserError naming the file."""
         if is_boxes(task):
             return self._boxes(task, frame, size_hw)
         if task == "scene":
-            codes = self.table.attributes[frame]
-            found = [-1 if group is None else group[1][codes[group[0]]] for group in self.groups]
-            return Labels(np.array(found, np.int64))
+            found = dict.fromkeys(self.lists.groups["scene"], -1)
+            for group, (column, classes) in self.groups.items():
+                if (code := int(self.table.attributes[frame, column])) >= 0:
+                    found[group] = max(int(classes[code]), -1)
+            return Labels(np.array([*found.values()], np.int64))
         if mask := self.table.mask(frame, task):
             return self._mask(task, *mask, size_hw)
         return self._lanes(frame, size_hw) if task == "lane" else self._areas(task, frame, size_hw)
@@ -99,15 +89,10 @@ class TableLabels:
         classes, flags = self.class_tables[task][table.box_class[rows]], table.box_flags[rows]
         ignored = (classes == IGNORE) | (flags & IGNORE_FLAG > 0)
         ignored |= self.uncertain[table.box_class[rows]]
-        keep = classes != UNKNOWN
-        return Boxes(
-            np.clip(xyxy, 0, limit)[keep],
-            np.maximum(classes, -1)[keep],
-            size_hw,
-            ignore=ignored[keep],
-            occluded=(flags & OCCLUDED_FLAG > 0)[keep],
-            truncated=(flags & TRUNCATED_FLAG > 0)[keep],
-        )
+        occluded, truncated = flags & OCCLUDED_FLAG > 0, flags & TRUNCATED_FLAG > 0
+        xyxy = np.clip(xyxy, 0, limit)
+        found = Boxes(xyxy, np.maximum(classes, -1), size_hw, ignored, occluded, truncated)
+        return found.rows(classes != UNKNOWN)
 
     def _shapes(self, task: str, frame: int, size_hw: tuple[int, int], kind: int) -> list[Shape]:
         table = self.table

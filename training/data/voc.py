@@ -18,6 +18,7 @@ from perception.files import read_bounded
 from perception.images import read_image, read_pixels
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
+from training.data.files import expecting
 from training.data.folder import FolderDataset, deeper, is_inside
 from training.data.formats.voc_xml import MAX_XML, PascalXML, objects
 from training.data.labels import Boxes, Label, Labels, Mask
@@ -88,14 +89,12 @@ class VOC(FolderDataset):
 
 def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
     """The boxes of an annotation; `difficult` ones are ignored."""
-    try:
+    with expecting(path, "a VOC annotation"):
         found = list(objects(ElementTree.fromstring(read_bounded(path, MAX_XML))))
         xyxy = np.array([box for _, _, box in found], np.float32).reshape(-1, 4)
         classes = np.array([VOC_OBJECTS.index(name) for name, _, _ in found])
         if not (np.abs(xyxy) <= 2 * max(size_hw)).all():
             raise ValueError("a box is outside the frame")
-    except (ValueError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: not a VOC annotation ({error!s:.200}); restore it") from None
     ignore = np.array([flags & IGNORE_FLAG > 0 for _, flags, _ in found], bool)
     return Boxes(xyxy, classes, size_hw, ignore=ignore)
 
@@ -112,12 +111,8 @@ def read_class_mask(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
     """Class numbers of a palette PNG, which OpenCV decodes to colours: they are mapped back."""
     pixels = read_pixels(path, size_hw)
     numbers = np.arange(len(VOC_OBJECTS) + 1, dtype=np.uint8)[:, None]
-    try:
+    with expecting(path, "class numbers or colours"):
         return by_palette(pixels, numbers if pixels.ndim == 2 else palette())
-    except ValueError as error:
-        raise UserError(
-            f"{path}: neither class numbers nor colours ({error}); restore it"
-        ) from None
 
 
 def palette() -> np.ndarray:

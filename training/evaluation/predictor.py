@@ -19,7 +19,7 @@ from perception.runtime.runner import Runner
 from perception.runtime.scene import Scene, read_scene
 from perception.runtime.view import View
 from training.data.dataset import Dataset
-from training.data.labels import Arrays, Labels, label_arrays
+from training.data.labels import Arrays, Labels
 from training.data.sample import Sample
 
 
@@ -123,7 +123,8 @@ def read_frames(
             raise  # of --cache: no fault of the frame
         except UserError as error:
             return error
-        image, targets = sample.image, label_arrays(sample.labels)
+        image = sample.image
+        targets = {task: label.arrays() for task, label in sample.labels.items()}
         attributes = attributes_of(dataset, index, sample)
         return LabelledFrame(index, sample.name, image.shape[:2], image, targets, attributes)
 

@@ -169,10 +169,3 @@ def test_rendered_roads_come_on_top(tmp_path, bdd_frames, bdd_write):
     np.testing.assert_array_equal(more.draws(rare=False), [2, 2, *[0.6] * 5])
     train, _ = open_sources(DataArgs(size=(64, 96), limit=2, rendered=5), ["det"], 0)
     assert len(train) == 2  # without --data all roads are rendered anyway
-
-
-def test_a_subset_has_its_own_fingerprint():
-    part = whole(Part(8, "scene"))
-    shares = [Frames(select([part], {}, 0.5, seed)).fingerprint() for seed in (0, 0, 1)]
-    assert shares[0] == shares[1] != shares[2]
-    assert Frames([part]).fingerprint() not in shares

@@ -28,6 +28,10 @@ DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
 UNDEFINED: Final = "undefined"
 # Kinds of labels, and what a frame that has them is annotated with.
 KINDS: Final = {"boxes": "boxes", "drivable": "areas", "lane": "lines"}
+# Class and flags of boxes by their names in label files.
+BOX_NAMES: Final = {
+    name: (known, IGNORE_FLAG if name in IGNORED else 0) for name, known in BOXES.items()
+}
 NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
 
 
@@ -161,8 +165,14 @@ class _Reader:
         added, where = set(), f"{where} label"
         for label in labels:
             if "boxes" in kinds and label.get("box2d") is not None:
-                self._box(frame, label, where)
                 added.add("boxes")
+                category = str(label.get("category"))
+                if category in BOX_NAMES:
+                    add_box(self.builder, frame, label, where, *BOX_NAMES[category])
+                else:
+                    text = f"unknown category {category!r:.60} (own ones: open scalabel:DIR)"
+                    part = label.get("id", "?")
+                    self.builder.problem(frame, f"{place(where, part)}: {text}")
             if label.get("poly2d") and kinds - {"boxes"}:
                 category, attributes = str(label.get("category")), label.get("attributes")
                 attributes = attributes if isinstance(attributes, dict) else {}
@@ -174,15 +184,6 @@ class _Reader:
                     if add_outlines(self.builder, frame, label, where, name, shapes):
                         added.add(kind)
         return added
-
-    def _box(self, frame: int, label: dict[str, Any], where: str) -> None:
-        category = str(label.get("category"))
-        if category in BOXES:
-            flags = IGNORE_FLAG if category in IGNORED else 0
-            add_box(self.builder, frame, label, where, BOXES[category], flags)
-        else:
-            text = f"unknown category {category!r:.60} (own categories: open scalabel:DIR)"
-            self.builder.problem(frame, f"{place(where, label.get('id', '?'))}: {text}")
 
     def _attributes(self, frame: int, attributes: Any, where: str) -> None:
         if not isinstance(attributes, dict):
@@ -198,7 +199,7 @@ class _Reader:
                 self.builder.problem(frame, f"{where}: {text}")
 
     def _yolo(self, source: LabelSource) -> None:
-        classes = [(BOXES[name], IGNORE_FLAG * (name in IGNORED)) for name in self._yolo_names()]
+        classes = [BOX_NAMES[name] for name in self._yolo_names()]
         for path in source.files():
             frame = self.frames.get(stem_of(path.name))
             if frame is None:

@@ -15,7 +15,7 @@ from perception.errors import NoFramesError, UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
-from training.data.files import head_of, split_word
+from training.data.files import expecting, head_of, split_word
 from training.data.formats.run_lengths import add_mask
 from training.data.images import Images
 from training.data.table import AREA, IGNORE_FLAG
@@ -51,10 +51,8 @@ class CocoJSON(Annotated):
     def read(self, builder: Builder, images: Images) -> None:
         files = self.files()
         for path in files:
-            try:
+            with expecting(path, "a COCO file"):
                 _read(path, builder, images, split_of(path, len(files)), self.shapes)
-            except (ValueError, LookupError, TypeError, OverflowError) as error:
-                raise UserError(f"{path}: not a COCO file ({error!r:.200}); restore it") from None
 
 
 def json_files(root: Path, folders: Iterable[str]) -> list[Path]:

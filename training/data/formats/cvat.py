@@ -15,7 +15,7 @@ import numpy as np
 from perception.errors import NoFramesError, UserError
 from training.data.annotated import Annotated
 from training.data.builder import Builder
-from training.data.files import SPLITS, head_of, split_folder, split_word
+from training.data.files import SPLITS, expecting, head_of, split_folder, split_word
 from training.data.formats.run_lengths import add_mask
 from training.data.images import Images
 from training.data.table import AREA, LINE, OCCLUDED_FLAG
@@ -45,10 +45,8 @@ class CVAT(Annotated):
             raise NoFramesError(f"{self.label_root}: no annotations.xml of CVAT in it")
         for path in files:
             split = split_word(path.stem)
-            try:
+            with expecting(path, "XML"):
                 _read(path, builder, images, split)
-            except ElementTree.ParseError as error:
-                raise UserError(f"{path}: not XML ({error}); restore it") from None
 
 
 def _begins(path: Path) -> bool:
@@ -72,22 +70,15 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
             if not checked:
                 raise UserError(f"{path}: no version; export it as CVAT for images {VERSION}")
             where = f"{path} image {item.get('id', '?')} ({item.get('name', '?'):.60})"
-            try:
+            with expecting(where, "readable", f"export it as CVAT for images {VERSION}"):
                 _annotate(builder, item, where, images, split)
-            except (ValueError, KeyError) as error:
-                raise UserError(
-                    f"{where}: unreadable ({error!r:.100}); export it as CVAT for images {VERSION}"
-                ) from None
             item.clear()
 
 
 def _annotate(
     builder: Builder, item: ElementTree.Element, where: str, images: Images, split: str
 ) -> None:
-    name = item.attrib["name"]
-    image = images.find(name, where)
-    if image is None:
-        raise UserError(f"{where}: no image of this name below {images.root}; add it")
+    image = images.need(item.attrib["name"], where)
     subset = SPLITS.get(item.attrib.get("subset", "").lower(), "")
     size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
     frame = builder.frame(image, split or subset or split_folder(image), size_hw)

@@ -7,20 +7,13 @@ and every classification is a frame attribute. Coordinates are fractions of the 
 from pathlib import Path
 from typing import Any, Final
 
-from perception.errors import NoFramesError, UserError
+from perception.errors import NoFramesError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder
-from training.data.files import SPLITS
+from training.data.files import SPLITS, expecting
 from training.data.images import Images
-from training.data.table import (
-    AREA,
-    IGNORE_FLAG,
-    LINE,
-    OCCLUDED_FLAG,
-    OUTSIDE,
-    TRUNCATED_FLAG,
-)
+from training.data.table import AREA, IGNORE_FLAG, LINE, OCCLUDED_FLAG, OUTSIDE, TRUNCATED_FLAG
 
 FILE: Final = "samples.json"
 TOLERANCE: Final = 0.01
@@ -43,12 +36,8 @@ class FiftyOne(Annotated):
         number = 0
         for key, sample in stream.members(path):
             if key == "samples":
-                try:
-                    _annotate(builder, sample, f"{path} sample {number}", images)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    raise UserError(
-                        f"{path} sample {number}: unreadable ({error!r:.100})"
-                    ) from None
+                with expecting(where := f"{path} sample {number}", "readable"):
+                    _annotate(builder, sample, where, images)
                 number += 1
 
 

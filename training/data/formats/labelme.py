@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder
-from training.data.files import distinct_below, files_below, head_of, read_text, split_folder
+from training.data.files import expecting, files_below, head_of, read_text, split_folder
 from training.data.images import Images
 from training.data.table import AREA, LINE
 
@@ -27,28 +26,20 @@ class LabelMe(Annotated):
         return path is not None and '"shapes"' in head_of(root / path)
 
     def read(self, builder: Builder, images: Images) -> None:
-        for inside in distinct_below(self.label_root, ".json"):
+        for inside in files_below(self.label_root, ".json", distinct=True):
             path, folder = self.label_root / inside, inside.rpartition("/")[0]
-            try:
+            with expecting(path, "valid JSON"):
                 data = json.loads(read_text(path, MAX_BYTES))
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}: not valid JSON ({error!s:.100}); restore it") from None
             if isinstance(data, dict) and "shapes" in data:
-                try:
+                with expecting(path, "a LabelMe file", "save it again in LabelMe"):
                     self._read(builder, path, folder, data, images)
-                except (ValueError, TypeError, KeyError) as error:
-                    raise UserError(
-                        f"{path}: not a LabelMe file ({error!r:.100}); save it again in LabelMe"
-                    ) from None
 
     def _read(
         self, builder: Builder, path: Path, folder: str, data: dict[str, Any], images: Images
     ) -> None:
         named = str(data.get("imagePath") or path.stem).replace("\\", "/").rpartition("/")[2]
         file = str(path)
-        image = images.find(named, file, folder) or images.find(path.stem, file, folder)
-        if image is None:
-            raise UserError(f"{path}: no image {named!r:.100} below {images.root}; add it")
+        image = images.find(named, file, folder) or images.need(path.stem, file, folder)
         split = split_folder(image)
         size_hw = (int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0))
         frame = builder.frame(image, split, size_hw, file)

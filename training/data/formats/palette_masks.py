@@ -4,6 +4,7 @@
 split folders may lie below images/ and masks/TASK/. Pixels of another colour are not annotated.
 """
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
@@ -35,26 +36,25 @@ class PaletteMasks(Annotated):
                 f"{self.label_root}: no masks/drivable/palette.yaml (or semantic, or lane); write "
                 "it with a line per class, e.g. road: [128, 64, 128]"
             )
-        exact: dict[str, list[int]] = {}
-        by_name: dict[str, list[int]] = {}
+        # By the path below images/, which is compared first, and by the name alone.
+        exact, by_name = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
         for image in images.paths:
             if not image.startswith("masks/"):
                 frame = builder.frame(image, split_folder(image))
                 inside = stem_of(image.removeprefix("images/"))
-                exact.setdefault(inside, []).append(frame)
-                by_name.setdefault(inside.rsplit("/", 1)[-1], []).append(frame)
+                exact[inside].append(frame)
+                by_name[inside.rsplit("/", 1)[-1]].append(frame)
         for task, palette in palettes.items():
             code = builder.encoding(read_palette(palette) | {"task": task, "path": str(palette)})
             base = f"masks/{task}"
             masks = {stem_of(path): path for path in files_below(self.label_root / base, ".png")}
             for frames in (exact, by_name):
-                for place in masks.keys() & frames.keys():
-                    for frame in frames[place]:
-                        builder.mask(frame, task, f"{base}/{masks[place]}", code)
-            for place, path in masks.items():
-                if place not in exact and place not in by_name:
-                    text = f"{self.label_root / base / path}: no image of this name"
-                    builder.leave_out("label without frame", text)
+                for place, path in masks.items():
+                    for frame in frames.get(place, ()):
+                        builder.mask(frame, task, f"{base}/{path}", code)
+            for place in sorted(masks.keys() - exact.keys() - by_name.keys()):
+                text = f"{self.label_root / base / masks[place]}: no image of this name"
+                builder.leave_out("label without frame", text)
 
 
 def palette_file(root: Path, task: str) -> Path | None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from perception.classes import LANE_CATEGORIES
-from perception.errors import NoFramesError, UserError
+from perception.errors import NoFramesError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
+from training.data.files import expecting
 from training.data.formats.coco_json import json_files, split_of
 from training.data.images import Images
 from training.data.table import (
@@ -36,21 +37,15 @@ class Scalabel(Annotated):
         for path in files:
             split = split_of(path, len(files))
             for number, entry in enumerate(stream.frames(path)):
-                try:
-                    _annotate(builder, entry, f"{path} frame {number}", images, split)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    raise UserError(
-                        f"{path} frame {number}: not Scalabel ({error!r:.100})"
-                    ) from None
+                with expecting(where := f"{path} frame {number}", "Scalabel"):
+                    _annotate(builder, entry, where, images, split)
 
 
 def _annotate(
     builder: Builder, entry: dict[str, Any], where: str, images: Images, split: str
 ) -> None:
     name = str(entry["name"])
-    image = images.find(name, where, f"images/{split}/" if split else "")
-    if image is None:
-        raise UserError(f"{where}: no image {name!r:.100} below {images.root}")
+    image = images.need(name, where, f"images/{split}/" if split else "")
     frame = builder.frame(image, split)
     builder.annotated(frame, "boxes", "areas", "lines")
     for group, value in (entry.get("attributes") or {}).items():
@@ -71,11 +66,15 @@ def add_box(
     builder: Builder, frame: int, label: Mapping[str, Any], where: str, name: str, flags: int = 0
 ) -> None:
     """Adds the `box2d` of a label, or the problem it has."""
+    # Runs for 1.5 million boxes of BDD100K.
     box, attributes = label["box2d"], label.get("attributes")
     if attributes and isinstance(attributes, dict):
-        flags |= OCCLUDED_FLAG * bool(attributes.get("occluded"))
-        flags |= TRUNCATED_FLAG * bool(attributes.get("truncated"))
-        flags |= IGNORE_FLAG * bool(attributes.get("crowd") or attributes.get("ignored"))
+        if attributes.get("occluded"):
+            flags |= OCCLUDED_FLAG
+        if attributes.get("truncated"):
+            flags |= TRUNCATED_FLAG
+        if attributes.get("crowd") or attributes.get("ignored"):
+            flags |= IGNORE_FLAG
     part = label.get("id", "?")
     try:
         builder.box(frame, name, (box["x1"], box["y1"], box["x2"], box["y2"]), where, flags, part)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import (
     SPLITS,
-    distinct_below,
+    expecting,
     files_below,
     head_of,
     nfc,
@@ -46,32 +45,23 @@ class PascalXML(Annotated):
 
     def read(self, builder: Builder, images: Images) -> None:
         splits = _lists(self.label_root)
-        for inside in distinct_below(self.label_root, ".xml"):
+        for inside in files_below(self.label_root, ".xml", distinct=True):
             path, folder = self.label_root / inside, inside.rpartition("/")[0]
-            try:
+            with expecting(path, "XML"):
                 root = ElementTree.fromstring(read_bounded(path, MAX_XML))
-            except ElementTree.ParseError as error:
-                raise UserError(f"{path}: not XML ({error}); restore it") from None
             if root.tag != "annotation":
                 continue
             stem, where = path.stem, str(path)
             name = stem + os.path.splitext(root.findtext("filename") or "")[1]
-            image = images.find(stem if "." not in name else name, where, folder)
-            image = image or images.find(stem, where, folder)
-            if image is None:
-                raise UserError(f"{path}: no image {name!r:.100} below {images.root}; add it")
+            image = images.find(name, where, folder) or images.need(stem, where, folder)
             split = splits.get(nfc(stem)) or split_folder(image) or split_folder(inside)
-            try:
+            with expecting(path, "a VOC annotation"):
                 sides = (root.findtext(f"size/{side}") or "0" for side in ("height", "width"))
                 height, width = (int(float(side)) for side in sides)
                 frame = builder.frame(image, split, (height, width), where)
                 builder.annotated(frame, "boxes")
                 for number, (kind, flags, xyxy) in enumerate(objects(root), 1):
                     builder.box(frame, kind, xyxy, f"{where} object", flags, number)
-            except ValueError as error:
-                raise UserError(
-                    f"{path}: not a VOC annotation ({error!s:.100}); restore it"
-                ) from None
 
 
 def _lists(root: Path) -> dict[str, str]:
@@ -87,9 +77,11 @@ def _lists(root: Path) -> dict[str, str]:
 
 def objects(root: ElementTree.Element) -> Iterator[tuple[str, int, list[float]]]:
     """(name, flags, xyxy) of the boxes of an annotation. Raises ValueError."""
-    for item in root.findall("object"):
-        name = (item.findtext("name") or "").strip()
-        flags = sum(bit for tag, bit in FLAGS.items() if item.findtext(tag, "").strip() == "1")
+    for item in root.iterfind("object"):
+        # Three times as fast as a search for each of these texts.
+        texts = {child.tag: child.text or "" for child in item}
+        sides = {side.tag: side.text for child in item if child.tag == "bndbox" for side in child}
+        flags = sum(bit for tag, bit in FLAGS.items() if texts.get(tag, "").strip() == "1")
         # VOC counts pixels from 1: the first column of a box is xmin - 1.
-        sides = [(float(item.findtext(f"bndbox/{side}") or "nan"), side) for side in SIDES]
-        yield name, flags, [value - side.endswith("min") for value, side in sides]
+        x1, y1, x2, y2 = (float(sides.get(side) or "nan") for side in SIDES)
+        yield texts.get("name", "").strip(), flags, [x1 - 1, y1 - 1, x2, y2]

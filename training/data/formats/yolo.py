@@ -18,14 +18,7 @@ from training.data.annotated import Annotated
 from training.data.bdd_names import is_bdd100k
 from training.data.builder import Builder
 from training.data.classes import check_names, read_yaml, yolo_names
-from training.data.files import (
-    SPLITS,
-    files_below,
-    read_text,
-    split_folder,
-    stem_of,
-    text_of,
-)
+from training.data.files import SPLITS, files_below, read_text, split_folder, stem_of, text_of
 from training.data.images import Images
 from training.data.table import AREA, OUTSIDE
 
@@ -203,14 +196,11 @@ def read_lines(
         except ValueError:
             builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
             continue
-        if not kind.is_integer() or not 0 <= kind < len(classes):
-            builder.problem(
-                frame,
-                f"{where}: class {kind:g} is not among the {len(classes)} names of the data file; "
-                "add its name there or fix the line",
-            )
-            continue
-        _add(builder, frame, classes[int(kind)], values, where, shapes)
+        if kind.is_integer() and 0 <= kind < len(classes):
+            _add(builder, frame, classes[int(kind)], values, where, shapes)
+        else:
+            text = f"class {kind:g} is not among the {len(classes)} names of the data file"
+            builder.problem(frame, f"{where}: {text}; add its name there or fix the line")
 
 
 def _read_plain(builder: Builder, frame: int, data: bytes, path: Path, classes: Classes) -> bool:
@@ -225,13 +215,10 @@ def _read_plain(builder: Builder, frame: int, data: bytes, path: Path, classes: 
         return False
     kinds, centre, half = values[:, 0], values[:, 1:3], values[:, 3:5] / 2
     xyxy = np.hstack([centre - half, centre + half])
-    numbers = kinds.astype(np.int64)
-    fine = (numbers == kinds).all() and (numbers >= 0).all() and (numbers < len(classes)).all()
-    if not fine or not (
-        (half > 0).all() and (xyxy >= -TOLERANCE).all() and (xyxy <= 1 + TOLERANCE).all()
-    ):
+    fine = np.isin(kinds, np.arange(len(classes))) & (half > 0).all(1)
+    if not (fine & (xyxy >= -TOLERANCE).all(1) & (xyxy <= 1 + TOLERANCE).all(1)).all():
         return False
-    found = [classes[number] for number in numbers.tolist()]
+    found = [classes[int(number)] for number in kinds]
     for line, (name, _) in enumerate(found, 1):
         if name not in builder.first:
             builder.name(name, f"{path} line {line}")
@@ -246,14 +233,14 @@ def _add(
     shapes: bool,
 ) -> None:  # fmt: skip
     name, flags = named
+    xs, ys = values[0::2], values[1::2]
     if len(values) in (4, 5):  # with a confidence where a model wrote the file
         cx, cy, width, height = values[:4]
         xyxy = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
-    elif len(values) >= 6 and len(values) % 2 == 0:
-        points = list(zip(values[0::2], values[1::2], strict=True))
-        xyxy = (min(values[0::2]), min(values[1::2]), max(values[0::2]), max(values[1::2]))
+    elif len(values) >= 6 and len(xs) == len(ys):
+        xyxy = (min(xs), min(ys), max(xs), max(ys))
         if shapes:
-            builder.shape(frame, name, points, where, AREA)
+            builder.shape(frame, name, list(zip(xs, ys, strict=True)), where, AREA)
     else:
         builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
         return
