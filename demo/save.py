@@ -90,7 +90,7 @@ class Clip:
     codec: str = "libx264"
     # No B-frames: with them and uneven times the container states too short a duration.
     codec_options: dict[str, str] = field(
-        default_factory=lambda: {"preset": "veryfast", "crf": "21", "bf": "0"}
+        default_factory=lambda: {"preset": "superfast", "crf": "21", "bf": "0"}
     )
     time_base: Fraction = Fraction(1, 90000)
     max_width: int = 1 << 16

@@ -17,7 +17,7 @@ LOWEST_SCORE = 0.1  # weaker boxes do not even continue a track
 SURE_SCORE = 0.7
 LEAST = 0.01  # a score of 0 would let the limits for IoU vanish
 LABEL_S = 0.25  # time constant of labels
-MASK_S, MARGIN = 0.16, 0.2  # of masks; chosen by measurement, see docs/video.md
+MASK_S, MARGIN = 0.16, 0.2 * 255  # of masks; chosen by measurement, see docs/video.md
 FORGET_S = 1.0  # a longer gap starts anew
 MAX_CLASSES = 8
 SPECK = 5  # pixels of the model; smaller specks and holes are removed
@@ -195,6 +195,7 @@ class _SteadyMask:
             self.seen, self.shown = {}, mask
         weight = 1 - math.exp(-step / MASK_S)
         present = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256]))
+        support = np.zeros(mask.shape, np.float32)  # of the class that is shown
         for value in {*self.seen, *present.tolist()}:
             now = equals(mask, value)
             if value in self.seen:
@@ -202,15 +203,14 @@ class _SteadyMask:
             else:
                 first = not np.array_equal(self.shown, mask)
                 self.seen[value] = now.astype(np.float32) * (weight if first else 1)
-        best, chosen = None, np.empty_like(mask)
-        for value, seen in self.seen.items():
-            held = equals(self.shown, value).astype(np.float32)
-            score = cv2.scaleAdd(held, MARGIN, seen)
-            if best is None:
-                best, chosen[:] = score, value
-                continue
-            chosen[score > best] = value
-            best = cv2.max(best, score)
+            cv2.copyTo(self.seen[value], equals(self.shown, value), support)
+        # The means of all classes add up to 255, so none is MARGIN ahead of a larger one than this.
+        weak = np.flatnonzero(support < (255 - MARGIN) / 2)
+        seen = np.stack([one.ravel()[weak] for one in self.seen.values()])
+        best = np.array(list(self.seen), np.uint8)[seen.argmax(axis=0)]
+        chosen = self.shown.copy()
+        ahead = seen.max(axis=0) > support.ravel()[weak] + MARGIN
+        chosen.ravel()[weak[ahead]] = best[ahead]
         self.shown = cv2.medianBlur(chosen, SPECK).astype(np.uint8, copy=False)
         return self.shown
 
@@ -243,4 +243,4 @@ def majority(before: deque[np.ndarray], now: np.ndarray) -> np.ndarray:
     if len(before) < 2 or any(mask.shape != now.shape for mask in before):
         return now
     older, old = before
-    return np.where(older == old, old, now)
+    return cv2.copyTo(old, cv2.compare(older, old, cv2.CMP_EQ), now.copy())

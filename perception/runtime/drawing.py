@@ -8,7 +8,7 @@ import numpy as np
 
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
-from perception.runtime.lanes import ACROSS, CROSSWALK, Lane, marks_along
+from perception.runtime.lanes import ACROSS, CROSSWALK, LINE_ALONG, Lane, directions
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
 from perception.runtime.view import BOX_SCORE
@@ -72,16 +72,19 @@ def covers_frame(mask: Mask) -> bool:
 
 
 def draw_areas(canvas: np.ndarray, mask: Mask) -> None:
-    """Translucent areas with a thin rim, edges smoothed to the frame's resolution."""
+    """Translucent areas with a thin rim, edges smoothed to the frame's resolution. Lines along the
+    road are left out."""
     colours, opacity = lookup(mask.view)
-    present = np.flatnonzero(cv2.calcHist([mask.small], [0], None, [256], [0, 256]))
-    for value in present.tolist():
-        if opacity[value]:
-            area = cv2.compare(mask.small, value, cv2.CMP_EQ)
-            _tint(canvas, area, colours[value, 0], AREA_OPACITY * float(opacity[value]))
+    drawn = opacity * (mask.counts > 0)
+    if mask.is_lane_byte:
+        drawn[directions(mask.view) == LINE_ALONG] = 0
+    for value in np.flatnonzero(drawn).tolist():
+        area = cv2.compare(mask.small, value, cv2.CMP_EQ)
+        blue, green, red = colours[value, 0].tolist()
+        _tint(canvas, area, (blue, green, red), AREA_OPACITY * float(opacity[value]))
 
 
-def _tint(canvas: np.ndarray, area: np.ndarray, ink: np.ndarray, opacity: float) -> None:
+def _tint(canvas: np.ndarray, area: np.ndarray, ink: BGR, opacity: float) -> None:
     """Tints the pixels of a model-size area (0 or 255) and draws its outline, in place."""
     left, top, wide, tall = cv2.boundingRect(area)
     scale_y, scale_x = canvas.shape[0] / area.shape[0], canvas.shape[1] / area.shape[1]
@@ -92,21 +95,18 @@ def _tint(canvas: np.ndarray, area: np.ndarray, ink: np.ndarray, opacity: float)
     small = area[top : top + tall, left : left + wide]
     inside = cv2.resize(small, part.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     inside = cv2.threshold(inside, 127, 255, cv2.THRESH_BINARY)[1]
-    mixed = np.arange(256)[:, None] * (1 - opacity) + ink * opacity
-    table = mixed.round().astype(np.uint8).reshape(1, 256, 3)
-    cv2.copyTo(cv2.LUT(part, table), inside, part)
+    cv2.copyTo(_mixed(part, ink, opacity), inside, part)
     rings = cv2.findContours(area, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)[0]
     scale = np.array([scale_x, scale_y]) * 16
     paths = [np.round((ring + 0.5) * scale).astype(np.int32) for ring in rings]
-    rim = tuple(int(one) for one in (0.55 * ink + 25).clip(0, 255))
+    rim = tuple(int(0.55 * one + 25) for one in ink)
     cv2.polylines(canvas, paths, True, rim, 1, cv2.LINE_AA, shift=4)
 
 
 def draw_lanes(canvas: np.ndarray, mask: Mask, lanes: Sequence[Lane]) -> None:
     """Lines as wide as the marking, over a dark rim, dashed ones lighter; crosswalks and other
     markings across the road as areas."""
-    across = np.where(marks_along(mask), np.uint8(255), mask.small)
-    draw_areas(canvas, Mask(across, mask.frame_hw, mask.view))
+    draw_areas(canvas, mask)
     lines = [lane for lane in lanes if lane.side not in (CROSSWALK, ACROSS)]
     rim = max(1.0, min(canvas.shape[:2]) / 600)
     for lane in lines:
@@ -200,7 +200,7 @@ def class_picture(mask: Mask) -> np.ndarray:
 
 def shown_classes(mask: Mask) -> list[str]:
     """Classes of a mask that cover a visible part of the frame, in the order of the classes."""
-    counts = np.bincount(mask.small.ravel(), minlength=256)
+    counts = mask.counts
     if mask.is_lane_byte:
         marked = np.where(np.arange(256) & LANE_BACKGROUND_BIT, 0, counts)
         counts = np.bincount(np.arange(256) & LANE_CATEGORY_BITS, marked)
@@ -290,8 +290,14 @@ def blend_rectangle(
     x1, y1, x2, y2 = box_xyxy
     part = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     if part.size:
-        flat = np.full_like(part, paper)
-        part[:] = cv2.addWeighted(part, 1 - opacity, flat, opacity, 0)
+        part[:] = _mixed(part, paper, opacity)
+
+
+def _mixed(part: np.ndarray, ink: BGR, opacity: float) -> np.ndarray:
+    """A copy of a picture mixed with a colour."""
+    flat = np.empty(part.shape, np.uint8)
+    cv2.rectangle(flat, (0, 0), part.shape[1::-1], ink, cv2.FILLED)  # much faster than np.full
+    return cv2.addWeighted(part, 1 - opacity, flat, opacity, 0)
 
 
 def _weight(height: int) -> int:

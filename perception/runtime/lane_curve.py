@@ -61,21 +61,37 @@ def _terms(v: np.ndarray) -> np.ndarray:
     return terms
 
 
-def fit_curve(points: np.ndarray, vanishing_xy: tuple[float, float], width: int) -> LaneCurve:
-    """The curve through (N, 2) xy points of one marking: iteratively reweighted least squares
-    (Cauchy weights), with a prior on c and b so that a short marking stays straight."""
-    terms = _terms(points[:, 1] - vanishing_xy[1])
+def fit_curves(
+    lines: Sequence[np.ndarray], vanishing_xy: tuple[float, float], width: int
+) -> list[LaneCurve]:
+    """The curve through the points (N, 2+) xy of each marking: iteratively reweighted least squares
+    (Cauchy weights), with a prior on c and b so that a short marking stays straight.
+
+    All markings at once, padded to the longest.
+    """
+    if not lines:
+        return []
+    counts = np.array([len(line) for line in lines])
+    inside = np.arange(counts.max()) < counts[:, None]
+    x, y = np.zeros((2, *inside.shape))
+    x[inside], y[inside] = np.concatenate([line[:, :2] for line in lines]).T
+    terms = _terms(y - vanishing_xy[1])
     sigma = PIXEL_SIGMA * width
     prior = np.diag([1e-9, 1 / (CENTRE_SIGMA * width) ** 2, 1 / (BEND_SIGMA * width**2) ** 2])
     towards = prior @ np.array([0.0, vanishing_xy[0], 0.0])
-    weights = np.ones(len(points))
+    weights, each = inside.astype(float), np.arange(len(lines))
     for _ in range(ROUNDS):
-        scaled = terms * (weights / sigma**2)[:, None]
-        covariance = np.linalg.inv(terms.T @ scaled + prior)
-        coefficients = covariance @ (scaled.T @ points[:, 0] + towards)
-        off = np.abs(terms @ coefficients - points[:, 0])
-        weights = 1 / (1 + (off / max(2 * sigma, 1.5 * float(np.median(off)))) ** 2)
-    return LaneCurve(coefficients, covariance, vanishing_xy[1])
+        scaled = (terms * (weights / sigma**2)[..., None]).swapaxes(1, 2)
+        covariance = np.linalg.inv(scaled @ terms + prior)
+        coefficients = covariance @ (scaled @ x[..., None] + towards[:, None])
+        off = np.abs((terms @ coefficients)[..., 0] - x)
+        ordered = np.sort(np.where(inside, off, np.inf), axis=1)
+        median = (ordered[each, (counts - 1) // 2] + ordered[each, counts // 2]) / 2
+        weights = inside / (1 + (off / np.maximum(2 * sigma, 1.5 * median)[:, None]) ** 2)
+    return [
+        LaneCurve(one, spread, vanishing_xy[1])
+        for one, spread in zip(coefficients[..., 0], covariance, strict=True)
+    ]
 
 
 def find_row(lines: Sequence[np.ndarray], size_hw: tuple[int, int]) -> tuple[float, float] | None:
@@ -98,14 +114,14 @@ def find_row(lines: Sequence[np.ndarray], size_hw: tuple[int, int]) -> tuple[flo
     rows = HORIZONS[HORIZONS * height < lowest - 0.02 * height] * height
     if len(rows) < 5:
         return None
-    fits = [_shared(lines, row, width) for row in rows]
-    best = int(np.argmin([cost for cost, _, _ in fits]))
+    costs, found, _ = _shared(lines, rows, width)
+    best = int(costs.argmin())
     if best in (0, len(rows) - 1):
         return None
-    slopes = fits[best][1][2:]
+    slopes = found[best, 2:]
     if slopes.max() - slopes.min() < 1.0:  # in camera heights: less than one lane apart
         return None
-    low, middle, high = (fits[best + i][0] for i in (-1, 0, 1))
+    low, middle, high = costs[best - 1 : best + 2].tolist()
     second = max(low - 2 * middle + high, 1e-9)
     vertex = 0.5 * (low - high) / second  # of a parabola through the three
     step = rows[1] - rows[0]
@@ -125,9 +141,10 @@ def find_column(
     lines = [line for line in lines if len(line) >= LEAST_POINTS]
     if not lines:
         return None
-    (_, found, normal), (_, moved, _) = (_shared(lines, at, width) for at in (row, row + sigma_row))
-    variance = np.linalg.inv(normal)[0, 0] + (LINE_SIGMA * width) ** 2 / len(lines)
-    return float(found[0]), float(np.hypot(variance**0.5, moved[0] - found[0]))
+    _, found, normal = _shared(lines, np.array([row, row + sigma_row]), width)
+    variance = np.linalg.inv(normal[0])[0, 0] + (LINE_SIGMA * width) ** 2 / len(lines)
+    column, moved = found[:, 0].tolist()
+    return column, float(np.hypot(variance**0.5, moved - column))
 
 
 def combine(*parts: tuple[float, float]) -> tuple[float, float]:
@@ -142,24 +159,25 @@ def _thinned(line: np.ndarray) -> np.ndarray:
 
 
 def _shared(
-    lines: Sequence[np.ndarray], horizon: float, width: int
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """(cost, [c, b, a of every line], normal matrix) of the fit with common c and b at one
-    horizon."""
-    x, y = np.concatenate(lines).T
+    lines: Sequence[np.ndarray], horizons: np.ndarray, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(costs (H,), [c, b, a of every line] (H, L + 2), normal matrices) of the fits with common c
+    and b at each of the horizons."""
+    x, y = np.concatenate([line[:, :2] for line in lines]).T
     owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
-    v = y - horizon
-    terms = np.zeros((len(x), len(lines) + 2))
-    terms[:, 0], terms[:, 1] = 1, 1 / v
-    terms[np.arange(len(x)), owner + 2] = v
-    prior = np.zeros(terms.shape[1])
+    v = y - horizons[:, None]
+    terms = np.zeros((*v.shape, len(lines) + 2))
+    terms[..., 0], terms[..., 1] = 1, 1 / v
+    terms[:, np.arange(len(x)), owner + 2] = v
+    prior = np.zeros(terms.shape[2])
     prior[1] = 1 / (BEND_SIGMA * width**2) ** 2
     sigma = PIXEL_SIGMA * width
-    weights = np.ones(len(x))
+    weights = np.ones(v.shape)
     for _ in range(ROUNDS):
-        scaled = terms * (weights / sigma**2)[:, None]
-        normal = terms.T @ scaled + np.diag(prior + 1e-9)
-        found = np.linalg.solve(normal, scaled.T @ x)
-        off = ((terms @ found - x) / (2 * sigma)) ** 2
+        scaled = (terms * (weights / sigma**2)[..., None]).swapaxes(1, 2)
+        normal = scaled @ terms + np.diag(prior + 1e-9)
+        found = np.linalg.solve(normal, scaled @ x[:, None])
+        off = (((terms @ found)[..., 0] - x) / (2 * sigma)) ** 2
         weights = 1 / (1 + off)
-    return float(np.log1p(off).sum() + prior[1] * found[1] ** 2), found, normal
+    found = found[..., 0]
+    return np.log1p(off).sum(1) + prior[1] * found[:, 1] ** 2, found, normal

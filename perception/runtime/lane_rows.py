@@ -16,17 +16,16 @@ class _Line:
     def __init__(self) -> None:
         self.x: list[float] = []
         self.y: list[int] = []
-        self.value: list[int] = []
 
-    def expected(self, y: int, vanishing_xy: tuple[float, float]) -> float:
-        """Column at row y: along the last points, or towards the vanishing point."""
+    def ahead(self, vanishing_xy: tuple[float, float]) -> tuple[float, int, float]:
+        """Column and row of the last point, and columns per row upwards from there: along the last
+        points, or towards the vanishing point."""
         xs, ys = self.x, self.y
-        x0, y0 = xs[-1], ys[-1]
+        x, y = xs[-1], ys[-1]
         if len(xs) < 4:
-            share = (y0 - y) / max(y0 - vanishing_xy[1], 1.0)
-            return x0 + (vanishing_xy[0] - x0) * share
+            return x, y, (vanishing_xy[0] - x) / max(y - vanishing_xy[1], 1.0)
         k = min(len(xs), SLOPE_POINTS)
-        return x0 + (x0 - xs[-k]) * (y - y0) / (y0 - ys[-k])
+        return x, y, (x - xs[-k]) / (ys[-k] - y)
 
 
 def follow_rows(
@@ -37,42 +36,38 @@ def follow_rows(
     `marks` is bool (H, W), `values` uint8 (H, W).
     """
     height, width = marks.shape
-    top = max(int(vanishing_xy[1]) + FIRST_ROWS, 0)
-    rows = np.arange(height - 1, top, -ROW_STEP)
+    rows = np.arange(height - 1, max(int(vanishing_xy[1]) + FIRST_ROWS, 0), -ROW_STEP)
     ended: list[_Line] = []
     open_: list[_Line] = []
     for y, centres in _centres(marks[rows], rows, MAX_RUN_SHARE * width):
-        reach_y = max(8, 0.4 * (y - vanishing_xy[1]))
-        ended += [line for line in open_ if line.y[-1] - y > reach_y]
-        open_ = [line for line in open_ if line.y[-1] - y <= reach_y]
+        lowest = y + max(8, 0.4 * (y - vanishing_xy[1]))
+        ended += [line for line in open_ if line.y[-1] > lowest]
+        open_ = [line for line in open_ if line.y[-1] <= lowest]
         taken = _assign(centres, open_, y, vanishing_xy, width)
         for i, x in enumerate(centres):
-            line = taken.get(i)
-            if line is None:
-                line = _Line()
-                open_.append(line)
-            line.x.append(x)
-            line.y.append(y)
-            line.value.append(int(values[y, round(x)]))
-    lines = [line for line in ended + open_ if len(line.x) >= MIN_POINTS]
-    return [np.column_stack([line.x, line.y, line.value]).astype(np.float64) for line in lines]
+            if i not in taken:
+                taken[i] = _Line()
+                open_.append(taken[i])
+            taken[i].x.append(x)
+            taken[i].y.append(y)
+    found = [(np.array(line.x), line.y) for line in ended + open_ if len(line.x) >= MIN_POINTS]
+    return [np.column_stack([x, y, values[y, np.rint(x).astype(int)]]) for x, y in found]
 
 
 def _centres(marks: np.ndarray, rows: np.ndarray, longest: float) -> list[tuple[int, list[float]]]:
     """(row, centres of its runs of True), rows without one left out. A run that is cut off by the
     frame's edge has its centre elsewhere, and a long one is across the road."""
     width = marks.shape[1]
-    padded = np.zeros((len(marks), width + 2), np.int8)
+    padded = np.zeros((len(marks), width + 2), bool)
     padded[:, 1:-1] = marks
-    steps = np.diff(padded, axis=1).ravel()
-    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-    row, start = np.divmod(starts, width + 1)
-    end = ends % (width + 1)
+    edges = np.flatnonzero(padded[:, 1:] != padded[:, :-1])  # starts and ends alternate
+    row, start = np.divmod(edges[::2], width + 1)
+    end = edges[1::2] % (width + 1)
     keep = (end - start <= longest) & (start > 0) & (end < width)
     out: dict[int, list[float]] = {}
-    found = zip(row[keep].tolist(), ((start + end - 1) / 2)[keep].tolist(), strict=True)
-    for index, centre in found:
-        out.setdefault(int(rows[index]), []).append(centre)
+    found = zip(rows[row[keep]].tolist(), ((start + end - 1) / 2)[keep].tolist(), strict=True)
+    for y, centre in found:
+        out.setdefault(y, []).append(centre)
     return list(out.items())
 
 
@@ -87,8 +82,8 @@ def _assign(
     least = max(2.5, 0.006 * width)
     pairs = []
     for j, line in enumerate(lines):
-        expected = line.expected(y, vanishing_xy)
-        reach = least + 0.4 * (line.y[-1] - y) / ROW_STEP
+        x0, y0, slope = line.ahead(vanishing_xy)
+        expected, reach = x0 + slope * (y0 - y), least + 0.4 * (y0 - y) / ROW_STEP
         low, high = expected - reach, expected + reach
         for i, x in enumerate(centres):
             if low <= x <= high:

@@ -65,7 +65,7 @@ class LaneTracker:
         self.now = now = max(seconds, self.now + LEAST_STEP_S)
         if np.isinf(self.first):
             self.first = now
-        for track, lane in self._matches(found, mask.frame_hw):
+        for track, lane in self._matches(found, mask.frame_hw, vanishing_xy[1]):
             if lane is not None:
                 track.update(lane, now)
         self.tracks = [track for track in self.tracks if now - track.last <= MISSED_S]
@@ -84,18 +84,18 @@ class LaneTracker:
         return [*assign_sides(shown), *loose, *across_lanes(mask)]
 
     def _matches(
-        self, found: list[Lane], size_hw: tuple[int, int]
+        self, found: list[Lane], size_hw: tuple[int, int], horizon: float
     ) -> list[tuple[_Track, Lane | None]]:
         """(track, its lane in this frame); starts a track for every other lane."""
         height, width = size_hw
-        pairs = sorted(
-            (_distance(track.lane, lane, height) / width, i, j)
-            for i, track in enumerate(self.tracks)
-            for j, lane in enumerate(found)
-        )
+        rows = MATCH_ROWS * height + horizon
+        then, now = (_columns(lanes, rows) for lanes in ([one.lane for one in self.tracks], found))
+        apart = np.abs(then[:, None] - now).mean(-1) / width  # (tracks, lanes)
         matched: dict[int, int] = {}
-        for distance, i, j in pairs:
-            if distance <= MATCH_SHARE and i not in matched and j not in matched.values():
+        for i, j in sorted(
+            np.argwhere(apart <= MATCH_SHARE).tolist(), key=lambda ij: apart[tuple(ij)]
+        ):
+            if i not in matched and j not in matched.values():
                 matched[i] = j
         out: list[tuple[_Track, Lane | None]] = [
             (track, found[matched[i]] if i in matched else None)
@@ -108,8 +108,7 @@ class LaneTracker:
         return out
 
 
-def _distance(a: Lane, b: Lane, height: int) -> float:
-    assert a.curve is not None
-    assert b.curve is not None
-    rows = MATCH_ROWS * height + b.curve.horizon
-    return float(np.abs(a.curve.x(rows) - b.curve.x(rows)).mean())
+def _columns(lanes: list[Lane], rows: np.ndarray) -> np.ndarray:
+    """(lanes, rows) columns of their curves."""
+    found = [lane.curve.x(rows) for lane in lanes if lane.curve is not None]
+    return np.array(found).reshape(-1, len(rows))

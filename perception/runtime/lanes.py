@@ -3,6 +3,7 @@ logged, measured and sent are these."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from perception.classes import (
     LANE_STYLE_SHIFT,
 )
 from perception.runtime.camera import Camera
-from perception.runtime.lane_curve import LaneCurve, fit_curve
+from perception.runtime.lane_curve import LaneCurve, fit_curves
 from perception.runtime.lane_rows import follow_rows
 from perception.runtime.scene import Mask, Scene
 from perception.runtime.view import View
@@ -34,6 +35,7 @@ LOOSE_ROW_SHARE = 0.03  # of a marking that does not run along the road
 MIN_SUPPORT = 0.35  # share of the rows between its ends in which a marking is seen
 MAX_CENTRE_SHARE = 0.1  # of the frame's width, between a line's aim and the vanishing point
 POINTS = 24
+NO_LINE, LINE_ALONG, LINE_ACROSS, ON_CROSSWALK = range(4)
 MIN_ACROSS_AREA = 0.0006  # of the mask
 MAX_GROUND_SIGMA = 0.5  # relative: points with a less certain distance have no metres
 
@@ -58,13 +60,14 @@ class Lane:
         return self.side in (EGO_LEFT, EGO_RIGHT)
 
 
-def marks_along(mask: Mask) -> np.ndarray:
-    """bool (h, w): markings that run along the road, without crosswalks and stop lines."""
-    byte = mask.small
-    along = (byte & (LANE_BACKGROUND_BIT | LANE_DIRECTION_BIT)) == 0
-    if CROSSWALK in mask.view.categories:
-        along &= (byte & LANE_CATEGORY_BITS) != mask.view.categories.index(CROSSWALK)
-    return along
+@cache
+def directions(view: View) -> np.ndarray:
+    """uint8 (256,): for each lane byte NO_LINE, LINE_ALONG, LINE_ACROSS or ON_CROSSWALK."""
+    byte = np.arange(256)
+    kinds = np.where(byte & LANE_DIRECTION_BIT, LINE_ACROSS, LINE_ALONG)
+    if CROSSWALK in view.categories:
+        kinds[(byte & LANE_CATEGORY_BITS) == view.categories.index(CROSSWALK)] = ON_CROSSWALK
+    return np.where(byte & LANE_BACKGROUND_BIT, NO_LINE, kinds).astype(np.uint8)
 
 
 def frame_scale(mask: Mask) -> np.ndarray:
@@ -88,7 +91,8 @@ def lines_along(mask: Mask, vanishing_xy: tuple[float, float]) -> list[np.ndarra
     byte = mask.small
     scale = frame_scale(mask)
     x, y = np.asarray(vanishing_xy) / scale - 0.5
-    lines = follow_rows(marks_along(mask), byte, (float(x), float(y)))
+    along = cv2.LUT(byte, directions(mask.view)) == LINE_ALONG
+    lines = follow_rows(along, byte, (float(x), float(y)))
     for line in lines:
         line[:, :2] = (line[:, :2] + 0.5) * scale
     return lines
@@ -110,7 +114,7 @@ def along_lanes(
             continue
         rows = line[good, 1]
         span = float(np.ptp(rows))
-        score = min(1.0, len(np.unique(rows)) / (span / step + 1))
+        score = min(1.0, len(set(rows.tolist())) / (span / step + 1))
         certain = curve.covariance[0, 0] ** 0.5 < MAX_OFFSET_SIGMA
         # What does not run towards the vanishing point is no marking: a reflection, a stop line.
         ahead = abs(curve.coefficients[1] - vanishing_xy[0]) <= MAX_CENTRE_SHARE * width
@@ -127,7 +131,7 @@ def _loose(mask: Mask, line: np.ndarray, step: float) -> list[Lane]:
     they are seen, if there are enough."""
     line = line[np.argsort(-line[:, 1], kind="stable")]
     span = float(np.ptp(line[:, 1]))
-    score = min(1.0, len(np.unique(line[:, 1])) / (span / step + 1))
+    score = min(1.0, len(set(line[:, 1].tolist())) / (span / step + 1))
     if span < LOOSE_ROW_SHARE * mask.frame_hw[0] or score < MIN_SUPPORT:
         return []
     y = (line[:, 1] - line[:, 1].mean()) / max(span, 1.0)
@@ -154,24 +158,24 @@ def _merged(
 ) -> list[tuple[np.ndarray, LaneCurve]]:
     """(points, curve) of each marking: fragments on the curve of a longer one, in other rows, are
     added to it."""
-    left = sorted(lines, key=len, reverse=True)
+    lines = sorted(lines, key=len, reverse=True)
+    left = list(zip(lines, fit_curves(lines, vanishing_xy, width), strict=True))
     out: list[tuple[np.ndarray, LaneCurve]] = []
     while left:
-        line = left.pop(0)
-        curve = fit_curve(line[:, :2], vanishing_xy, width)
-        rest = []
-        for other in left:
-            off = np.abs(curve.x(other[:, 1]) - other[:, 0])
-            least = np.maximum(0.006 * width, 2 * curve.sigma(other[:, 1]))
-            overlap = np.isin(other[:, 1], line[:, 1]).mean()
-            if overlap < 0.3 and (off < least).mean() > 0.7:
-                line = np.concatenate([line, other])
-            else:
-                rest.append(other)
-        if len(rest) < len(left):
-            curve = fit_curve(line[:, :2], vanishing_xy, width)
+        (line, curve), *others = left
+        rows, left = set(line[:, 1].tolist()), []
+        for other, own_curve in others:
+            y = other[:, 1]
+            if len(rows.intersection(y.tolist())) < 0.3 * len(y):
+                least = np.maximum(0.006 * width, 2 * curve.sigma(y))
+                if (np.abs(curve.x(y) - other[:, 0]) < least).mean() > 0.7:
+                    line = np.concatenate([line, other])
+                    rows.update(y.tolist())
+                    continue
+            left.append((other, own_curve))
+        if len(left) < len(others):
+            (curve,) = fit_curves([line], vanishing_xy, width)
         out.append((line, curve))
-        left = rest
     return out
 
 
@@ -234,22 +238,20 @@ def ego_lane(lanes: Sequence[Lane]) -> dict[str, Lane]:
 
 def across_lanes(mask: Mask) -> list[Lane]:
     """Crosswalk edges and stop lines: per connected area a line from its left to its right end."""
-    byte = mask.small
-    crosswalk = _index(mask.view.categories, CROSSWALK)
-    line = (byte & LANE_BACKGROUND_BIT) == 0
-    is_crosswalk = line & ((byte & LANE_CATEGORY_BITS) == crosswalk)
-    across = line & ((byte & LANE_DIRECTION_BIT) > 0) & ~is_crosswalk
-    out = []
-    for area, side in ((is_crosswalk, CROSSWALK), (across, ACROSS)):
-        if not area.any():
+    kinds, out = cv2.LUT(mask.small, directions(mask.view)), []
+    for kind, side in ((ON_CROSSWALK, CROSSWALK), (LINE_ACROSS, ACROSS)):
+        area = (kinds == kind).view(np.uint8)
+        left, top, wide, tall = cv2.boundingRect(area)
+        area = area[top : top + tall, left : left + wide]
+        if np.count_nonzero(area) < MIN_ACROSS_AREA * kinds.size:
             continue
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(area.astype(np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(area)
         for i in range(1, count):
             x, y, w, h, pixels = stats[i]
-            if pixels < MIN_ACROSS_AREA * byte.size or w < 1.5 * h:
+            if pixels < MIN_ACROSS_AREA * kinds.size or w < 1.5 * h:
                 continue
             inside = labels[y : y + h, x : x + w] == i
-            out.append(_across(mask, side, inside, x, y))
+            out.append(_across(mask, side, inside, left + x, top + y))
     return out
 
 
@@ -274,10 +276,6 @@ def _named(view: View, values: np.ndarray) -> tuple[str, str, str]:
     )
     category, style, direction = (most_frequent(names, index) for names, index in parts)
     return category, style, direction
-
-
-def _index(names: Sequence[str], name: str) -> int:
-    return names.index(name) if name in names else -1
 
 
 def in_metres(lane: Lane, camera: Camera) -> Lane:

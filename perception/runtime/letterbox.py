@@ -80,7 +80,7 @@ class Letterbox:
         height, width = self.inner_hw
         shrinks = height < self.frame_hw[0]
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        out[self.inner] = cv2.resize(frame, (width, height), interpolation=how)
+        cv2.resize(frame, (width, height), dst=out[self.inner], interpolation=how)
         return out
 
     def boxes_to_model(self, boxes_xyxy: np.ndarray) -> np.ndarray:

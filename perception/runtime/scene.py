@@ -170,6 +170,11 @@ class Mask(Output):
         """uint8 (H, W) at frame size."""
         return resize(self.small, self.frame_hw, cv2.INTER_NEAREST)
 
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(256,) pixels of each value, at the model's resolution."""
+        return cv2.calcHist([self.small], [0], None, [256], [0, 256]).ravel()
+
     def array(self, native: bool = True) -> np.ndarray:
         """uint8 (H, W) at frame size, or at the model's resolution if not `native`."""
         return self.full if native else self.small

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from perception.classes import LANE_CATEGORIES, LANE_DIRECTION_BIT, LANE_STYLE_BIT
-from perception.runtime.lane_curve import LaneCurve, find_row
+from perception.runtime.lane_curve import LaneCurve, find_row, fit_curves
 from perception.runtime.lane_tracker import FADE_S, LaneTracker
 from perception.runtime.lanes import Lane, along_lanes, lines_along
 from perception.runtime.road import RoadGeometry
@@ -116,12 +116,31 @@ def test_the_error_of_the_horizon_follows_from_the_cost(monkeypatch):
     slopes = np.array([160.0, 0.0, -3.0, 3.0])
     monkeypatch.setattr(
         "perception.runtime.lane_curve._shared",
-        lambda lines, row, width: (0.01 * (row - 150) ** 2, slopes, np.eye(4)),
+        lambda lines, rows, width: (
+            0.01 * (rows - 150) ** 2,
+            np.tile(slopes, (len(rows), 1)),
+            None,
+        ),
     )
     points = np.column_stack([np.linspace(0, 100, 40), np.linspace(250, 390, 40)])
     row, sigma = find_row([points, points], (400, 640))
     assert row == pytest.approx(150, abs=0.1)
     assert sigma == pytest.approx(10, rel=0.02)
+
+
+def test_markings_of_unequal_length_are_fitted_as_if_alone():
+    """Fitted together they are padded: neither the padding nor its median weight may count."""
+    v = np.linspace(20, 320, 61)
+    long = np.column_stack([2 * v + 300 + 400 / v, v + 70])
+    short = np.column_stack([-v[:12] + 310 + 400 / v[:12], v[:12] + 70])
+    short[5, 0] += 60  # an outlier, weighted by the median of the short one's own points
+    together = fit_curves([long, short], (305.0, 70.0), 640)
+    alone = [fit_curves([line], (305.0, 70.0), 640)[0] for line in (long, short)]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-9)
+        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-9)
+    np.testing.assert_allclose(together[0].coefficients, (2, 300, 400), rtol=0.01)
+    assert together[1].x(90.0) == pytest.approx(310 - 20 + 20, abs=1.0)
 
 
 def test_a_curve_s_columns():
