@@ -58,8 +58,7 @@ def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
         x = np.linspace(-1, 1, 41)
         bulge, skew = device.bonnet_shape
         y = 1 - device.bonnet - bulge * (1 - np.abs(x) ** 2.4) + skew * x + bulge
-        outline = np.stack([(x + 1) / 2 * w, y * h], 1)
-        outline = np.concatenate([outline, [[w, h + 2], [0, h + 2]]])
+        outline = [*zip((x + 1) / 2 * w, y * h, strict=True), (w, h + 2), (0, h + 2)]
         cv2.fillPoly(out, [np.round(outline).astype(np.int32)], 1)
     return out.astype(bool)
 
@@ -91,21 +90,14 @@ def _bonnet(image: np.ndarray, mask: np.ndarray, device: DashCam, light: np.ndar
     """Draws the bonnet or dashboard, with a faint reflection of the scene."""
     if not mask.any():
         return
-    h = image.shape[1]
     top = int(np.argmax(mask.any(1)))
-    rows = h - top
-    ramp = np.linspace(1.25, 0.55, rows, dtype=np.float32)[:, None]
+    ramp = np.linspace(1.25, 0.55, image.shape[1] - top, dtype=np.float32)[:, None]
     for c in range(3):
-        above = np.ascontiguousarray(image[c, max(0, top - rows) : top][::-1])
+        above = np.ascontiguousarray(image[c, max(0, 2 * top - image.shape[1]) : top][::-1])
         paint = cv2.blur(above, (9, 5)) * 0.22
         paint += ramp[: len(paint)] * np.float32(device.bonnet_colour[c] * (light[c] + 0.02))
-        np.copyto(image[c, top : top + len(paint)], paint, where=mask[top : top + len(paint)])
-
-
-def _silhouettes(image: np.ndarray, mask: np.ndarray) -> None:
-    """Darkens the object in the windscreen, out of focus."""
-    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0 * mask.shape[0] / 384)
-    image *= 1 - np.float32(0.94) * soft
+        rows = slice(top, top + len(paint))
+        np.copyto(image[c, rows], paint, where=mask[rows])
 
 
 def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere) -> np.ndarray:
@@ -113,32 +105,16 @@ def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere
     h, w = size_hw
     out = np.zeros(size_hw, np.uint8)
     scale = h / 384
-    if air.wet:
-        for _ in range(int(90 * air.wet)):
-            x, y = rng.uniform(0, w), rng.uniform(-20, h)
-            length, lean = rng.uniform(6, 22) * scale, rng.uniform(-0.12, 0.12)
-            cv2.line(
-                out,
-                (int(x), int(y)),
-                (int(x + lean * length), int(y + length)),
-                int(rng.uniform(20, 60)),
-                1,
-                cv2.LINE_AA,
-            )
-    else:
-        for _ in range(int(220 * air.snow)):
-            x, y, r = rng.uniform(0, w), rng.uniform(0, h), rng.exponential(0.7) * scale
-            cv2.circle(
-                out,
-                (int(x * 16), int(y * 16)),
-                int((0.6 * scale + r) * 16),
-                int(rng.uniform(40, 150)),
-                -1,
-                cv2.LINE_AA,
-                4,
-            )
-        return cv2.blur(out, (2, 3))
-    return out
+    for _ in range(int(90 * air.wet)):
+        x, y = rng.uniform(0, w), rng.uniform(-20, h)
+        length, lean = rng.uniform(6, 22) * scale, rng.uniform(-0.12, 0.12)
+        end = int(x + lean * length), int(y + length)
+        cv2.line(out, (int(x), int(y)), end, int(rng.uniform(20, 60)), 1, cv2.LINE_AA)
+    for _ in range(int(220 * air.snow)):
+        x, y, r = rng.uniform(0, w), rng.uniform(0, h), (0.6 + rng.exponential(0.7)) * scale
+        centre, grey = (int(x * 16), int(y * 16)), int(rng.uniform(40, 150))
+        cv2.circle(out, centre, int(r * 16), grey, -1, cv2.LINE_AA, 4)
+    return cv2.blur(out, (2, 3)) if air.snow else out
 
 
 def _drops(image: np.ndarray, rng: np.random.Generator) -> None:
@@ -176,13 +152,11 @@ def _windscreen(
         y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
         ghost = cv2.resize(textures.noise(53)[y : y + 48, x : x + 80], (w, h))
         ghost = ghost * np.linspace(0, device.reflection, h, dtype=np.float32)[:, None]
-        for c in range(3):
-            image[c] += ghost * np.float32(air.ambient[c] + 0.02)
+        image += ghost * (air.ambient + 0.02)[:, None, None]
     if device.dirt:
         veil = cv2.resize(textures.noise(54)[:128, :200], (w, h))
         veil = veil * veil * np.float32(0.5 * device.dirt)
-        for c in range(3):
-            image[c] += veil * air.horizon[c]
+        image += veil * air.horizon[:, None, None]
     if device.vignette:
         down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
         across = np.linspace(-1, 1, w, dtype=np.float32)
@@ -190,16 +164,26 @@ def _windscreen(
 
 
 def develop(
-    image: np.ndarray, face: np.ndarray, device: DashCam, air: Atmosphere, rng: np.random.Generator
+    image: np.ndarray,
+    face: np.ndarray,
+    covers: tuple[np.ndarray, np.ndarray],
+    device: DashCam,
+    air: Atmosphere,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """float32 (3, H, W) scene -> uint8 (H, W, 3) BGR frame as a dash-cam stores it."""
+    """float32 (3, H, W) scene -> uint8 (H, W, 3) BGR frame as a dash-cam stores it.
+
+    `covers` are the masks of the bonnet and of the clutter.
+    """
     h, w = image.shape[1:]
     edge = _edges(face)
     for c in range(3):
         cv2.copyTo(cv2.GaussianBlur(image[c], (3, 3), 0.75), edge, image[c])
-    _bonnet(image, bonnet_mask(device, (h, w)), device, air.ambient + 0.4 * air.sun_colour)
-    if device.clutter >= 0:
-        _silhouettes(image, clutter_mask(device, (h, w)))
+    bonnet, clutter = covers
+    _bonnet(image, bonnet, device, air.ambient + 0.4 * air.sun_colour)
+    if clutter.any():  # dark, and out of focus
+        soft = cv2.GaussianBlur(clutter.astype(np.float32), (0, 0), 2.0 * h / 384)
+        image *= 1 - np.float32(0.94) * soft
     if air.wet or air.snow:
         image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
     if air.wet:

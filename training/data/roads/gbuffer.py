@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from training.data.roads.camera import NEAR, Camera
-from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, Viewpoint, fixed
+from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, KERB, SHIFT, Viewpoint, fixed
 from training.data.roads.mesh import CLASS, FACE, Thing
 from training.data.roads.textures import TILES
 
@@ -107,7 +107,7 @@ def _kerb_faces(kerbs: np.ndarray, camera_at: np.ndarray) -> np.ndarray:
     faces = np.zeros(len(kerbs), FACE)
     faces["count"], faces["owner"], faces["slot"] = 4, -1, -1
     faces["normal"] = -np.sign(facing)[:, None] * normals
-    faces["colour"], faces["origin"] = (0.5, 0.51, 0.52), kerbs[:, 0]
+    faces["colour"], faces["origin"] = KERB, kerbs[:, 0]
     faces["kind"], faces["tile"] = CLASS["sidewalk"], TILES["paving"]
     return faces
 

@@ -7,20 +7,13 @@ import numpy as np
 
 from perception.classes import LANE_BACKGROUND
 from training.data.roads.camera import NEAR, Camera, Curve
-from training.data.roads.layout import (
-    CURB_HEIGHT,
-    WHITE,
-    Crossing,
-    LaneStrip,
-    Road,
-    RoadLine,
-    Stain,
-    lane_byte,
-)
+from training.data.roads.layout import WHITE, Crossing, LaneStrip, Road, RoadLine, lane_byte
+from training.data.roads.mesh import Colour
 
 # Faces 0..5 of every frame; things come after them.
 SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
 GROUND_FACES = 6
+KERB: Colour = (0.5, 0.51, 0.52)
 SHIFT = 4
 START = 1.0  # metres ahead where strips begin: below the lower edge of every frame
 FAR_PIXELS = 1e4
@@ -28,9 +21,8 @@ FAR_PIXELS = 1e4
 
 def fixed(pixels: np.ndarray) -> np.ndarray:
     """Pixels as fixed-point integers for OpenCV."""
-    inside = np.minimum(
-        np.maximum(pixels, -FAR_PIXELS), FAR_PIXELS
-    )  # np.clip is slow on small arrays
+    # np.clip is slow on small arrays.
+    inside = np.minimum(np.maximum(pixels, -FAR_PIXELS), FAR_PIXELS)
     return np.rint(inside * (1 << SHIFT)).astype(np.int32)
 
 
@@ -39,6 +31,11 @@ def fill(
 ) -> None:
     line = cv2.LINE_AA if smooth else cv2.LINE_8
     cv2.fillPoly(buffer, [fixed(pixels)], value, line, SHIFT)
+
+
+def band(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The outline between two edges."""
+    return np.concatenate([left, right[::-1]])
 
 
 @dataclass
@@ -61,11 +58,11 @@ class Viewpoint:
         z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
         x = np.asarray(t, np.float32) - np.float32(self.t) + self.curve.shift(z)
         y = 0.5 * self.curve.lift * z * z + (above - self.camera.height)
-        r, focal = self.camera.rotation.tolist(), self.camera.focal
-        scale = focal / np.maximum(x * r[0][2] + y * r[1][2] + z * r[2][2], NEAR * 0.5)
+        r, centre = self.camera.rotation.tolist(), self.camera.centre_xy
+        scale = self.camera.focal / np.maximum(x * r[0][2] + y * r[1][2] + z * r[2][2], NEAR * 0.5)
         out = np.empty((*x.shape, 2), np.float32)
-        out[..., 0] = (x * r[0][0] + y * r[1][0] + z * r[2][0]) * scale + self.camera.centre_xy[0]
-        out[..., 1] = (x * r[0][1] + y * r[1][1] + z * r[2][1]) * scale + self.camera.centre_xy[1]
+        for i in range(2):
+            out[..., i] = (x * r[0][i] + y * r[1][i] + z * r[2][i]) * scale + centre[i]
         return out
 
     def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
@@ -83,26 +80,21 @@ class Viewpoint:
     ) -> np.ndarray:
         """Outline of a strip of the ground."""
         s = self.steps(start, end)
-        edges = self.project(s[None], np.array([[left], [right]]), above)
-        return np.concatenate([edges[0], edges[1][::-1]])
+        return band(*self.project(s[None], np.array([[left], [right]]), above))
 
 
 def surfaces(view: Viewpoint, road: Road, depth: np.ndarray) -> np.ndarray:
     """(H, W) int32 ground faces; `depth` is that of the ground at level 0."""
     face = np.full(view.camera.size_hw, SKY, np.int32)
-    face[depth * view.camera.rays[2] < view.sight] = {
-        "grass": TERRAIN,
-        "paving": TERRAIN,
-        "lot": LOT,
-    }[road.beyond]
+    beyond = LOT if road.beyond == "lot" else TERRAIN
+    face[depth * view.camera.rays[2] < view.sight] = beyond
     far = view.s + view.sight
     if road.walk:
         outer = YARD if road.beyond == "grass" else WALK
-        for sign, edge in ((-1, road.left), (1, road.right)):
-            a, b = edge + sign * road.walk, edge + sign * 90
-            fill(face, view.strip(min(a, b), max(a, b), view.s, far, CURB_HEIGHT), outer)
-            a, b = edge, edge + sign * road.walk
-            fill(face, view.strip(min(a, b), max(a, b), view.s, far, CURB_HEIGHT), WALK)
+        for sign, edge in road.sides:
+            middle = edge + sign * road.walk
+            for value, *ends in ((outer, middle, edge + sign * 90), (WALK, edge, middle)):
+                fill(face, view.strip(min(ends), max(ends), view.s, far, road.kerb), value)
     fill(face, view.strip(road.left, road.right, view.s, far), ROAD)
     for crossing in road.crossings:
         if crossing.width and view.ahead(crossing.s, crossing.s + crossing.width):
@@ -112,29 +104,23 @@ def surfaces(view: Viewpoint, road: Road, depth: np.ndarray) -> np.ndarray:
 
 def curbs(view: Viewpoint, road: Road) -> np.ndarray:
     """(F, 4, 3) world quads of the kerb faces, left and right."""
-    if not road.walk:
-        return np.zeros((0, 4, 3), np.float32)
-    quads = []
-    solid = [c for c in road.crossings if c.width]
-    for start, end in Road(road.scene, [], [], (True, True), 0, "grass", solid).spans(
-        view.s + START, view.s + 70
-    ):
+    quads = [np.zeros((0, 4, 3), np.float32)]
+    for start, end in road.spans(view.s + START, view.s + 70, True) if road.walk else ():
         s = view.steps(start, end, 14) - view.s
-        for t in (road.left, road.right):
+        for _, t in road.sides:
             foot = view.curve.place(s, np.full_like(s, t - view.t))
-            top = foot + np.array([0, CURB_HEIGHT, 0], np.float32)
+            top = foot + np.array([0, road.kerb, 0], np.float32)
             quads.append(np.stack([foot[:-1], foot[1:], top[1:], top[:-1]], axis=1))
-    return np.concatenate(quads) if quads else np.zeros((0, 4, 3), np.float32)
+    return np.concatenate(quads)
 
 
 def _widened(left: np.ndarray, right: np.ndarray, least: float) -> np.ndarray:
     """Outline between two edges, at least `least` pixels wide everywhere."""
-    middle = (left + right) / 2
-    half = np.maximum(np.abs(right - left).max(-1), least)[:, None] / 2
-    out = (right - left) / np.maximum(np.linalg.norm(right - left, axis=-1, keepdims=True), 1e-6)
-    a = np.where(half * 2 > np.abs(right - left).max(-1, keepdims=True), middle - out * half, left)
-    b = np.where(half * 2 > np.abs(right - left).max(-1, keepdims=True), middle + out * half, right)
-    return np.concatenate([a, b[::-1]])
+    across, middle = right - left, (left + right) / 2
+    out = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-6)
+    thin = np.abs(across).max(-1, keepdims=True) < least
+    half = out * np.float32(least / 2)
+    return band(np.where(thin, middle - half, left), np.where(thin, middle + half, right))
 
 
 class MarkingPainter:
@@ -147,14 +133,9 @@ class MarkingPainter:
         self.lane = np.full(size, LANE_BACKGROUND, np.uint8)
         self.least = 1.7 * size[0] / 384
 
-    def paint(self, pixels: np.ndarray, colour: tuple[float, float, float]) -> None:
-        b, g, r = (255 * c for c in colour)
-        fill(self.marks, pixels, (b, g, r, 255), smooth=True)
-
-    def stain(self, stain: Stain) -> None:
-        b, g, r = (255 * stain.cover * c for c in stain.colour)
-        outline = self.view.project(stain.s, stain.t)
-        fill(self.marks, outline, (b, g, r, 255 * stain.cover), smooth=True)
+    def paint(self, pixels: np.ndarray, colour: Colour, cover: float = 1.0) -> None:
+        b, g, r = (255 * cover * c for c in colour)
+        fill(self.marks, pixels, (b, g, r, 255 * cover), smooth=True)
 
     def label(self, left: np.ndarray, right: np.ndarray, value: int) -> None:
         fill(self.lane, _widened(left, right, self.least), value)
@@ -164,38 +145,36 @@ class MarkingPainter:
         far = view.s + view.sight
         for stain in road.stains:
             if view.ahead(float(stain.s.min()), float(stain.s.min())):
-                self.stain(stain)
-        spans = road.spans(view.s, far)
+                self.paint(view.project(stain.s, stain.t), stain.colour, stain.cover)
+        spans = [span for span in road.spans(view.s, far) if view.ahead(*span)]
         for line in road.lines:
             for start, end in spans:
                 self.line(line, start, end)
-        if road.walk or any(road.curbs):
-            for t, curb in zip((road.left, road.right), road.curbs, strict=True):
-                if curb:
-                    self.curb(t, far)
+        solid = [span for span in road.spans(view.s, far, True) if view.ahead(*span)]
+        for (sign, t), curb in zip(road.sides, road.curbs, strict=True):
+            for start, end in solid if curb else ():
+                self.curb(sign, t, start, end)
+        bay = lane_byte("single white", vertical=True)
         for s, near, end in road.bays:
             if view.ahead(s, s + 0.1):
-                self.across(s, 0.1, near, end, WHITE, lane_byte("single white", vertical=True))
+                self.across(s, 0.1, near, end, bay)
         for crossing in road.crossings:
             self.crossing(crossing)
 
     def line(self, line: RoadLine, start: float, end: float) -> None:
-        view = self.view
-        if not view.ahead(start, end):
-            return
-        s = view.steps(start, end)
-        edges = view.project(s[None], np.array([[line.t - line.half], [line.t + line.half]]))
-        self.label(edges[0], edges[1], lane_byte(line.category, line.dashed))
-        stripes = [(-line.half, line.half)]
-        if line.double:
-            w = line.width
-            stripes = [(-1.5 * w, -0.5 * w), (0.5 * w, 1.5 * w)]
-        for a, b in stripes:
-            if not line.dashed:
-                edge = view.project(s[None], line.t + np.array([[a], [b]]))
-                self.paint(np.concatenate([edge[0], edge[1][::-1]]), line.colour)
-                continue
-            self._dashes(line, a, b, start, end)
+        s, w, half = self.view.steps(start, end), line.width, line.half
+
+        def edges(a: float, b: float) -> np.ndarray:
+            return self.view.project(s[None], line.t + np.array([[a], [b]]))
+
+        left, right = edges(-half, half)
+        self.label(left, right, lane_byte(line.category, line.dashed))
+        double = ((-1.5 * w, -0.5 * w), (0.5 * w, 1.5 * w))
+        for a, b in double if line.double else ((-half, half),):
+            if line.dashed:
+                self._dashes(line, a, b, start, end)
+            else:
+                self.paint(band(*edges(a, b)), line.colour)
 
     def _dashes(self, line: RoadLine, a: float, b: float, start: float, end: float) -> None:
         view, (paint, gap) = self.view, line.period
@@ -203,80 +182,53 @@ class MarkingPainter:
         begin = np.arange(first, min(end, view.s + min(view.sight, 160)), paint + gap)
         ends = np.clip(np.stack([begin, begin + paint / 2, begin + paint]), start, end)
         ends = ends[:, (ends[2] - view.s > START) & (ends[2] > ends[0])]
-        corners = view.project(
-            ends[None], (line.t + np.array([a, b]))[:, None, None]
-        )  # (2, 3, N, 2)
-        for i in range(corners.shape[2]):
-            outline = np.concatenate([corners[0, :, i], corners[1, ::-1, i]])
-            self.paint(outline, line.colour)
+        left, right = view.project(ends.T, line.t + np.array([a, b])[:, None, None])  # (N, 3, 2)
+        for edges in zip(left, right, strict=True):
+            self.paint(band(*edges), line.colour)
 
-    def curb(self, t: float, far: float) -> None:
-        solid = [c for c in self.road.crossings if c.width]
-        plain = Road(self.road.scene, [], [], (True, True), 0, "grass", solid)
-        sign = 1 if t > 0 else -1
-        for start, end in plain.spans(self.view.s, far):
-            if not self.view.ahead(start, end):
-                continue
-            s = self.view.steps(start, end)
-            raised = CURB_HEIGHT if self.road.walk else 0.0
-            foot = self.view.project(s, np.float32(t - sign * 0.06))
-            top = self.view.project(s, np.float32(t + sign * 0.12), raised)
-            if self.road.walk:
-                self.paint(np.concatenate([
-                    self.view.project(s, np.float32(t), raised), top[::-1],
-                ]), (0.5, 0.51, 0.52))  # fmt: skip
-            self.label(foot, top, lane_byte("road curb"))
+    def curb(self, sign: int, t: float, start: float, end: float) -> None:
+        s, raised = self.view.steps(start, end), self.road.kerb
+        foot = self.view.project(s, np.float32(t - sign * 0.06))
+        top = self.view.project(s, np.float32(t + sign * 0.12), raised)
+        if raised:
+            self.paint(band(self.view.project(s, np.float32(t), raised), top), KERB)
+        self.label(foot, top, lane_byte("road curb"))
 
     def across(
-        self,
-        s: float,
-        depth: float,
-        left: float,
-        right: float,
-        colour: tuple[float, float, float],
-        value: int,
-        show: bool = True,
+        self, s: float, depth: float, left: float, right: float, value: int, show: bool = True
     ) -> None:
-        """A band across the road, s .. s + depth."""
-        t = np.linspace(left, right, 6, dtype=np.float32)
+        """A white band across the road, s .. s + depth."""
         if s - self.view.s < START:
             return
+        t = np.linspace(left, right, 6, dtype=np.float32)
         near, end = self.view.project(np.float32(s), t), self.view.project(np.float32(s + depth), t)
         if show:
-            self.paint(np.concatenate([near, end[::-1]]), colour)
-        fill(self.lane, _widened(near, end, self.least), value)
+            self.paint(band(near, end), WHITE)
+        self.label(near, end, value)
 
     def crossing(self, crossing: Crossing) -> None:
-        places = [(crossing.s - 3.6, crossing.zebra)]
+        places = [crossing.s - 3.6]
         if crossing.far_zebra:
-            places.append((crossing.s + crossing.width + 0.6, crossing.zebra))
-        for s, zebra in places:
-            if zebra and self.view.ahead(s, s + 3):
-                self._zebra(s, 3.0, zebra)
+            places.append(crossing.s + crossing.width + 0.6)
+        for s in places if crossing.zebra else ():
+            if self.view.ahead(s, s + 3):
+                self._zebra(s, 3.0, crossing.zebra)
         if crossing.stop and self.view.ahead(crossing.s, crossing.s):
-            left = min(
-                lane.left for lane in self.road.lanes if lane.kind in ("direct", "alternative")
-            )
-            right = max(
-                lane.right for lane in self.road.lanes if lane.kind in ("direct", "alternative")
-            )
+            own = [lane for lane in self.road.lanes if lane.kind in ("direct", "alternative")]
+            left, right = own[0].left + 0.2, own[-1].right - 0.2
             s = crossing.s - (5.2 if crossing.zebra else 1.2)
-            self.across(
-                s, 0.45, left + 0.2, right - 0.2, WHITE, lane_byte("single white", vertical=True)
-            )
+            self.across(s, 0.45, left, right, lane_byte("single white", vertical=True))
 
     def _zebra(self, s: float, depth: float, style: str) -> None:
         left, right = self.road.left + 0.3, self.road.right - 0.3
-        if style == "bars":
+        if style == "bars" and s - self.view.s > START:
             t = np.arange(left, right - 0.5, 1.2, dtype=np.float32)
             corners = np.array([[s, s, s + depth, s + depth]], np.float32)
-            across = np.stack([t, t + 0.6, t + 0.6, t], axis=1)
-            if s - self.view.s > START:
-                for outline in self.view.project(corners, across):
-                    self.paint(outline, WHITE)
+            for outline in self.view.project(corners, np.stack([t, t + 0.6, t + 0.6, t], axis=1)):
+                self.paint(outline, WHITE)
         value = lane_byte("crosswalk", vertical=True)
         for at in (s - 0.1, s + depth - 0.1):
-            self.across(at, 0.25, left, right, WHITE, value, show=style == "lines")
+            self.across(at, 0.25, left, right, value, show=style == "lines")
 
 
 def drivable(view: Viewpoint, lanes: list[LaneStrip], stops: list[float]) -> np.ndarray:

@@ -111,10 +111,14 @@ class Road:
             c.width and c.s - half - 3 < s < c.s + c.width + half + 3 for c in self.crossings
         )
 
-    def spans(self, start: float, end: float) -> list[tuple[float, float]]:
-        """The parts of start..end without crossings."""
+    def spans(
+        self, start: float, end: float, streets_only: bool = False
+    ) -> list[tuple[float, float]]:
+        """The parts of start..end without crossings, or without crossing streets."""
         out = []
         for crossing in sorted(self.crossings, key=lambda c: c.s):
+            if streets_only and not crossing.width:
+                continue
             first, last = self.gap(crossing)
             if last <= start or first >= end:
                 continue

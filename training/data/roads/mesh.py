@@ -60,14 +60,14 @@ class Builder:
         self,
         points: np.ndarray | Sequence[Point],
         colour: Colour,
-        outward: Point | np.ndarray,
+        outward: Sequence[float],
         glow: Colour = BLACK,
         tile: str | None = None,
     ) -> None:
         """One planar polygon; `outward` is any vector on its visible side."""
         vertices = np.asarray(points, np.float32)
         x, y, z = vertices.T  # Newell's formula
-        x1, y1, z1 = np.roll(vertices, -1, axis=0).T
+        x1, y1, z1 = np.concatenate([vertices[1:], vertices[:1]]).T
         normal = np.array([y @ z1 - z @ y1, z @ x1 - x @ z1, x @ y1 - y @ x1])
         normal = normal / (np.linalg.norm(normal) + 1e-9)
         if normal @ np.asarray(outward) < 0:
@@ -86,7 +86,7 @@ class Builder:
         tile: str | None = None,
     ) -> None:
         """A polygon of (x, y) points that faces the camera."""
-        self.face(np.insert(points, 2, z, axis=1), colour, (0, 0, -1), tile=tile)
+        self.face(np.column_stack([points, [z] * len(points)]), colour, (0, 0, -1), tile=tile)
 
     def rect(
         self,
@@ -99,12 +99,11 @@ class Builder:
         tile: str | None = None,
     ) -> None:
         """A rectangle normal to the axis given by one number; visible from its `out` (±1) side."""
-        ends = np.array([np.broadcast_to(v, 2) for v in (x, y, z)])
-        axis = next(i for i, v in enumerate((x, y, z)) if not isinstance(v, tuple))
-        turn, rise = [0, 1, 1, 0], [0, 0, 1, 1]
-        corners = ends[0, turn], ends[1, rise], ends[2, rise if axis else turn]
-        outward = np.insert((0.0, 0.0), axis, out)
-        self.face(np.stack(corners, 1), colour, outward, glow, tile)
+        fixed = [not isinstance(v, tuple) for v in (x, y, z)]
+        (x0, x1), (y0, y1), (z0, z1) = (v if isinstance(v, tuple) else (v, v) for v in (x, y, z))
+        za, zb = (z1, z0) if fixed[0] else (z0, z1)
+        points = [(x0, y0, z0), (x1, y0, za), (x1, y1, z1), (x0, y1, zb)]
+        self.face(points, colour, [out * f for f in fixed], glow, tile)
 
     def box(
         self,
@@ -146,7 +145,7 @@ class Builder:
         z: float,
         radius: float,
         colour: Colour,
-        outward: Point,
+        outward: Sequence[float],
         sides: int = 12,
         glow: Colour = BLACK,
     ) -> None:

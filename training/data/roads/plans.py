@@ -8,6 +8,14 @@ import numpy as np
 from training.data.roads.layout import WHITE, YELLOW, Crossing, LaneStrip, Road, RoadLine
 
 WORN = ((0.5, 0.5, 0.52), (0.1, 0.4, 0.8), (0.6, 0.35, 0.15))
+# The line between opposite directions: odds (added up), category, style, paint and gap.
+MIDDLES = (
+    (0.58, "double yellow", False, (3.0, 9.0)),
+    (0.72, "single yellow", True, (3.0, 7.0)),
+    (0.82, "single yellow", False, (3.0, 9.0)),
+    (0.88, "double other", False, (3.0, 9.0)),
+    (0.94, "double yellow", True, (3.0, 9.0)),
+)
 Rng = np.random.Generator
 
 
@@ -30,36 +38,36 @@ def _middle(rng: Rng, t: float) -> list[RoadLine]:
     """The line between opposite directions; sometimes none."""
     pick = rng.random()
     width = float(rng.uniform(0.1, 0.15))
-    if pick < 0.58:
-        return [RoadLine(t, "double yellow", False, width, YELLOW)]
-    if pick < 0.72:
-        return [RoadLine(t, "single yellow", True, width, YELLOW, (3.0, 7.0))]
-    if pick < 0.82:
-        return [RoadLine(t, "single yellow", False, width, YELLOW)]
-    if pick < 0.88:
-        return [RoadLine(t, "double other", False, width, WORN[rng.integers(3)])]
-    if pick < 0.94:
-        return [RoadLine(t, "double yellow", True, width, YELLOW)]
+    for most, category, dashed, period in MIDDLES:
+        if pick < most:
+            colour = WORN[rng.integers(3)] if category == "double other" else YELLOW
+            return [RoadLine(t, category, dashed, width, colour, period)]
     return []
 
 
-def _forward(rng: Rng, most: int, width: float) -> tuple[list[LaneStrip], int]:
-    """Lanes of the own direction from left to right, and the index of the ego lane (t = 0)."""
+def _forward(rng: Rng, most: int, width: float) -> list[LaneStrip]:
+    """Lanes of the own direction from left to right; t = 0 is the middle of the ego lane."""
     count = int(rng.integers(1, most + 1))
     own = int(rng.integers(0, count))
     left = [(i - own - 0.5) * width for i in range(count + 1)]
     kinds = ["direct" if i == own else "alternative" for i in range(count)]
-    return [LaneStrip(left[i], left[i + 1], kinds[i]) for i in range(count)], own
+    return [LaneStrip(left[i], left[i + 1], kinds[i]) for i in range(count)]
 
 
-def _opposite(
-    rng: Rng, lanes: list[LaneStrip], count: int, width: float, gap: float
-) -> list[LaneStrip]:
+def _opposite(lanes: list[LaneStrip], count: int, width: float, gap: float) -> list[LaneStrip]:
     edge = lanes[0].left - gap
     return [
         LaneStrip(edge - (i + 1) * width, edge - i * width, "opposite")
         for i in reversed(range(count))
     ]
+
+
+def _beside(lanes: list[LaneStrip], right: bool, width: float, kind: str) -> list[LaneStrip]:
+    """`lanes` with one more at their left or right."""
+    left_edge, right_edge = lanes[0].left, lanes[-1].right
+    if right:
+        return [*lanes, LaneStrip(right_edge, right_edge + width, kind)]
+    return [LaneStrip(left_edge - width, left_edge, kind), *lanes]
 
 
 def _inner_lines(rng: Rng, lanes: list[LaneStrip], highway: bool) -> list[RoadLine]:
@@ -82,61 +90,40 @@ def _crossings(
         people_only = rng.random() < 0.12
         style = str(rng.choice(["bars", "lines"])) if rng.random() < zebra or people_only else ""
         width = 0.0 if people_only else float(rng.uniform(*wide))
-        out.append(
-            Crossing(
-                s,
-                width,
-                style,
-                bool(rng.random() < 0.75),
-                bool(style) and width > 0 and rng.random() < 0.8,
-            )
-        )
+        stop = bool(rng.random() < 0.75)
+        far_zebra = bool(style) and width > 0 and rng.random() < 0.8
+        out.append(Crossing(s, width, style, stop, far_zebra))
         s += width + spacing * float(rng.uniform(0.6, 1.5))
     return out
 
 
 def city(rng: Rng, length: float) -> Road:
     width = float(rng.uniform(2.9, 3.6))
-    lanes, _ = _forward(rng, 4, width)
-    one_way = rng.random() < 0.3
-    if not one_way:
-        lanes = _opposite(rng, lanes, int(rng.integers(1, 4)), width, 0.0) + lanes
+    lanes = _forward(rng, 4, width)
+    if rng.random() >= 0.3:  # two-way
+        lanes = _opposite(lanes, int(rng.integers(1, 4)), width, 0.0) + lanes
     lines = _inner_lines(rng, lanes, False)
     if rng.random() < 0.12:
         lines = []
-    for side in (0, 1):
+    for right in (False, True):
         if rng.random() < 0.6:
             wide = float(rng.uniform(2.0, 2.6))
-            edge = lanes[-1].right if side else lanes[0].left
             if rng.random() < 0.45:
+                edge = lanes[-1].right if right else lanes[0].left
                 lines.append(RoadLine(edge, "single white", False, 0.1))
-            lane = (
-                LaneStrip(edge, edge + wide, "parking")
-                if side
-                else LaneStrip(edge - wide, edge, "parking")
-            )
-            lanes = [*lanes, lane] if side else [lane, *lanes]
+            lanes = _beside(lanes, right, wide, "parking")
     road = Road("city street", lanes, lines, (True, True), float(rng.uniform(2.2, 5.0)), "paving")
     road.crossings = _crossings(rng, length, 75, (8, 20), 0.8)
     return road
 
 
 def residential(rng: Rng, length: float) -> Road:
-    width = float(rng.uniform(2.8, 3.4))
-    lanes = [
-        LaneStrip(-1.5 * width, -0.5 * width, "opposite"),
-        LaneStrip(-0.5 * width, 0.5 * width, "direct"),
-    ]
-    lines = _middle(rng, -0.5 * width) if rng.random() < 0.45 else []
-    for side in (0, 1):
+    half = float(rng.uniform(2.8, 3.4)) / 2
+    lanes = [LaneStrip(-3 * half, -half, "opposite"), LaneStrip(-half, half, "direct")]
+    lines = _middle(rng, -half) if rng.random() < 0.45 else []
+    for right in (False, True):
         if rng.random() < 0.75:
-            edge = lanes[-1].right if side else lanes[0].left
-            lane = (
-                LaneStrip(edge, edge + 2.2, "parking")
-                if side
-                else LaneStrip(edge - 2.2, edge, "parking")
-            )
-            lanes = [*lanes, lane] if side else [lane, *lanes]
+            lanes = _beside(lanes, right, 2.2, "parking")
     road = Road("residential", lanes, lines, (True, True), float(rng.uniform(1.3, 2.4)), "grass")
     road.crossings = _crossings(rng, length, 110, (6, 10), 0.35)
     return road
@@ -144,40 +131,26 @@ def residential(rng: Rng, length: float) -> Road:
 
 def highway(rng: Rng, length: float) -> Road:
     width = float(rng.uniform(3.4, 3.8))
-    lanes, _ = _forward(rng, 5, width)
+    lanes = _forward(rng, 5, width)
     gap = float(rng.uniform(1.0, 9.0))
-    inner = float(rng.uniform(0.6, 2.5))
-    outer = float(rng.uniform(1.0, 3.2))
-    forward_left, forward_right = lanes[0].left, lanes[-1].right
+    inner, outer = float(rng.uniform(0.6, 2.5)), float(rng.uniform(1.0, 3.2))
     lines = _inner_lines(rng, lanes, True)
-    lines.append(RoadLine(forward_left, "single yellow", False, 0.16, YELLOW))
-    lines.append(RoadLine(forward_right, "single white", False, 0.17))
-    lanes = [
-        LaneStrip(forward_left - inner, forward_left, "shoulder"),
-        *lanes,
-        LaneStrip(forward_right, forward_right + outer, "shoulder"),
-    ]
-    opposite = _opposite(rng, lanes, int(rng.integers(2, 5)), width, gap)
-    back = _inner_lines(rng, opposite, True)
-    back.append(RoadLine(opposite[-1].right - 0.3, "single yellow", False, 0.16, YELLOW))
+    lines.append(RoadLine(lanes[0].left, "single yellow", False, 0.16, YELLOW))
+    lines.append(RoadLine(lanes[-1].right, "single white", False, 0.17))
+    lanes = _beside(_beside(lanes, False, inner, "shoulder"), True, outer, "shoulder")
+    opposite = _opposite(lanes, int(rng.integers(2, 5)), width, gap)
+    lines += _inner_lines(rng, opposite, True)
+    lines.append(RoadLine(opposite[-1].right - 0.3, "single yellow", False, 0.16, YELLOW))
     kerb = rng.random() < 0.2
-    return Road("highway", opposite + lanes, lines + back, (False, kerb), 0.0, "grass")
+    return Road("highway", opposite + lanes, lines, (False, kerb), 0.0, "grass")
 
 
 def tunnel(rng: Rng, length: float) -> Road:
-    width = float(rng.uniform(3.2, 3.7))
-    lanes, _ = _forward(rng, 3, width)
+    lanes = _forward(rng, 3, float(rng.uniform(3.2, 3.7)))
     lines = _inner_lines(rng, lanes, True)
-    left, right = lanes[0].left, lanes[-1].right
-    lines += [
-        RoadLine(left, "single yellow", False, 0.15, YELLOW),
-        RoadLine(right, "single white", False, 0.15),
-    ]
-    lanes = [
-        LaneStrip(left - 0.9, left, "shoulder"),
-        *lanes,
-        LaneStrip(right, right + 0.9, "shoulder"),
-    ]
+    lines.append(RoadLine(lanes[0].left, "single yellow", False, 0.15, YELLOW))
+    lines.append(RoadLine(lanes[-1].right, "single white", False, 0.15))
+    lanes = _beside(_beside(lanes, False, 0.9, "shoulder"), True, 0.9, "shoulder")
     return Road("tunnel", lanes, lines, (True, True), 0.0, "lot")
 
 

@@ -11,13 +11,12 @@ import numpy as np
 
 TILE = 256
 LEVELS = 7
-NAMES = (
-    "flat", "asphalt", "grass", "paving", "flats", "offices", "glass", "shops", "leaves",
-    "brick", "text", "metal", "bark", "snow", "sheen",
-)  # fmt: skip
-TILES = {name: index for index, name in enumerate(NAMES)}
 # Texels per metre of each tile.
-DENSITY = (8, 40, 24, 64, 11, 11, 12, 16, 60, 60, 90, 40, 60, 30, 110)
+DENSITY = {
+    "flat": 8, "asphalt": 40, "grass": 24, "paving": 64, "flats": 11, "offices": 11, "glass": 12,
+    "shops": 16, "leaves": 60, "brick": 60, "text": 90, "metal": 40, "bark": 60, "sheen": 110,
+}  # fmt: skip
+TILES = {name: index for index, name in enumerate(DENSITY)}
 
 
 @lru_cache
@@ -33,6 +32,11 @@ def noise(seed: int, size: int = 512, octaves: int = 6, rough: float = 0.55) -> 
         total += rough**octave * wide[2 * scale : 2 * scale + size, 2 * scale : 2 * scale + size]
     low, high = np.percentile(total, (1, 99))
     return np.clip((total - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def sample(noise: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
+    """Tileable noise at the given places."""
+    return cv2.remap(noise, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 @lru_cache
@@ -54,10 +58,8 @@ def _windows(seed: int, bays: int, floors: int, fill_xy: tuple[float, float]) ->
     for floor in range(floors):
         out[floor * h : floor * h + 2, :, 0] *= 0.85
         for bay in range(bays):
-            ys, xs = (
-                slice(floor * h + dy, (floor + 1) * h - dy),
-                slice(bay * w + dx, (bay + 1) * w - dx),
-            )
+            ys = slice(floor * h + dy, (floor + 1) * h - dy)
+            xs = slice(bay * w + dx, (bay + 1) * w - dx)
             pane = rng.uniform(28, 80) + 40 * np.linspace(1, 0, h - 2 * dy)[:, None]
             out[ys, xs, 0] = pane
             out[ys, (bay * w + w // 2) : (bay * w + w // 2 + 1), 0] = 120
@@ -72,7 +74,6 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 
 def _joints(values: np.ndarray, dx: int, dy: int, depth: float) -> np.ndarray:
-    values = values.copy()
     values[::dy] *= depth
     values[:, ::dx] *= depth
     return values
@@ -104,9 +105,8 @@ def _shops() -> np.ndarray:
 
 def _leaves() -> np.ndarray:
     rng = np.random.default_rng(3)
-    spots = cv2.GaussianBlur(
-        rng.random((TILE, TILE), np.float32), (0, 0), 1.6, borderType=cv2.BORDER_REFLECT
-    )
+    white = rng.random((TILE, TILE), np.float32)
+    spots = cv2.GaussianBlur(white, (0, 0), 1.6, borderType=cv2.BORDER_REFLECT)
     spots = (spots - spots.mean()) / spots.std()
     return np.clip(110 + 34 * spots + 70 * (noise(4, TILE) - 0.5), 25, 230)
 
@@ -149,7 +149,6 @@ def _tiles() -> list[np.ndarray]:
         _plain(_text()),
         _plain(_joints(122 + 20 * noise(9, TILE), 16, 256, 0.85)),
         _plain(100 + 60 * cv2.resize(noise(10, TILE), (TILE, 32))[:1].repeat(TILE, 0)),
-        _plain(122 + 16 * noise(11, TILE, 6, 0.8)),
         _plain(_sheen()),
     ]
 

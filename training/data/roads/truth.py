@@ -6,9 +6,8 @@ import numpy as np
 
 from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
 from training.data.labels import Boxes, Distance, Labels, LaneMask, Mask, Normals
-from training.data.roads.camera import Camera, Curve
 from training.data.roads.gbuffer import GBuffer, VisibleObject
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
+from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, Viewpoint
 
 LEAST_HEIGHT = 3.5 / 384  # of the frame height: the smallest objects with boxes in BDD100K
 LEAST_SHARE = 0.12
@@ -87,18 +86,16 @@ def depth(depth: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> Distance:
     return Distance(np.where(unknown, np.nan, depth).astype(np.float32))
 
 
-def normals(
-    painted: GBuffer, camera: Camera, curve: Curve, place_z: np.ndarray, hidden: np.ndarray
-) -> Normals:
+def normals(painted: GBuffer, view: Viewpoint, place_z: np.ndarray, hidden: np.ndarray) -> Normals:
     """Camera-frame unit normals; those of the ground follow its slope."""
-    face, r = painted.face, camera.rotation
+    face, r, lift = painted.face, view.camera.rotation, view.curve.lift
     table = np.ascontiguousarray((painted.faces["normal"] @ r).astype(np.float32).T)
     table[:, SKY] = np.nan
     out = np.stack([channel.take(painted.index) for channel in table])
     ground = (face > SKY) & (face < GROUND_FACES)
-    if curve.lift and ground.any():
+    if lift and ground.any():
         top = int(np.argmax(ground.any(1)))
-        slope = curve.lift * np.where(ground[top:], place_z[top:], 0)
+        slope = lift * np.where(ground[top:], place_z[top:], 0)
         up = 1 / np.sqrt(1 + slope * slope)
         for c in range(3):
             tilted = up * float(r[1, c]) - up * slope * float(r[2, c])

@@ -14,22 +14,14 @@ from training.data.roads.layout import Road
 from training.data.roads.mesh import Thing
 
 # Odds of the frame attributes: those of BDD100K, with the rare ones increased.
+# Of the weather by day and by night, when clouds are hardly visible.
 WEATHER = {
-    "clear": 0.38,
-    "partly cloudy": 0.14,
-    "overcast": 0.17,
-    "rainy": 0.13,
-    "snowy": 0.12,
-    "foggy": 0.06,
-}
-# At night clouds are hardly visible.
-NIGHT_WEATHER = {
-    "clear": 0.6,
-    "partly cloudy": 0.03,
-    "overcast": 0.12,
-    "rainy": 0.14,
-    "snowy": 0.08,
-    "foggy": 0.03,
+    "clear": (0.38, 0.6),
+    "partly cloudy": (0.14, 0.03),
+    "overcast": (0.17, 0.12),
+    "rainy": (0.13, 0.14),
+    "snowy": (0.12, 0.08),
+    "foggy": (0.06, 0.03),
 }
 TIMES = {"daytime": 0.55, "night": 0.31, "dawn/dusk": 0.14}
 SCENES = {
@@ -61,10 +53,6 @@ class Drive:
     speed: float
     backdrop: list[tuple[float, float, float, int]]  # t, width, height, variant
 
-    @property
-    def indoor(self) -> bool:
-        return self.road.scene == "tunnel"
-
     def view(self, s: float) -> Viewpoint:
         """The camera s metres along the drive; the curvature of the road changes slowly."""
         bend = self.bend[0] * np.cos(s / 140 + self.bend[1])
@@ -81,16 +69,8 @@ class Drive:
             Thing(plants.bush(variant), s + view.sight - 1.0, t, None, (wide, high, 1.0))
             for t, wide, high, variant in self.backdrop
         ]
-        return Moment(
-            self.road,
-            far + self.things,
-            self.air,
-            self.device,
-            view,
-            self.attributes,
-            self.tone,
-            self.indoor,
-        )
+        things = far + self.things
+        return Moment(self.road, things, self.air, self.device, view, self.attributes, self.tone)
 
     def step(self, seconds: float, s: float) -> float:
         """Advances all moving things by `seconds`; returns the new s of the camera."""
@@ -130,14 +110,12 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     """The drive of (seed, index), long enough to travel `travel` metres."""
     rng = np.random.default_rng((seed, index))
     timeofday = _choose(rng, TIMES)
-    attributes = {
-        "weather": _choose(rng, NIGHT_WEATHER if timeofday == "night" else WEATHER),
-        "scene": _choose(rng, SCENES),
-        "timeofday": timeofday,
-    }
-    air = atmosphere(rng, attributes["weather"], attributes["timeofday"])
+    night = timeofday == "night"
+    weather = _choose(rng, {name: odds[night] for name, odds in WEATHER.items()})
+    scene = _choose(rng, SCENES)
+    attributes = {"weather": weather, "scene": scene, "timeofday": timeofday}
+    air = atmosphere(rng, weather, timeofday)
     length = SIGHT + travel
-    scene = attributes["scene"]
     if scene == "tunnel":
         air = replace(air, wet=0.0, snow=0.0)
     road = plans.PLANS[scene](rng, length)
@@ -159,7 +137,7 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     things = scenery.furnish(rng, road, length, air)
     return Drive(
         attributes, road, things + traffic.populate(rng, road, length, air), air,
-        effects.sensor(rng, attributes["timeofday"]), _camera(rng, size_hw),
+        effects.sensor(rng, timeofday), _camera(rng, size_hw),
         bend=(bend, float(rng.uniform(0, 6.28))),
         lift=(float(rng.normal(0, 0.00012)), float(rng.uniform(0, 6.28))),
         yaw=float(rng.normal(0, 0.025)),
