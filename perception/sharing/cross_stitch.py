@@ -42,15 +42,12 @@ class CrossStitch(nn.Module):
             if name in wanted:
                 maps = mixed(maps, self.mixes[len(levels)])
                 levels.append(maps)
+        kept = levels[-len(self.channels) :]  # those at the strides of the neck
         return [
             x if x.shape[1] == channels else x.permute(0, 3, 1, 2)
             for task in range(len(columns))
-            for channels, x in zip(self.channels, self.kept(levels, task), strict=True)
+            for channels, x in zip(self.channels, (level[task] for level in kept), strict=True)
         ]
-
-    def kept(self, levels: list[list[Tensor]], task: int) -> list[Tensor]:
-        """One task's maps at the strides of the neck: the last of the levels."""
-        return [level[task] for level in levels[-len(self.channels) :]]
 
 
 def mixed(maps: list[Tensor], mix: Tensor) -> list[Tensor]:

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 from perception.sizes import format_size
 from training.study.plan import HARD, Row
 from training.study.trials import Log
-
-BENCH: Final = "import sys; from export.bench_onnx import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def costs(rows: Sequence[Row], size_hw: tuple[int, int], rounds: int, log: Log) 
         path = Path(folder, "bench.json")
         words = [*dict.fromkeys(names.values()), "--tasks", ",".join(rows[0].tasks)]
         words += ["--size", format_size(size_hw), "--rounds", str(rounds), "--json", str(path)]
-        command = [sys.executable, "-c", BENCH, *words]
+        command = [sys.executable, "-m", "export.bench_onnx", *words]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -17,10 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from perception.errors import UserError
-from perception.hub import CHECKPOINT, local_file
-from perception.model import build
 from perception.sharing.sparse import Masked, Masks, Sparse, iterative_pruning
-from training.init import initialise
+from training.distributed import World
+from training.learner import make_learner
 from training.study.plan import Row, Trial, shortened
 
 SPARSE: Final = "sparse"
@@ -46,7 +45,8 @@ def masked_start(trial: Trial, folder: Path, train: Train) -> Path:
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    model = initial_network(trial)
+    # The network as the trial's seed and --init make it.
+    model = make_learner(trial.config(), World(0, 1, torch.device("cpu"))).model
     trunk = model.trunk
     assert isinstance(trunk, Sparse)
     shared = {k: v for k, v in model.state_dict().items() if not k.startswith("tasks.")}
@@ -56,16 +56,6 @@ def masked_start(trial: Trial, folder: Path, train: Train) -> Path:
         own.set_masks(iterative_pruning(one_round, own.masks(), PRUNED, ROUNDS))
     save_file({k: v.contiguous() for k, v in shared.items()}, path)
     return path
-
-
-def initial_network(trial: Trial) -> Any:
-    """The network as the trial's seed and --init make it."""
-    base, row = trial.base.model, trial.row
-    torch.manual_seed(trial.seed)
-    model = build(f"{row.model}+{SPARSE}", row.tasks, row.pretrained)
-    if base.init:
-        initialise(model, local_file(base.init, CHECKPOINT), base.init_part)
-    return model
 
 
 def train_alone(
