@@ -36,12 +36,13 @@ from perception.runtime.scene import Boxes, Mask, Output, Scene
 from perception.runtime.view import LANE_BYTE, View
 from training.data.labels import LaneMask
 from training.data.labels import Mask as MaskLabel
-from training.data.roads.frame import RenderedFrame, render
+from training.data.rendered import drive
+from training.data.roads import layout
+from training.data.roads.frame import RenderedFrame
 from training.data.roads.ground import Viewpoint
 from training.data.roads.mesh import Thing
-from training.data.roads.world import Drive, build
 
-DRIVE, SIZE_HW, SCORE = 1_000_003, (384, 640), 0.3
+SIZE_HW, SCORE = (384, 640), 0.3
 RANGES = ((0, 10), (10, 20), (20, 40), (40, 60), (60, 100), (0, 40))
 LINE_RANGE_M = np.arange(4.0, 50.0, 0.5)
 LEAD_M = 60.0
@@ -79,29 +80,25 @@ class Frame:
 
 def frames(seed: int, count: int, fps: float) -> Iterator[Frame]:
     """Consecutive frames of one drive."""
-    drive = build(seed, DRIVE, SIZE_HW, 600.0 * math.ceil(count / fps * 30.0 / 600.0))
-    at = 0.0
-    for number in range(count):
-        moment = drive.moment(at)
-        rng = np.random.default_rng((seed, DRIVE, number))
-        rendered = render(moment, ("lane", "drivable"), rng)
-        yield with_truth(drive, moment.view, rendered, number / fps)
-        at = drive.step(1 / fps, at)
+    rendered = drive(seed, count, fps, SIZE_HW, ("lane", "drivable"))
+    for number, frame in enumerate(rendered):
+        yield with_truth(frame, number / fps)
 
 
-def with_truth(drive: Drive, view: Viewpoint, rendered: RenderedFrame, seconds: float) -> Frame:
+def with_truth(rendered: RenderedFrame, seconds: float) -> Frame:
     """Distances from the footprints, lines from the road, the vehicle ahead from the own lane."""
-    made = drive.camera
+    moment, view, road = rendered.moment, rendered.moment.view, rendered.moment.road
+    made = view.camera
     focal_xy = (made.focal, made.focal)
     camera = Camera(SIZE_HW, focal_xy, made.centre_xy, made.height, made.pitch, made.roll)
-    by_track = {track: thing for thing in drive.things for track in thing.tracks}
+    by_track = {track: thing for thing in moment.things for track in thing.tracks}
     users = [
         item for item in rendered.found
         if item.track in by_track and DETECTION[item.kind] in ROAD_USERS
     ]  # fmt: skip
     things = [by_track[item.track] for item in users]
     distance = np.array([footprint(thing, view)[:, 1].min() for thing in things])
-    own = next((lane for lane in drive.road.lanes if lane.kind == "direct"), None)
+    own = next((lane for lane in road.lanes if lane.kind == "direct"), None)
     ahead = [
         i for i, (item, thing) in enumerate(zip(users, things, strict=True))
         if own is not None and own.left < thing.t < own.right and thing.s > view.s
@@ -123,13 +120,13 @@ def with_truth(drive: Drive, view: Viewpoint, rendered: RenderedFrame, seconds: 
         "area": Mask(area.mask, SIZE_HW, View("mask", classes=DRIVABLE)),
         "paint": Mask(lane.lane, SIZE_HW, LANE_VIEW),
     }
-    lines = list(true_lines(drive, view, (lane.lane & LANE_BACKGROUND_BIT) == 0))
+    lines = list(true_lines(road, view, (lane.lane & LANE_BACKGROUND_BIT) == 0))
     return Frame(
         rendered.image,
         Scene(SIZE_HW, outputs),
         camera,
         seconds,
-        drive.attributes["timeofday"] == "night",
+        moment.attributes["timeofday"] == "night",
         distance,
         np.array([item.occluded for item in users], bool),
         min(ahead, key=lambda i: distance[i], default=-1),
@@ -151,10 +148,10 @@ def footprint(thing: Thing, view: Viewpoint) -> np.ndarray:
 
 
 def true_lines(
-    drive: Drive, view: Viewpoint, marks: np.ndarray
+    road: layout.Road, view: Viewpoint, marks: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Lines along the road where the lane byte shows them: on the ground and in pixels."""
-    road, (height, width) = drive.road, marks.shape
+    height, width = marks.shape
     kerbs = zip((road.left, road.right), road.curbs, strict=True)
     for t in [line.t for line in road.lines] + [t for t, kerb in kerbs if kerb]:
         seen = view.project(LINE_RANGE_M + view.s, np.full(len(LINE_RANGE_M), t))

@@ -11,9 +11,8 @@ given without it; predictions inside ignored regions do not count.
 
 import argparse
 import json
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -40,24 +39,11 @@ from perception.classes import DETECTION
 from perception.files import replacing, write_atomic
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes
-from training.data.roads.frame import RenderedFrame, render
-from training.data.roads.world import build
+from training.data.rendered import drive
+from training.data.roads.frame import RenderedFrame
 
 CLASSES = DETECTION[:8]  # of BDD100K MOT: without traffic lights and signs
-DRIVE = 1_000_003
 LABELS, IMAGES = "labels/box_track_20", "images/track"
-
-
-def rendered(
-    seed: int, count: int, fps: float, size_hw: tuple[int, int]
-) -> Iterator[tuple[RenderedFrame, dict[str, str]]]:
-    """Consecutive frames of one drive and its attributes."""
-    drive = build(seed, DRIVE, size_hw, 600.0 * math.ceil(count / fps * 30.0 / 600.0))
-    at = 0.0
-    for number in range(count):
-        frame = render(drive.moment(at), (), np.random.default_rng((seed, DRIVE, number)))
-        yield frame, drive.attributes
-        at = drive.step(1 / fps, at)
 
 
 def write_drives(args: argparse.Namespace) -> None:
@@ -68,19 +54,17 @@ def write_drives(args: argparse.Namespace) -> None:
         if path.exists():
             continue
         frames = []
-        drive = rendered(seed, args.frames, args.fps, tuple(args.size))
-        for index, (frame, attributes) in enumerate(drive):
+        rendered = drive(seed, args.frames, args.fps, tuple(args.size), ())
+        for index, frame in enumerate(rendered):
             name = f"{video}-{index + 1:07d}.jpg"
             _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
             write_atomic(args.folder / IMAGES / args.split / video / name, data.tobytes())
-            frames.append(scalabel(frame, attributes, video, name, index))
+            frames.append(scalabel(frame, video, name, index))
         write_atomic(path, json.dumps(frames))
         print(f"{path} written", flush=True)
 
 
-def scalabel(
-    frame: RenderedFrame, attributes: dict[str, str], video: str, name: str, index: int
-) -> dict[str, Any]:
+def scalabel(frame: RenderedFrame, video: str, name: str, index: int) -> dict[str, Any]:
     """A frame of BDD100K's MOT labels."""
     labels = [
         {
@@ -96,8 +80,8 @@ def scalabel(
         for item in frame.found
         if item.track >= 0 and item.kind < len(CLASSES)
     ]
-    return {"name": name, "videoName": video, "frameIndex": index, "attributes": attributes,
-            "labels": labels}  # fmt: skip
+    return {"name": name, "videoName": video, "frameIndex": index, "labels": labels,
+            "attributes": frame.moment.attributes}  # fmt: skip
 
 
 def _botsort(fps: float, score: float, **options: Any) -> BoTSORTTracker:

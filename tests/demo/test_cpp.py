@@ -180,7 +180,7 @@ def shares(scene: Scene) -> Iterator[tuple[tuple[str, str], float]]:
 
 def test_pretrained_model_on_a_rendered_frame(program, tmp_path):
     rendered = pytest.importorskip("training.data.rendered")
-    frame = rendered.render_frame(3, 1, (720, 1280), ())[0].image
+    frame = rendered.render_frame(3, 1, (720, 1280), ()).image
     cv2.imwrite(str(tmp_path / "frame.ppm"), frame)
     done = run(program, MODEL, tmp_path / "frame.ppm", tmp_path / "out")
     assert done.returncode == 0, done.stderr

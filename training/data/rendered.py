@@ -40,11 +40,10 @@ STAGE = 600
 
 def render_frame(
     seed: int, index: int, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS
-) -> tuple[RenderedFrame, dict[str, str]]:
-    """The frame of (seed, index) and its BDD100K attributes."""
-    road = build(seed, index, size_hw)
-    frame = render(road.moment(0.0), tasks, np.random.default_rng((seed, index, 1)))
-    return frame, road.attributes
+) -> RenderedFrame:
+    """The frame of (seed, index)."""
+    moment = build(seed, index, size_hw).moment(0.0)
+    return render(moment, tasks, np.random.default_rng((seed, index, 1)))
 
 
 class RenderedRoads(Dataset):
@@ -93,7 +92,7 @@ class RenderedRoads(Dataset):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        frame, _ = render_frame(self.seed, index, self.size_hw, self.tasks)
+        frame = render_frame(self.seed, index, self.size_hw, self.tasks)
         return Sample(frame.image, frame.labels, self.name(index))
 
     def name(self, index: int) -> str:
@@ -110,7 +109,7 @@ def drive(
     size_hw: tuple[int, int] = (384, 640),
     tasks: Sequence[str] = TASKS,
 ) -> Iterator[RenderedFrame]:
-    """Consecutive frames of one drive; `found` carries boxes with track ids, -1 for fixtures."""
+    """Consecutive frames of one drive."""
     travel = STAGE * math.ceil(frames / fps * 30.0 / STAGE)
     road = build(seed, DRIVE, size_hw, travel)
     at = 0.0
@@ -141,7 +140,7 @@ def write_drive_video(
             raise WriteError(f"{path}: cannot be written completely; free some space", full=True)
 
 
-def _scalabel(name: str, frame: RenderedFrame, attributes: dict[str, str]) -> dict[str, object]:
+def _scalabel(name: str, frame: RenderedFrame) -> dict[str, object]:
     labels = [
         {
             "id": f"{name[:-4]}-{number}",
@@ -151,6 +150,7 @@ def _scalabel(name: str, frame: RenderedFrame, attributes: dict[str, str]) -> di
         }
         for number, item in enumerate(frame.found)
     ]
+    attributes = frame.moment.attributes
     return {"name": name, "attributes": attributes, "timestamp": 10000, "labels": labels}
 
 
@@ -168,7 +168,7 @@ def write_bdd100k(
     for split, count, first in (("train", count_train, seed), ("val", count_val, seed + 1)):
         entries = []
         for index in range(count):
-            frame, attributes = render_frame(first, index, size_hw, ("det", *MASK_FOLDERS))
+            frame = render_frame(first, index, size_hw, ("det", *MASK_FOLDERS))
             stem = f"{first:08x}-{index:08x}"
             _, data = cv2.imencode(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, 90])
             write_atomic(Path(folder, f"images/100k/{split}/{stem}.jpg"), data.tobytes())
@@ -176,5 +176,5 @@ def write_bdd100k(
                 (mask,) = frame.labels[task].arrays().values()
                 png = cv2.imencode(".png", mask)[1].tobytes()
                 write_atomic(Path(folder, place, split, f"{stem}.png"), png)
-            entries.append(_scalabel(f"{stem}.jpg", frame, attributes))
+            entries.append(_scalabel(f"{stem}.jpg", frame))
         write_atomic(Path(folder, f"labels/det_20/det_{split}.json"), json.dumps(entries))

@@ -1,5 +1,6 @@
 """Image effects of a dash-cam: rain, snow, windscreen, bonnet, lens, exposure, noise, JPEG."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,13 +16,13 @@ class DashCam:
 
     gain: float
     gamma: float
-    balance: tuple[float, float, float]
+    balance: Sequence[float]  # gains of blue, green and red
     noise: float
     blur: float
     vignette: float
     bonnet: float  # height as a share of the frame height, 0 = not in view
     bonnet_shape: tuple[float, float]  # bulge, skew
-    bonnet_colour: tuple[float, float, float]
+    bonnet_colour: Sequence[float]
     reflection: float
     dirt: float
     clutter: int  # seed of the object in the windscreen, -1 = none
@@ -36,13 +37,13 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
     return DashCam(
         gain=float(rng.uniform(0.8, 1.2)) * opened,
         gamma=float(rng.uniform(0.85, 1.12)),
-        balance=tuple(float(v) for v in rng.uniform(0.93, 1.07, 3)),  # type: ignore[arg-type]
+        balance=rng.uniform(0.93, 1.07, 3).tolist(),
         noise=float(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
         blur=float(rng.choice([0.0, 0.5, 0.7, 1.0], p=[0.35, 0.3, 0.25, 0.1])),
         vignette=float(rng.uniform(0, 0.3)),
         bonnet=float(rng.uniform(0.03, 0.2)) if low else 0.0,
         bonnet_shape=(float(rng.uniform(0.01, 0.08)), float(rng.uniform(-0.02, 0.02))),
-        bonnet_colour=tuple(float(v) for v in rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)),  # type: ignore[arg-type]
+        bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
         reflection=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
         dirt=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
         clutter=int(rng.integers(1 << 30)) if rng.random() < 0.3 else -1,

@@ -1,7 +1,7 @@
 """Renders one frame of a drive: geometry, colours, labels."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from training.data.roads import effects, gbuffer, ground, shade, truth
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.effects import DashCam
 from training.data.roads.ground import MarkingPainter, Viewpoint
-from training.data.roads.layout import CURB_HEIGHT, LaneStrip, Road
+from training.data.roads.layout import LaneStrip, Road
 from training.data.roads.mesh import Thing
 from training.data.roads.shadows import shadows
 
@@ -30,11 +30,15 @@ class Moment:
 
 @dataclass
 class RenderedFrame:
-    """An image, its labels by task, and its objects with track ids."""
+    """An image, its labels by task, and its objects with track ids (-1 for fixtures).
+
+    The things of its moment move on with the next frame of a drive.
+    """
 
     image: np.ndarray
     labels: dict[str, Label]
-    found: list[truth.LabelledObject] = field(default_factory=list)
+    found: list[truth.LabelledObject]
+    moment: Moment
 
 
 def _stops(lanes: list[LaneStrip], things: list[Thing], view: Viewpoint) -> list[float]:
@@ -53,14 +57,14 @@ def _stops(lanes: list[LaneStrip], things: list[Thing], view: Viewpoint) -> list
     ]
 
 
-def _depth(painted: gbuffer.GBuffer, view: Viewpoint, flat: np.ndarray) -> np.ndarray:
+def _depth(painted: gbuffer.GBuffer, view: Viewpoint, flat: np.ndarray, kerb: float) -> np.ndarray:
     """(H, W) metres along the optical axis, inf in the sky; `flat` is the depth of the ground."""
     face = painted.face
     depth = 1 / np.maximum(gbuffer.inverse_depth(painted, view.camera), 1e-6)
     depth = np.where(face < ground.GROUND_FACES, flat, depth)
     raised = np.flatnonzero((face == ground.WALK) | (face == ground.YARD))
     if len(raised):
-        depth.ravel()[raised] = view.camera.ground_depth(view.curve, CURB_HEIGHT, raised)
+        depth.ravel()[raised] = view.camera.ground_depth(view.curve, kerb, raised)
     return np.where(face == ground.SKY, np.inf, depth).astype(np.float32)
 
 
@@ -85,7 +89,7 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     rows = shade.ground_faces(road.beyond, air, moment.tone)
     faces, vertices = gbuffer.assemble(rows, kerbs, things, view)
     painted = gbuffer.paint(ground.surfaces(view, road, flat), things, faces, vertices, camera)
-    depth = _depth(painted, view, flat)
+    depth = _depth(painted, view, flat, road.kerb)
     sunny = air.sun_colour.max() > 0.05 and not indoor
     shadow = shadows(view, things, air.sun if sunny else None)
     shader = shade.Shader(painted, view, air, depth, indoor)
@@ -111,4 +115,4 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
         "depth": lambda: truth.depth(depth, painted, hidden),
         "normals": lambda: truth.normals(painted, view, depth * camera.rays[2], hidden),
     }
-    return RenderedFrame(image, {task: make[task]() for task in tasks}, found)
+    return RenderedFrame(image, {task: make[task]() for task in tasks}, found, moment)

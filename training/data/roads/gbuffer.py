@@ -153,11 +153,7 @@ def _clip_near(points: np.ndarray) -> np.ndarray:
 
 
 def paint(
-    face: np.ndarray,
-    things: list[Thing],
-    faces: np.ndarray,
-    vertices: np.ndarray,
-    camera: Camera,
+    face: np.ndarray, things: list[Thing], faces: np.ndarray, vertices: np.ndarray, camera: Camera
 ) -> GBuffer:
     """Paints the faces over `face` in place; returns the G-buffer."""
     height, width = face.shape

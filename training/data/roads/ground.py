@@ -144,8 +144,9 @@ class MarkingPainter:
         view, road = self.view, self.road
         far = view.s + view.sight
         for stain in road.stains:
-            if view.ahead(float(stain.s.min()), float(stain.s.min())):
-                self.paint(view.project(stain.s, stain.t), stain.colour, stain.cover)
+            s, t = stain.outline.T
+            if view.ahead(float(s.min()), float(s.min())):
+                self.paint(view.project(s, t), stain.colour, stain.cover)
         spans = [span for span in road.spans(view.s, far) if view.ahead(*span)]
         for line in road.lines:
             for start, end in spans:

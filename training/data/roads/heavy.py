@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from training.data.roads.mesh import BLACK, BODY, Builder, Mesh
-from training.data.roads.vehicles import DARK, GLASS, PLATE, cabin, lights, pair, tyres, wheels
+from training.data.roads.vehicles import DARK, GLASS, PLATE, cabin, lamps, tyres, wheels
 
 # length, width, height
 SIZES = {
@@ -44,7 +44,7 @@ def _pickup_cab(b: Builder, half: float, front: float, lit: bool) -> None:
     b.prism(profile, [half] * 6, BODY)
     cabin(b, half, 1.11, 1.86, (-0.4, -0.25, 0.55, 1.15))
     wheels(b, half, (front - 1.0,), 0.4)
-    pair(b, half * 0.95, half * 0.35, 0.72, 0.2, front + 0.012, lit)
+    lamps(b, half * 0.95, half * 0.35, 0.72, 0.2, front + 0.012, lit)
     b.rect((-0.6, 0.6), (0.5, 0.9), front + 0.012, DARK, 1, tile="flat")
 
 
@@ -55,7 +55,7 @@ def _pickup_bed(b: Builder, half: float, front: float, lit: bool, brake: bool) -
     wheels(b, half, (rear + 1.1,), 0.4)
     b.rect((-half, half), (0.42, 0.58), z, (0.55, 0.55, 0.55), -1)
     b.rect((-0.27, 0.27), (0.6, 0.74), z, PLATE, -1)
-    pair(b, half * 0.98, 0.16, 0.75, 0.3, z, lit, brake)
+    lamps(b, half * 0.98, 0.16, 0.75, 0.3, z, lit, brake)
 
 
 def _truck_cab(b: Builder, half: float, front: float, top: float, lit: bool) -> None:
@@ -69,7 +69,7 @@ def _truck_cab(b: Builder, half: float, front: float, top: float, lit: bool) -> 
     side = np.array([(ya, front - 1.5), (ya, front - 0.3), (yb, front - 0.4), (yb, front - 1.5)])
     for sign in (-1, 1):
         b.face(np.insert(side, 0, sign * (half + 0.012), axis=1), GLASS, (sign, 0, 0))
-    pair(b, half * 0.95, half * 0.3, 0.75, 0.2, z, lit)
+    lamps(b, half * 0.95, half * 0.3, 0.75, 0.2, z, lit)
 
 
 def _truck_box(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
@@ -85,7 +85,7 @@ def _truck_box(b: Builder, half: float, front: float, top: float, lit: bool, bra
     for sign in (-1, 1):
         y, length = (middle - 0.5, middle + 0.6), (rear + 0.8, front - 3.2)
         b.rect(sign * (half + 0.012), y, length, BODY, sign, tile="text")
-    pair(b, half * 0.98, 0.16, 0.6, 0.2, z - 0.01, lit, brake)
+    lamps(b, half * 0.98, 0.16, 0.6, 0.2, z - 0.01, lit, brake)
 
 
 @lru_cache
@@ -110,5 +110,6 @@ def bus(lit: bool, brake: bool, tram: bool = False) -> Mesh:
         b.rect((-half * 0.88, half * 0.88), (low, top - 0.6), z, GLASS, out, glow)
         b.rect((-0.7, 0.7), (top - 0.5, top - 0.2), z, DARK, out, (0.05, 0.45, 0.9), "text")
         b.rect((-half, half), (0.35, 0.62), z, DARK, out)
-    lights(b, half, (rear - 0.02, front + 0.02), 0.85, lit, brake, (0.3, 0.22))
+    lamps(b, half * 0.97, 0.3, 0.85, 0.22, rear - 0.02, lit, brake)
+    lamps(b, half * 0.97, 0.3, 0.73, 0.22, front + 0.02, lit)
     return b.build()

@@ -19,10 +19,9 @@ def lane_byte(category: str, dashed: bool = False, vertical: bool = False) -> in
 
 @dataclass(frozen=True)
 class Stain:
-    """A polygon on the ground, in road coordinates, that is not a lane marking."""
+    """A polygon on the ground that is not a lane marking."""
 
-    s: np.ndarray
-    t: np.ndarray
+    outline: np.ndarray  # (N, 2) s, t
     colour: tuple[float, float, float]
     cover: float
 
@@ -70,6 +69,12 @@ class Crossing:
     zebra: str  # "bars", "lines" or "" for none
     stop: bool
     far_zebra: bool = False
+
+    @property
+    def gap(self) -> tuple[float, float]:
+        """Range of s in which it interrupts the lines along the road."""
+        before, after = (4.6 if zebra else 0.5 for zebra in (self.zebra, self.far_zebra))
+        return self.s - before, self.s + self.width + after
 
 
 @dataclass
@@ -119,7 +124,7 @@ class Road:
         for crossing in sorted(self.crossings, key=lambda c: c.s):
             if streets_only and not crossing.width:
                 continue
-            first, last = self.gap(crossing)
+            first, last = crossing.gap
             if last <= start or first >= end:
                 continue
             if first > start:
@@ -128,10 +133,3 @@ class Road:
         if start < end:
             out.append((start, end))
         return out
-
-    @staticmethod
-    def gap(crossing: Crossing) -> tuple[float, float]:
-        """Range of s in which a crossing interrupts the lines along the road."""
-        before = 4.6 if crossing.zebra else 0.5
-        after = 4.6 if crossing.far_zebra else 0.5
-        return crossing.s - before, crossing.s + crossing.width + after

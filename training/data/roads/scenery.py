@@ -4,7 +4,7 @@ import numpy as np
 
 from training.data.roads import buildings, plants, poles, street
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.layout import CURB_HEIGHT, Road
+from training.data.roads.layout import Road
 from training.data.roads.mesh import Colour, Thing
 
 WALLS: tuple[Colour, ...] = (
@@ -44,7 +44,7 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
                 deep = float(rng.uniform(9, 18))
                 out.append(Thing(
                     mesh, middle, sign * (front + deep / 2), 0.0, (deep, high, span), _wall(rng),
-                    CURB_HEIGHT, reach=span / 2, shadow=(span, deep, high),
+                    road.kerb, reach=span / 2, shadow=(span, deep, high),
                 ))  # fmt: skip
             s += span + (float(rng.uniform(2, 12)) if rng.random() < gap else 0.0)
     return out
@@ -74,7 +74,7 @@ def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
                 mesh = buildings.house(int(rng.integers(9)))
                 scale = (1, 1, float(rng.uniform(0.9, 1.25)))
                 out.append(Thing(
-                    mesh, s, t, 0.0, scale, _wall(rng, 0.2), CURB_HEIGHT, reach=5.0,
+                    mesh, s, t, 0.0, scale, _wall(rng, 0.2), road.kerb, reach=5.0,
                     shadow=(9, 10, 6),
                 ))  # fmt: skip
             s += float(rng.uniform(13, 19))

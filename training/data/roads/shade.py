@@ -154,7 +154,7 @@ class Shader:
             u *= 1 / size
             v *= 1 / size
             map_x = (u - np.floor(u)) * wide + tiles.take(face) * shrink
-            map_y = (v - np.floor(v)) * wide + (1 - shrink) * (2 * size)  # textures.level_row
+            map_y = (v - np.floor(v)) * wide + (1 - shrink) * (2 * size)
             out[rows] = cv2.remap(atlas, map_x, map_y, cv2.INTER_LINEAR)
         return out
 

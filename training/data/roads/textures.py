@@ -155,17 +155,13 @@ def _tiles() -> list[np.ndarray]:
 
 @lru_cache
 def atlas() -> np.ndarray:
-    """(rows, TILE * tiles, 2) uint8: mip level l starts at row `level_row(l)`."""
+    """(rows, TILE * tiles, 2) uint8: mip level l starts at row 2·TILE·(1 - 1/2^l)."""
     tiles = _tiles()
     out = np.full((2 * TILE, TILE * len(tiles), 2), 128, np.float32)
     for index, tile in enumerate(tiles):
         for level in range(LEVELS):
             size = TILE >> level
             small = cv2.resize(tile, (size, size), interpolation=cv2.INTER_AREA)
-            row = level_row(level)
+            row = 2 * TILE - (2 * TILE >> level)
             out[row : row + size, index * size : (index + 1) * size] = small
     return np.clip(out, 0, 255).astype(np.uint8)
-
-
-def level_row(level: int) -> int:
-    return 2 * TILE - (2 * TILE >> level)

@@ -9,7 +9,7 @@ import numpy as np
 from perception.classes import DETECTION
 from training.data.roads import cycles, heavy, people, vehicles
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.layout import CURB_HEIGHT, LaneStrip, Road
+from training.data.roads.layout import LaneStrip, Road
 from training.data.roads.mesh import Colour, Thing
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ def _lane_traffic(
 
 def _parked(rng: Rng, lane: LaneStrip, road: Road, length: float) -> list[Thing]:
     out, s, full = [], -6.0, float(rng.uniform(0.35, 0.95))
-    gaps = [road.gap(crossing) for crossing in road.crossings]
+    gaps = [crossing.gap for crossing in road.crossings]
     two_way = any(lane.kind == "opposite" for lane in road.lanes)
     back = np.pi if lane.left < 0 and two_way else 0.0
     while s < length:
@@ -163,7 +163,7 @@ def _walkers(rng: Rng, road: Road, length: float) -> list[Thing]:
             s, (sign, side) = float(rng.uniform(6, 60)), road.sides[int(rng.choice([0, 1]))]
             yaw = float(rng.normal(0, 0.5))
             thing = two_wheeler(rng, s, side + sign * 0.7, yaw, False, False)
-            thing.above = CURB_HEIGHT
+            thing.above = road.kerb
             out.append(thing)
     return out
 

@@ -36,7 +36,7 @@ def tyres(b: Builder, half: float, ends: tuple[float, float], top: float) -> Non
             b.rect(x, (0, top), z, RUBBER, out, tile="flat")
 
 
-def pair(
+def lamps(
     b: Builder, x: float, w: float, y: float, h: float, z: float, lit: bool, brake: bool = False
 ) -> None:
     """Two lamps with outer edges at ±x: tail lamps at z < 0, otherwise head lamps."""
@@ -47,20 +47,6 @@ def pair(
         glow = (0.25, 0.2, 2.2) if brake else (0.06, 0.05, 0.9) if lit else BLACK
     for sign in (-1, 1):
         b.rect((sign * x, sign * (x - w)), (y, y + h), z, colour, out, glow, "flat")
-
-
-def lights(
-    b: Builder,
-    half: float,
-    ends: tuple[float, float],
-    y: float,
-    lit: bool,
-    brake: bool,
-    size: tuple[float, float] = (0.34, 0.15),
-) -> None:
-    w, h = size
-    pair(b, half * 0.97, w, y, h, ends[0], lit, brake)
-    pair(b, half * 0.97, w, y - 0.12, h, ends[1], lit)
 
 
 def _ends(b: Builder, half: float, ends: tuple[float, float], y: float) -> None:
@@ -111,7 +97,8 @@ def car(kind: str, lit: bool, brake: bool) -> Mesh:
     b.prism(profile, [half * w for w in (1, 1, 0.97, 0.97, 0.97, 0.94, 0.94, 1)], BODY)
     wheels(b, half, (rear + 0.85, front - 0.9), 0.33)
     _ends(b, half * 0.9, (rear - 0.012, front + 0.012), 0.68)
-    lights(b, half, (rear - 0.014, front + 0.014), belt * 0.73, lit, brake)
+    lamps(b, half * 0.97, 0.34, belt * 0.73, 0.15, rear - 0.014, lit, brake)
+    lamps(b, half * 0.97, 0.34, belt * 0.73 - 0.12, 0.15, front + 0.014, lit)
     cabin(b, half, belt - 0.01, top, (r0, r1, f1, f0))
     if brake:
         y = (belt + 0.03, belt + 0.08)
