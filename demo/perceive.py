@@ -29,6 +29,7 @@ from perception.runtime.runner import Runner
 from perception.runtime.scene import Scene
 
 Sink = Callable[[Packet], None]
+AT_ONCE = 2  # frames of a recording that are inferred at the same time; a live one must not wait
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +49,8 @@ def perceive(options: Options) -> int:
         for source in sources:
             for note in source.notes:
                 say(note)
-        runner = Runner(options.model, options.provider, options.threads)
+        streams = 1 if any(source.live for source in sources) else AT_ONCE
+        runner = Runner(options.model, options.provider, options.threads, streams)
         runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
         say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
         if options.provider == "auto" and (extra := faster_extra()):
@@ -58,16 +60,21 @@ def perceive(options: Options) -> int:
         cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
         stop.gently = True
         with ExitStack() as stack:
-            return Run(options, runner, stop, stack).all(sources)
+            return Run(options, runner, stop, stack, streams).all(sources)
 
 
 class Run:
     """One call of the command: what all of its inputs share."""
 
     def __init__(
-        self, options: Options, runner: Runner, stop: StopSignals, stack: ExitStack
+        self,
+        options: Options,
+        runner: Runner,
+        stop: StopSignals,
+        stack: ExitStack,
+        streams: int = 1,
     ) -> None:
-        self.options, self.runner, self.stop = options, runner, stop
+        self.options, self.runner, self.stop, self.streams = options, runner, stop, streams
         self.description = runner.description
         self.scores = self.description.box_scores(options.score)
         views = self.description.views
@@ -110,13 +117,14 @@ class Run:
 
     def one(self, job: Job, source: Source) -> None:
         """Runs one input and prints its summary."""
-        self.statistics.begin(source.count, source.still)
+        self.statistics.begin(source.count, source.still, self.streams)
         limited = self.options.seconds and source.live
         self.ends = time.monotonic() + self.options.seconds if limited else 0.0
         with ExitStack() as stack:
             sinks = [*self._sinks(job, source, stack), *self.watching]
             work = self._stages(job, source)
-            self._loop(stack.enter_context(Pipeline(source, work, self.ended)), sinks)
+            pipeline = Pipeline(source, work, self.ended, self.streams)
+            self._loop(stack.enter_context(pipeline), sinks)
         out = sys.stderr if job.json and is_stdout(job.json) else sys.stdout
         print(("\n" if sys.stderr.isatty() else "") + self.statistics.summary(), file=out)
         for path in written(job):

@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -144,7 +145,8 @@ class Packet:
 
 
 class Pipeline:
-    """Iterate it for packets, in order, that have passed every stage.
+    """Iterate it for packets, in order, that have passed every stage. The first stage runs on
+    `at_once` packets at the same time.
 
     An error in a stage or the source is raised to the iterating thread, after the packets before
     it. The iteration ends early once `ended()` is true, even if the source never gives another
@@ -156,8 +158,9 @@ class Pipeline:
         source: Source,
         stages: Sequence[tuple[str, Stage]],
         ended: Callable[[], bool] = lambda: False,
+        at_once: int = 1,
     ) -> None:
-        self.source, self.stages, self.ended = source, stages, ended
+        self.source, self.stages, self.ended, self.at_once = source, stages, ended, at_once
         first: BoundedQueue[Packet] = BoundedQueue(1 if source.live else DEPTH, source.live)
         self.queues = [first, *(BoundedQueue[Packet](DEPTH) for _ in stages)]
         self.error: BaseException | None = None
@@ -221,10 +224,20 @@ class Pipeline:
 
     def _stage(self, index: int) -> None:
         (name, run), out = self.stages[index], self.queues[index + 1]
-        for packet in self.queues[index]:
+        workers = 1 if index else self.at_once
+
+        def work(packet: Packet) -> Packet:
             start = time.perf_counter()
             packet.dropped = self.dropped
             run(packet)
             packet.timings_ms[name] = 1e3 * (time.perf_counter() - start)
-            if not out.put(packet):
-                return
+            return packet
+
+        with ThreadPoolExecutor(workers) as pool:
+            started: deque[Future[Packet]] = deque()
+            for packet in self.queues[index]:
+                started.append(pool.submit(work, packet))
+                if len(started) == workers and not out.put(started.popleft().result()):
+                    return
+            for future in started:
+                out.put(future.result())

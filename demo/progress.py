@@ -18,9 +18,10 @@ class Statistics:
         self.out = out or sys.stderr
         self.begin(None)
 
-    def begin(self, total: int | None, still: bool = False) -> None:
-        """Starts the clock for an input: all from the first frame's decoding on counts."""
-        self.total, self.still = total, still
+    def begin(self, total: int | None, still: bool = False, at_once: int = 1) -> None:
+        """Starts the clock for an input: all from the first frame's decoding on counts. The model
+        works on `at_once` frames at the same time."""
+        self.total, self.still, self.at_once = total, still, at_once
         self.frames, self.dropped, self.model_ms = 0, 0, 0.0
         self.timings: dict[str, deque[float]] = {}
         self.start = self.end = self.printed = time.monotonic()
@@ -76,7 +77,7 @@ class Statistics:
         count = f"{self.frames} {unit}" + ("" if self.frames == 1 else "s")
         if not self.frames or (self.still and self.frames == 1):
             return count
-        model_fps = 1000 * self.frames / self.model_ms if self.model_ms else 0.0
+        model_fps = 1000 * self.at_once * self.frames / self.model_ms if self.model_ms else 0.0
         share = 100 * self.fps() / model_fps if model_fps else 0.0
         of_model = f" ({share:.0f} % of the model's)" if share else ""
         lines = [

@@ -1,5 +1,7 @@
 """Inference engines behind one interface, and the description read from a model file."""
 
+import os
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +53,7 @@ class OrtEngine:
 class OpenVinoEngine:
     """OpenVINO on the CPU; it reads the same .onnx."""
 
-    def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
+    def __init__(self, path: Path, threads: int, precision: str = "f32", streams: int = 1) -> None:
         import openvino
 
         check(path)
@@ -59,17 +61,22 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        if streams > 1:
+            config["NUM_STREAMS"] = streams
         if threads:
             config["INFERENCE_NUM_THREADS"] = threads
-        model = openvino.Core().compile_model(str(path), "CPU", config)
-        self.names = tuple(_own_name(output) for output in model.outputs)
-        self.request = model.create_infer_request()
+        self.model = openvino.Core().compile_model(str(path), "CPU", config)
+        self.names = tuple(_own_name(output) for output in self.model.outputs)
+        self.own = threading.local()  # one request per thread
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
         """Outputs for one uint8 (1, H, W, 3) BGR image."""
-        self.request.infer([image])
+        if not hasattr(self.own, "request"):
+            self.own.request = self.model.create_infer_request()
+        request = self.own.request
+        request.infer([image])
         # Copies, because the request's own buffers are overwritten by the next frame.
-        return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.names))]
+        return [request.get_output_tensor(i).data.copy() for i in range(len(self.names))]
 
 
 def _own_name(output: Any) -> str:
@@ -135,12 +142,18 @@ def _first_line(error: Exception) -> str:
 
 
 # Constructors, best first; `auto` tries them in this order.
-ENGINES: dict[str, Callable[[Path, int, int], Engine]] = {
-    "tensorrt": lambda path, threads, _: OrtEngine(path, threads, "TensorrtExecutionProvider"),
-    "cuda": lambda path, threads, _: OrtEngine(path, threads, "CUDAExecutionProvider"),
-    "openvino-bf16": lambda path, threads, _: OpenVinoEngine(path, threads, "bf16"),
-    "openvino": lambda path, threads, _: OpenVinoEngine(path, threads, "f32"),
-    "cpu": lambda path, threads, memory: OrtEngine(path, threads, memory=memory),
+ENGINES: dict[str, Callable[[Path, int, int, int], Engine]] = {
+    "tensorrt": lambda path, threads, *_: OrtEngine(path, threads, "TensorrtExecutionProvider"),
+    "cuda": lambda path, threads, *_: OrtEngine(path, threads, "CUDAExecutionProvider"),
+    "openvino-bf16": lambda path, threads, _, streams: OpenVinoEngine(
+        path, threads, "bf16", streams
+    ),
+    "openvino": lambda path, threads, _, streams: OpenVinoEngine(path, threads, "f32", streams),
+    "cpu": lambda path, threads, memory, streams: OrtEngine(
+        path,
+        -(-(threads or os.cpu_count() or 1) // streams) if streams > 1 else threads,
+        memory=memory,
+    ),
 }
 ORT_NAMES = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # Building a TensorRT engine takes minutes at every start: not by default.
@@ -193,14 +206,15 @@ def check_provider(provider: str) -> None:
         raise UserError(f"provider {provider} is not available here: {reason}")
 
 
-def load(path: Path, provider: str, threads: int, memory: int = 0) -> Engine:
+def load(path: Path, provider: str, threads: int, memory: int = 0, streams: int = 1) -> Engine:
     """Loads the model on a named provider. Raises UserError with the reason where it cannot.
 
     `memory` bounds its tensors in bytes where the provider supports it (cpu); 0: no bound.
+    `streams`: calls of `run` at the same time that share the threads.
     """
     check_provider(provider)
     try:
-        return ENGINES[provider](path, threads, memory)
+        return ENGINES[provider](path, threads, memory, streams)
     except UserError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError for everything

@@ -25,11 +25,14 @@ class Runner:
     """One model file, loaded once, on one provider.
 
     `provider`: auto, cpu, cuda, tensorrt, openvino or openvino-bf16; `threads` 0 leaves the
-    number to the engine. Raises UserError for a file without our description and for a provider
-    this machine lacks. Not safe to call from two threads at once.
+    number to the engine. `streams` threads may call it at once, which gives more frames per second
+    than one call on all threads, and each frame later. Raises UserError for a file without our
+    description and for a provider this machine lacks.
     """
 
-    def __init__(self, path: str | Path, provider: str = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, provider: str = "auto", threads: int = 0, streams: int = 1
+    ) -> None:
         self.path = Path(path)
         self.description = read_description(self.path)
         self.chosen_because = "requested"
@@ -40,7 +43,7 @@ class Runner:
             provider, self.chosen_because = choose(self.path, threads)
         self.provider = provider
         memory = memory_limit(self.description.size_hw)
-        engine = load(self.path, provider, threads, memory)
+        engine = load(self.path, provider, threads, memory, streams)
         self.engine: Engine = AdaptedEngine(engine, adapter) if adapter else engine
         check_outputs(self.path, self.description, self.engine.names)
 

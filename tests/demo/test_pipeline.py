@@ -36,6 +36,24 @@ def test_all_frames_of_a_file_arrive_in_order(count):
     assert all(set(packet.timings_ms) == {"decode", "one", "two"} for packet in packets)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 50])
+def test_two_frames_at_once_arrive_in_order(count):
+    """Even frames end only after the next one has begun; the second stage sees them in order."""
+    begun, seen = [threading.Event() for _ in range(count + 1)], []
+    begun[count].set()
+
+    def infer(packet):
+        begun[packet.frame.index].set()
+        if packet.frame.index % 2 == 0:
+            assert begun[packet.frame.index + 1].wait(10)
+
+    stages = [("infer", infer), ("finish", lambda packet: seen.append(packet.frame.index))]
+    with Pipeline(Numbers(count), stages, at_once=2) as pipeline:
+        packets = list(pipeline)
+    assert [packet.frame.index for packet in packets] == seen == list(range(count))
+    assert not any(thread.is_alive() for thread in pipeline.threads)
+
+
 def test_a_camera_gives_its_newest_frame_and_drops_are_counted():
     source = Numbers(100, live=True)
     # The stage is busy until the camera has given everything.

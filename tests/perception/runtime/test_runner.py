@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -90,6 +91,18 @@ def test_a_file_without_a_description_is_one_line(case, tmp_path, make_tiny_onnx
     with pytest.raises(UserError, match=r"bad\.onnx") as caught:
         Runner(path, "cpu")(np.zeros((48, 80, 3), np.uint8))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_two_threads_get_their_own_frames(provider, tiny_onnx):
+    pytest.importorskip("openvino" if provider == "openvino" else "onnxruntime")
+    runner = Runner(tiny_onnx, provider, threads=2, streams=2)
+    frames = [np.full((48, 80, 3), value, np.uint8) for value in range(0, 240, 3)]
+    with ThreadPoolExecutor(2) as pool:
+        scenes = list(pool.map(runner, frames))
+    for frame, scene in zip(frames, scenes, strict=True):
+        for name, output in runner(frame).of(Map):
+            np.testing.assert_array_equal(scene.outputs[name].small, output.small)
 
 
 def test_an_unknown_provider_is_named_with_the_near_miss(tiny_onnx):
