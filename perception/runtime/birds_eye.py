@@ -62,8 +62,7 @@ def costmap(scene: Scene, road: Road, score: Score) -> Costmap | None:
 
 def to_cells(ground: np.ndarray) -> np.ndarray:
     """int32 (N, 2) column and row of ground points."""
-    column, row = (ground[:, 0] + SIDE_M) / CELL_M, (FORWARD_M - ground[:, 1]) / CELL_M
-    return np.floor(np.clip(np.column_stack([column, row]), -1e4, 1e4)).astype(np.int32)
+    return np.floor(_in_cells(ground, 1.0)).astype(np.int32)
 
 
 def _drivable(mask: Mask, camera: Camera, shape: tuple[int, ...]) -> np.ndarray:
@@ -140,5 +139,9 @@ def picture(scene: Scene, road: Road, height: int, score: Score) -> np.ndarray |
 
 
 def _path(ground: np.ndarray, scale: float) -> np.ndarray:
-    column, row = (ground[:, 0] + SIDE_M) / CELL_M, (FORWARD_M - ground[:, 1]) / CELL_M
-    return np.round(np.clip(np.column_stack([column, row]) * scale, -1e4, 1e4)).astype(np.int32)
+    return np.round(_in_cells(ground, scale)).astype(np.int32)
+
+
+def _in_cells(ground: np.ndarray, scale: float) -> np.ndarray:
+    places = np.column_stack([ground[:, 0] + SIDE_M, FORWARD_M - ground[:, 1]])
+    return np.clip(places / CELL_M * scale, -1e4, 1e4)

@@ -85,7 +85,8 @@ class CameraEstimator:
     @property
     def row(self) -> tuple[float, float]:
         """The horizon's row and its standard deviation, pixels."""
-        return self._floored(combine(self.prior_y, self.lanes(), self.users()))
+        row, sigma = combine(self.prior_y, self.lanes(), self.users())
+        return row, float(np.hypot(sigma, FLOOR * self.base.size_hw[0]))
 
     @property
     def vanishing_xy(self) -> tuple[float, float]:
@@ -133,9 +134,6 @@ class CameraEstimator:
             sigma_pitch=sigma / fy,
             sigma_yaw=sigma_x / fx,
         )
-
-    def _floored(self, row: tuple[float, float]) -> tuple[float, float]:
-        return row[0], float(np.hypot(row[1], FLOOR * self.base.size_hw[0]))
 
     def _user_rows(self, boxes: Boxes) -> Iterator[tuple[float, float]]:
         """(row of the horizon, standard deviation) from each road user of known height."""

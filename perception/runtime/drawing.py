@@ -144,7 +144,8 @@ def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
     for i in order.tolist():
         x1, y1, x2, y2 = places[i]
         ink = colour(boxes.name(i))
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), _dark(ink), line + 2)
+        dark = (ink[0] // 4, ink[1] // 4, ink[2] // 4)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), dark, line + 2)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), ink, line)
         _corners(canvas, (x1, y1, x2, y2), ink, 2 * line)
     taken: list[tuple[int, int, int, int]] = []
@@ -180,10 +181,6 @@ def _corners(canvas: np.ndarray, box: tuple[int, int, int, int], ink: BGR, line:
         for y, toward_y in ((y1, length), (y2, -length)):
             cv2.line(canvas, (x, y), (x + toward_x, y), ink, line)
             cv2.line(canvas, (x, y), (x, y + toward_y), ink, line)
-
-
-def _dark(ink: BGR) -> BGR:
-    return ink[0] // 4, ink[1] // 4, ink[2] // 4
 
 
 def draw_captions(canvas: np.ndarray, captions: Sequence[str]) -> None:

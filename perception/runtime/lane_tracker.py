@@ -65,9 +65,7 @@ class LaneTracker:
         self.now = now = max(seconds, self.now + LEAST_STEP_S)
         if np.isinf(self.first):
             self.first = now
-        for track, lane in self._matches(found, mask.frame_hw, vanishing_xy[1]):
-            if lane is not None:
-                track.update(lane, now)
+        self._match(found, mask.frame_hw, vanishing_xy[1])
         self.tracks = [track for track in self.tracks if now - track.last <= MISSED_S]
         # A lane just missed stays for a moment, with a falling score.
         shown = [
@@ -83,29 +81,23 @@ class LaneTracker:
         shown.sort(key=lambda lane: lane.curve.offset if lane.curve else 0.0)
         return [*assign_sides(shown), *loose, *across_lanes(mask)]
 
-    def _matches(
-        self, found: list[Lane], size_hw: tuple[int, int], horizon: float
-    ) -> list[tuple[_Track, Lane | None]]:
-        """(track, its lane in this frame); starts a track for every other lane."""
+    def _match(self, found: list[Lane], size_hw: tuple[int, int], horizon: float) -> None:
+        """Updates tracks by this frame's lanes, nearest pairs first, and starts one for every other
+        lane."""
         height, width = size_hw
         rows = MATCH_ROWS * height + horizon
         then, now = (_columns(lanes, rows) for lanes in ([one.lane for one in self.tracks], found))
         apart = np.abs(then[:, None] - now).mean(-1) / width  # (tracks, lanes)
+        near = np.argwhere(apart <= MATCH_SHARE).tolist()
         matched: dict[int, int] = {}
-        for i, j in sorted(
-            np.argwhere(apart <= MATCH_SHARE).tolist(), key=lambda ij: apart[tuple(ij)]
-        ):
-            if i not in matched and j not in matched.values():
-                matched[i] = j
-        out: list[tuple[_Track, Lane | None]] = [
-            (track, found[matched[i]] if i in matched else None)
-            for i, track in enumerate(self.tracks)
-        ]
+        for i, j in sorted(near, key=lambda pair: float(apart[tuple(pair)])):
+            if i not in matched.values() and j not in matched:
+                matched[j] = i
+                self.tracks[i].update(found[j], self.now)
         for j, lane in enumerate(found):
-            if j not in matched.values():
+            if j not in matched:
                 self.last_id += 1
                 self.tracks.append(_Track(lane, self.last_id, self.now))
-        return out
 
 
 def _columns(lanes: list[Lane], rows: np.ndarray) -> np.ndarray:

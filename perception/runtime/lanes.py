@@ -75,12 +75,6 @@ def frame_scale(mask: Mask) -> np.ndarray:
     return np.array(mask.frame_hw[::-1]) / mask.small.shape[::-1]
 
 
-def most_frequent(names: Sequence[str], index: np.ndarray) -> str:
-    """The name of the most frequent index; "" for an index without a name."""
-    value = int(np.bincount(index).argmax())
-    return names[value] if value < len(names) else ""
-
-
 def lane_mask(scene: Scene) -> Mask | None:
     """The scene's lane byte mask."""
     return next((mask for _, mask in scene.of(Mask) if mask.is_lane_byte), None)
@@ -113,8 +107,7 @@ def along_lanes(
             loose += _loose(mask, line, step)
             continue
         rows = line[good, 1]
-        span = float(np.ptp(rows))
-        score = min(1.0, len(set(rows.tolist())) / (span / step + 1))
+        span, score = _support(rows, step)
         certain = curve.covariance[0, 0] ** 0.5 < MAX_OFFSET_SIGMA
         # What does not run towards the vanishing point is no marking: a reflection, a stop line.
         ahead = abs(curve.coefficients[1] - vanishing_xy[0]) <= MAX_CENTRE_SHARE * width
@@ -122,7 +115,8 @@ def along_lanes(
         if not (long and ahead and certain) or score < MIN_SUPPORT:
             loose += _loose(mask, line, step)
             continue
-        lanes.append(_lane(mask.view, curve, rows, line[good, 2], score))
+        points = curve_points(curve, float(rows.max()), float(rows.min()))
+        lanes.append(Lane(points, *_named(mask.view, line[good, 2]), score, curve=curve))
     return [*assign_sides(_without_doubles(lanes)), *loose]
 
 
@@ -130,8 +124,7 @@ def _loose(mask: Mask, line: np.ndarray, step: float) -> list[Lane]:
     """A marking that does not run along the road, such as a kerb at a side street: its points as
     they are seen, if there are enough."""
     line = line[np.argsort(-line[:, 1], kind="stable")]
-    span = float(np.ptp(line[:, 1]))
-    score = min(1.0, len(set(line[:, 1].tolist())) / (span / step + 1))
+    span, score = _support(line[:, 1], step)
     if span < LOOSE_ROW_SHARE * mask.frame_hw[0] or score < MIN_SUPPORT:
         return []
     y = (line[:, 1] - line[:, 1].mean()) / max(span, 1.0)
@@ -141,10 +134,10 @@ def _loose(mask: Mask, line: np.ndarray, step: float) -> list[Lane]:
     return [Lane(points, *_named(mask.view, line[:, 2]), score)]
 
 
-def _lane(view: View, curve: LaneCurve, rows: np.ndarray, values: np.ndarray, score: float) -> Lane:
-    category, style, direction = _named(view, values)
-    points = curve_points(curve, float(rows.max()), float(rows.min()))
-    return Lane(points, category, style, direction, score, curve=curve)
+def _support(rows: np.ndarray, step: float) -> tuple[float, float]:
+    """Rows between a marking's ends, and the share of them in which it is seen."""
+    span = float(np.ptp(rows))
+    return span, min(1.0, len(set(rows.tolist())) / (span / step + 1))
 
 
 def curve_points(curve: LaneCurve, near: float, far: float) -> np.ndarray:
@@ -182,15 +175,10 @@ def _merged(
 def _without_doubles(lanes: list[Lane]) -> list[Lane]:
     """From left to right; of two parallel stripes of one marking the better supported one."""
     kept: list[Lane] = []
-    for lane in sorted(lanes, key=lambda lane: -len_score(lane)):
+    for lane in sorted(lanes, key=lambda lane: -lane.score * float(np.ptp(lane.points[:, 1]))):
         if all(abs(_offset(lane) - _offset(other)) >= SAME_MARKING for other in kept):
             kept.append(lane)
     return sorted(kept, key=_offset)
-
-
-def len_score(lane: Lane) -> float:
-    """Rows of support in pixels."""
-    return lane.score * float(np.ptp(lane.points[:, 1]))
 
 
 def _offset(lane: Lane) -> float:
@@ -267,14 +255,15 @@ def _across(mask: Mask, side: str, inside: np.ndarray, x: int, y: int) -> Lane:
 
 
 def _named(view: View, values: np.ndarray) -> tuple[str, str, str]:
-    """The most frequent category, style and direction of lane bytes."""
+    """The most frequent category, style and direction of lane bytes; "" where it has no name."""
     byte = values.astype(np.int64)
     parts = (
         (view.categories, byte & LANE_CATEGORY_BITS),
         (view.styles, (byte >> LANE_STYLE_SHIFT) & 1),
         (view.directions, (byte >> LANE_DIRECTION_SHIFT) & 1),
     )
-    category, style, direction = (most_frequent(names, index) for names, index in parts)
+    found = [(names, int(np.bincount(index).argmax())) for names, index in parts]
+    category, style, direction = (names[i] if i < len(names) else "" for names, i in found)
     return category, style, direction
 
 

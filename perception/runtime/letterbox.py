@@ -100,16 +100,6 @@ class Letterbox:
         rows, columns = self.inner
         return array[..., rows, columns]
 
-    def mask_to_frame(self, mask: np.ndarray) -> np.ndarray:
-        """Class or byte mask (H, W) at frame size, by nearest: values are never mixed."""
-        return resize(self.crop(mask), self.frame_hw, cv2.INTER_NEAREST)
-
-    def map_to_frame(self, values: np.ndarray) -> np.ndarray:
-        """float map (H, W) or (C, H, W) at frame size, linear."""
-        if values.ndim == 2:
-            return resize(self.crop(values), self.frame_hw, cv2.INTER_LINEAR)
-        return np.stack([self.map_to_frame(channel) for channel in values])
-
 
 def resize(array: np.ndarray, size_hw: tuple[int, int], how: int) -> np.ndarray:
     """A copy of a 2-D array at `size_hw`."""

@@ -110,7 +110,9 @@ class RoadGeometry:
         lines = lines_along(mask, ahead.vanishing_xy) if mask is not None else []
         if camera is None:
             users = [boxes.take(counted[name]) for name, boxes in scene.of(Boxes)]
-            camera, certain = self._estimated(lines, users, seconds)
+            assert self.estimator is not None
+            self.estimator.update([line[:, :2] for line in lines], users, seconds)
+            camera, certain = self.estimator.camera(), self.estimator.certain
         # The direction of the own path needs no metres: an uncertain camera is enough for it.
         road = Road(camera=camera if certain and self.metric else None)
         if mask is not None:
@@ -134,14 +136,6 @@ class RoadGeometry:
             self.file.camera if self.file else usual_camera(size_hw, self.height_m, self.view_deg)
         )
         self.estimator = None if self.fixed else CameraEstimator(base)
-
-    def _estimated(
-        self, lines: list[np.ndarray], users: list[Boxes], seconds: float
-    ) -> tuple[Camera, bool]:
-        """The camera by this frame, and whether its distances may be given."""
-        assert self.estimator is not None
-        self.estimator.update([line[:, :2] for line in lines], users, seconds)
-        return self.estimator.camera(), self.estimator.certain
 
     def _ranges(
         self, boxes: Boxes, counted: np.ndarray, road: Road, path: OwnPath, seconds: float

@@ -25,7 +25,8 @@ class Semantic(Task):
 
     def __init__(self, channels: int, strides: tuple[int, ...], view: View | None = None) -> None:
         super().__init__(channels, strides, view)
-        self.tower = Tower(channels)
+        self.factor = strides[0]  # from the logits to the frame
+        self.tower: nn.Module = Tower(channels)
         self.classify = nn.Conv2d(channels, len(self.view.classes), 1)
 
     def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
@@ -35,10 +36,10 @@ class Semantic(Task):
         return {"logits": self.classify(self.tower(features[0]))}  # (B, C, H/4, W/4)
 
     def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
-        return mask_loss(enlarge(raw["logits"].float(), self.strides[0]), target["mask"])
+        return mask_loss(enlarge(raw["logits"].float(), self.factor), target["mask"])
 
     def decode(self, raw: Raw) -> Tensor:
-        return enlarged_argmax(raw["logits"], self.strides[0])  # (B, H, W)
+        return enlarged_argmax(raw["logits"], self.factor)  # (B, H, W)
 
     @classmethod
     def metric(cls, view: View) -> Metric:

@@ -48,6 +48,15 @@ def test_ground_and_pixels_are_inverse(camera):
     np.testing.assert_allclose(camera.ground(camera.pixels(GROUND)), GROUND, rtol=2e-3, atol=1e-2)
 
 
+def test_a_camera_that_looks_to_the_right_sees_the_road_s_direction_on_the_left():
+    """By atan(0.1): 100 pixels of a focal length of 1000. The ground at 15 m along its axis is to
+    the right of the vehicle."""
+    camera = Camera((720, 1280), (1000, 1000), (640, 360), 1.5, yaw=float(np.arctan(0.1)))
+    np.testing.assert_allclose(camera.vanishing_xy, (540, 360))
+    at = 15 * np.array([0.1, 1.0]) / np.hypot(0.1, 1.0)
+    np.testing.assert_allclose(camera.ground(np.array([[640, 460.0]])), [at])
+
+
 def test_points_above_the_horizon_and_behind_are_nan():
     x, y = CAMERA.vanishing_xy
     assert np.isnan(CAMERA.ground(np.array([[x, y - 1], [x, y], [x, 0]]))).all()

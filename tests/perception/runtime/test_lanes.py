@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from perception.classes import LANE_CATEGORIES, LANE_DIRECTION_BIT, LANE_STYLE_BIT
-from perception.runtime.lane_curve import LaneCurve, find_row, fit_curves
+from perception.runtime.lane_curve import LaneCurve, find_column, find_row, fit_curves
 from perception.runtime.lane_tracker import FADE_S, LaneTracker
 from perception.runtime.lanes import Lane, along_lanes, lines_along
 from perception.runtime.road import RoadGeometry
@@ -126,6 +126,16 @@ def test_the_error_of_the_horizon_follows_from_the_cost(monkeypatch):
     row, sigma = find_row([points, points], (400, 640))
     assert row == pytest.approx(150, abs=0.1)
     assert sigma == pytest.approx(10, rel=0.02)
+
+
+def test_markings_give_the_column_that_they_meet_in():
+    """x = a v + 540 for two markings: column 540 at the horizon's row 150. It is known to
+    LINE_SIGMA * width / sqrt(2) = 18.1 pixels."""
+    v = np.linspace(60, 240, 46)
+    lines = [np.column_stack([a * v + 540, v + 150]) for a in (-1.2, 1.4)]
+    column, sigma = find_column(lines, 150.0, 0.0, 640)
+    assert column == pytest.approx(540, abs=0.01)
+    assert sigma == pytest.approx(0.04 * 640 / 2**0.5, rel=0.05)
 
 
 def test_markings_of_unequal_length_are_fitted_as_if_alone():

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from perception.errors import UserError
 from perception.runtime.letterbox import Letterbox, as_bgr
+from perception.runtime.scene import Map, Mask, Normals
+from perception.runtime.view import View
 
 SIDES = st.integers(1, 700)
 BOXES = Letterbox((720, 1280), (384, 640))
@@ -85,20 +87,20 @@ def test_boxes_in_the_padding_are_clipped_to_the_frame_and_none_stays_none():
 def test_masks_and_maps_come_back_at_frame_size_without_padding(box: Letterbox):
     mask = np.full(box.size_hw, 9, np.uint8)  # 9 = padding, must never be seen
     mask[box.inner] = 3
-    back = box.mask_to_frame(mask)
+    back = Mask.read(mask, View("mask"), box).full
     assert back.shape == box.frame_hw
     assert (back == 3).all()
     values = np.full((3, *box.size_hw), np.nan, np.float32)
     values[(slice(None), *box.inner)] = 0.5
-    assert box.map_to_frame(values).shape == (3, *box.frame_hw)
-    assert (box.map_to_frame(values[0]) == 0.5).all()
+    assert Normals.read(values, View("normals"), box).full.shape == (3, *box.frame_hw)
+    assert (Map.read(values[0], View("map"), box).full == 0.5).all()
 
 
 def test_a_mask_drawn_in_the_frame_returns_to_its_place():
     frame = np.zeros((720, 1280, 3), np.uint8)
     frame[100:300, 400:800] = 255
     inside = (BOXES.apply(frame)[..., 0] > 127).astype(np.uint8)
-    back = BOXES.mask_to_frame(inside)
+    back = Mask.read(inside, View("mask"), BOXES).full
     rows, columns = np.flatnonzero(back.any(1)), np.flatnonzero(back.any(0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (100, 299, 400, 799)
 
@@ -106,7 +108,7 @@ def test_a_mask_drawn_in_the_frame_returns_to_its_place():
 def test_masks_mix_no_values():
     lane = np.full((384, 640), 255, np.uint8)
     lane[:, ::3] = 6
-    assert set(np.unique(BOXES.mask_to_frame(lane))) <= {6, 255}
+    assert set(np.unique(Mask.read(lane, View("mask"), BOXES).full)) <= {6, 255}
 
 
 @pytest.mark.parametrize(
