@@ -1,8 +1,7 @@
 """A sample with the labels it has, and a batch with the rows that have each label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,24 +52,22 @@ class Batch:
     rows: dict[str, Tensor]  # (B_task,) int64 indices into the batch
     names: list[str]
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with every tensor changed."""
+        targets = {
+            task: {key: change(value) for key, value in target.items()}
+            for task, target in self.targets.items()
+        }
+        rows = {task: change(rows) for task, rows in self.rows.items()}
+        return Batch(change(self.frames), targets, rows, self.names)
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device; copies do not block where the memory is pinned."""
-
-        def move(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: move(item) for key, item in value.items()}
-            return value.to(device, non_blocking=True)
-
-        return Batch(move(self.frames), move(self.targets), move(self.rows), self.names)
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Page-locked copies, for the loader."""
-        targets = {
-            task: {key: value.pin_memory() for key, value in target.items()}
-            for task, target in self.targets.items()
-        }
-        rows = {task: rows.pin_memory() for task, rows in self.rows.items()}
-        return Batch(self.frames.pin_memory(), targets, rows, self.names)
+        return self.each(Tensor.pin_memory)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

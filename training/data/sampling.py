@@ -17,6 +17,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
@@ -168,12 +169,7 @@ def collate_shared(samples: Sequence[Sample]) -> Batch:
     """A batch; in a loader process already in shared memory. Left to the queue, a /dev/shm that is
     too small would raise in the queue's thread, and the main process would never return."""
     batch = collate(samples)
-    if get_worker_info() is not None:
-        tensors = [batch.frames, *batch.rows.values()]
-        tensors += [tensor for target in batch.targets.values() for tensor in target.values()]
-        for tensor in tensors:
-            tensor.share_memory_()
-    return batch
+    return batch if get_worker_info() is None else batch.each(Tensor.share_memory_)
 
 
 def loader(

@@ -70,7 +70,9 @@ class _Reader:
         if "name" not in data:
             return inner
         # The 2018 release: one image with `frames[0].objects`.
-        first = as_object(inner[0] if inner else {}, str(self.path))
+        first = inner[0] if inner else {}
+        if not isinstance(first, dict):
+            raise self.broken(f"expected an object in frames, found {type(first).__name__}")
         found = {"name": data["name"], "attributes": data.get("attributes")}
         return [found | {"labels": first.get("objects", [])}]
 
@@ -143,13 +145,6 @@ class _Reader:
     def broken(self, what: str) -> UserError:
         place = self.consumed + self.position
         return UserError(f"{self.path}: not valid JSON near character {place}: {what}; restore it")
-
-
-def as_object(value: Any, where: str) -> dict[str, Any]:
-    """`value` where it is an object of a JSON file; else UserError."""
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: expected an object, found {type(value).__name__}; fix it")
-    return value
 
 
 def looks_like_frames(path: Path) -> bool:

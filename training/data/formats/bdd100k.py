@@ -19,7 +19,7 @@ from training.data.files import nfc, stem_of
 from training.data.formats import bdd_layouts as layouts
 from training.data.formats.bdd_layouts import LabelSource
 from training.data.formats.scalabel import add_box, add_outlines
-from training.data.formats.yolo import class_names, read_lines
+from training.data.formats.yolo import class_names, name_files, read_lines
 from training.data.images import Images
 from training.data.table import AREA, IGNORE_FLAG, LINE, MARKING, Table
 
@@ -32,7 +32,6 @@ KINDS: Final = {"boxes": "boxes", "drivable": "areas", "lane": "lines"}
 BOX_NAMES: Final = {
     name: (known, IGNORE_FLAG if name in IGNORED else 0) for name, known in BOXES.items()
 }
-NAME_FILES: Final = ("data.yaml", "dataset.yaml", "bdd100k.yaml", "classes.txt", "obj.names")
 
 
 class BDD100K(Annotated):
@@ -48,7 +47,7 @@ class BDD100K(Annotated):
 
     def stamped(self) -> Iterator[str | Path]:
         yield from (*self.layout.images, *(mask.folder for mask in self.layout.masks))
-        yield from _name_files(self.label_root)
+        yield from name_files(self.label_root)
         for source in self.layout.labels:
             yield from dict.fromkeys((source.path, *source.files()))
 
@@ -212,7 +211,7 @@ class _Reader:
 
     def _yolo_names(self) -> Sequence[str]:
         """The official order where there is no file of names."""
-        for path in _name_files(self.label_root):
+        for path in name_files(self.label_root):
             names = class_names(path)
             for name in names:
                 if name not in BOXES:
@@ -220,8 +219,3 @@ class _Reader:
                     raise UserError(f"{path}: unknown class {name!r:.60}; known: {known}")
             return names
         return DETECTION
-
-
-def _name_files(root: Path) -> list[Path]:
-    places = [place / name for name in NAME_FILES for place in (root, root / "labels")]
-    return [path for path in places if path.is_file()]

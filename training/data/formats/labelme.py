@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import expecting, files_below, head_of, read_text, split_folder
@@ -45,8 +44,7 @@ class LabelMe(Annotated):
         frame = builder.frame(image, split, size_hw, file)
         builder.annotated(frame, "boxes", "areas", "lines")
         where = f"{file} shape"
-        for number, item in enumerate(data["shapes"], 1):
-            shape = item if isinstance(item, dict) else stream.as_object(item, f"{where} {number}")
+        for number, shape in enumerate(data["shapes"], 1):
             name, kind = str(shape.get("label", "")), str(shape.get("shape_type", "polygon"))
             points = shape["points"]
             if kind == "rectangle":
@@ -54,10 +52,9 @@ class LabelMe(Annotated):
                     wrong = f"rectangle of {len(points)} points; redraw it"
                     builder.problem(frame, f"{where} {number}: {wrong}")
                     continue
-                (x1, y1), (x2, y2) = points
-                x1, x2 = (x2, x1) if x1 > x2 else (x1, x2)
-                y1, y2 = (y2, y1) if y1 > y2 else (y1, y2)
-                builder.box(frame, name, (x1, y1, x2, y2), where, part=number)
+                xs, ys = zip(*points, strict=True)
+                corners = (min(xs), min(ys), max(xs), max(ys))
+                builder.box(frame, name, corners, where, part=number)
             elif kind in KINDS:
                 builder.shape(frame, name, points, f"{where} {number}", KINDS[kind],
                               attributes=shape.get("flags"))  # fmt: skip

@@ -53,7 +53,7 @@ def _annotate(
             builder.attribute(frame, group, value)
     where = f"{where} ({name:.60}) label"
     for label in entry.get("labels") or ():
-        stream.as_object(label.get("attributes") or {}, place(where, label.get("id", "?")))
+        label |= {"attributes": dict(label.get("attributes") or {})}
         category = str(label.get("category", ""))
         if label.get("box2d"):
             add_box(builder, frame, label, where, category)

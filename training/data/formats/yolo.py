@@ -22,8 +22,10 @@ from training.data.files import SPLITS, files_below, read_text, split_folder, st
 from training.data.images import Images
 from training.data.table import AREA, OUTSIDE
 
-CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml")
-NAME_LISTS: Final = ("classes.txt", "obj.names", "labels/classes.txt")
+NAME_FILES: Final = (
+    *("data.yaml", "data.yml", "dataset.yaml", "bdd100k.yaml"),
+    *("classes.txt", "obj.names"),
+)
 MAX_BYTES: Final = 1 << 20
 MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
@@ -39,8 +41,8 @@ class YOLO(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        config = config_file(root)
-        if config is None:
+        config = next(iter(name_files(root)), None)
+        if config is None or not is_yaml(config):
             return False
         try:
             names = class_names(config)
@@ -63,7 +65,7 @@ class YOLO(Annotated):
                 spare.discard(place)
                 read_lines(builder, frame, self.label_root / texts[place], classes)
         for place in sorted(spare):
-            if "labels" in place.split("/")[:-1] and f"{place}.txt" not in NAME_LISTS:
+            if "labels" in place.split("/")[:-1] and not place.endswith("/classes"):
                 path = self.label_root / texts[place]
                 builder.leave_out("label without frame", f"{path}: no image of this name")
 
@@ -78,30 +80,30 @@ class YOLO(Annotated):
             yield from (name, inside, f"labels/{name}", f"labels/{inside}")
 
     def _names(self) -> tuple[tuple[str, ...], Path, dict[str, Any]]:
-        for root in dict.fromkeys((self.root, self.label_root)):
-            config = config_file(root)
-            if config is not None:
-                return class_names(config), config, read_yaml(config, texts=True)
-            for name in NAME_LISTS:
-                if (path := root / name).is_file():
-                    return class_names(path), path, {}
+        for path in (*name_files(self.root), *name_files(self.label_root)):
+            return class_names(path), path, read_yaml(path, texts=True) if is_yaml(path) else {}
         raise UserError(
-            f"{self.root}: no {CONFIGS[0]}; write one with the class names, "
+            f"{self.root}: no {NAME_FILES[0]}; write one with the class names, "
             "e.g. names: [cone, forklift]"
         )
 
 
 def class_names(path: Path) -> tuple[str, ...]:
     """The class names of a data file, or of a text file with one on each line."""
-    if path.suffix in (".yaml", ".yml"):
+    if is_yaml(path):
         return yolo_names(read_yaml(path, texts=True), path)
     lines = read_text(path, MAX_BYTES).splitlines()
     return check_names([line for line in lines if line.strip()], str(path))
 
 
-def config_file(root: Path) -> Path | None:
-    """The data file of a folder."""
-    return next((path for name in CONFIGS if (path := root / name).is_file()), None)
+def is_yaml(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml")
+
+
+def name_files(root: Path) -> list[Path]:
+    """The files of a folder, or of its `labels`, that name the classes; the first counts."""
+    paths = [place / name for name in NAME_FILES for place in (root, root / "labels")]
+    return [path for path in paths if path.is_file()]
 
 
 def label_of(image: str) -> str:
