@@ -19,7 +19,7 @@ from training.data.table import AREA, MASK_TASKS, NO_MASK, OUTSIDE, REACH, TOLER
 MOST_LISTED: Final = 10_000  # problems; more are kept where they are the first of a frame
 LONGEST_LINE: Final = 400
 MOST_VERTICES: Final = 2000  # of one outline
-MOST_VERTICES_OF_FRAME: Final = 20_000
+MOST_VERTICES_OF_FRAME: Final = 200_000  # bounds the time that a wrong file takes to draw
 # Columns that grow row by row, by the letters of their types in array.array.
 COLUMNS: Final = {
     "size_hw": "i", "split": "b", "relative": "B", "boxes": "B", "areas": "B", "lines": "B",

@@ -46,9 +46,13 @@ def mask_outlines(mask: np.ndarray) -> Iterator[np.ndarray]:
     Traced at twice the size, an outline passes between the centres and the edges of the border's
     pixels, so the area in it has the same pixels. Longer ones than the table takes are simplified.
     """
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return
+    mask = mask[top : top + height, left : left + width]
     double = np.pad(cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), 1)
     contours, found = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    for contour, (_, _, hole, parent) in zip(contours, found[0] if contours else (), strict=True):
+    for contour, (_, _, hole, parent) in zip(contours, found[0], strict=True):
         if parent >= 0:
             continue
         parts, epsilon = [contour], 0.5
@@ -59,7 +63,7 @@ def mask_outlines(mask: np.ndarray) -> Iterator[np.ndarray]:
             epsilon *= 2
             parts = [cv2.approxPolyDP(part, epsilon, True) for part in parts]
         joined = [piece for part in parts for piece in (part, part[:1], parts[0][:1])]
-        yield (np.concatenate(joined)[:, 0] - 0.5) / 2
+        yield (np.concatenate(joined)[:, 0] - 0.5) / 2 + (left, top)
 
 
 def add_mask(

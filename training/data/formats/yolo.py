@@ -22,10 +22,8 @@ from training.data.files import SPLITS, files_below, read_text, split_folder, st
 from training.data.images import Images
 from training.data.table import AREA, OUTSIDE
 
-NAME_FILES: Final = (
-    *("data.yaml", "data.yml", "dataset.yaml", "bdd100k.yaml"),
-    *("classes.txt", "obj.names"),
-)
+CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml", "bdd100k.yaml")
+NAME_FILES: Final = (*CONFIGS, "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20
 MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
