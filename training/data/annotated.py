@@ -99,6 +99,21 @@ class Annotated(Dataset):
     def read(self, builder: Builder, images: Images) -> None:
         """Adds every frame of the folder, all splits. Raises UserError for an unusable folder."""
 
+    @classmethod
+    def sources(cls, root: Path) -> list[Path]:
+        """The label files of a folder, or `root` if it is one, where a format has few of them."""
+        return []
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return bool(cls.sources(root))
+
+    def label_files(self) -> list[Path]:
+        """As `sources`. Raises NoFramesError where there are none."""
+        if files := self.sources(self.label_root):
+            return files
+        raise NoFramesError(f"{self.label_root}: no labels in {self.format} format in it")
+
     def stamped(self) -> Iterator[str | Path]:
         """The files and folders that the table depends on: when one changes, it is read again.
 

@@ -28,10 +28,6 @@ class COCO(CocoJSON):
     shapes = False
 
     @classmethod
-    def recognises(cls, root: Path) -> bool:
-        return CocoJSON.recognises(root)
-
-    @classmethod
     def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
         """This class for COCO itself, else the reader of its format with other categories."""
         own = labels is not None or not _is_coco(Path(root))
@@ -40,7 +36,7 @@ class COCO(CocoJSON):
     def identity(self) -> str:
         return f"{super().identity()} {self.split}"
 
-    def files(self) -> list[Path]:
+    def label_files(self) -> list[Path]:
         found = sorted((self.root / "annotations").glob(f"instances_{self.split}*.json"))
         if not found:
             raise NoFramesError(

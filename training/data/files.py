@@ -37,32 +37,24 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     Links to folders are followed, except back to a folder that they lie in. Names that begin with
     a dot are left out: they are no data (macOS writes `._NAME` next to every file).
     """
-    top = os.fspath(root)
-    for count, (folder, folders, files) in enumerate(os.walk(top, followlinks=True)):
+    for count, found in enumerate(_walk(os.fspath(root), "", ()) if root.is_dir() else ()):
         if count > MOST_FOLDERS:
             raise UserError(f"{root}: more than {MOST_FOLDERS} folders; do its links repeat?")
-        inside = os.path.relpath(folder, top).replace(os.sep, "/")
-        inside = "" if inside == "." else f"{inside}/"
-        deeper = inside.count("/") < DEEPEST
-        folders[:] = sorted(
-            name
-            for name in folders
-            if deeper and not name.startswith(".") and not _leads_back(top, folder, name)
-        )
-        yield inside, sorted(name for name in files if not name.startswith("."))
+        yield found
 
 
-def _leads_back(top: str, folder: str, name: str) -> bool:
-    """Whether an entry is a link to a folder that it lies in, by any of the names on its path."""
-    path = os.path.join(folder, name)
-    if not os.path.islink(path):
-        return False
-    target = os.path.join(os.path.realpath(path), "")
-    while not os.path.join(os.path.realpath(folder), "").startswith(target):
-        if len(folder) <= len(top):
-            return False
-        folder = os.path.dirname(folder)
-    return True
+def _walk(top: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """`above`: the folders on the way from `top`, with links resolved."""
+    folder = os.path.join(top, inside)
+    real = os.path.join(os.path.realpath(folder), "")
+    if any(other.startswith(real) for other in above):
+        return  # a link led back
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    folders = {entry.name for entry in entries if entry.is_dir()}
+    yield inside, [entry.name for entry in entries if entry.name not in folders]
+    for name in sorted(folders) if inside.count("/") < DEEPEST else ():
+        yield from _walk(top, f"{inside}{name}/", (*above, real))
 
 
 def files_below(

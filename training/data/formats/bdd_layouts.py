@@ -131,10 +131,10 @@ def _bases(root: Path) -> list[Path]:
     level = [root]
     for _ in range(DEEPEST):
         level = [
-            folder / name
+            Path(entry.path)
             for folder in level
-            for name in sorted(names_in(folder))
-            if name not in KNOWN and (folder / name).is_dir()
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+            if entry.name not in KNOWN and entry.name[0] != "." and entry.is_dir()
         ]
         found += [folder for folder in level if any((folder / name).is_dir() for name in MARKERS)]
     return list(dict.fromkeys(found))

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from perception.errors import NoFramesError, UserError
+from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
@@ -32,24 +32,13 @@ class CocoJSON(Annotated):
     shapes: ClassVar[bool] = True  # read areas too
 
     @classmethod
-    def recognises(cls, root: Path) -> bool:
-        return bool(cls.sources(root))
-
-    @classmethod
     def sources(cls, root: Path) -> list[Path]:
         if root.is_file():
             return [root]
         return [path for path in json_files(root, FOLDERS) if looks_like_coco(path)]
 
-    def files(self) -> list[Path]:
-        """The label files. Raises NoFramesError where there are none."""
-        files = self.sources(self.label_root)
-        if not files:
-            raise NoFramesError(f"{self.label_root}: no COCO file in annotations/ or the folder")
-        return files
-
     def read(self, builder: Builder, images: Images) -> None:
-        files = self.files()
+        files = self.label_files()
         for path in files:
             with expecting(path, "a COCO file"):
                 _read(path, builder, images, split_of(path, len(files)), self.shapes)

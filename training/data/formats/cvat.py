@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from perception.errors import NoFramesError, UserError
+from perception.errors import UserError
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import SPLITS, expecting, head_of, split_folder, split_word
@@ -30,27 +30,16 @@ class CVAT(Annotated):
     format = "CVAT XML"
 
     @classmethod
-    def recognises(cls, root: Path) -> bool:
-        return bool(cls.sources(root))
-
-    @classmethod
     def sources(cls, root: Path) -> list[Path]:
         names = sorted(os.listdir(root)) if root.is_dir() else []
-        files = [root / name for name in names if name.lower().endswith(".xml")]
-        return [path for path in files or [root] if _begins(path)]
+        xml = [name for name in names if name.lower().endswith(".xml") and name[0] != "."]
+        files = [root / name for name in xml] or [root]
+        return [path for path in files if "<annotations>" in head_of(path, 512)]
 
     def read(self, builder: Builder, images: Images) -> None:
-        files = self.sources(self.label_root)
-        if not files:
-            raise NoFramesError(f"{self.label_root}: no annotations.xml of CVAT in it")
-        for path in files:
-            split = split_word(path.stem)
+        for path in self.label_files():
             with expecting(path, "XML"):
-                _read(path, builder, images, split)
-
-
-def _begins(path: Path) -> bool:
-    return path.name[0] != "." and "<annotations>" in head_of(path, 512)
+                _read(path, builder, images, split_word(path.stem))
 
 
 def _read(path: Path, builder: Builder, images: Images, split: str) -> None:

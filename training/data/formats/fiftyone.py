@@ -7,7 +7,6 @@ and every classification is a frame attribute. Coordinates are fractions of the 
 from pathlib import Path
 from typing import Any, Final
 
-from perception.errors import NoFramesError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder
@@ -26,13 +25,11 @@ class FiftyOne(Annotated):
     relative = True
 
     @classmethod
-    def recognises(cls, root: Path) -> bool:
-        return (root / FILE).is_file()
+    def sources(cls, root: Path) -> list[Path]:
+        return [path for path in (root / FILE,) if path.is_file()]
 
     def read(self, builder: Builder, images: Images) -> None:
-        path = self.label_root / FILE
-        if not path.is_file():
-            raise NoFramesError(f"{self.label_root}: no {FILE}; export with FiftyOneDataset")
+        (path,) = self.label_files()
         number = 0
         for key, sample in stream.members(path):
             if key == "samples":

@@ -4,10 +4,10 @@ A list of frames, or {"frames": [...]}; files whose names hold train, val or tes
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from perception.classes import LANE_CATEGORIES
-from perception.errors import NoFramesError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
@@ -28,12 +28,17 @@ class Scalabel(Annotated):
 
     format = "Scalabel JSON"
 
-    def read(self, builder: Builder, images: Images) -> None:
-        root = self.label_root
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return False
+
+    @classmethod
+    def sources(cls, root: Path) -> list[Path]:
         found = [root] if root.is_file() else json_files(root, (".", "labels", "annotations"))
-        files = [path for path in found if path == root or stream.looks_like_frames(path)]
-        if not files:
-            raise NoFramesError(f"{root}: no Scalabel JSON in it or in labels/")
+        return [path for path in found if path == root or stream.looks_like_frames(path)]
+
+    def read(self, builder: Builder, images: Images) -> None:
+        files = self.label_files()
         for path in files:
             split = split_of(path, len(files))
             for number, entry in enumerate(stream.frames(path)):
