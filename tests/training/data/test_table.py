@@ -132,6 +132,24 @@ def test_columns_are_ordered_by_frame(tmp_path):
     assert found.mask(early, MASK_TASKS[0]) is None
 
 
+def test_outlines_are_bounded_and_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "MOST_VERTICES_OF_FRAME", 7)
+    builder = Builder(tmp_path)
+    first, second = builder.frame("a.png"), builder.frame("b.png")
+    triangle = [(0, 0), (3, 0), (3, 3)]
+    for frame in (first, first, second, first):
+        builder.shape(frame, "road", triangle, "x", AREA)
+    assert builder.problems == [(first, "x: more than 7 vertices in one frame; fix it")]
+    assert builder.table().shape_start.tolist() == [0, 2, 3]
+    wrong = [(triangle[:2], ""), ([*triangle[:2], (3, float("nan"))], ""), (triangle, "LL"),
+             (triangle, "LLX"), ([(0, 0), (1e6, 0), (3, 3)], "")]  # fmt: skip
+    for points, types in wrong:
+        builder.shape(second, "road", points, "y", AREA, types=types)
+    assert [text[:20] for _, text in builder.problems[1:]] == ["y: malformed outline"] * 5
+    builder.shape(second, "road", triangle[:2], "z", AREA, types="LL")  # as releases have it
+    assert builder.table().shape_start.tolist() == [0, 2, 4]
+
+
 def test_the_first_problem_of_every_frame_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(collect, "MOST_LISTED", 3)
     builder = Builder(tmp_path)
