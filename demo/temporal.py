@@ -211,8 +211,20 @@ class _SteadyMask:
         chosen = self.shown.copy()
         ahead = seen.max(axis=0) > support.ravel()[weak] + MARGIN
         chosen.ravel()[weak[ahead]] = best[ahead]
-        self.shown = cv2.medianBlur(chosen, SPECK).astype(np.uint8, copy=False)
+        self.shown = _without_specks(chosen)
         return self.shown
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    """The median of SPECK x SPECK pixels; only around what differs from the first pixel, which is
+    half of a frame of a road."""
+    left, top, wide, tall = cv2.boundingRect((mask != mask[0, 0]).view(np.uint8))
+    edge = SPECK // 2
+    rows = slice(max(0, top - edge), top + tall + edge)
+    columns = slice(max(0, left - edge), left + wide + edge)
+    if wide:
+        mask[rows, columns] = cv2.medianBlur(mask[rows, columns].copy(), SPECK)
+    return mask
 
 
 def equals(mask: np.ndarray, value: int) -> np.ndarray:

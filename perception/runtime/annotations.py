@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import cv2
 import numpy as np
@@ -102,15 +102,10 @@ def annotate(
 
 
 def _box(boxes: Boxes, i: int, ranges: Ranges | None) -> Shape:
-    tracked = boxes.track_ids is not None and boxes.track_ids[i] >= 0
-    return Shape(
-        "box",
-        boxes.name(i),
-        boxes.xyxy[i].reshape(2, 2),
-        float(boxes.scores[i]),
-        ranges.attributes(i) if ranges is not None else {},
-        str(boxes.track_ids[i]) if boxes.track_ids is not None and tracked else "",
-    )
+    number = -1 if boxes.track_ids is None else int(boxes.track_ids[i])
+    corners, attributes = boxes.xyxy[i].reshape(2, 2), ranges.attributes(i) if ranges else {}
+    score, track = float(boxes.scores[i]), str(number) if number >= 0 else ""
+    return Shape("box", boxes.name(i), corners, score, attributes, track)
 
 
 def _line(lane: Lane) -> Shape:
@@ -236,7 +231,7 @@ def yolo(frames: list[Annotated], names: list[str], subset: str) -> dict[str, st
 def cvat(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:
     """One XML file, "CVAT for images 1.1"; the last entry of a label is its score."""
     out = ["<?xml version='1.0' encoding='utf-8'?>", "<annotations>", "<version>1.1</version>"]
-    labels = "".join(f"<label><name>{_text(name)}</name></label>" for name in names)
+    labels = "".join(f"<label><name>{escape(name)}</name></label>" for name in names)
     out.append(f"<meta><job><labels>{labels}</labels></job></meta>")
     for number, frame in enumerate(frames):
         height, width = frame.size_hw
@@ -244,7 +239,7 @@ def cvat(frames: list[Annotated], names: list[str], subset: str) -> dict[str, st
         out.append(head + f'height="{height}"' + (f' subset="{subset}">' if subset else ">"))
         for shape in frame.shapes:
             start = f'label={quoteattr(shape.category)} source="auto" occluded="0"'
-            inside = "".join(_attribute(*item) for item in _texts(shape.attributes))
+            inside = _inside(shape.attributes)
             if shape.kind == "box":
                 corners = zip(("xtl", "ytl", "xbr", "ybr"), shape.points.flatten(), strict=True)
                 sides = " ".join(f'{side}="{value:.2f}"' for side, value in corners)
@@ -254,23 +249,18 @@ def cvat(frames: list[Annotated], names: list[str], subset: str) -> dict[str, st
                 points = ";".join(f"{x:.2f},{y:.2f}" for x, y in shape.points)
                 out.append(f'<{tag} {start} points="{points}">{inside}</{tag}>')
         if frame.attributes:
-            inside = "".join(_attribute(*item) for item in _texts(frame.attributes))
-            out.append(f'<tag label="frame" source="auto">{inside}</tag>')
+            out.append(f'<tag label="frame" source="auto">{_inside(frame.attributes)}</tag>')
         out.append("</image>")
     return {"": "\n".join([*out, "</annotations>", ""])}
 
 
-def _texts(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _inside(attributes: Mapping[str, Any]) -> str:
     """The attributes that are words."""
-    return [(name, value) for name, value in attributes.items() if isinstance(value, str)]
-
-
-def _attribute(name: str, value: str) -> str:
-    return f"<attribute name={quoteattr(name)}>{_text(value)}</attribute>"
-
-
-def _text(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(
+        f"<attribute name={quoteattr(name)}>{escape(value)}</attribute>"
+        for name, value in attributes.items()
+        if isinstance(value, str)
+    )
 
 
 @dataclass(frozen=True)

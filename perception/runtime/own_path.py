@@ -13,9 +13,7 @@ from perception.runtime.lanes import Lane, ego_lane, frame_scale
 from perception.runtime.scene import Boxes, Mask
 
 LANE_WIDTH_M = 3.3  # assumed where one border is seen
-BORDER_SIGMA_M = (
-    0.36  # of the middle from one border: half of the width's 0.4, and the border's 0.3
-)
+BORDER_SIGMA_M = 0.36  # of the middle from one border: half of the width's 0.4, and its own 0.3
 PLACE_SIGMA_M = 0.3  # of the vehicle in its lane
 TRUSTED_M = 0.8  # of a middle from one border, from where the path would be without it
 NARROWEST = 0.6  # of a kind's usual width: what is narrower is none, or not seen whole

@@ -70,6 +70,8 @@ class Det(Task):
         self.one = _branch(channels, shapes, classes, prior)
         self.many = _branch(channels, shapes, classes, prior)
         self.box = _branch(channels, shapes, 4 * BINS, 0.0)
+        # In a network for inference: the last layers of the box towers, for _box_at.
+        self.last: nn.ModuleList | None = None
         self.register_buffer("seen", torch.full((classes,), 100.0))
 
     def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
@@ -107,7 +109,7 @@ class Det(Task):
         overlap = _overlaps(box, candidates, truth, points)
         rarity = (self.seen.max() / self.seen).pow(RARITY).clamp(max=RARITY_LIMIT)
         ignored = ignored_points(target, points, len(rarity))
-        logits = {head: self._flat(raw, head) for head in ASSIGNERS}
+        logits = {head: self._channels_first(raw, head).transpose(1, 2) for head in ASSIGNERS}
         chosen = {
             head: assign(candidates, _class_scores(logits[head], candidates, classes), overlap)
             for head, assign in ASSIGNERS.items()
@@ -134,7 +136,6 @@ class Det(Task):
         NMS.
         """
         logits = self._channels_first(raw, "many").float()
-        deltas = self._channels_first(raw, "box")
         points = self._grid(raw).points(logits.device)
         count = min(CANDIDATES, logits.shape[2])
         # The best (point, class) pairs lie on as many points with the best classes: two small sorts
@@ -145,7 +146,7 @@ class Det(Task):
         row = torch.div(pair, logits.shape[2], rounding_mode="trunc")
         label = (pair - row * logits.shape[2]).to(best.dtype)
         point = point.gather(1, row)
-        boxes = _to_xyxy(_expected(_at(deltas, point).float()), points[point])
+        boxes = _to_xyxy(_expected(self._box_at(raw, point).float()), points[point])
         edge = (points[:, :2] + points[:, 2:] / 2).amax(0)  # width, height, also in a traced graph
         boxes = boxes.clamp(min=0).minimum(edge.repeat(2))
         boxes, scores = cluster_nms(boxes, best.sigmoid(), label)
@@ -163,9 +164,19 @@ class Det(Task):
         sizes = tuple((raw[f"box{s}"].shape[2], raw[f"box{s}"].shape[3]) for s in self.strides)
         return Grid(sizes, self.strides)
 
-    def _flat(self, raw: Raw, head: str) -> Tensor:
-        """(B, A, outputs) of all levels."""
-        return self._channels_first(raw, head).transpose(1, 2)
+    def _box_at(self, raw: Raw, point: Tensor) -> Tensor:
+        """(B, N, 64) logits of the boxes at points (B, N)."""
+        if self.last is None:
+            return _at(self._channels_first(raw, "box"), point)
+        start, found = 0, torch.zeros(())
+        for stride, last in zip(self.strides, self.last, strict=True):
+            feature = raw[f"box{stride}"].flatten(2)
+            count = feature.shape[2]
+            own = (point - start).clamp(0, count - 1)
+            logits = last(_at(feature, own).transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+            found = torch.where((point >= start)[..., None], logits, found) if start else logits
+            start += count
+        return found
 
     def _channels_first(self, raw: Raw, head: str) -> Tensor:
         """(B, outputs, A) of all levels."""

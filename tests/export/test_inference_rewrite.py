@@ -7,6 +7,7 @@ from torch import nn
 
 from export.inference_rewrite import InferenceStage, adaptive_mean, rewrite_for_inference
 from perception.layers import SeparableBlock
+from perception.tasks.det import Det
 
 
 def features(name: str) -> nn.Module:
@@ -89,3 +90,20 @@ def test_the_original_stays_trainable_and_unchanged() -> None:
         for parameter in rewritten.parameters():
             parameter.zero_()
     assert all(torch.equal(before[key], value) for key, value in trunk.state_dict().items())
+
+
+def test_boxes_are_the_same_when_their_last_layer_comes_after_the_choice_of_points() -> None:
+    """Towers of different width and points of every level, the first and last of each included."""
+    torch.manual_seed(0)
+    det = Det(16, (4, 8, 16, 32)).eval()
+    for parameter in det.parameters():
+        nn.init.normal_(parameter, 0.0, 0.5)
+    rewritten = rewrite_for_inference(nn.Sequential(det))[0]
+    features = [torch.randn(2, 16, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
+    with torch.no_grad():
+        raw, later = det(features), rewritten(features)
+        widths = [later[f"box{s}"].shape[1] for s in (4, 8, 16, 32)]
+        assert widths == [8, 16, 16, 16]
+        point = torch.arange(510).repeat(2, 1)  # 384 + 96 + 24 + 6 points
+        torch.testing.assert_close(rewritten._box_at(later, point), det._box_at(raw, point))
+        torch.testing.assert_close(rewritten.decode(later), det.decode(raw))
