@@ -18,7 +18,7 @@ from perception.classes import (
 )
 from perception.errors import UserError
 from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, write_drive_video
-from training.data.roads import effects, heavy, vehicles
+from training.data.roads import effects, vehicles
 from training.data.roads.atmosphere import atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.frame import Moment, RenderedFrame, render
@@ -155,7 +155,7 @@ def test_a_point_of_the_ground_has_the_depth_of_its_pixel(curve: Curve) -> None:
 def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     rng = np.random.default_rng(1)
     bus = vehicle(rng, 20.0, 0.0, 0.0, False, 0.0)
-    bus.mesh, bus.scale, bus.kinds = heavy.bus(False, False), (1, 1, 1), (DET["bus"],)
+    bus.mesh, bus.scale, bus.kinds = vehicles.bus(False, False), (1, 1, 1), (DET["bus"],)
     frame = picture([bus])
     depth = frame.labels["depth"].arrays()["map"]
     normals = frame.labels["normals"].arrays()["normals"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.data.roads import buildings, plants, poles, street
+from training.data.roads import buildings, plants, street
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import Road
 from training.data.roads.mesh import Colour, Thing
@@ -135,7 +135,7 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
             for _ in range(int(rng.integers(1, 4))):
                 t = float(rng.uniform(left + 2, road.right - 2))
                 size = float(rng.uniform(0.7, 1.2))
-                out.append(poles.plate("guide", s - 0.3, t, 6.6, size))
+                out.append(street.plate("guide", s - 0.3, t, 6.6, size))
         else:
             out.append(Thing(buildings.overpass(), s, 0.0, reach=5.0))
         s += float(rng.uniform(90, 220))
@@ -159,7 +159,7 @@ def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thin
         ))  # fmt: skip
         shop, paint = buildings.building("offices", True), _near(rng, WALLS[2])
         out.append(Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), paint, reach=9.0))
-        out += poles.signed(rng, "guide", s - 10, side + sign * 2.5, 0.0, 5.0, 0.6)
+        out += street.signed(rng, "guide", s - 10, side + sign * 2.5, 0.0, 5.0, 0.6)
     return out
 
 
@@ -187,7 +187,7 @@ def furnish(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]
         out += _stations(rng, road, length, air) + _trees(rng, road, length, 18, 22, 20)
         out += _far_blocks(rng, length, 35, 6, 10)
     if road.scene != "highway" or rng.random() < 0.6:
-        out += poles.posts(rng, road, length, air)
+        out += street.posts(rng, road, length, air)
     if road.scene != "parking lot":
-        out += poles.signs(rng, road, length) + poles.junctions(rng, road)
+        out += street.signs(rng, road, length) + street.junctions(rng, road)
     return out

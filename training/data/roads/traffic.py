@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from perception.classes import DETECTION
-from training.data.roads import cycles, heavy, people, vehicles
+from training.data.roads import people, vehicles
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import LaneStrip, Road
 from training.data.roads.mesh import Colour, Thing
@@ -59,17 +59,17 @@ def vehicle(
     draw = rng.random()
     size = float(rng.uniform(0.95, 1.05))
     if draw < loaded:
-        kind = pick(rng, list(heavy.SIZES), HEAVY_ODDS)
-        shape = heavy.SIZES[kind]
+        kind = pick(rng, list(vehicles.HEAVY), HEAVY_ODDS)
+        shape = vehicles.HEAVY[kind]
     else:
         kind = pick(rng, list(vehicles.CARS), CAR_ODDS)
         shape = vehicles.CARS[kind][:3]
     if kind in vehicles.CARS:
         mesh, name = vehicles.car(kind, lit, brake), "car"
     elif kind in ("bus", "tram"):
-        mesh, name = heavy.bus(lit, brake, kind == "tram"), "bus" if kind == "bus" else "train"
+        mesh, name = vehicles.bus(lit, brake, kind == "tram"), "bus" if kind == "bus" else "train"
     else:
-        mesh, name = heavy.truck(kind, lit, brake, bool(abs(np.cos(yaw / 2)) < 0.5)), "truck"
+        mesh, name = vehicles.truck(kind, lit, brake, bool(abs(np.cos(yaw / 2)) < 0.5)), "truck"
     length, width, height = (size * side for side in shape)
     return Thing(
         mesh, s, t, yaw, (size, size, size), _paint(rng), kinds=(DET[name],),
@@ -80,7 +80,7 @@ def vehicle(
 
 def two_wheeler(rng: Rng, s: float, t: float, yaw: float, lit: bool, ridden: bool) -> Thing:
     motor = bool(rng.random() < 0.4)
-    mesh = cycles.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
+    mesh = people.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
     kinds = (DET["motorcycle" if motor else "bicycle"], *((DET["rider"],) if ridden else ()))
     shadow = (1.7, 0.5, 1.5)
     return Thing(mesh, s, t, yaw, paint=_paint(rng), kinds=kinds, shadow=shadow, blocks=ridden)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.data.roads import effects, plans, plants, scenery, traffic, wear
+from training.data.roads import effects, plans, plants, scenery, traffic
 from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.effects import DashCam
@@ -120,11 +120,11 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
         air = replace(air, wet=0.0, snow=0.0)
     road = plans.PLANS[scene](rng, length)
     lanes = [lane for lane in road.lanes if lane.kind not in ("parking", "shoulder")]
-    road.stains = wear.stains(rng, lanes, min(length, 60 + travel), float(rng.random()))
+    road.stains = plans.stains(rng, lanes, min(length, 60 + travel), float(rng.random()))
     for crossing in road.crossings:
         if crossing.width and rng.random() < 0.35:
             road.stains += [
-                wear.arrow(lane, crossing.s - 14.0, str(rng.choice(list(wear.ARROWS))))
+                plans.arrow(lane, crossing.s - 14.0, str(rng.choice(list(plans.ARROWS))))
                 for lane in lanes
                 if lane.kind != "opposite"
             ]
