@@ -16,6 +16,7 @@ from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.errors import UserError
 from training.data.table import AREA, MASK_TASKS, NO_MASK, OUTSIDE, REACH, TOLERANCE, Table
 
+UNDEFINED: Final = "undefined"  # an attribute that is not annotated, in BDD100K's files
 MOST_LISTED: Final = 10_000  # problems; more are kept where they are the first of a frame
 LONGEST_LINE: Final = 400
 MOST_VERTICES: Final = 2000  # of one outline
@@ -189,8 +190,10 @@ class Builder:
         """Gives the frame a mask; its first one counts."""
         self._masks.setdefault((frame, MASK_TASKS.index(task)), (path, code))
 
-    def attribute(self, frame: int, group: str, value: str) -> None:
-        """Sets one attribute of a frame."""
+    def attribute(self, frame: int, group: str, value: Any) -> None:
+        """Sets one attribute of a frame, if the value is a text that says something."""
+        if not isinstance(value, str) or value in ("", UNDEFINED):
+            return
         values = self.groups.setdefault(group, {})
         self._values.setdefault(group, {})[frame] = values.setdefault(value, len(values))
 

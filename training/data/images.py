@@ -132,8 +132,7 @@ def read_attributes(path: Path, builder: Builder) -> None:
                     "remove the row or add the image"
                 )
             for group in groups:
-                value = (row[group] or "").strip()
-                for frame in frames if value and value != "undefined" else ():
-                    builder.attribute(frame, group, value)
+                for frame in frames:
+                    builder.attribute(frame, group, (row[group] or "").strip())
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read ({error!s:.200}); restore it") from None

@@ -49,11 +49,10 @@ def tile(sample: Sample, caption: str, names: Sequence[str]) -> np.ndarray:
     """One frame with its labels; below, which tasks have one."""
     size_wh = TILE_HW[::-1]
     canvas = cv2.resize(sample.image, size_wh, interpolation=cv2.INTER_AREA)
-    for label in sample.labels.values():
-        if isinstance(label, Mask):
+    for label in sorted(sample.labels.values(), key=lambda label: not isinstance(label, Mask)):
+        if isinstance(label, Mask):  # below lanes and boxes
             _areas(canvas, label)
-    for label in sample.labels.values():
-        if isinstance(label, LaneMask):
+        elif isinstance(label, LaneMask):
             _lanes(canvas, label)
         elif isinstance(label, Boxes):
             _boxes(canvas, label, names)

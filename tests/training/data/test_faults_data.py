@@ -431,6 +431,15 @@ def test_shapes_of_cvat(tmp_path: Path):
     assert "a points is not read" in said[0]
 
 
+def test_an_attribute_that_says_nothing_is_no_class(tmp_path: Path):
+    entries = "".join(
+        f'<attribute name="{name}">{value}</attribute>'
+        for name, value in {"floor": "undefined", "sky": "", "light": "dim"}.items()
+    )
+    dataset = open_dataset(cvat(tmp_path, f'<tag label="x">{entries}</tag>'), "val")
+    assert dataset.classes["scene"] == {"light": ("dim",)}
+
+
 def test_a_turned_box_of_cvat_becomes_its_extent(tmp_path: Path):
     sides = 'xtl="30" ytl="20" xbr="50" ybr="24"'
     word = cvat(tmp_path, f'<box label="cone" {sides} rotation="90"/><box label="cone" {sides}/>')

@@ -13,7 +13,7 @@ from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.bdd_names import BOXES, IGNORED, area_name, lane_name
-from training.data.builder import Builder, place
+from training.data.builder import UNDEFINED, Builder, place
 from training.data.classes import OFFICIAL, ClassLists
 from training.data.files import nfc, stem_of
 from training.data.formats import bdd_layouts as layouts
@@ -25,7 +25,6 @@ from training.data.table import AREA, IGNORE_FLAG, LINE, MARKING, Table
 
 MOST_LABELS: Final = 10_000  # of a frame; a crowded one of the releases has 100
 DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
-UNDEFINED: Final = "undefined"
 # Kinds of labels, and what a frame that has them is annotated with.
 KINDS: Final = {"boxes": "boxes", "drivable": "areas", "lane": "lines"}
 # Class and flags of boxes by their names in label files.

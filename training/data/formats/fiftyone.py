@@ -65,7 +65,7 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
             builder.annotated(frame, "areas", "lines")
             for item in value["polylines"]:
                 _outlines(builder, frame, item, where)
-        elif "label" in value and value["label"] not in (None, "undefined"):
+        elif "label" in value:
             builder.attribute(frame, field, value["label"])
         elif {"keypoints", "mask", "mask_path", "map", "map_path", "heatmap"} & value.keys():
             builder.leave_out("shape", f"{where}: the field {field!r:.60} is not read")

@@ -54,8 +54,7 @@ def _annotate(
     frame = builder.frame(image, split)
     builder.annotated(frame, "boxes", "areas", "lines")
     for group, value in (entry.get("attributes") or {}).items():
-        if isinstance(value, str) and value != "undefined":
-            builder.attribute(frame, group, value)
+        builder.attribute(frame, group, value)
     where = f"{where} ({name:.60}) label"
     for label in entry.get("labels") or ():
         label |= {"attributes": dict(label.get("attributes") or {})}
