@@ -49,7 +49,10 @@ def _walk(top: str, inside: str, above: tuple[str, ...]) -> Iterator[tuple[str, 
     real = os.path.join(os.path.realpath(folder), "")
     if any(other.startswith(real) for other in above):
         return  # a link led back
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:  # lost+found, at the top of a disk
+        return
     entries = [entry for entry in entries if not entry.name.startswith(".")]
     folders = {entry.name for entry in entries if entry.is_dir()}
     yield inside, [entry.name for entry in entries if entry.name not in folders]

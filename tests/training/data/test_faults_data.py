@@ -167,6 +167,20 @@ def test_links_to_folders_are_followed(tmp_path: Path):
     assert boxes_of(f"yolo:{root}") == 8  # the table is not older than what links lead to
 
 
+def test_a_folder_that_may_not_be_read_is_left_out(tmp_path: Path, monkeypatch):
+    """As lost+found is at the top of a disk."""
+    root, scandir = yolo(tmp_path / "set"), os.scandir
+    (root / "lost+found").mkdir()
+
+    def refuse(path):
+        if str(path).rstrip("/").endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert boxes_of(str(root)) == 6
+
+
 def test_a_link_of_xml_files_and_loops_of_two_links(tmp_path: Path):
     root, kept = tmp_path / "set", tmp_path / "kept"
     for name in ("a", "b"):
