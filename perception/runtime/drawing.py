@@ -58,11 +58,15 @@ def draw(
     for name, output in shown.items():
         if isinstance(output, Boxes):
             draw_boxes(canvas, output.above(least_score(score, name)))
-    pictures = {name: class_picture(masks[name]) for name in covering}
+    colours = {name: lookup(masks[name].view)[0] for name in covering}
+    pictures = {name: cv2.applyColorMap(masks[name].small, colours[name]) for name in covering}
     made = {name: output.picture() for name, output in shown.items()}
     pictures |= {name: picture for name, picture in made.items() if picture is not None}
     draw_insets(canvas, pictures)
-    draw_captions(canvas, [output.caption(name) for name, output in shown.items()])
+    captions = filter(None, (output.caption(name) for name, output in shown.items()))
+    if text := "   ".join(captions):
+        height = text_height(canvas.shape[:2])
+        chip(canvas, text, (height, height), height, opacity=0.65)
     return canvas
 
 
@@ -110,29 +114,21 @@ def draw_lanes(canvas: np.ndarray, mask: Mask, lanes: Sequence[Lane]) -> None:
     lines = [lane for lane in lanes if lane.side not in (CROSSWALK, ACROSS)]
     rim = max(1.0, min(canvas.shape[:2]) / 600)
     for lane in lines:
-        outline = _outline(lane, mask.frame_hw[0])
-        cv2.fillPoly(canvas, [_widened(*outline, rim)], RIM, cv2.LINE_AA, shift=4)
+        cv2.fillPoly(canvas, [_outline(lane, mask.frame_hw[0], rim)], RIM, cv2.LINE_AA, shift=4)
         ink = colour(lane.category)
         if lane.style == DASHED:
             blue, green, red = (round(0.7 * one + 0.3 * 90) for one in ink)
             ink = (blue, green, red)
-        cv2.fillPoly(canvas, [_widened(*outline, 0)], ink, cv2.LINE_AA, shift=4)
+        cv2.fillPoly(canvas, [_outline(lane, mask.frame_hw[0], 0)], ink, cv2.LINE_AA, shift=4)
 
 
-def _outline(lane: Lane, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 2) of a marking's middle, and its width at each in frame pixels."""
+def _outline(lane: Lane, height: int, wider: float) -> np.ndarray:
+    """int32 (M, 1, 2): the marking's outline with 4 fractional bits, for cv2.fillPoly."""
     horizon = lane.curve.horizon if lane.curve is not None else USUAL_HORIZON * height
     below = np.maximum(lane.points[:, 1] - horizon, 0.01 * height)
-    return lane.points, WIDTH_PER_ROW * below
-
-
-def _widened(points: np.ndarray, widths: np.ndarray, wider: float) -> np.ndarray:
-    """int32 (M, 1, 2): the marking's outline with 4 fractional bits, for cv2.fillPoly."""
-    half = np.maximum(widths / 2, 0.6) + wider
-    left, right = points.copy(), points[::-1].copy()
-    left[:, 0] -= half
-    right[:, 0] += half[::-1]
-    return np.round(16 * np.concatenate([left, right])).astype(np.int32)[:, None]
+    sideways = (np.maximum(WIDTH_PER_ROW * below / 2, 0.6) + wider)[:, None] * (1, 0)
+    outline = np.concatenate([lane.points - sideways, (lane.points + sideways)[::-1]])
+    return np.round(16 * outline).astype(np.int32)[:, None]
 
 
 def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
@@ -181,18 +177,6 @@ def _corners(canvas: np.ndarray, box: tuple[int, int, int, int], ink: BGR, line:
         for y, toward_y in ((y1, length), (y2, -length)):
             cv2.line(canvas, (x, y), (x + toward_x, y), ink, line)
             cv2.line(canvas, (x, y), (x, y + toward_y), ink, line)
-
-
-def draw_captions(canvas: np.ndarray, captions: Sequence[str]) -> None:
-    """One line at the top left, such as the frame's attributes."""
-    height = text_height(canvas.shape[:2])
-    if text := "   ".join(filter(None, captions)):
-        chip(canvas, text, (height, height), height, opacity=0.65)
-
-
-def class_picture(mask: Mask) -> np.ndarray:
-    """uint8 (h, w, 3): every pixel in the colour of its class."""
-    return cv2.applyColorMap(mask.small, lookup(mask.view)[0])
 
 
 def shown_classes(mask: Mask) -> list[str]:
