@@ -4,22 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Colour = np.ndarray
-
 
 @dataclass(frozen=True)
 class Atmosphere:
     """Light and air of one drive; colours are BGR in 0..1."""
 
     sun: np.ndarray  # unit vector towards the sun or moon, world frame
-    sun_colour: Colour
-    ambient: Colour
-    zenith: Colour
-    horizon: Colour
+    sun_colour: np.ndarray
+    ambient: np.ndarray
+    zenith: np.ndarray
+    horizon: np.ndarray
     clouds: float  # cover 0..1
-    cloud_colour: Colour
+    cloud_colour: np.ndarray
     fog: float  # extinction per metre
-    fog_colour: Colour
+    fog_colour: np.ndarray
     wet: float
     snow: float
     night: bool

@@ -69,17 +69,16 @@ def wall(kind: str) -> Mesh:
 
 
 @lru_cache
-def tunnel_ring(width: float, right: float) -> Mesh:
-    """10 m of tunnel: two walls and a ceiling with lamps; x runs from right - width to right."""
+def tunnel_ring(left: float, right: float) -> Mesh:
+    """10 m of tunnel: two walls at these x and a ceiling with lamps."""
     b = Builder(kind="wall", tile="paving")
-    left = right - width
     for x, out in ((left, 1), (right, -1)):
         b.rect(x, (0, 1.0), (-5, 5.3), (0.35, 0.35, 0.36), out)
         b.rect(x, (1.0, 3.6), (-5, 5.3), (0.6, 0.66, 0.66), out)
         b.rect(x, (3.6, 5.6), (-5, 5.3), (0.3, 0.32, 0.33), out)
     b.kind = "building"
     b.rect((left, right), 5.6, (-5, 5.3), (0.22, 0.23, 0.23), -1)
-    for x in (left + 0.25 * width, left + 0.75 * width):
+    for x in (0.75 * left + 0.25 * right, 0.25 * left + 0.75 * right):
         lamp = (x - 0.2, x + 0.2)
         b.rect(lamp, 5.55, (-3, 3), (0.8, 0.8, 0.8), -1, (1.2, 1.8, 2.2), "flat")
     return b.build()

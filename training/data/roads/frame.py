@@ -101,14 +101,11 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     hidden = covers[0] | covers[1]
     image = effects.develop(scene, painted.face, covers, device, air, rng)
     found = truth.objects(painted, hidden)
-
-    def drivable() -> Label:
-        area = ground.drivable(view, road.lanes, _stops(road.lanes, things, view))
-        return truth.drivable(area, painted, hidden)
-
     make: dict[str, Callable[[], Label]] = {
         "det": lambda: truth.boxes(found, camera.size_hw),
-        "drivable": drivable,
+        "drivable": lambda: truth.drivable(
+            ground.drivable(view, road.lanes, _stops(road.lanes, things, view)), painted, hidden
+        ),
         "lane": lambda: truth.lane(marker.lane, painted, len(kerbs), hidden),
         "scene": lambda: truth.scene(moment.attributes),
         "semantic": lambda: truth.semantic(painted, hidden),

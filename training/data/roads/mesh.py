@@ -13,6 +13,7 @@ from training.data.roads.textures import TILES
 
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
+Paint = Colour | np.ndarray
 Range = float | tuple[float, float]
 
 BLACK: Colour = (0, 0, 0)
@@ -31,11 +32,6 @@ FACE = np.dtype([
     ("origin", np.float32, 3),  # origin of its texture, world
     ("distance", np.float32),  # normal · (vertex - camera)
 ])  # fmt: skip
-
-
-def dimmed(colour: Colour, share: float) -> Colour:
-    """The colour times `share`."""
-    return colour[0] * share, colour[1] * share, colour[2] * share
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +55,7 @@ class Builder:
     def face(
         self,
         points: np.ndarray | Sequence[Point],
-        colour: Colour,
+        colour: Paint,
         outward: Sequence[float],
         glow: Colour = BLACK,
         tile: str | None = None,
@@ -81,7 +77,7 @@ class Builder:
     def flat(
         self,
         points: np.ndarray | Sequence[tuple[float, float]],
-        colour: Colour,
+        colour: Paint,
         z: float = 0.0,
         tile: str | None = None,
     ) -> None:

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.data.roads.mesh import BLACK, BODY, Builder, Colour, Mesh, dimmed
+from training.data.roads.mesh import BLACK, BODY, Builder, Colour, Mesh, Paint
 from training.data.roads.vehicles import DARK, LAMP, RED, RUBBER
 
 SKINS: tuple[Colour, ...] = ((0.52, 0.62, 0.8), (0.35, 0.45, 0.62), (0.18, 0.26, 0.38))
@@ -27,7 +27,7 @@ VARIANTS = 24
 
 
 def _limb(
-    b: Builder, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Colour
+    b: Builder, start: tuple[float, float], end: tuple[float, float], thick: float, colour: Paint
 ) -> None:
     a, c = np.array(start), np.array(end)
     along = (c - a) / (np.linalg.norm(c - a) + 1e-6)
@@ -48,7 +48,7 @@ def pedestrian(variant: int) -> Mesh:
     wide = rng.uniform(0.36, 0.46)
     for sign in (-1, 1):
         foot, knee = sign * stride, sign * (0.08 + stride * 0.4)
-        shade = dimmed(legs, 0.75 if sign < 0 else 1.0)
+        shade = np.multiply(legs, 0.75 if sign < 0 else 1.0)
         _limb(b, (sign * 0.08, 0.9), (knee, 0.48), 0.19, shade)
         _limb(b, (knee, 0.52), (foot, 0.06), 0.14, shade)
         heel = foot - 0.07
@@ -56,7 +56,7 @@ def pedestrian(variant: int) -> Mesh:
     if rng.random() < 0.3:  # a bag on the back
         _limb(b, (-wide * 0.6, 1.4), (-wide * 0.6, 1.0), 0.2, (0.15, 0.12, 0.12))
     for sign in (-1, 1):
-        arm = dimmed(shirt, 0.7 if sign < 0 else 0.92)
+        arm = np.multiply(shirt, 0.7 if sign < 0 else 0.92)
         hand = sign * (wide * 0.55 + abs(stride) * 0.3)
         _limb(b, (sign * wide * 0.48, 1.42), (hand, 0.86), 0.12, arm)
     waist, chest = wide * 0.38, wide * 0.5

@@ -34,14 +34,14 @@ def tree(variant: int) -> Mesh:
         for i in range(4):
             y, w = 1.2 + 1.5 * i, 2.2 - 0.48 * i
             edge = [(x, y + 0.3 * rng.random()) for x in np.linspace(-w, w, 9)]
-            b.flat([*edge, (0.1, y + 2.5)], tuple(green * (0.7 + 0.08 * i)))
+            b.flat([*edge, (0.1, y + 2.5)], green * (0.7 + 0.08 * i))
     elif shape == "palm":
         for angle in np.linspace(-0.5, np.pi + 0.5, 9):
             along = np.array([np.cos(angle), np.sin(angle)])
             side = np.array([-along[1], along[0]]) * 0.28
             tip, mid = along * (2.2, 1.5) + (0, 6.1), along * 1.1 + (0, 6.7)
             fan = np.array([(0, 6.5), mid + side, tip, mid - side])
-            b.flat(fan, tuple(green * rng.uniform(0.7, 1.1)))
+            b.flat(fan, green * rng.uniform(0.7, 1.1))
     else:
         size, centre = ((1.5, 3.0), 4.8) if shape == "tall" else ((2.9, 2.3), 5.4)
         clumps = [(0.0, 0.0, 0.92, 0.5)]
@@ -50,7 +50,7 @@ def tree(variant: int) -> Mesh:
             x = rng.uniform(-reach, reach)
             clumps.append((x, height, rng.uniform(0.26, 0.5), 0.75 + 0.45 * height))
         for x, y, r, light in clumps:
-            b.flat((_blob(rng, 64, 0.11) * r + (x, y)) * size + (0, centre), tuple(green * light))
+            b.flat((_blob(rng, 64, 0.11) * r + (x, y)) * size + (0, centre), green * light)
     return b.build()
 
 

@@ -127,15 +127,14 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Gantries with guide signs, bridges."""
     out = []
     left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
-    wide = road.right - left + 2
     s = float(rng.uniform(20, 160))
     while s < length + 100:
         if rng.random() < 0.7:
-            out.append(Thing(street.gantry(round(wide)), s, (left + road.right) / 2))
+            mesh = street.gantry(round(road.right - left + 2))
+            out.append(Thing(mesh, s, (left + road.right) / 2))
             for _ in range(int(rng.integers(1, 4))):
                 t = float(rng.uniform(left + 2, road.right - 2))
-                size = float(rng.uniform(0.7, 1.2))
-                out.append(street.plate("guide", s - 0.3, t, 6.6, size))
+                out.append(street.plate("guide", s - 0.3, t, 6.6, float(rng.uniform(0.7, 1.2))))
         else:
             out.append(Thing(buildings.overpass(), s, 0.0, reach=5.0))
         s += float(rng.uniform(90, 220))
@@ -143,16 +142,15 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
 
 
 def _tunnel(road: Road, length: float) -> list[Thing]:
-    wide = round(road.right - road.left + 0.6, 2)
-    mesh = buildings.tunnel_ring(wide, round(road.right + 0.3, 2))
+    left, right = round(road.left - 0.3, 2), round(road.right + 0.3, 2)
+    mesh = buildings.tunnel_ring(left, right)
     return [Thing(mesh, float(s), 0.0, reach=5.0) for s in np.arange(-5, length + 260, 10.0)]
 
 
 def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     out = []
     for s in np.arange(float(rng.uniform(14, 40)), length + 30, 70.0).tolist():
-        sign = int(rng.choice([-1, 1], p=[0.3, 0.7]))
-        side = road.right if sign > 0 else road.left
+        sign, side = road.sides[int(rng.choice([0, 1], p=[0.3, 0.7]))]
         out.append(Thing(
             buildings.canopy(air.lamps), s, side + sign * 11, paint=BRANDS[rng.integers(4)],
             shadow=(12, 16, 0.0), lamp=9.0 if air.lamps else 0.0,

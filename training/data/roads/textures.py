@@ -69,10 +69,6 @@ def _windows(seed: int, bays: int, floors: int, fill_xy: tuple[float, float]) ->
     return out
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
-    return np.stack([values, np.zeros_like(values)], axis=-1).astype(np.float32)
-
-
 def _joints(values: np.ndarray, dx: int, dy: int, depth: float) -> np.ndarray:
     values[::dy] *= depth
     values[:, ::dx] *= depth
@@ -90,7 +86,8 @@ def _bricks() -> np.ndarray:
 
 def _shops() -> np.ndarray:
     rng = np.random.default_rng(5)
-    out = _plain(100 + 30 * noise(12, TILE))
+    out = np.zeros((TILE, TILE, 2), np.float32)
+    out[..., 0] = 100 + 30 * noise(12, TILE)
     for x in range(0, TILE, 64):
         out[20:60, x : x + 64, 0] = rng.uniform(90, 220)  # sign board, with strokes as letters
         for _ in range(9):
@@ -136,20 +133,20 @@ def _tiles() -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     fine = rng.standard_normal((TILE, TILE)).astype(np.float32)
     return [
-        _plain(np.full((TILE, TILE), 128, np.float32)),
-        _plain(128 + 44 * (noise(1, TILE, 6, 0.8) - 0.5) + 9 * fine),
-        _plain(128 + 90 * (noise(2, TILE, 6, 0.9) - 0.5) + 12 * fine),
-        _plain(_joints(128 + 34 * (noise(6, TILE, 6, 0.7) - 0.5) + 4 * fine, 128, 128, 0.72)),
+        np.full((TILE, TILE), 128, np.float32),
+        128 + 44 * (noise(1, TILE, 6, 0.8) - 0.5) + 9 * fine,
+        128 + 90 * (noise(2, TILE, 6, 0.9) - 0.5) + 12 * fine,
+        _joints(128 + 34 * (noise(6, TILE, 6, 0.7) - 0.5) + 4 * fine, 128, 128, 0.72),
         _windows(21, 8, 8, (0.42, 0.52)),
         _windows(22, 8, 8, (0.8, 0.5)),
         _windows(23, 16, 8, (0.84, 0.86)),
         _shops(),
-        _plain(_leaves()),
-        _plain(_bricks()),
-        _plain(_text()),
-        _plain(_joints(122 + 20 * noise(9, TILE), 16, 256, 0.85)),
-        _plain(100 + 60 * cv2.resize(noise(10, TILE), (TILE, 32))[:1].repeat(TILE, 0)),
-        _plain(_sheen()),
+        _leaves(),
+        _bricks(),
+        _text(),
+        _joints(122 + 20 * noise(9, TILE), 16, 256, 0.85),
+        100 + 60 * cv2.resize(noise(10, TILE), (TILE, 32))[:1].repeat(TILE, 0),
+        _sheen(),
     ]
 
 
@@ -159,6 +156,8 @@ def atlas() -> np.ndarray:
     tiles = _tiles()
     out = np.full((2 * TILE, TILE * len(tiles), 2), 128, np.float32)
     for index, tile in enumerate(tiles):
+        if tile.ndim == 2:  # it emits nothing
+            tile = np.stack([tile, np.zeros_like(tile)], axis=-1)
         for level in range(LEVELS):
             size = TILE >> level
             small = cv2.resize(tile, (size, size), interpolation=cv2.INTER_AREA)

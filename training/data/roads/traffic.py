@@ -105,8 +105,8 @@ def _lane_traffic(
     speed = SPEEDS[road.scene] * float(rng.uniform(0.75, 1.15)) * (0.25 if jam < 12 else 1.0)
     loaded = {"highway": 0.16, "residential": 0.06}.get(road.scene, 0.13)
     sign = -1 if lane.kind == "opposite" else 1
-    own = lane.kind == "direct"
-    s = float(rng.uniform(9, 14 + jam)) if own else float(rng.uniform(-8, 2 * jam))
+    first = (9, 14 + jam) if lane.kind == "direct" else (-8, 2 * jam)
+    s = float(rng.uniform(*first))
     while s < length:
         offset = float(rng.normal(0, 0.18))
         brake = bool(rng.random() < (0.6 if jam < 12 else 0.25))

@@ -121,20 +121,13 @@ def truck(kind: str, lit: bool, brake: bool, rear_first: bool) -> Mesh:
     """A pickup, a box truck or a semi-trailer; `rear_first`: seen from its front."""
     b = Builder(kind="truck", slot=0, tile="sheen")
     length, width, top = HEAVY[kind]
-    half, front = width / 2, length / 2
-    for part in ("load", "cab") if rear_first else ("cab", "load"):
-        if part == "cab" and kind == "pickup":
-            _pickup_cab(b, half, front, lit)
-        elif part == "cab":
-            _truck_cab(b, half * 0.96, front, top * 0.8, lit)
-        elif kind == "pickup":
-            _pickup_bed(b, half, front, lit, brake)
-        else:
-            _truck_box(b, half, front, top, lit, brake)
+    cab, load = (_pickup_cab, _pickup_bed) if kind == "pickup" else (_truck_cab, _truck_box)
+    for part in (load, cab) if rear_first else (cab, load):
+        part(b, width / 2, length / 2, top, lit, brake)
     return b.build()
 
 
-def _pickup_cab(b: Builder, half: float, front: float, lit: bool) -> None:
+def _pickup_cab(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
     tyres(b, half - 0.06, (-0.3, front - 0.4), 0.6)
     profile = [
         (-0.4, 0.4), (-0.4, 1.12), (1.1, 1.12), (front - 0.2, 1.0), (front, 0.85),
@@ -147,7 +140,7 @@ def _pickup_cab(b: Builder, half: float, front: float, lit: bool) -> None:
     b.rect((-0.6, 0.6), (0.5, 0.9), front + 0.012, DARK, 1, tile="flat")
 
 
-def _pickup_bed(b: Builder, half: float, front: float, lit: bool, brake: bool) -> None:
+def _pickup_bed(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
     rear, z = -front, -front - 0.012
     tyres(b, half - 0.06, (rear + 0.4, -0.4), 0.6)
     b.box((-half, half), (0.45, 1.12), (rear, -0.4), BODY, top=(0.08, 0.08, 0.08))
@@ -157,7 +150,8 @@ def _pickup_bed(b: Builder, half: float, front: float, lit: bool, brake: bool) -
     lamps(b, half * 0.98, 0.16, 0.75, 0.3, z, lit, brake)
 
 
-def _truck_cab(b: Builder, half: float, front: float, top: float, lit: bool) -> None:
+def _truck_cab(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
+    half, top = half * 0.96, top * 0.8
     tyres(b, half - 0.05, (front - 2.0, front - 0.5), 0.8)
     b.box((-half, half), (0.55, top), (front - 2.1, front), BODY)
     wheels(b, half, (front - 1.0,), 0.5)
