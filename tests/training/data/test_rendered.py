@@ -166,6 +166,15 @@ def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     assert np.isnan(depth[0, 0])
 
 
+def test_ground_that_no_ray_meets_has_no_depth() -> None:
+    # In its last frame a ray misses the raised sidewalk at the crest of a hill.
+    *_, last = drive(4, 31, 10.0, SMALL, ("depth", "normals"))
+    depth = last.labels["depth"].arrays()["map"]
+    assert not np.isinf(depth).any()
+    normals = last.labels["normals"].arrays()["normals"]
+    assert np.array_equal(np.isfinite(depth), np.isfinite(normals[0]))
+
+
 def test_boxes_state_occlusion_and_truncation() -> None:
     whole = picture([car(12, 0, 1)]).found
     assert [(f.track, f.occluded, f.truncated) for f in whole] == [(1, False, False)]

@@ -109,7 +109,7 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
         "lane": lambda: truth.lane(marker.lane, painted, len(kerbs), hidden),
         "scene": lambda: truth.scene(moment.attributes),
         "semantic": lambda: truth.semantic(painted, hidden),
-        "depth": lambda: truth.depth(depth, painted, hidden),
+        "depth": lambda: truth.depth(depth, hidden),
         "normals": lambda: truth.normals(painted, view, depth * camera.rays[2], hidden),
     }
     return RenderedFrame(image, {task: make[task]() for task in tasks}, found, moment)

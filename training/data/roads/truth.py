@@ -81,9 +81,9 @@ def semantic(painted: GBuffer, hidden: np.ndarray) -> Mask:
     return Mask(classes)
 
 
-def depth(depth: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> Distance:
-    unknown = (painted.face == SKY) | hidden
-    return Distance(np.where(unknown, np.nan, depth).astype(np.float32))
+def depth(depth: np.ndarray, hidden: np.ndarray) -> Distance:
+    """Unknown in the sky, and where the ray misses the raised ground at the crest of a hill."""
+    return Distance(np.where(np.isinf(depth) | hidden, np.nan, depth).astype(np.float32))
 
 
 def normals(painted: GBuffer, view: Viewpoint, place_z: np.ndarray, hidden: np.ndarray) -> Normals:
@@ -95,12 +95,12 @@ def normals(painted: GBuffer, view: Viewpoint, place_z: np.ndarray, hidden: np.n
     ground = (face > SKY) & (face < GROUND_FACES)
     if lift and ground.any():
         top = int(np.argmax(ground.any(1)))
-        slope = lift * np.where(ground[top:], place_z[top:], 0)
+        slope = lift * np.where(ground[top:], np.minimum(place_z[top:], 1e4), 0)
         up = 1 / np.sqrt(1 + slope * slope)
         for c in range(3):
             tilted = up * float(r[1, c]) - up * slope * float(r[2, c])
             np.copyto(out[c, top:], tilted, where=ground[top:])
-    out[:, hidden] = np.nan
+    out[:, hidden | np.isinf(place_z)] = np.nan
     return Normals(out)
 
 
