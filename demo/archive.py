@@ -15,7 +15,6 @@ from typing import Any
 
 from demo.archive_ray import label_all
 from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome, label_here
-from demo.stop import StopSignals
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
@@ -42,8 +41,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit code 0: every video is labelled; 1: some have a problem; 2: a user's
     mistake, as one line."""
-    with StopSignals():
-        return cli(lambda: archive(parser().parse_args(argv)))
+    return cli(lambda: archive(parser().parse_args(argv)))
 
 
 def archive(args: argparse.Namespace) -> int:

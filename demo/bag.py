@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.car.ros2.images import to_bgr
-from demo.pipeline import Source, SourceFrame
+from demo.pipeline import Source, SourceFrame, frame_name
 from perception.errors import UserError, require_extra, unknown_name
 
 SUFFIXES = (".mcap", ".db3", ".bag")
@@ -66,7 +66,7 @@ class Bag(Source):
             seconds = 1e-9 * (time - self.epoch_ns)
             if seconds <= last:
                 seconds = last + 1 / self.fps
-            yield SourceFrame(image, index, seconds, f"{self.stem}-{index + 1:07d}")
+            yield SourceFrame(image, index, seconds, frame_name(self.stem, index))
             index, last = index + 1, seconds
 
     def _messages(self) -> Iterator[tuple[str, int, bytes]]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from demo.pipeline import BoundedQueue, EndedError, Source, SourceFrame
+from demo.pipeline import BoundedQueue, EndedError, Source, SourceFrame, frame_name
 from perception.errors import UserError
 from perception.runtime.letterbox import as_bgr
 
@@ -62,7 +62,7 @@ class Live(Source):
                 continue
             failures = 0
             seconds = time.monotonic() - start
-            yield SourceFrame(as_bgr(image), index, seconds, f"{self.name}-{index + 1:07d}")
+            yield SourceFrame(as_bgr(image), index, seconds, frame_name(self.name, index))
             index += 1
 
     def _reconnect(self, failures: int) -> bool:

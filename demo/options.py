@@ -9,13 +9,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from demo.overlay import KEYS
+from demo.pipeline import frame_name
 from demo.save import check_save, default_target, is_folder, picture_path
 from demo.show import NO_DISPLAY, has_display
 from demo.sources import BAG, CAMERA, PHOTOS, STREAM, kind_of, local_name, photos_of
 from demo.speed import OwnSpeed, read_speed
 from demo.temporal import tracking_available
 from perception.errors import UserError, require_extra
-from perception.files import check_outputs
+from perception.files import check_outputs, place
 from perception.hub import DEFAULT, ONNX, PREFIX, local_file
 from perception.runtime.annotations import FORMATS, check_export, parse_export
 from perception.runtime.camera_file import CameraFile, read_camera
@@ -65,28 +66,38 @@ class Job:
         if self.kind == BAG and path.is_dir():
             yield from (("the bag", one) for one in path.rglob("*") if one.is_file())
         elif self.kind == PHOTOS:
-            yield from (("the photo", one) for one in photos_of(path))
+            yield from (("the photo", one) for one in self.photos())
         elif not self.live:
             yield "the input", path
 
-    def outputs(self) -> Iterable[tuple[str, Path]]:
-        """(option, path) of every file that is written, where its name is known."""
+    def outputs(self) -> Iterable[tuple[str, str, Path]]:
+        """(option, input, path) of every file that is written; of a video's pictures the first."""
         if self.save:
-            yield from (("--save", path) for path in self.saved())
+            yield from (("--save", source, path) for source, path in self.saved())
         for name in ("json", "mcap", "rerun"):
             if (path := getattr(self, name)) is not None:
-                yield f"--{name}", path
+                yield f"--{name}", self.video, path
         if self.export is not None:
             kind, path = self.export
-            yield "--export", path if FORMATS[kind].suffix else path / "data.yaml"
+            yield "--export", self.video, path if FORMATS[kind].suffix else path / "data.yaml"
+            if not FORMATS[kind].suffix and self.kind == PHOTOS:
+                for photo in self.photos():
+                    yield "--export", str(photo), path / "labels" / f"{photo.stem}.txt"
 
-    def saved(self) -> list[Path]:
-        """The files of --save; a folder where the names of a video's pictures are not known."""
+    def photos(self) -> list[Path]:
+        return photos_of(Path(local_name(self.video)))
+
+    def saved(self) -> list[tuple[str, Path]]:
+        """(input, file) of --save; of a video's pictures the first."""
         assert self.save
-        if self.kind != PHOTOS or check_save(self.save, True):
-            return [Path(self.save)]
-        photos = photos_of(Path(local_name(self.video)))
-        return [picture_path(self.save, one.name, len(photos) == 1) for one in photos]
+        if check_save(self.save, self.kind == PHOTOS):
+            return [(self.video, Path(self.save))]
+        if self.kind != PHOTOS:
+            first = frame_name(Path(local_name(self.video)).stem, 0)
+            return [(self.video, picture_path(self.save, first, False))]
+        photos = self.photos()
+        alone = len(photos) == 1
+        return [(str(one), picture_path(self.save, one.name, alone)) for one in photos]
 
 
 @dataclass(frozen=True)
@@ -135,9 +146,9 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
     inputs = [(f"--{name}", Path(path)) for name, path in read.items() if path]
     check_files(jobs, inputs)
     check_extras(args, jobs)
-    for option, place in (("--serve", args.serve), ("--web", args.web)):
-        if place is not None:
-            check_free(option, *place)
+    for option, at in (("--serve", args.serve), ("--web", args.web)):
+        if at is not None:
+            check_free(option, *at)
     # A model of a hub is downloaded last.
     args.model, args.jobs = local_file(args.model, ONNX), jobs
     args.viewer = args.rerun == VIEWER
@@ -254,7 +265,16 @@ def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None
     or cannot be written."""
     read = [item for one in jobs for item in one.inputs()]
     outputs = [item for one in jobs for item in one.outputs()]
-    check_outputs(outputs, [*read, *inputs], folders=("--save",))
+    before: dict[object, str] = {}
+    for option, source, path in outputs:
+        at = (option, place(path))
+        if at in before and (path.is_file() or not path.exists()):  # /dev/null may repeat
+            raise UserError(
+                f"{option}: {before[at]} and {source} would both write {path}; rename one of them, "
+                "or give them one at a time"
+            )
+        before[at] = source
+    check_outputs([(option, path) for option, _, path in outputs], [*read, *inputs])
 
 
 def is_path(text: str | None) -> bool:

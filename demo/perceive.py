@@ -18,7 +18,6 @@ from demo.road import RoadStage
 from demo.save import ClipSink, PictureSink, check_save
 from demo.sinks import is_stdout
 from demo.sources import open_source
-from demo.stop import StopSignals
 from demo.temporal import BoxTracker, Steady, tracking_available
 from perception.errors import cli
 from perception.hub import DEFAULT, FAST, PACKAGED
@@ -27,9 +26,13 @@ from perception.runtime.providers import faster_extra
 from perception.runtime.road import RoadGeometry
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Scene
+from perception.stop import StopSignals
 
 Sink = Callable[[Packet], None]
 AT_ONCE = 2  # frames of a recording that are inferred at the same time; a live one must not wait
+GPU = ("cuda", "tensorrt")
+FAST_SHARE = 0.6  # of the default model's time on a CPU (docs/latency.md)
+FEWEST = 20  # frames that an estimate needs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,8 +58,6 @@ def perceive(options: Options) -> int:
         say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
         if options.provider == "auto" and (extra := faster_extra()):
             say(f"hint: faster on this CPU with bfloat16: pip install 'pvt-hydranet[{extra}]'")
-        if options.model.stem == PACKAGED[DEFAULT] and runner.provider not in ("cuda", "tensorrt"):
-            say(f"hint: --model {FAST} takes about 0.6 of the time on a CPU")
         cv2.setNumThreads(1)  # the stages are threads; more would compete with the model for cores
         stop.gently = True
         with ExitStack() as stack:
@@ -127,12 +128,24 @@ class Run:
             self._loop(stack.enter_context(pipeline), sinks)
         out = sys.stderr if job.json and is_stdout(job.json) else sys.stdout
         print(("\n" if sys.stderr.isatty() else "") + self.statistics.summary(), file=out)
+        if line := self.other_model(source):
+            print(line, file=out)
         for path in written(job):
             print(f"wrote {path}", file=out)
         if source.reconnects:
             print(f"reconnected {source.reconnects} times", file=out)
         for problem in source.problems:
             say(f"error: {problem}")
+
+    def other_model(self, source: Source) -> str:
+        """What the other packaged model would give; empty where the rate is not that of a CPU."""
+        mine = {stem: name for name, stem in PACKAGED.items()}.get(self.options.model.stem)
+        paced = source.live or self.watching or self.runner.provider in GPU
+        if mine is None or paced or self.statistics.frames < FEWEST:
+            return ""
+        other, share = (FAST, FAST_SHARE) if mine == DEFAULT else (DEFAULT, 1 / FAST_SHARE)
+        now, then = self.statistics.fps(), self.statistics.fps_with(share)
+        return f"{now:.0f} frames/s; --model {other}: about {then:.0f}"
 
     def ended(self) -> bool:
         """Whether the user, a signal or --seconds has ended the run; asked also while no frame
@@ -248,7 +261,7 @@ def written(job: Job) -> list[str]:
     named = [str(path) for path in (job.json, job.mcap, job.rerun) if path and path.exists()]
     if job.export and job.export[1].exists():
         named.append(str(job.export[1]))
-    if not job.save or not any(path.exists() for path in job.saved()):
+    if not job.save or not any(path.exists() for _, path in job.saved()):
         return named
     several = len(job.saved()) > 1 and not job.save.endswith("/") and not Path(job.save).is_dir()
     save = Path(job.save)

@@ -24,6 +24,7 @@ from demo.video import VideoFile
 from perception.classes import LANE_BACKGROUND_BIT
 from perception.errors import UserError
 from perception.files import write_atomic
+from perception.metrics.panoptic import box_iou
 from perception.runtime.annotations import FORMATS, Export
 from perception.runtime.colours import BACKGROUND
 from perception.runtime.runner import Runner
@@ -233,18 +234,10 @@ def difference(frame: Seen, other: Seen) -> float:
 def unmatched(one: Found, two: Found) -> float:
     """Share of boxes that overlap none of their class in the other list by MATCH_IOU."""
     count = len(one.classes) + len(two.classes)
-    overlap = _ious(one.xyxy, two.xyxy)
+    overlap = box_iou(one.xyxy, two.xyxy)
     same = np.array(one.classes, object)[:, None] == np.array(two.classes, object)[None]
     match = (overlap >= MATCH_IOU) & same.reshape(overlap.shape)
     return float((~match.any(1)).sum() + (~match.any(0)).sum()) / max(count, 1)
-
-
-def _ious(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    low = np.maximum(one[:, None, :2], two[None, :, :2])
-    high = np.minimum(one[:, None, 2:], two[None, :, 2:])
-    shared = (high - low).clip(0).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, two)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
 
 
 # Choice -----------------------------------------------------------------------------------------

@@ -61,6 +61,11 @@ class Source(ABC):
             self.problems.append(line)
 
 
+def frame_name(stem: str, index: int) -> str:
+    """Of a frame of a video, numbered from 1 as BDD100K's are."""
+    return f"{stem}-{index + 1:07d}"
+
+
 def printable(name: str) -> str:
     """A file's name as text: names are bytes and need not be UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -55,6 +55,14 @@ class Statistics:
         """Frames per second of the whole run, up to the last finished frame."""
         return self.frames / (self.end - self.start) if self.end > self.start else 0.0
 
+    def fps_with(self, share: float) -> float:
+        """An estimate of `fps` if the model took `share` of its time: the rest stays, and no stage
+        becomes faster than it is."""
+        frames = max(self.frames, 1)
+        frame_ms = (self.end - self.start) * 1e3 / frames - (1 - share) * self.model_ms / frames
+        rest = [sum(t) / len(t) for one, t in self.timings.items() if one in ("decode", "finish")]
+        return 1e3 / max(frame_ms, *rest, 1e-3)
+
     def other_ms(self) -> float:
         """Mean time per frame of all stages without the model, by their newest timings."""
         stages = {"decode", "infer", "finish"} & set(self.timings)

@@ -3,7 +3,6 @@
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import rerun
@@ -47,12 +46,7 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
             log(self.recording, packet, self.score)
             self.recording.flush()  # blocks until the viewer has it, so that no backlog forms
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.newest.end()
         self.thread.join(FLUSH_TIMEOUT_S)
 

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -63,19 +62,14 @@ class PictureSink(AbstractContextManager["PictureSink"]):
 
     def __init__(self, text: str, alone: bool) -> None:
         self.text, self.alone = text, alone
-        self.written: set[Path] = set()
 
     def write(self, packet: Packet) -> None:
         """Writes the packet's canvas."""
         assert packet.canvas is not None
-        frame = packet.frame
-        path = picture_path(self.text, frame.name, self.alone)
-        if path in self.written:  # a.png and a.jpg both give x-a.jpg
-            path = path.with_stem(f"{path.stem}-{frame.index + 1}")
+        path = picture_path(self.text, packet.frame.name, self.alone)
         jpeg = path.suffix.lower() in (".jpg", ".jpeg")
         _, data = cv2.imencode(path.suffix, packet.canvas, JPEG_QUALITY if jpeg else ())
         write_atomic(path, data.tobytes())
-        self.written.add(path)
 
     def __exit__(self, *_: object) -> None:
         return
@@ -181,17 +175,12 @@ class ClipSink(FileSink):
         finally:
             self.container.close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.size_hw is None and error is None:
-            error = UserError(f"{self.path}: not written, because there was no frame")
-            super().__exit__(UserError, error, None)
-            raise error
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        if self.size_hw is None and error[0] is None:
+            none = UserError(f"{self.path}: not written, because there was no frame")
+            super().__exit__(UserError, none, None)
+            raise none
+        super().__exit__(*error)
 
 
 def _fit(canvas: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from importlib.resources import files
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -131,12 +130,7 @@ class ServeSink(AbstractContextManager["ServeSink"]):
         assert packet.canvas is not None
         self.newest.put(packet.canvas)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.server.should_exit = True
         self.thread.join(timeout=3)
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from contextlib import AbstractContextManager
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -88,12 +87,7 @@ class ShowSink(AbstractContextManager["ShowSink"]):
         # Without the window no key could end a pause.
         self.controls.paused = False
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.closed = True
         self.arrived.set()
         self.child.kill()

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.pipeline import Source, SourceFrame
+from demo.pipeline import Source, SourceFrame, frame_name
 from perception.errors import UserError, require_extra
 from perception.images import MAX_PIXELS
 from perception.runtime.letterbox import as_bgr
@@ -102,7 +102,7 @@ class VideoFile(Source):
                 # Some containers carry no usable timestamps, or damaged ones.
                 if not last < seconds <= max(last, 0) + MAX_LEAP_S:
                     seconds = last + 1 / self.fps if index else 0.0
-                name = f"{self.stem}-{index + 1:07d}"
+                name = frame_name(self.stem, index)
                 yield SourceFrame(self._picture(frame), index, seconds, name)
                 index, last = index + 1, seconds
         # Durations in containers are rounded, or estimated.

@@ -13,6 +13,7 @@ from demo.options import LOCAL
 from demo.web_runtime import runtime_files
 from perception.errors import UserError
 from perception.files import write_atomic
+from perception.hub import ONNX, PACKAGED, is_packaged, local_file
 from perception.runtime.colours import COLOURS
 from perception.runtime.providers import read_description
 
@@ -46,7 +47,18 @@ def site(model: Path) -> Site:
     pages: Site = {path.name: path for path in sorted(PAGE.iterdir()) if path.is_file()}
     colours = {name: [red, green, blue] for name, (blue, green, red) in COLOURS.items()}
     runtime = {f"ort/{name}": path for name, path in runtime_files().items()}
-    return pages | runtime | {"colours.json": json.dumps(colours).encode(), "model.onnx": model}
+    models = offered(model)
+    listed = [{"name": name, "file": file} for file, (name, _) in models.items()]
+    made: Site = {"colours.json": json.dumps(colours).encode()}
+    made |= {"models.json": json.dumps(listed).encode()}
+    return pages | runtime | made | {file: path for file, (_, path) in models.items()}
+
+
+def offered(model: Path) -> dict[str, tuple[str, Path]]:
+    """{file on the page: (name, path)}: the model, and with a packaged one the other ones too."""
+    packaged = {local_file(name, ONNX): name for name in PACKAGED} if is_packaged(model) else {}
+    others = {f"{name}.onnx": (name, path) for path, name in packaged.items() if path != model}
+    return {"model.onnx": (packaged.get(model, model.stem), model)} | others
 
 
 def build(model: Path, out: Path) -> None:

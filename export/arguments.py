@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import tyro
-
+from perception.arguments import parse_names, text_spec
 from perception.errors import UserError
 from perception.files import check_outputs
 from perception.sizes import format_size, parse_size
@@ -14,28 +13,11 @@ from perception.sizes import format_size, parse_size
 FEWEST: Final = 16  # frames to measure the ranges of INT8 on
 
 
-def parse_names(text: str) -> tuple[str, ...]:
-    """det,lane -> ("det", "lane")."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _spec(parse: Any, show: Any, metavar: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda args: parse(args[0]),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [show(value)],
-    )
-
-
-def _size_spec(option: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
-    return _spec(partial(parse_size, option=option), format_size, "HEIGHTxWIDTH")
-
-
-Size = Annotated[tuple[int, int], _size_spec("--size")]
-FrameSize = Annotated[tuple[int, int], _size_spec("--frame")]
-Names = Annotated[tuple[str, ...], _spec(parse_names, ",".join, "NAME,NAME")]
+Size = Annotated[tuple[int, int], text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
+FrameSize = Annotated[
+    tuple[int, int], text_spec(partial(parse_size, option="--frame"), format_size, "HEIGHTxWIDTH")
+]
+Names = Annotated[tuple[str, ...], text_spec(parse_names, ",".join, "NAME,NAME")]
 
 
 def _at_least_one(arguments: Any, *names: str) -> None:
@@ -48,11 +30,11 @@ def _at_least_one(arguments: Any, *names: str) -> None:
 class ExportArguments:
     """Command line of export-onnx."""
 
-    checkpoint: tyro.conf.Positional[Path]
+    checkpoint: Path
     """Checkpoint written by train-bdd (.safetensors), hf://OWNER/NAME[@REVISION] or `default` (the
     pretrained model)."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("model.onnx")
-    """ONNX file to write."""
+    out: Path = Path("model.onnx")
+    """ONNX file to write; also -o."""
     tasks: Names = ()
     """Tasks to export, comma-separated; default: all of the checkpoint."""
     size: Size | None = None
@@ -70,7 +52,8 @@ class ExportArguments:
     int8_frames: int = 100
     """Number of frames to use from the folder."""
     check: bool = True
-    """Compare the outputs of PyTorch and ONNX Runtime and refuse to write a file that differs."""
+    """Do not compare the outputs of PyTorch and ONNX Runtime; else a file that differs is not
+    written."""
 
     def __post_init__(self) -> None:
         if self.fp16 + bool(self.int8) + self.half_weights > 1:
@@ -91,7 +74,7 @@ class ExportArguments:
 class BenchOnnxArguments:
     """Command line of bench-onnx."""
 
-    models: tyro.conf.Positional[tuple[str, ...]]
+    models: tuple[str, ...]
     """ONNX files, `default`, `fast`, hf://OWNER/NAME; timm:NAME is a timm backbone, zoo:NAME an
     untrained network of the zoo, exported on the fly. The first is the reference of all ratios."""
     providers: Names = ("cpu",)

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
+from perception.arguments import parse
 from perception.errors import cli, require_extra
 from perception.files import write_atomic
 from perception.hub import ONNX, local_file
@@ -186,11 +187,9 @@ def main() -> int:
     def command() -> int:
         require_extra("export", "rich", "tyro")
         require_extra("cpu", "onnxruntime")
-        import tyro
-
         from export.arguments import BenchOnnxArguments
 
-        return run(tyro.cli(BenchOnnxArguments, prog="bench-onnx", description=__doc__))
+        return run(parse(BenchOnnxArguments, "bench-onnx", __doc__))
 
     return cli(command)
 

@@ -9,6 +9,7 @@ printed. Where an output differs, nothing is written and the exit code is 1.
 import sys
 from typing import TYPE_CHECKING
 
+from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
 
 if TYPE_CHECKING:  # the slow imports come after the command line is parsed
@@ -89,11 +90,9 @@ def main() -> int:
         require_extra("train", "torch", "timm", "safetensors")
         require_extra("export", "onnx", "onnxslim", "tyro", "rich")
         require_extra("cpu", "onnxruntime")
-        import tyro
-
         from export.arguments import ExportArguments
 
-        return run(tyro.cli(ExportArguments, prog="export-onnx", description=__doc__))
+        return run(parse(ExportArguments, "export-onnx", __doc__))
 
     return cli(command)
 

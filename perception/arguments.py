@@ -4,7 +4,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from perception.errors import UserError
 
 T = TypeVar("T")
 
@@ -17,7 +19,7 @@ def parse(
     default: T | None = None,
 ) -> T:
     """The dataclass `kind` from a command line (default: sys.argv); fields without a default are
-    positional. Prints help or mistakes and exits as argparse does."""
+    positional, and -o is --out. Prints help or mistakes and exits as argparse does."""
     import tyro
 
     describe(kind)
@@ -28,6 +30,7 @@ def parse(
     )
     given: dict[str, Any] = {} if default is None else {"default": default}
     words = sys.argv[1:] if words is None else words
+    words = ["--out" if word == "-o" else word for word in words]
     words = _without_repetitions(words, dict(_switches(default or kind)))
     return tyro.cli(kind, args=words, prog=prog, description=description, config=config, **given)
 
@@ -42,6 +45,28 @@ def _switches(group: Any) -> Iterator[tuple[str, bool]]:
             yield field.name.replace("_", "-"), value
         elif is_dataclass(value):
             yield from _switches(value)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """det,lane -> ("det", "lane"); nothing for an empty text. Raises UserError for an empty name
+    between others and for one that is there twice."""
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
+    if not all(names) or len(set(names)) < len(names):
+        raise UserError(f"{text!r}: a name is empty or there twice; write NAME,NAME")
+    return names
+
+
+def text_spec(parse: Callable[[str], Any], show: Callable[[Any], str], metavar: str) -> Any:
+    """How tyro reads and shows a tuple or dict that is one argument on the command line."""
+    import tyro
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: isinstance(value, tuple | dict),
+        str_from_instance=lambda value: [show(value)],
+    )
 
 
 def _without_repetitions(words: Sequence[str], switches: dict[str, bool]) -> list[str]:
@@ -97,9 +122,10 @@ def _default_text(required: bool, repeatable: bool) -> Callable[[str], str]:
 def _metavar(plain: Any, required: bool) -> str:
     """PATH for `Path | None`, FLOAT ... for `tuple[float, ...]`; "" where tyro's is fine."""
     parts = get_args(plain)
-    if get_origin(plain) is UnionType and NoneType in parts:
+    if get_origin(plain) in (Union, UnionType) and NoneType in parts:
         (known,) = [part for part in parts if part is not NoneType]
-        return str(known.__name__).upper()
+        specs = getattr(known, "__metadata__", ())  # of text_spec
+        return specs[0].metavar if specs else str(known.__name__).upper()
     if get_origin(plain) is tuple and Ellipsis in parts:
         name = str(parts[0].__name__).upper()
         return f"{name} [{name} ...]" if required else f"{name} ..."

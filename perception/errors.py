@@ -6,8 +6,11 @@ import importlib.util
 import io
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable, Iterable
+
+from perception.stop import StopSignals
 
 
 class UserError(Exception):
@@ -36,8 +39,8 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 def cli(run: Callable[[], int | None]) -> int:
-    """Runs a command: its exit code; 2 after a UserError or a full disk (one line on stderr), 130
-    after Ctrl-C, 141 where nobody reads its output any more.
+    """Runs a command: its exit code; 2 after a UserError or a full disk (one line on stderr), 128
+    and the number of a signal that ends it, 141 where nobody reads its output any more.
 
     Characters that the terminal cannot show are escaped.
     """
@@ -45,7 +48,8 @@ def cli(run: Callable[[], int | None]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run() or 0
+        with StopSignals((signal.SIGTERM, signal.SIGHUP)):
+            code = run() or 0
         sys.stdout.flush()
         return code
     except BrokenPipeError:

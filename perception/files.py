@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -121,20 +121,18 @@ def _write_error(path: Path, number: int | None, reason: str) -> WriteError:
 def check_outputs(
     outputs: Iterable[tuple[str, Path]],
     inputs: Iterable[tuple[str, Path]],
-    folders: Container[str] = (),
     datasets: Iterable[Path] = (),
 ) -> None:
     """Raises UserError where a file to write would replace an input, a file of a dataset or another
     output, links resolved, or cannot be made at its place.
 
-    Of `outputs` (option, path), those of an option in `folders` may name a folder; `inputs` are
-    (what it is, path).
+    `outputs` are (option, path), `inputs` (what it is, path).
     """
     read = {place(path): (what, path) for what, path in inputs}
     roots = [Path(os.path.realpath(path)) for path in datasets]
     written: dict[object, str] = {}
     for option, path in outputs:
-        if path.is_dir() and option not in folders:
+        if path.is_dir():
             raise UserError(f"{option} {path}: a folder; give a file name")
         at = place(path)
         if at in read:

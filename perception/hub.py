@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT: Final = "default"
 FAST: Final = "fast"
 PACKAGED: Final = {DEFAULT: "pvt-hydranet-b0", FAST: "hydranet-lite0"}  # files in perception/models
+MODELS: Final = Path(perception.__path__[0]) / "models"
 SCHEME: Final = "hf://"
 ONNX: Final = "model.onnx"
 CHECKPOINT: Final = "model.safetensors"
@@ -43,8 +44,7 @@ def local_file(name: str | Path, filename: str) -> Path:
     lacks or whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
     if str(name) in PACKAGED:
-        stem = Path(perception.__path__[0]) / "models" / PACKAGED[str(name)]
-        path = stem.with_suffix(Path(filename).suffix)
+        path = (MODELS / PACKAGED[str(name)]).with_suffix(Path(filename).suffix)
         if not path.is_file():
             raise UserError(
                 f"the model {name!r} does not ship with this install: pass a file (FILE.onnx)"
@@ -63,6 +63,11 @@ def local_file(name: str | Path, filename: str) -> Path:
     path = _download(text, repo, revision, filename)
     _check_hash(text, path)
     return path
+
+
+def is_packaged(path: Path) -> bool:
+    """Whether a file is that of a model of this package."""
+    return path.stem in PACKAGED.values() and path.parent == MODELS
 
 
 def parse(name: str) -> tuple[str, str | None]:

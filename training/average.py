@@ -7,7 +7,6 @@ example:
   average-checkpoints runs/a/last.safetensors runs/b/last.safetensors -o mean.safetensors
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -46,8 +45,7 @@ def average() -> int:
     require_extra("train", "torch", "timm", "safetensors", "tyro")
     from perception import checkpoint
 
-    words = ["--out" if word == "-o" else word for word in sys.argv[1:]]
-    args = parse(AverageArguments, "average-checkpoints", __doc__, words)
+    args = parse(AverageArguments, "average-checkpoints", __doc__)
 
     weights, meta = mean_of(args.checkpoints)
     checkpoint.save(args.out, weights, meta, half=args.half)

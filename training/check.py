@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
-from perception.files import check_outputs, dataset_folders, write_atomic
+from perception.files import check_outputs, check_place, dataset_folders, write_atomic
 
 SHOWN: Final = 20
 SHEETS: Final = (".jpg", ".jpeg", ".png")
@@ -35,7 +35,8 @@ class CheckArguments:
     json: str = ""
     """Where to write the report as JSON; - prints it instead of the text."""
     sheet: str = "check-bdd.jpg"
-    """Where to write a contact sheet with the labels drawn; "" for none."""
+    """Where to write a contact sheet with the labels drawn, in the current folder if not given; ""
+    for none."""
     jobs: int = min(os.cpu_count() or 1, 4)
     """Processes that read frames."""
     all: bool = False
@@ -72,7 +73,9 @@ def check_places(args: CheckArguments) -> None:
     if args.sheet and sheet.suffix.lower() not in SHEETS:
         raise UserError(f"--sheet {sheet}: name a .jpg or .png file")
     outputs = [("--json", Path(args.json))] if args.json not in ("", "-") else []
-    if args.sheet and args.sheet != CheckArguments.sheet:  # that one is this command's own
+    if args.sheet == CheckArguments.sheet:  # this command's own, of an earlier run too
+        check_place("--sheet", sheet)
+    elif args.sheet:
         outputs.append(("--sheet", sheet))
     given = (("--classes", args.classes), ("--labels", args.labels))
     inputs = [(flag, path) for flag, path in given if path]

@@ -14,10 +14,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from perception.arguments import parse
+from perception.arguments import parse, parse_names
 from perception.errors import UserError, unknown_name
 from perception.sizes import parse_size
-from training.config import Config, RunArgs, parse_names, parse_weights
+from training.config import Config, RunArgs, parse_weights
 from training.data.classes import read_yaml
 
 CONFIG_FILE: Final = "config.json"

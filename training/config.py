@@ -5,35 +5,17 @@ They are validated when built. As JSON they are stored in OUT/config.json and in
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Final
 
 import tyro
 
+from perception.arguments import parse_names, text_spec
 from perception.errors import UserError
 from perception.sizes import format_size, parse_size
 
 STRIDE: Final = 32
-
-
-def _text_spec(
-    parse: Callable[[str], Any], show: Callable[[Any], str], metavar: str
-) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
-    """A field that is one argument on the command line."""
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda words: parse(words[0]),
-        is_instance=lambda value: isinstance(value, tuple | dict),
-        str_from_instance=lambda value: [show(value)],
-    )
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """det,lane -> ("det", "lane")"""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def parse_weights(text: str, flag: str) -> dict[str, float]:
@@ -45,15 +27,15 @@ def parse_weights(text: str, flag: str) -> dict[str, float]:
         raise UserError(f"{flag} {text!r}: write NAME=WEIGHT,NAME=WEIGHT") from None
 
 
-def _weights_spec(flag: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+def _weights_spec(flag: str) -> Any:
     def show(weights: dict[str, float]) -> str:
         return ",".join(f"{name}={weight}" for name, weight in weights.items())
 
-    return _text_spec(partial(parse_weights, flag=flag), show, "NAME=W,NAME=W")
+    return text_spec(partial(parse_weights, flag=flag), show, "NAME=W,NAME=W")
 
 
-Names = Annotated[tuple[str, ...], _text_spec(parse_names, ",".join, "NAME,NAME")]
-Size = Annotated[tuple[int, int], _text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
+Names = Annotated[tuple[str, ...], text_spec(parse_names, ",".join, "NAME,NAME")]
+Size = Annotated[tuple[int, int], text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
 TaskWeights = Annotated[dict[str, float], _weights_spec("--task-weights")]
 TraitWeights = Annotated[dict[str, float], _weights_spec("--trait-weights")]
 

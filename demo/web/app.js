@@ -34,13 +34,25 @@ async function loadModel(read, source) {
   }
 }
 
-async function fetchModel() {
-  const answer = await fetch("./model.onnx");
-  if (!answer.ok) throw new UserError(`model.onnx: the server answers ${answer.status}; drop an .onnx here`);
+async function fetchModel(file) {
+  const answer = await fetch(`./${file}`);
+  if (!answer.ok) throw new UserError(`${file}: the server answers ${answer.status}; drop an .onnx here`);
   return answer.arrayBuffer();
 }
 
-let reload = () => loadModel(fetchModel, "model.onnx");
+let reload = () => loadModel(() => fetchModel("model.onnx"), "model.onnx");
+
+/** Offers the models of the server where there are several. */
+async function choices() {
+  const listed = await fetch("./models.json").then(answer => answer.json());
+  $("which").replaceChildren(...listed.map(({ name, file }) => new Option(`model: ${name}`, file)));
+  $("which").hidden = listed.length < 2;
+}
+
+function choose(file) {
+  reload = () => loadModel(() => fetchModel(file), file);
+  reload();
+}
 
 function ready({ description, engine, threads, note }) {
   Object.assign(state, { description, engine, outputs: null, hidden: new Set() });
@@ -218,6 +230,7 @@ $("camera").onclick = () => use(Film.camera());
 $("pause").onclick = pause;
 $("save").onclick = save;
 $("engine").onchange = () => reload();
+$("which").onchange = event => choose(event.target.value);
 $("score").oninput = event => scored(Number(event.target.value));
 document.ondragover = event => { event.preventDefault(); document.body.classList.add("over"); };
 document.ondragleave = () => document.body.classList.remove("over");
@@ -233,5 +246,6 @@ document.onkeydown = event => {
 await isolate().catch(() => {}); // without it there is one thread instead of several
 $("engine").value = new URL(location).searchParams.get("engine") ?? "auto";
 if (!$("engine").value) $("engine").value = "auto";
+choices().catch(() => {}); // a folder without the list has one model
 reload();
 step();

@@ -35,7 +35,9 @@ def check(path: Path) -> None:
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)
-            if not 0 < size <= MAX_BYTES:
+            if not size:
+                raise UserError(f"{path}: an empty file; copy or export the model again")
+            if size > MAX_BYTES:
                 raise UserError(f"{path}: {size >> 20} MB; a model has up to {MAX_BYTES >> 20}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 external = _external(data, size)

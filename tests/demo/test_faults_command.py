@@ -184,7 +184,7 @@ def test_several_videos_have_files_of_their_own(place):
     assert len((place / "log-photos.jsonl").read_text().splitlines()) == 2
     options = read_options(["b.mp4", "b.mkv", "--model", "model.onnx"])
     assert [job.save for job in options.jobs] == ["b-overlay.mp4", "b.mkv-overlay.mp4"]
-    with pytest.raises(UserError, match="the same file as --json"):
+    with pytest.raises(UserError, match=r"b\.mp4 and b\.mkv would both write log-b\.jsonl"):
         read_options(["b.mp4", "b.mkv", "--json", "log.jsonl", "--model", "model.onnx"])
 
 
@@ -375,3 +375,64 @@ def test_one_score_for_boxes_drawn_logged_tracked_and_measured(place, monkeypatc
         found = [label["score"] for label in labels if label["box2d"]]
         assert len(found) == {"0": 2, "0.25": 2, "0.5": 1}[score]
         assert threading.active_count() < 20
+
+
+# Two outputs under one name
+
+
+@pytest.fixture
+def alike(place):
+    """Videos and photos whose outputs would have one name."""
+    for folder in ("x", "y"):
+        (place / folder).mkdir()
+        (place / folder / "a.mp4").write_bytes((place / "b.mp4").read_bytes())
+    (place / "y/a.mkv").write_bytes((place / "b.mp4").read_bytes())
+    for name in ("two/a.jpg", "two/a.png", "other/a.jpg"):
+        (place / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(place / name), np.full((60, 90, 3), 99, np.uint8))
+    return place
+
+
+CLASHES = [
+    (["x/a.mp4", "y/a.mp4", "--save", "out/"], "x/a.mp4", "y/a.mp4"),
+    (["x/a.mp4", "y/a.mkv", "--save", "photos"], "x/a.mp4", "y/a.mkv"),
+    (["x/a.mp4", "y/a.mp4", "--save", "o.mp4"], "x/a.mp4", "y/a.mp4"),
+    (["x/a.mp4", "y/a.mp4", "--export", "yolo:ds"], "x/a.mp4", "y/a.mp4"),
+    (["two", "--save", "x.jpg"], "two/a.jpg", "two/a.png"),
+    (["two", "--export", "yolo:ds"], "two/a.jpg", "two/a.png"),
+    (["two/a.jpg", "other/a.jpg", "--save", "out/"], "two/a.jpg", "other/a.jpg"),
+]
+
+
+@pytest.mark.parametrize(("words", "first", "second"), CLASHES)
+def test_two_inputs_with_one_name_are_named_before_anything_is_opened(
+    words, first, second, alike, capsys
+):
+    before = digests(alike)
+    assert run(*words, "--model", "model.onnx") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{first} and {second} would both write" in line
+    assert digests(alike) == before
+
+
+def test_inputs_of_other_names_share_a_folder(alike):
+    words = ["x/a.mp4", "b.mp4", "--save", "new/", "--seconds", "0.05", "--model", "model.onnx"]
+    assert run(*words) == 0
+    names = sorted(path.name for path in (alike / "new").iterdir())
+    assert names == ["a-0000001.jpg", "a-0000002.jpg", "b-0000001.jpg", "b-0000002.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("e.mp4", ""), ("e.onnx", "--model"), ("e.yaml", "--camera"), ("e.csv", "--speed"),
+     ("e.mcap", ""), ("e.bag", "")],
+)  # fmt: skip
+def test_an_empty_file_is_one_line(name, option, place, capsys):
+    (place / name).touch()
+    height = ["--camera-height", "1.4"] if option == "--speed" else []
+    model = [] if option == "--model" else ["--model", "model.onnx"]
+    words = ["b.mp4", option, name] if option else [name]
+    assert run(*words, *height, *model) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {name}: ")
+    assert "0 MB" not in line

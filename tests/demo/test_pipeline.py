@@ -1,9 +1,12 @@
+import io
 import threading
 
 import numpy as np
 import pytest
 
-from demo.pipeline import DEPTH, BoundedQueue, Pipeline, Source, SourceFrame
+from demo.perceive import main
+from demo.pipeline import DEPTH, BoundedQueue, Packet, Pipeline, Source, SourceFrame
+from demo.progress import Statistics
 
 DOT = np.zeros((1, 1, 3), np.uint8)
 
@@ -115,3 +118,31 @@ def test_closing_waits_for_the_thread_of_the_model(monkeypatch):
         assert list(pipeline) == []
         threading.Timer(0.2, release.set).start()
     assert not pipeline.threads[1].is_alive()
+
+
+def timed(total_ms: float, model_ms: float, **stages: float) -> Statistics:
+    """Of 100 frames."""
+    made = Statistics(io.StringIO())
+    for _ in range(100):
+        frame = SourceFrame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, "")
+        made.add(Packet(frame, timings_ms={"model": model_ms, **stages}))
+    made.start, made.end = 0.0, 0.1 * total_ms
+    return made
+
+
+def test_the_rate_with_another_model_follows_from_the_models_share():
+    assert timed(80, 50, decode=6, finish=20).fps_with(0.6) == pytest.approx(1000 / 60)
+    assert timed(60, 30, decode=6, finish=20).fps_with(1 / 0.6) == pytest.approx(1000 / 80)
+    # No faster than the slowest of the other stages.
+    assert timed(60, 55, decode=6, finish=50).fps_with(0.6) == pytest.approx(20)
+
+
+def test_perceive_says_what_the_other_packaged_model_would_give(video, tiny_onnx, tmp_path, capsys):
+    for stem, line in (("pvt-hydranet-b0", "--model fast: about "), ("own", "")):
+        model = tmp_path / f"{stem}.onnx"
+        model.write_bytes(tiny_onnx.read_bytes())
+        words = [str(video), "--json", str(tmp_path / f"{stem}.jsonl"), "--provider", "cpu"]
+        assert main([*words, "--model", str(model)]) == 0
+        said = [one for one in capsys.readouterr().out.splitlines() if "frames/s; --model" in one]
+        assert len(said) == bool(line)
+        assert all(line in one for one in said)

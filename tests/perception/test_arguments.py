@@ -1,5 +1,7 @@
 """Help and mistakes of the commands, as a person reads them."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -8,9 +10,13 @@ from pathlib import Path
 import pytest
 import tyro
 
-from perception.arguments import parse
+from perception.arguments import parse, parse_names
+from perception.errors import UserError
 
-COMMANDS = ("training.train", "training.evaluate", "training.check", "training.average")
+COMMANDS = (
+    *("training.train", "training.evaluate", "training.check", "training.average"),
+    *("export.export_onnx", "export.bench_onnx"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def test_help_of_a_command(module: str) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    for ugly in ("{None}", "[[", "(default: '')", "(default: None)", "--no-"):
+    for ugly in ("{None}", "[[", "(default: '')", "(default: None)", ", --no-"):
         assert ugly not in done.stdout, ugly
     if module == "training.train":  # without arguments it trains on rendered roads
         assert "--tasks NAME,NAME" in done.stdout
@@ -120,3 +126,34 @@ def test_a_reader_that_has_enough_ends_the_help_quietly(module: str) -> None:
     help_text.stdout.close()
     assert help_text.stderr.read() == ""
     help_text.wait(60)
+
+
+def test_names_are_there_once():
+    assert parse_names("") == ()
+    assert parse_names("det, lane") == ("det", "lane")
+    for text in ("det,,det", "det,", ",", "det,lane,det"):
+        with pytest.raises(UserError, match="a name is empty or there twice"):
+            parse_names(text)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_leaves_no_temporary_file(sent, tmp_path: Path):
+    """Whatever it is: `cli` runs all of them."""
+    script = (
+        "import sys, time; from pathlib import Path; from perception.errors import cli;"
+        "from perception.files import replacing\n"
+        "def work():\n"
+        "    with replacing(Path('o.json')) as part:\n"
+        "        print('started', flush=True); time.sleep(60)\n"
+        "sys.exit(cli(work))"
+    )
+    line = [sys.executable, "-c", script]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe)
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.send_signal(sent)
+    _, said = child.communicate(timeout=60)
+    assert (child.returncode, said) == (128 + sent, b"stopped\n")
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from demo.web_site import build
+from perception.hub import DEFAULT, FAST, ONNX, PACKAGED, local_file
 from perception.runtime.colours import colour
 from perception.runtime.letterbox import Letterbox
 from perception.runtime.providers import read_description
@@ -282,3 +283,14 @@ def test_threads_work_on_a_static_host_without_headers(browser, plain_host):
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def test_the_other_packaged_model_is_one_choice_away(browser, serve):
+    visit(browser, address(serve(local_file(DEFAULT, ONNX))))
+    browser.wait("!document.getElementById('which').hidden", 20)
+    assert PACKAGED[DEFAULT] in browser.evaluate(MODEL)
+    browser.evaluate(
+        "(() => { const which = document.getElementById('which'); which.value = 'fast.onnx';"
+        "which.dispatchEvent(new Event('change')); })()"
+    )
+    browser.wait(f"{MODEL}.includes('{PACKAGED[FAST]}')", 180)

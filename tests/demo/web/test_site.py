@@ -11,6 +11,7 @@ from demo.perceive import main
 from demo.web_command import main as web_main
 from demo.web_site import build, make_server, site
 from perception.errors import UserError
+from perception.hub import DEFAULT, FAST, ONNX, local_file
 from perception.runtime.colours import COLOURS
 
 
@@ -96,3 +97,17 @@ def test_without_the_runtime_the_command_to_run_is_named(monkeypatch, tmp_path, 
     assert "perceive-web fetch" in capsys.readouterr().err
     assert web_main(["build", str(tmp_path / "site")]) == 2
     assert not (tmp_path / "site").exists()
+
+
+def test_both_packaged_models_are_offered_and_one_of_ones_own_is_alone(runtime, tiny_onnx):
+    for name, other in ((DEFAULT, FAST), (FAST, DEFAULT)):
+        made = site(local_file(name, ONNX))
+        listed = json.loads(made["models.json"])
+        assert listed == [
+            {"name": name, "file": "model.onnx"},
+            {"name": other, "file": f"{other}.onnx"},
+        ]
+        assert made[f"{other}.onnx"] == local_file(other, ONNX)
+    assert json.loads(site(tiny_onnx)["models.json"]) == [
+        {"name": tiny_onnx.stem, "file": "model.onnx"}
+    ]

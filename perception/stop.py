@@ -1,8 +1,10 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first one ends a run with complete files."""
+"""Ctrl-C, SIGTERM and a closed terminal end a command with complete files."""
 
+import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
@@ -17,16 +19,24 @@ class StopSignals(AbstractContextManager["StopSignals"]):
     As process 1 of a container too, to which signals without a handler are not delivered.
     """
 
-    def __init__(self) -> None:
-        self.number, self.gently = 0, False
+    def __init__(self, numbers: Sequence[signal.Signals] = SIGNALS) -> None:
+        self.numbers = numbers
+        self.number, self.gently, self.process = 0, False, os.getpid()
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self.before = {one: signal.signal(one, self._take) for one in SIGNALS}
+            taken = [
+                one for one in self.numbers if signal.getsignal(one) != signal.SIG_IGN
+            ]  # nohup
+            self.before = {one: signal.signal(one, self._take) for one in taken}
         return self
 
     def _take(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a forked child ends as it would without a handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         first, self.number = not self.number, number
         if not (self.gently and first):
             print("stopped", file=sys.stderr)
