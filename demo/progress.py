@@ -59,7 +59,8 @@ class Statistics:
         """An estimate of `fps` if the model took `share` of its time: the rest stays, and no stage
         becomes faster than it is."""
         frames = max(self.frames, 1)
-        frame_ms = (self.end - self.start) * 1e3 / frames - (1 - share) * self.model_ms / frames
+        model_ms = self.model_ms / frames / self.at_once
+        frame_ms = (self.end - self.start) * 1e3 / frames - (1 - share) * model_ms
         rest = [sum(t) / len(t) for one, t in self.timings.items() if one in ("decode", "finish")]
         return 1e3 / max(frame_ms, *rest, 1e-3)
 
