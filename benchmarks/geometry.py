@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lane_lines import LaneLineMetric
 
 from demo.temporal import BoxTracker
 from perception.classes import (
@@ -26,7 +27,6 @@ from perception.classes import (
     LANE_DIRECTIONS,
     LANE_STYLES,
 )
-from perception.metrics.lane_lines import LaneLineMetric
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
 from perception.runtime.distance import ROAD_USERS, VEHICLES, WARN_TTC_S

@@ -93,12 +93,13 @@ def check_same_network(
         one, two = getattr(meta, field.name), getattr(other, field.name)
         if one != two and field.name not in MAY_DIFFER:
             raise UserError(f"{path}: {field.name} {two} is not {one}, as in {first}")
-    floats = {key for key, value in weights.items() if value.is_floating_point()}
-    for key in sorted(tensors.keys() ^ floats):
-        raise UserError(f"{key!r} is in only one of {first} and {path}")
-    for key, value in tensors.items():
-        if value.shape != weights[key].shape:
-            one, two = tuple(value.shape), tuple(weights[key].shape)
+    was, now = (
+        {key: tuple(value.shape) for key, value in part.items() if value.is_floating_point()}
+        for part in (tensors, weights)
+    )
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key):
+            one, two = was.get(key, "absent"), now.get(key, "absent")
             raise UserError(f"{path}: {key!r} has shape {two}, not {one} as in {first}")
 
 

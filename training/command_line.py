@@ -6,23 +6,32 @@ others; or it has the groups of config.json (`data:`, `model:`, `optim:`, `run:`
 one run completely. A recipe is a file of the first kind in the folder `recipes`.
 """
 
+import argparse
 import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+
+import tyro
 
 from perception.arguments import parse, parse_names
 from perception.errors import UserError, unknown_name
-from perception.sizes import parse_size
-from training.config import Config, RunArgs, parse_weights
+from training.config import Config, RunArgs
 from training.data.classes import read_yaml
 
 CONFIG_FILE: Final = "config.json"
 RECIPES: Final = Path(__file__).with_name("recipes")
 GROUPS: Final = tuple(field.name for field in fields(Config))
+# Group and type of every setting.
+HOMES: Final = {
+    name: (group.name, kind)
+    for group in fields(Config)
+    for name, kind in get_type_hints(group.default_factory, include_extras=True).items()
+}
+TEXT_SPEC: Final = tyro.constructors.PrimitiveConstructorSpec
 # Flags that make no sense in a file.
 COMMAND_ONLY: Final = ("resume", "config")
 EXAMPLE: Final = """Train one network with a head per task; without --data, on rendered roads.
@@ -41,23 +50,28 @@ def read_command_line(words: Sequence[str] | None = None) -> Config:
     words = sys.argv[1:] if words is None else list(words)
     if "--help" in words or "-h" in words:
         parse_command_line(words, description=f"{EXAMPLE}\n\n{registered_names()}")
-    return parse_command_line(words, _resumed(words) or _from_files(words))
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--config", "--recipe", "--out"):
+        early.add_argument(flag, nargs="?", const="", default="")
+    early.add_argument("--resume", action="store_true")
+    given, _ = early.parse_known_args(words)
+    stored = Path(given.out or RunArgs().out) / CONFIG_FILE
+    if given.resume and not (given.config or given.recipe) and stored.exists():
+        return parse_command_line(words, _resumed(stored))
+    return parse_command_line(words, _from_files(given.config, given.recipe))
 
 
-def _from_files(words: Sequence[str]) -> Config:
+def _from_files(path: str, recipe: str) -> Config:
     """The settings of --config and --recipe, before the other flags."""
-    path, recipe = _value(words, "--config"), _value(words, "--recipe")
     settings = read_settings(Path(path), f"--config {path}") if path else {}
     if is_complete(settings):
         if recipe:
             raise UserError(f"--config {path}: describes a whole run; leave --recipe out")
-        return apply_settings(Config(), settings, f"--config {path}")
-    recipe = recipe or str(settings.get("recipe", ""))
-    if recipe:
+    elif recipe := recipe or str(settings.get("recipe", "")):
         if recipe not in recipes():
             raise unknown_name("recipe", recipe, recipes())
         settings = read_settings(RECIPES / f"{recipe}.yaml", f"--recipe {recipe}") | settings
-    return apply_settings(Config(), settings, f"--config {path}")
+    return apply_settings(settings, f"--config {path}")
 
 
 def recipes() -> list[str]:
@@ -65,16 +79,11 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def _resumed(words: Sequence[str]) -> Config | None:
-    """The stored settings of the run that --resume continues; None where a flag names others."""
-    if "--resume" not in words or _value(words, "--config") or _value(words, "--recipe"):
-        return None
-    out = Path(_value(words, "--out") or RunArgs().out)
-    if not (out / CONFIG_FILE).exists():
-        return None
+def _resumed(stored: Path) -> Config:
+    """The settings of the run that --resume continues."""
+    out = stored.parent
     try:
-        settings = json.loads((out / CONFIG_FILE).read_text(encoding="utf-8"))
-        config = config_from_json(settings, str(out / CONFIG_FILE))
+        config = config_from_json(json.loads(stored.read_text(encoding="utf-8")), str(stored))
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{out}: its {CONFIG_FILE} is not readable ({error})") from None
     except UserError as error:
@@ -83,17 +92,6 @@ def _resumed(words: Sequence[str]) -> Config | None:
             f"{out}/last.safetensors and another --out"
         ) from None
     return dataclasses.replace(config, run=dataclasses.replace(config.run, out=str(out)))
-
-
-def _value(words: Sequence[str], flag: str) -> str:
-    """The value of a flag that is needed before the others can be read; "" where not given."""
-    value = ""
-    for place, word in enumerate(words):
-        if word == flag and place + 1 < len(words):
-            value = words[place + 1]
-        elif word.startswith(f"{flag}="):
-            value = word.partition("=")[2]
-    return value
 
 
 def parse_command_line(
@@ -143,84 +141,68 @@ def is_complete(settings: Mapping[str, Any]) -> bool:
     return any(isinstance(settings.get(group), Mapping) for group in GROUPS)
 
 
-def apply_settings(config: Config, settings: Mapping[str, Any], source: str) -> Config:
-    """`config` with the values of a file. Raises UserError naming `source` and the field."""
+def apply_settings(settings: Mapping[str, Any], source: str) -> Config:
+    """The default with the values of a file. Raises UserError naming `source` and the field."""
     if is_complete(settings):
-        for group in settings:
-            if group not in GROUPS or not isinstance(settings[group], Mapping):
+        for group, part in settings.items():
+            if group not in GROUPS or not isinstance(part, Mapping):
                 raise UserError(f"{source}: {group!r} is no group; known: {', '.join(GROUPS)}")
-        pairs = [(g, key, value) for g, part in settings.items() for key, value in part.items()]
-        pairs = [pair for pair in pairs if pair[1] not in COMMAND_ONLY]
-    else:
-        pairs = [(_group_of(str(key), source), key, value) for key, value in settings.items()]
-    changes: dict[str, dict[str, Any]] = {}
-    for group, key, value in pairs:
-        name = str(key).replace("-", "_")
-        hints = get_type_hints(type(getattr(config, group)))
-        if name not in hints:
-            raise UserError(f"{source}: {unknown_name('setting', name, hints)}")
+        pairs = [pair for part in settings.values() for pair in part.items()]
+        settings = {key: value for key, value in pairs if key not in COMMAND_ONLY}
+    changes: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    for key, value in settings.items():
+        name = key.replace("-", "_")
+        if name in COMMAND_ONLY:
+            raise UserError(
+                f"{source}: {name} belongs on the command line; remove it from the file"
+            )
+        if name not in HOMES:
+            raise UserError(f"{source}: {unknown_name('setting', name, HOMES)}")
+        group, kind = HOMES[name]
         try:
-            changes.setdefault(group, {})[name] = _coerce(hints[name], value, name)
-        except (ValueError, TypeError, AttributeError):
-            raise UserError(f"{source}: {name}: {value!r} is no {_describe(hints[name])}") from None
-    groups = {g: dataclasses.replace(getattr(config, g), **new) for g, new in changes.items()}
-    return dataclasses.replace(config, **groups)
+            changes[group][name] = _coerce(kind, value)
+        except (ValueError, TypeError):
+            raise UserError(f"{source}: {name}: {value!r} is no {_describe(kind)}") from None
+    default = Config()
+    return Config(
+        **{g: dataclasses.replace(getattr(default, g), **new) for g, new in changes.items()}
+    )
 
 
-def _group_of(key: str, source: str) -> str:
-    """The group that has this field."""
-    name = key.replace("-", "_")
-    if name in COMMAND_ONLY:
-        raise UserError(f"{source}: {name} belongs on the command line; remove it from the file")
-    homes = {
-        field.name: group.name
-        for group in fields(Config)
-        for field in fields(group.default_factory)  # type: ignore[arg-type]
-    }
-    if name not in homes:
-        raise UserError(f"{source}: {unknown_name('setting', name, homes)}")
-    return homes[name]
-
-
-def _coerce(kind: Any, value: Any, name: str) -> Any:
-    """A YAML or JSON value, or the text of the flag, as the field's type."""
-    if kind is bool or isinstance(value, bool):
-        if kind is not bool or not isinstance(value, bool):
-            raise TypeError
-        return value
-    if kind is int:
-        if float(value) != int(value):
-            raise ValueError
-        return int(value)
-    if kind in (float, str):
-        if kind is str and not isinstance(value, str):
-            raise TypeError
-        return kind(value)
+def _coerce(kind: Any, value: Any) -> Any:
+    """A YAML or JSON value as a field's type; text is read as on the command line."""
+    specs = [one for one in getattr(kind, "__metadata__", ()) if isinstance(one, TEXT_SPEC)]
+    if specs and isinstance(value, str):
+        return specs[0].instance_from_str([value])
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if get_origin(kind) is dict:
-        flag = f"--{name.replace('_', '-')}"
-        parsed = parse_weights(value, flag) if isinstance(value, str) else dict(value)
-        return {str(key): float(weight) for key, weight in parsed.items()}
-    parts = get_args(kind)
-    if isinstance(value, str):
-        if kind == tuple[int, int]:
-            return parse_size(value)
-        value = (value,) if name == "data" else parse_names(value)
-    items = tuple(_coerce(parts[0], item, name) for item in value)
-    if Ellipsis not in parts and len(items) != len(parts):
+        return {str(key): float(weight) for key, weight in dict(value).items()}
+    if get_origin(kind) is tuple:
+        part, *rest = get_args(kind)
+        items = tuple(_coerce(part, one) for one in ([value] if isinstance(value, str) else value))
+        if rest not in ([...], [part] * (len(items) - 1)):
+            raise ValueError
+        return items
+    if isinstance(value, bool) != (kind is bool) or (kind is str and not isinstance(value, str)):
+        raise TypeError
+    number = kind(value)
+    if kind is int and number != float(value):
         raise ValueError
-    return items
+    return number
 
 
 def _describe(kind: Any) -> str:
-    if kind in (int, float, bool, str):
-        return {int: "integer", float: "number", bool: "true or false", str: "text"}[kind]
-    if get_origin(kind) is dict:
+    known = {int: "integer", float: "number", bool: "true or false", str: "text"}
+    if kind in known:
+        return known[kind]
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(plain) is dict:
         return "mapping of names to numbers"
-    return "list of " + ("texts" if get_args(kind)[0] is str else "numbers")
+    return "list of " + ("texts" if get_args(plain)[0] is str else "numbers")
 
 
 def config_from_json(settings: Mapping[str, Any], source: str) -> Config:
     """The inverse of `Config.to_json`; UserError naming `source` for unknown groups or fields."""
     if not is_complete(settings):
         raise UserError(f"{source}: no settings of a run; known groups: {', '.join(GROUPS)}")
-    return apply_settings(Config(), settings, source)
+    return apply_settings(settings, source)

@@ -4,7 +4,6 @@ Gradients are summed explicitly, because a task may be labelled on one rank only
 methods bypass the hooks of DistributedDataParallel. Messages are tensors, never pickles.
 """
 
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from safetensors.numpy import load, save
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -91,8 +91,8 @@ class World:
         """Every rank's arrays in rank order, on the leading rank; an empty list elsewhere."""
         if self.size == 1:
             return [arrays]
-        everyone = self.gather_all(pack(arrays))
-        return [unpack(data.cpu()) for data in everyone] if self.leads else []
+        everyone = self.gather_all(torch.frombuffer(bytearray(save(arrays)), dtype=torch.uint8))
+        return [load(data.cpu().numpy().tobytes()) for data in everyone] if self.leads else []
 
     def gather_names(self, own: Sequence[str]) -> list[str]:
         """Every rank's names in rank order, on every rank."""
@@ -195,19 +195,6 @@ def _init_process_group(backend: str) -> None:
 def by_torchrun() -> bool:
     """Whether torchrun started this process; it may start the same command again."""
     return STARTS in os.environ
-
-
-def pack(arrays: dict[str, np.ndarray]) -> Tensor:
-    """Arrays as bytes (uint8 tensor), in numpy's own pickle-free format."""
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **arrays)
-    return torch.from_numpy(np.frombuffer(stream.getvalue(), np.uint8).copy())
-
-
-def unpack(data: Tensor) -> dict[str, np.ndarray]:
-    """The inverse of `pack`."""
-    with np.load(io.BytesIO(data.numpy().tobytes()), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def is_lost_rank(error: RuntimeError) -> bool:

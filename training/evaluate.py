@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from perception.arguments import parse
@@ -194,7 +195,10 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
     )
     console = Console()
     with ExitStack() as stack:
-        check = stack.enter_context(ToolkitCheck(predictor.views)) if scores.toolkit else None
+        check = None
+        if scores.toolkit:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="eval-bdd-")))
+            check = ToolkitCheck(predictor.views, folder)
         sinks: list[Sink] = [check] if check else []
         if output.submission:
             sinks.append(stack.enter_context(Submission(output.submission, predictor.views)))

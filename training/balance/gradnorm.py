@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from training.balance.base import Balancer, Losses, Weights, numbers
-from training.balance.border import Border, accumulate
+from training.balance.base import Balancer, Losses, Weights, numbers, plain_backward
+from training.balance.border import Border
 
 
 class GradNorm(Balancer):
@@ -32,39 +32,17 @@ class GradNorm(Balancer):
     def backward(
         self, losses: Losses, border: Border, values: Mapping[str, float] | None = None
     ) -> Weights:
-        names = list(losses)
-        index = self.index(names)
+        index = self.index(list(losses))
         weights = self.weights[index].clone()
-        pulled = [border.pull(losses[task], [task]) for task in names]
-        squares = [sum(g.float().square().sum() for g in at_leaves) for at_leaves, _ in pulled]
-        norms = torch.stack([torch.as_tensor(s, device=border.leaves[0].device) for s in squares])
+        zero = torch.zeros((), device=border.leaves[0].device)
+        at_leaves = [border.pull(loss, [])[0] for loss in losses.values()]
+        squares = [sum((g.float().square().sum() for g in grads), zero) for grads in at_leaves]
+        norms = torch.stack(squares)
         border.reduce(norms)
-        self._accumulate(border, names, weights, pulled)
+        plain_backward(losses, weights, border)
         self._move(index, numbers(losses, values), norms.sqrt().cpu())
         self.steps += 1
-        return dict(zip(names, weights.tolist(), strict=True))
-
-    def _accumulate(
-        self,
-        border: Border,
-        names: Sequence[str],
-        weights: Tensor,
-        pulled: Sequence[tuple[list[Tensor], list[Tensor]]],
-    ) -> None:
-        """Adds the gradient of the weighted sum, computed from the tasks' own gradients."""
-        on_heads = [
-            weight * grad
-            for weight, (_, on_head) in zip(weights.tolist(), pulled, strict=True)
-            for grad in on_head
-        ]
-        accumulate([p for task in names for p in border.heads[task]], border.reduced(on_heads))
-        if border.shared:
-            columns = zip(*(at_leaves for at_leaves, _ in pulled), strict=True)
-            mixed = [
-                torch.stack([w * g for w, g in zip(weights.tolist(), column, strict=True)]).sum(0)
-                for column in columns
-            ]
-            accumulate(border.shared, border.reduced(border.push(mixed)))
+        return dict(zip(losses, weights.tolist(), strict=True))
 
     def _move(self, index: Tensor, values: Tensor, norms: Tensor) -> None:
         unseen = self.first[index].isnan()

@@ -32,8 +32,8 @@ def packed(found: Found) -> dict[str, np.ndarray]:
 def unpacked(arrays: dict[str, np.ndarray]) -> Found:
     """The inverse of `packed`."""
     found: dict[str, tuple[LabelledFrame, dict[str, np.ndarray]]] = {}
-    for key, array in arrays.items():  # a frame's first entry is `about`
-        number, task, name = key.split("/", 2)
+    for key in sorted(arrays):  # a frame's first entry is `about`
+        array, (number, task, name) = arrays[key], key.split("/", 2)
         if not task:
             index, title, size_hw, attributes = json.loads(array.tobytes())
             frame = LabelledFrame(index, title, tuple(size_hw), None, {}, attributes)

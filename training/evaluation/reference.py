@@ -1,9 +1,7 @@
 """The official toolkit's evaluators on the same predictions, next to our scores (`--toolkit`)."""
 
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import cv2
@@ -32,88 +30,60 @@ UNKNOWN_TYPE: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
 
 
 class ToolkitCheck:
-    """Keeps predictions and labels in a temporary folder; `compare` scores them both ways.
+    """Keeps predictions and labels, masks in `folder`; `compare` scores them both ways.
 
     Tasks without an evaluator in the toolkit are left out, and so are labels that official files
     cannot express: lanes of unknown type, attributes that are not all known.
     """
 
-    def __init__(self, views: Mapping[str, View]) -> None:
+    def __init__(self, views: Mapping[str, View], folder: Path) -> None:
         toolkit.load()
+        self.folder = folder
         self.kinds = {task: kind for task, view in views.items() if (kind := kind_of(view))}
-        self.views = dict(views)
         self.metrics = {task: TASKS[task].metric(views[task]) for task in self.kinds}
-        self.counts = dict.fromkeys(self.kinds, 0)
-        self.entries: dict[str, tuple[list[Any], list[Any]]] = {
-            task: ([], []) for task in self.kinds
-        }
-
-    def __enter__(self) -> "ToolkitCheck":
-        self._folder = tempfile.TemporaryDirectory(prefix="eval-bdd-")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._folder.cleanup()
+        # (truth, prediction) of a frame: Scalabel entries, attributes or paths of masks
+        self.entries: dict[str, list[tuple[Any, Any]]] = {task: [] for task in self.kinds}
 
     def add(self, frame: LabelledFrame, scene: Scene) -> None:
         """One frame: its labels and predictions, as the toolkit reads them."""
         for task, kind in self.kinds.items():
             target = frame.targets.get(task)
-            if target is None or not EXPRESSIBLE[kind](target):
+            if target is None or not expressible(target):
                 continue
-            found = scene.outputs[task].array()
+            found, name = scene.outputs[task].array(), f"{len(self.entries[task]):06d}"
             self.metrics[task].update(found, target)
-            name = f"{self.counts[task]:06d}"
-            for side, entry in zip(
-                self.entries[task],
-                self._entries(task, kind, name, found, target),
-                strict=True,
-            ):
-                side.append(entry)
-            self.counts[task] += 1
+            if kind == "det":
+                pair = scalabel_pair(name, found, target)
+            elif kind == "tagging":
+                pair = attributes_of(target["labels"]), attributes_of(found.argmax(1))
+            else:
+                mask = target["lane"] if kind == "lane_mark" else target["mask"]
+                pair = self._png(task, "truth", name, mask), self._png(task, "found", name, found)
+            self.entries[task].append(pair)
 
-    def _entries(
-        self, task: str, kind: str, name: str, found: np.ndarray, target: Arrays
-    ) -> tuple[Any, Any]:
-        """(truth, prediction) of one frame: Scalabel entries, attributes or paths of masks."""
-        if kind == "det":
-            return scalabel_pair(name, found, target)
-        if kind == "tagging":
-            truth, best = target["labels"].tolist(), found.argmax(1).tolist()
-            groups = list(ATTRIBUTES.items())
-            return tuple(
-                {group: names[code] for (group, names), code in zip(groups, codes, strict=True)}
-                for codes in (truth, best)
-            )  # type: ignore[return-value]
-        mask = target["lane"] if kind == "lane_mark" else target["mask"]
-        paths = []
-        for side, pixels in (("truth", mask), ("found", found)):
-            folder = Path(self._folder.name) / task / side
-            folder.mkdir(parents=True, exist_ok=True)
-            paths.append(folder / f"{name}.png")
-            _, png = cv2.imencode(".png", pixels)
-            paths[-1].write_bytes(png.tobytes())
-        return paths[0], paths[1]
+    def _png(self, task: str, side: str, name: str, mask: np.ndarray) -> Path:
+        path = self.folder / task / side / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+        return path
 
     def compare(self) -> list[dict[str, Any]]:
         """Rows of task, score, number of frames, our value and the toolkit's."""
         rows = []
-        for task, kind in self.kinds.items():
-            if not self.counts[task]:
+        for task, pairs in self.entries.items():
+            if not pairs:
                 continue
-            truth, found = self.entries[task]
-            official = EVALUATORS[kind](truth, found)
             ours = self.metrics[task].compute()
-            for score, value in official.items():
-                row = {"task": task, "score": score, "frames": self.counts[task]}
+            for score, value in official_scores(
+                self.kinds[task], *zip(*pairs, strict=True)
+            ).items():
+                row = {"task": task, "score": score, "frames": len(pairs)}
                 rows.append(row | {"ours": ours[score], "toolkit": float(value)})
         return rows
 
     def notes(self) -> list[str]:
         """Tasks that the toolkit could not score."""
-        left_out = [task for task, count in self.counts.items() if not count]
+        left_out = [task for task, pairs in self.entries.items() if not pairs]
         if not left_out:
             return []
         return [f"toolkit: no labels that its files can hold for {', '.join(left_out)}"]
@@ -145,61 +115,38 @@ def scalabel_pair(
     return {"name": name, "labels": labels}, {"name": name, "labels": predictions}
 
 
-def _always(target: Arrays) -> bool:
-    return True
+def attributes_of(codes: np.ndarray) -> dict[str, str]:
+    """The names of a frame's attributes, from their numbers."""
+    pairs = zip(ATTRIBUTES.items(), codes.tolist(), strict=True)
+    return {group: names[code] for (group, names), code in pairs}
 
 
-def _lanes_are_typed(target: Arrays) -> bool:
-    lane = target["lane"]
-    foreground = lane[lane != LANE_BACKGROUND]
+def expressible(target: Arrays) -> bool:
+    """Whether official files can hold a label: no lane of unknown type, no unknown attribute."""
+    if "labels" in target:
+        return bool((target["labels"] >= 0).all())
+    if "lane" not in target:
+        return True
+    foreground = target["lane"][target["lane"] != LANE_BACKGROUND]
     return not ((foreground == LANE_IGNORE) | (foreground & UNKNOWN_TYPE > 0)).any()
 
 
-EXPRESSIBLE: Final[dict[str, Callable[[Arrays], bool]]] = {
-    "det": _always,
-    "drivable": _always,
-    "sem_seg": _always,
-    "lane_mark": _lanes_are_typed,
-    "tagging": lambda target: bool((target["labels"] >= 0).all()),
-}
-
-
-def _detection(truth: list[Any], found: list[Any]) -> dict[str, float]:
-    names = {"AP": "mAP", "AP50": "mAP50", "AP75": "mAP75"}
-    result = toolkit.evaluate_detection(truth, found)
-    return {names.get(key, key): scores[-1]["OVERALL"] for key, scores in result.items()}
-
-
-def _masks(kind: str) -> Callable[[list[Any], list[Any]], dict[str, float]]:
-    def evaluate(truth: list[Any], found: list[Any]) -> dict[str, float]:
-        result: Mapping[str, Any] = toolkit.evaluate_masks(kind, truth, found)
+def official_scores(kind: str, truth: Sequence[Any], found: Sequence[Any]) -> dict[str, float]:
+    """The toolkit's scores, by our names."""
+    if kind == "det":
+        result: Mapping[str, Any] = toolkit.evaluate_detection(truth, found)
+        names = {"AP": "mAP", "AP50": "mAP50", "AP75": "mAP75"}
+        return {names.get(key, key): scores[-1]["OVERALL"] for key, scores in result.items()}
+    if kind == "tagging":
+        result = toolkit.evaluate_tagging(ATTRIBUTES, truth, found)
+        names = {"accuracy": "accuracy", "F1": "f1_score"}
+        return {ours: result[name][-1]["AVERAGE"] for ours, name in names.items()}
+    result = toolkit.evaluate_masks(kind, truth, found)
+    if kind != "lane_mark":
         return {"mIoU": result["IoU"][-1]["AVERAGE"], "pixAcc": result["pAcc"]}
-
-    return evaluate
-
-
-def _lanes(truth: list[Any], found: list[Any]) -> dict[str, float]:
-    result = toolkit.evaluate_masks("lane_mark", truth, found)
     out = {}
     for radius in (1, 2, 5):
         *_, parts, average = result[f"F1_pix{radius}"]
         out[f"average_F1@{radius}"] = average["AVERAGE"]
         out |= {f"{part.lower()}_F1@{radius}": value for part, value in parts.items()}
     return out
-
-
-def _tagging(truth: list[Any], found: list[Any]) -> dict[str, float]:
-    result = toolkit.evaluate_tagging(ATTRIBUTES, truth, found)
-    return {
-        "accuracy": result["accuracy"][-1]["AVERAGE"],
-        "F1": result["f1_score"][-1]["AVERAGE"],
-    }
-
-
-EVALUATORS: Final[dict[str, Callable[[list[Any], list[Any]], dict[str, float]]]] = {
-    "det": _detection,
-    "drivable": _masks("drivable"),
-    "sem_seg": _masks("sem_seg"),
-    "lane_mark": _lanes,
-    "tagging": _tagging,
-}

@@ -27,7 +27,6 @@ MODULES: Final = {
     "seg": "bdd100k.eval.seg",
     "lane": "bdd100k.eval.lane",
     "to_scalabel": "bdd100k.label.to_scalabel",
-    "to_mask": "bdd100k.label.to_mask",
     "to_coco": "scalabel.label.to_coco",
     "typing": "scalabel.label.typing",
     "config": "bdd100k.common.utils",
@@ -65,7 +64,7 @@ def evaluate_detection(
 ) -> dict[str, list[dict[str, float]]]:
     """COCO scores of Scalabel frames, official names: {"AP": [{class: score}, {"OVERALL": …}]}."""
     evaluate = load()["det"].evaluate_det
-    with _quiet():
+    with quiet():
         return evaluate(named(truth), named(found), config("det").scalabel, nproc=1).dict()
 
 
@@ -79,7 +78,7 @@ def evaluate_masks(
         "lane_mark": load()["lane"].evaluate_lane_marking,
     }[task]
     paths = [str(path) for path in truth], [str(path) for path in found]
-    with _quiet():
+    with quiet():
         return evaluate(*paths, nproc=1, with_logs=False).dict()
 
 
@@ -99,18 +98,8 @@ def evaluate_tagging(
         for side in (truth, found)
     ]
     evaluate = load()["tagging"].evaluate_tagging
-    with _quiet():
+    with quiet():
         return evaluate(*lists, kinds.Config(categories=categories)).dict()
-
-
-def draw_masks(task: str, entries: Iterable[Mapping[str, Any]], out: Path) -> None:
-    """Writes STEM.png for each frame's polygons as the toolkit draws them (drivable, lane_mark)."""
-    settings = config(task)
-    to_mask = load()["to_mask"]
-    draw = {"drivable": to_mask.drivable_to_masks, "lane_mark": to_mask.lanemark_to_masks}[task]
-    with _quiet():
-        parsed = load()["to_scalabel"].bdd100k_to_scalabel(frames(entries), settings)
-        draw(parsed, str(out), settings.scalabel, nproc=1)
 
 
 @contextmanager
@@ -128,7 +117,7 @@ def _pydantic_1() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the toolkit's progress bars, log lines and deprecations, and COCO's prints."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

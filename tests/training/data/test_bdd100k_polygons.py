@@ -31,7 +31,12 @@ def by_toolkit(frames, folder, task: str = "drivable") -> list[np.ndarray]:
     pytest.importorskip("bdd100k", reason="pip install 'pvt-hydranet[bdd]'")
     from training.evaluation import toolkit
 
-    toolkit.draw_masks(task, frames, folder)
+    parsed = toolkit.named(frames, task)  # loads the toolkit
+    from bdd100k.label import to_mask
+
+    draw = {"drivable": to_mask.drivable_to_masks, "lane_mark": to_mask.lanemark_to_masks}[task]
+    with toolkit.quiet():
+        draw(parsed, str(folder), toolkit.config(task).scalabel, nproc=1)
     names = [frame["name"].replace(".jpg", ".png") for frame in frames]
     return [cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for name in names]
 
@@ -39,6 +44,14 @@ def by_toolkit(frames, folder, task: str = "drivable") -> list[np.ndarray]:
 def fill(vertices, types: str) -> np.ndarray:
     curve = np.array([letter == "C" for letter in types])
     return paint([(0, np.array(vertices, float), curve)], SIZE_HW, 2, filled=True)
+
+
+def test_the_toolkit_draws_polygons(tmp_path):
+    vertices = [[100, 100], [300, 100], [300, 200], [100, 200]]
+    (mask,) = by_toolkit([area(0, vertices, "LLLL")], tmp_path)
+    assert mask.shape == SIZE_HW
+    assert (mask[110:190, 110:290] == 0).all()
+    assert mask[50, 50] == 2
 
 
 @pytest.mark.slow

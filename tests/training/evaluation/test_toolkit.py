@@ -274,13 +274,3 @@ def test_names_are_mapped_as_the_toolkit_does():
     (frame,) = toolkit.named([{"name": "a.jpg", "labels": labels}])
     assert [label.category for label in frame.labels] == ["bicycle", "pedestrian", "car", "car"]
     assert frame.labels[2].attributes == {"ignored": True}
-
-
-def test_masks_are_drawn_from_polygons(tmp_path):
-    square = {"vertices": [[100, 100], [300, 100], [300, 200], [100, 200]], "types": "LLLL"}
-    label = {"id": "0", "category": "direct", "poly2d": [{**square, "closed": True}]}
-    toolkit.draw_masks("drivable", [{"name": "a.jpg", "labels": [label]}], tmp_path)
-    mask = cv2.imread(str(tmp_path / "a.png"), 0)
-    assert mask.shape == (720, 1280)
-    assert (mask[110:190, 110:290] == 0).all()
-    assert mask[50, 50] == 2

@@ -1,13 +1,14 @@
 """Scores of lane polylines: distance of points, F1 at 1.5 m, and F1 by line IoU.
 
 Each frame's predicted and true lines are matched one to one so that the most pairs pass the
-threshold (Kuhn's augmenting paths); F1 = 2 TP / (lines predicted + lines true), over all frames.
+threshold; F1 = 2 TP / (lines predicted + lines true), over all frames.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 NEAR_M = 1.5  # OpenLane's threshold (arXiv 2203.11089, section 5.1)
 POINT_SHARE = 0.75  # of a line's points that must be within it, in OpenLane
@@ -112,21 +113,6 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
 
 def match(good: Sequence[Sequence[bool]], columns: int) -> list[tuple[int, int]]:
     """The most pairs (row, column) with `good`, each row and column used at most once."""
-    owner = [-1] * columns
-    attempt = _augment(good, owner)
-    for row in range(len(good)):
-        attempt(row, set())
-    return sorted((row, column) for column, row in enumerate(owner) if row >= 0)
-
-
-def _augment(good: Sequence[Sequence[bool]], owner: list[int]) -> Callable[[int, set[int]], bool]:
-    def attempt(row: int, seen: set[int]) -> bool:
-        for column, fits in enumerate(good[row]):
-            if fits and column not in seen:
-                seen.add(column)
-                if owner[column] < 0 or attempt(owner[column], seen):
-                    owner[column] = row
-                    return True
-        return False
-
-    return attempt
+    fits = np.array(good, bool).reshape(len(good), columns)
+    pairs = zip(*linear_sum_assignment(fits, maximize=True), strict=True)
+    return [(int(row), int(column)) for row, column in pairs if fits[row, column]]
