@@ -70,15 +70,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Meta]:
             raise UserError(f"{path}: a checkpoint of another version; this one reads {FORMAT}")
         data["size_hw"] = (int(data["size_hw"][0]), int(data["size_hw"][1]))
         meta = Meta(**data)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        RecursionError,
-        OverflowError,
-    ):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         raise UserError(f"{path}: not a checkpoint of train-bdd (no description inside)") from None
     _check(path, meta)
     return weights, meta
@@ -169,17 +161,13 @@ def load(path: Path, tasks: list[str] | None = None) -> tuple[HydraNet, Meta]:
     model = build(meta.model, meta.tasks, views=views_of(meta, path))
     model.tasks = Heads({task: model.tasks[task] for task in wanted})
     own = model.state_dict()
-    missing = [key for key in own if key not in weights]
-    if missing:
-        raise UserError(f"{path}: lacks {missing[0]!r}; the file is from another version")
-    wrong = [key for key in own if own[key].shape != weights[key].shape]
-    if wrong:
-        raise UserError(f"{path}: {wrong[0]!r} has shape {tuple(weights[wrong[0]].shape)}")
-    wrong = [key for key in own if _kind(own[key]) != _kind(weights[key])]
-    if wrong:
-        raise UserError(
-            f"{path}: {wrong[0]!r} has type {weights[wrong[0]].dtype}; download it again"
-        )
+    for key, value in own.items():
+        if key not in weights:
+            raise UserError(f"{path}: lacks {key!r}; the file is from another version")
+        if weights[key].shape != value.shape:
+            raise UserError(f"{path}: {key!r} has shape {tuple(weights[key].shape)}")
+        if _kind(weights[key]) != _kind(value):
+            raise UserError(f"{path}: {key!r} has type {weights[key].dtype}; download it again")
     with torch.no_grad():
         model.load_state_dict({key: weights[key] for key in own})
     return model.eval(), meta

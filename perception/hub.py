@@ -85,27 +85,23 @@ def _download(name: str, repo: str, revision: str | None, filename: str) -> Path
     try:
         return Path(hf_hub_download(repo, filename, revision=revision))
     except errors.GatedRepoError:
-        raise UserError(
-            f"{name}: gated; accept its terms on its page, then log in with 'hf auth login'"
-        ) from None
+        why = "gated; accept its terms on its page, then log in with 'hf auth login'"
     except errors.RepositoryNotFoundError:
-        raise UserError(
-            f"{name}: no such model at {constants.ENDPOINT}, or it is private; check the name, or "
-            "log in with 'hf auth login'"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise UserError(f"{name}: the model has no revision {revision!r}") from None
-    except errors.LocalEntryNotFoundError:
         why = (
-            "HF_HUB_OFFLINE is set"
-            if constants.HF_HUB_OFFLINE
-            else f"{constants.ENDPOINT} cannot be reached"
+            f"no such model at {constants.ENDPOINT}, or it is private; check the name, or log in "
+            "with 'hf auth login'"
         )
-        raise UserError(f"{name}: {filename} is not in the cache and {why}") from None
+    except errors.RevisionNotFoundError:
+        why = f"the model has no revision {revision!r}"
+    except errors.LocalEntryNotFoundError:
+        offline, place = constants.HF_HUB_OFFLINE, constants.ENDPOINT
+        reason = "HF_HUB_OFFLINE is set" if offline else f"{place} cannot be reached"
+        why = f"{filename} is not in the cache and {reason}"
     except errors.EntryNotFoundError:
-        raise UserError(f"{name}: has no {filename}; a model made by push-model has one") from None
+        why = f"has no {filename}; a model made by push-model has one"
     except (errors.HFValidationError, errors.HTTPError, OSError) as error:
-        raise UserError(f"{name}: {filename} cannot be downloaded ({_line(error)})") from None
+        why = f"{filename} cannot be downloaded ({_line(error)})"
+    raise UserError(f"{name}: {why}")
 
 
 def _line(error: Exception) -> str:

@@ -8,7 +8,6 @@ example:
   eval-bdd runs/bdd/best.safetensors --data BDD100K --json scores.json
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -187,7 +186,7 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
     from training.evaluation.reference import ToolkitCheck
     from training.evaluation.report import as_json, markdown, show
     from training.evaluation.scores import Sink, evaluate
-    from training.evaluation.submission import ExportSink, Submission
+    from training.evaluation.submission import Submission
 
     model, scores, output = arguments.model, arguments.scores, arguments.output
     dataset = open_data(
@@ -199,12 +198,14 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
         if scores.toolkit:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="eval-bdd-")))
             check = ToolkitCheck(predictor.views, folder)
-        sinks: list[Sink] = [check] if check else []
+        sinks: list[Sink] = [check.add] if check else []
         if output.submission:
-            sinks.append(stack.enter_context(Submission(output.submission, predictor.views)))
+            submission = Submission(output.submission, predictor.views)
+            sinks.append(stack.enter_context(submission).add)
         if output.export:
             export = Export(*parse_export(output.export), predictor.views, output.export_score)
-            sinks.append(ExportSink(stack.enter_context(export)))
+            stack.enter_context(export)
+            sinks.append(lambda frame, scene: export.add(frame.name, scene))
         result = evaluate(
             predictor,
             dataset,
@@ -239,11 +240,8 @@ def store(path: Path, result: Mapping[str, Any]) -> None:
     from training.evaluation.scores import stored_scores
 
     weights, meta = checkpoint.read(path)
-    scores = dict(meta.scores)
-    for task, values in stored_scores(result).items():
-        if task in meta.tasks:
-            scores[task] = {k: v for k, v in values.items() if math.isfinite(v)}
-    checkpoint.save(path, weights, replace(meta, scores=scores))
+    new = {task: own for task, own in stored_scores(result).items() if task in meta.tasks}
+    checkpoint.save(path, weights, replace(meta, scores=meta.scores | new))
 
 
 def run() -> None:

@@ -1,6 +1,6 @@
 """`--init FILE`: initial weights from a checkpoint of train-bdd, or a trunk in timm's format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from perception import checkpoint
-from perception.errors import UserError
+from perception.errors import UserError, some_of
 from perception.model import HydraNet
 from perception.runtime.view import View
 from perception.tasks import TASKS
@@ -78,8 +78,8 @@ def match_classes(model: HydraNet, weights: dict[str, Tensor], path: Path) -> li
         same = [one for one in after if one in before and new]
         fresh = [one for one in after if one not in same]
         changes.append(
-            f"{name}: classes carried over: {some(same)}; untrained: {some(fresh)}; "
-            f"dropped: {some([one for one in before if one not in same])}"
+            f"{name}: classes carried over: {some_of(same)}; untrained: {some_of(fresh)}; "
+            f"dropped: {some_of([one for one in before if one not in same])}"
         )
     return changes
 
@@ -96,12 +96,6 @@ def names_in(view: View) -> list[str]:
     parts = (view.classes, view.categories, view.styles, view.directions)
     groups = [f"{group.name}/{name}" for group in view.groups for name in group.classes]
     return [name for part in parts for name in part] + groups
-
-
-def some(names: Sequence[str], most: int = 12) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str) -> None:

@@ -8,12 +8,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from perception.errors import UserError
+from perception.errors import UserError, some_of
 from perception.tasks.base import LossPart, Raw, to_float
 from training.balance import Border
 from training.data.sample import Batch
 from training.learner import Learner
-from training.nonfinite import Memory, name_some, nonfinite_frames
+from training.nonfinite import Memory, nonfinite_frames
 from training.optimiser import clip_gradients, rate_at, set_rate
 
 Parts = dict[str, dict[str, float]]
@@ -38,7 +38,12 @@ class StepReport:
 
     def totals(self) -> dict[str, float]:
         """The loss of each task."""
-        return {task: sum(parts.values()) for task, parts in self.parts.items()}
+        return totals(self.parts)
+
+
+def totals(parts: Parts) -> dict[str, float]:
+    """Each task's loss: the sum of its parts."""
+    return {task: sum(values.values()) for task, values in parts.items()}
 
 
 def train_epoch(
@@ -62,7 +67,7 @@ def train_epoch(
         if learner.state.bad_in_row >= learner.max_bad:
             raise UserError(
                 f"{learner.max_bad} steps in a row had a loss or gradient that is not finite "
-                f"(last: {report.bad}; frames {name_some(report.names)}); lower --lr, or check "
+                f"(last: {report.bad}; frames {some_of(report.names, 4)}); lower --lr, or check "
                 "these frames; log.jsonl lists all"
             )
         if not go_on:
@@ -82,7 +87,8 @@ def train_step(
     memory = Memory(learner.model, learner.balancer)
     size = learner.world.size
     # Heads count labels in buffers; what this rank adds is summed over the ranks.
-    counters = counters_of(learner) if size > 1 else []
+    heads = learner.tasks.values() if size > 1 else ()
+    counters = [cast(Tensor, getattr(head, name)) for head in heads for name in head.counters]
     before = [counter.clone() for counter in counters]
     own, border, raws = forward(learner, batch)
     counted = [counter - start for counter, start in zip(counters, before, strict=True)]
@@ -90,7 +96,7 @@ def train_step(
     joint = reduce_step(learner, batch, own, extra, counted)
     for counter, start, more in zip(counters, before, joint.counted, strict=True):
         counter.copy_(start + more.to(start))
-    values = joint.losses()
+    values = totals(joint.parts)
     report = StepReport(
         step=learner.state.step,
         loss=sum(values.values()),
@@ -101,9 +107,10 @@ def train_step(
         frames=int(joint.extra[2]),
         names=batch.names,
         progress=joint.extra[0] / size,
-        bad=nonfinite_losses(values),
         stop=bool(joint.extra[1]),
     )
+    wrong = [task for task, value in values.items() if not math.isfinite(value)]
+    report.bad = f"loss of {', '.join(wrong)}" if wrong else ""
     set_rate(learner.optimizer, report.rate)
     if not report.bad and values:
         losses = {task: joint.share(task, own.get(task), border) for task in values}
@@ -114,12 +121,6 @@ def train_step(
         report.names = nonfinite_frames(learner.tasks, batch, raws, learner.world)
     finish(learner, report, memory, lambda: losses_again(learner, batch))
     return report
-
-
-def nonfinite_losses(values: Mapping[str, float]) -> str:
-    """Why the step must be skipped; "" where all losses are finite."""
-    wrong = [task for task, value in values.items() if not math.isfinite(value)]
-    return f"loss of {', '.join(wrong)}" if wrong else ""
 
 
 def finish(
@@ -178,10 +179,6 @@ class Joint:
     parts: Parts = field(default_factory=dict)  # means, of the tasks that are labelled on any rank
     counts: dict[str, dict[str, float]] = field(default_factory=dict)
 
-    def losses(self) -> dict[str, float]:
-        """Each task's loss: the sum of its parts."""
-        return {task: sum(parts.values()) for task, parts in self.parts.items()}
-
     def share(self, task: str, own: Mapping[str, LossPart] | None, border: Border) -> Tensor:
         """This rank's share of a task's loss; the shares of all ranks add up to the loss."""
         if own is None:
@@ -221,12 +218,6 @@ def reduce_step(
     return joint
 
 
-def counters_of(learner: Learner) -> list[Tensor]:
-    """The buffers in which the heads count labels."""
-    heads = learner.tasks.values()
-    return [cast(Tensor, getattr(head, name)) for head in heads for name in head.counters]
-
-
 def losses_again(learner: Learner, batch: Batch) -> dict[str, float]:
     """The joint losses of the batch with the updated weights; gradients and buffers stay as they
     are."""
@@ -234,4 +225,4 @@ def losses_again(learner: Learner, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
         own, _, _ = forward(learner, batch)
     memory.put_back()
-    return reduce_step(learner, batch, own).losses()
+    return totals(reduce_step(learner, batch, own).parts)

@@ -2,7 +2,7 @@
 restore."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +51,3 @@ class Memory:
         """The buffers as they were when this was made."""
         for buffer, before in zip(self.buffers, self.before, strict=True):
             buffer.copy_(before)
-
-
-def name_some(names: Sequence[str], most: int = 4) -> str:
-    """The first few names, and how many more there are."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

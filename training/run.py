@@ -6,7 +6,7 @@ best.safetensors (to use), overlays/, run.lock and what the trackers write.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from perception import checkpoint
-from perception.errors import UserError
+from perception.errors import UserError, some_of
 from perception.tasks import check_tasks
 from training.config import Config
 from training.data.augment import make_augmentation
@@ -30,7 +30,6 @@ from training.evaluation.scores import evaluate, headline, stored_scores
 from training.learner import TrainState, make_learner
 from training.logs import EpochProgress, JsonLog, Overlays, Scores, score_table, write_sheet
 from training.loop import StepReport, train_epoch
-from training.nonfinite import name_some
 from training.resume import (
     check_same_data,
     check_same_settings,
@@ -209,7 +208,7 @@ class Run:
         line |= {"grad_norm": report.norm}
         if report.bad:
             line |= {"skipped": report.bad, "frames": report.names}
-            names = name_some(report.names)
+            names = some_of(report.names, 4)
             self.console.print(f"step {report.step} skipped: {report.bad} not finite ({names})")
         self.log.write(line)
         points = {f"loss/{task}": value for task, value in report.totals().items()}
@@ -229,7 +228,7 @@ class Run:
             threads=max(1, min(worker_count(args.workers), MOST_THREADS)),
             skip_bad=args.skip_bad > 0,
             slices=False,
-            sinks=[overlays],
+            sinks=[overlays.add],
             console=self.console,
             world=self.world,
         )
@@ -239,18 +238,19 @@ class Run:
                 f"{len(skipped)} of {len(self.val)} validation frames are bad, more than "
                 f"--skip-bad allows ({args.skip_bad:.1%}); the last: {skipped[-1]}"
             )
-        scores = stored_scores(result)
+        scores: Scores = result["scores"].get("bdd", {})
         if self.world.leads:
             if skipped:
                 self.console.print(f"{len(skipped)} validation frames skipped: {skipped[0]}")
-            self.report(scores, result["frames"] / (time.monotonic() - start), skipped)
+            self.report(result, result["frames"] / (time.monotonic() - start))
             sheet = self.folder / "overlays" / f"epoch-{self.state.epoch + 1:03d}.png"
             write_sheet(sheet, overlays.pictures)
         return scores
 
-    def report(self, scores: Scores, speed: float, skipped: Sequence[str]) -> None:
+    def report(self, result: Mapping[str, Any], speed: float) -> None:
         """Prints and logs the scores; writes last.safetensors, and best.safetensors if it is."""
-        model = self.learner.eval_model
+        scores, skipped = result["scores"].get("bdd", {}), result["skipped"]
+        stored, model = stored_scores(result), self.learner.eval_model
         epoch, overall = self.state.epoch + 1, headline(model.tasks.items(), scores)
         names = {name: task.score for name, task in model.tasks.items()}
         shown = f"{overall:.2f}" if math.isfinite(overall) else "no scores"
@@ -262,11 +262,11 @@ class Run:
         self.log.write(line | ({"skipped": skipped} if skipped else {}))
         flat = {f"val/{t}/{k}": v for t, values in scores.items() for k, v in values.items()}
         self.trackers.log(flat, self.state.step)
-        self.export("last", scores)
+        self.export("last", stored)
         best = self.state.best
         if math.isfinite(overall) and (best is None or overall > best):
             self.state.best = overall
-            self.export("best", scores)
+            self.export("best", stored)
 
     def export(self, name: str, scores: Scores) -> None:
         """A checkpoint for evaluation, export and fine-tuning."""
@@ -274,7 +274,7 @@ class Run:
             model=self.config.model.model,
             tasks=list(self.learner.model.tasks),
             size_hw=self.config.data.size,
-            scores=finite(scores),
+            scores=scores,
             training=self.config.to_json() | {"step": self.state.step},
             classes=checkpoint.own_classes(self.learner.model),
         )
@@ -292,11 +292,3 @@ class Run:
             self.state.log_offset = self.log.sync()
             save_state(self.folder, self.learner, random)
         self.world.wait()
-
-
-def finite(scores: Scores) -> Scores:
-    """The scores without NaN, which JSON does not have."""
-    return {
-        task: {key: value for key, value in values.items() if math.isfinite(value)}
-        for task, values in scores.items()
-    }

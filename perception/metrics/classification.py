@@ -43,13 +43,10 @@ class ClassificationMetric(Metric):
             single |= {f"F1/{name}/{classes[c]}": float(f1[c]) for c in range(len(classes))}
             macro[name] = nanmean(f1) if (~np.isnan(f1)).sum() > 1 else float("nan")
         every = {"accuracy": accuracy, "F1": macro, "ECE": errors}
-        return (
-            {score: nanmean(list(values.values())) for score, values in every.items()}
-            | {f"accuracy/{name}": value for name, value in accuracy.items()}
-            | {f"F1/{name}": value for name, value in macro.items()}
-            | {f"ECE/{name}": value for name, value in errors.items()}
-            | single
-        )
+        scores = {score: nanmean(list(values.values())) for score, values in every.items()}
+        for score, values in every.items():
+            scores |= {f"{score}/{name}": value for name, value in values.items()}
+        return scores | single
 
     def counts(self, rows: np.ndarray | None = None) -> dict[str, int]:
         """Frames with a label per attribute, and per attribute/class."""

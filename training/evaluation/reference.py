@@ -52,6 +52,7 @@ class ToolkitCheck:
                 continue
             found, name = scene.outputs[task].array(), f"{len(self.entries[task]):06d}"
             self.metrics[task].update(found, target)
+            pair: tuple[Any, Any]
             if kind == "det":
                 pair = scalabel_pair(name, found, target)
             elif kind == "tagging":
@@ -141,7 +142,7 @@ def official_scores(kind: str, truth: Sequence[Any], found: Sequence[Any]) -> di
         result = toolkit.evaluate_tagging(ATTRIBUTES, truth, found)
         names = {"accuracy": "accuracy", "F1": "f1_score"}
         return {ours: result[name][-1]["AVERAGE"] for ours, name in names.items()}
-    result = toolkit.evaluate_masks(kind, truth, found)
+    result = dict(toolkit.evaluate_masks(kind, truth, found))
     if kind != "lane_mark":
         return {"mIoU": result["IoU"][-1]["AVERAGE"], "pixAcc": result["pAcc"]}
     out = {}

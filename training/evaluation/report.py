@@ -167,8 +167,9 @@ def heading(result: Mapping[str, Any]) -> list[str]:
 def show(result: Mapping[str, Any], console: Console) -> None:
     """Prints the headline scores, the comparison with the toolkit and the slices that there are;
     wide tables in parts, so that headers are not broken within a word."""
-    for line in heading(result):
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in heading(result):  # paths are not broken, sentences are
+        unbroken = not line.startswith("note: ")
+        console.print(line, highlight=False, markup=False, soft_wrap=unbroken)
     for grid in (headline_grid(result), *_toolkit_grid(result), *_slice_grids(result)):
         console.print(f"\n{grid.title}", style="bold", highlight=False)
         for part in fitted(grid, console.width):

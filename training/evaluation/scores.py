@@ -5,12 +5,12 @@ Knows no task by name: metrics come from the registry, geometry from the scene.
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -33,14 +33,13 @@ TaskScores = Mapping[str, Mapping[str, float]]
 # {protocol: {task: {score: value}}}
 Scores = dict[str, dict[str, dict[str, float]]]
 
+T = TypeVar("T")
+
 # Keys that are score thresholds of boxes, in percent, and not scores.
 THRESHOLDS: Final = ("threshold", "shown_threshold/*")
 
 
-class Sink(Protocol):
-    """Takes every scored frame with its scene, in order."""
-
-    def add(self, frame: LabelledFrame, scene: Scene) -> None: ...
+Sink = Callable[[LabelledFrame, Scene], None]  # takes every scored frame with its scene, in order
 
 
 @dataclass
@@ -117,46 +116,41 @@ class Evaluation:
 
     def scores(self, frames: np.ndarray | None = None) -> Scores:
         """Every score on all frames, or on the given ones (repeats allowed)."""
-        out: Scores = {}
-        for channel in self.used:
-            rows = channel.rows_of(frames)
-            if rows is None or len(rows):
-                values = channel.metric.compute(rows)
-                kept = {key: value for key, value in values.items() if not is_threshold(key)}
-                out.setdefault(channel.protocol, {})[channel.task] = kept
-        return out
+        rows = [(channel, channel.rows_of(frames)) for channel in self.used]
+        return nested(
+            (channel, picked(channel.metric.compute(own), thresholds=False))
+            for channel, own in rows
+            if own is None or len(own)
+        )
 
     def labelled(self, frames: np.ndarray | None = None) -> dict[str, dict[str, int]]:
         """{protocol: {task: number of labelled frames}}, all or among the given ones."""
-        out: dict[str, dict[str, int]] = {}
-        for channel in self.used:
-            rows = channel.rows_of(frames)
-            count = len(channel.frames) if rows is None else len(rows)
-            out.setdefault(channel.protocol, {})[channel.task] = count
-        return out
+        rows = [(channel, channel.rows_of(frames)) for channel in self.used]
+        return nested((c, len(c.frames) if own is None else len(own)) for c, own in rows)
 
     def thresholds(self) -> dict[str, dict[str, float]]:
         """{task: {key: score threshold of boxes, from 0 to 1}}; see DetectionMetric.compute."""
-        out = {}
-        for channel in self.used:
-            values = channel.metric.compute()
-            found = {key: value / 100 for key, value in values.items() if is_threshold(key)}
-            if found:
-                out[channel.task] = found
-        return out
+        found = {c.task: picked(c.metric.compute(), thresholds=True) for c in self.used}
+        return {
+            task: {key: value / 100 for key, value in values.items()}
+            for task, values in found.items()
+            if values
+        }
 
     def describe(self) -> dict[str, dict[str, dict[str, Any]]]:
         """{protocol: {task: headlines, official keys, unit and counts per class}}."""
-        out: dict[str, dict[str, dict[str, Any]]] = {}
-        for channel in self.used:
-            keys = channel.metric.compute()
-            out.setdefault(channel.protocol, {})[channel.task] = {
-                "headlines": channel.headlines,
-                "official": [key for key in keys if channel.official(key)],
-                "unit": channel.metric.unit,
-                "counts": channel.metric.counts(),
-            }
-        return out
+        return nested(
+            (
+                channel,
+                {
+                    "headlines": channel.headlines,
+                    "official": [key for key in channel.metric.compute() if channel.official(key)],
+                    "unit": channel.metric.unit,
+                    "counts": channel.metric.counts(),
+                },
+            )
+            for channel in self.used
+        )
 
     def notes(self) -> list[str]:
         """The notes of the metrics, and tasks that were not scored."""
@@ -198,9 +192,21 @@ class Evaluation:
         return out
 
 
-def is_threshold(key: str) -> bool:
-    """Whether a key of a metric is a score threshold instead of a score."""
-    return any(fnmatchcase(key, pattern) for pattern in THRESHOLDS)
+def nested(found: Iterable[tuple[Channel, T]]) -> dict[str, dict[str, T]]:
+    """{protocol: {task: value}} of channels."""
+    out: dict[str, dict[str, T]] = {}
+    for channel, value in found:
+        out.setdefault(channel.protocol, {})[channel.task] = value
+    return out
+
+
+def picked(values: Mapping[str, float], thresholds: bool) -> dict[str, float]:
+    """What a metric has computed: the score thresholds, or the scores."""
+    return {
+        key: value
+        for key, value in values.items()
+        if any(fnmatchcase(key, pattern) for pattern in THRESHOLDS) == thresholds
+    }
 
 
 def overall(scores: Mapping[str, float]) -> dict[str, float]:
@@ -209,11 +215,13 @@ def overall(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def stored_scores(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """{task: its own scores, then score thresholds in percent}, as in a checkpoint."""
-    return {
-        task: values | {k: 100 * v for k, v in result["thresholds"].get(task, {}).items()}
-        for task, values in result["scores"].get("bdd", {}).items()
-    }
+    """{task: its own scores, then score thresholds in percent}, as in a checkpoint; without NaN,
+    which JSON does not have."""
+    out = {}
+    for task, values in result["scores"].get("bdd", {}).items():
+        shown = {key: 100 * value for key, value in result["thresholds"].get(task, {}).items()}
+        out[task] = {k: v for k, v in (values | shown).items() if math.isfinite(v)}
+    return out
 
 
 def headline(tasks: Iterable[tuple[str, Task | type[Task]]], scores: TaskScores) -> float:
@@ -274,7 +282,7 @@ def evaluate(
             evaluation.add(frames, scenes, pool)
             for frame, scene in zip(frames, scenes, strict=True):
                 for sink in sinks:
-                    sink.add(frame, scene)
+                    sink(frame, scene)
             bar.update(line, advance=seen)
     parts = evaluation.slices() if slices else {}
     return {

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from perception.errors import UserError
-from perception.runtime.annotations import Export
 from perception.runtime.scene import Scene
 from perception.runtime.view import BOXES, MASK, View
 from training.evaluation.predictor import LabelledFrame
@@ -71,17 +70,6 @@ class Submission:
         (self.partial / task).mkdir(exist_ok=True)
         _, png = cv2.imencode(".png", mask)
         (self.partial / task / f"{name}.png").write_bytes(png.tobytes())
-
-
-class ExportSink:
-    """Passes scored frames to an annotation format."""
-
-    def __init__(self, export: Export) -> None:
-        self.export = export
-
-    def add(self, frame: LabelledFrame, scene: Scene) -> None:
-        """One frame's outputs."""
-        self.export.add(frame.name, scene)
 
 
 def scalabel_labels(

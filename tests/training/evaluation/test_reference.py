@@ -20,7 +20,7 @@ def test_the_toolkit_scores_the_same_predictions(folder, oracle, score, tmp_path
 
     predictor = oracle(spoil=True)
     check = ToolkitCheck(predictor.views, tmp_path / "masks")
-    ours = score(folder, predictor, sinks=[check])["scores"]["bdd"]
+    ours = score(folder, predictor, sinks=[check.add])["scores"]["bdd"]
     rows = check.compare()
     frames = {row["task"]: row["frames"] for row in rows}
     # One frame has an undefined attribute, another no masks.
@@ -42,7 +42,7 @@ def test_labels_that_official_files_cannot_hold_are_left_out(folder, oracle, sco
     target.mkdir(parents=True)
     cv2.imwrite(str(target / "f4.png"), np.full(NATIVE, 255, np.uint8))
     check = ToolkitCheck(oracle().views, tmp_path / "masks")
-    assert score(folder, oracle(), sinks=[check])["labelled"]["bdd"]["lane"] == 5
+    assert score(folder, oracle(), sinks=[check.add])["labelled"]["bdd"]["lane"] == 5
     assert len(check.entries["lane"]) == 4
     assert check.notes() == []
 
@@ -54,7 +54,7 @@ def test_a_submission_scored_by_the_toolkit_gives_our_scores(folder, oracle, sco
 
     out, predictor = tmp_path / "submission", oracle(spoil=True)
     with Submission(out, predictor.views) as sink:
-        ours = score(folder, predictor, sinks=[sink])["scores"]["bdd"]
+        ours = score(folder, predictor, sinks=[sink.add])["scores"]["bdd"]
     found = json.loads((out / "det.json").read_text())
     assert [frame["name"] for frame in found] == [f"f{i}.jpg" for i in range(5)]
     truth = json.loads((folder / "labels/det_20/det_val.json").read_text())
