@@ -57,9 +57,7 @@ def headline_grid(result: Mapping[str, Any]) -> ScoreTable:
             for key in about["headlines"]:
                 value = result["scores"][protocol][task].get(key, math.nan)
                 row = [protocol, task, key, number(value)]
-                if result["intervals"]:
-                    ends = result["intervals"].get(protocol, {}).get(task, {}).get(key)
-                    row.append(f"{number(ends[0])}–{number(ends[1])}" if ends else "–")
+                row += interval(result, protocol, task, key)
                 frames = result["labelled"][protocol][task]
                 rows.append([*row, str(frames), objects])
     columns = ["protocol", "task", "score", "value", "frames", "objects"]
@@ -69,16 +67,14 @@ def headline_grid(result: Mapping[str, Any]) -> ScoreTable:
 
 
 def _overall_grid(result: Mapping[str, Any], protocol: str) -> ScoreTable:
-    intervals = result["intervals"].get(protocol, {})
-    columns = ["task", "score", "value", *(["95 % interval"] if intervals else []), "as in"]
+    intervals = ["95 % interval"] if result["intervals"] else []
+    columns = ["task", "score", "value", *intervals, "as in"]
     rows = []
     for task, scores in result["scores"][protocol].items():
         official = result["tasks"][protocol][task]["official"]
         for key, value in overall(scores).items():
             row = [task, key, number(value)]
-            if intervals:
-                ends = intervals.get(task, {}).get(key)
-                row.append(f"{number(ends[0])} – {number(ends[1])}" if ends else "–")
+            row += interval(result, protocol, task, key)
             rows.append([*row, REFERENCE[protocol] if key in official else OURS])
     return ScoreTable(TITLES[protocol], columns, rows, fixed=2)
 
@@ -146,6 +142,14 @@ def _slice_grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
             columns = ("attribute", "frames", *(f"{task} {key}" for task, key in heads))
             title = f"{TITLES[protocol]} by attribute (no decimals: fewer than {FEW_FRAMES} frames)"
             yield ScoreTable(title, columns, rows, fixed=2)
+
+
+def interval(result: Mapping[str, Any], protocol: str, task: str, key: str) -> list[str]:
+    """The cell of a score's interval, where the result has intervals."""
+    if not result["intervals"]:
+        return []
+    ends = result["intervals"].get(protocol, {}).get(task, {}).get(key)
+    return [f"{number(ends[0])}–{number(ends[1])}" if ends else "–"]
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -33,7 +33,7 @@ def test_markdown_says_what_was_measured(result):
     text = markdown(result)
     value = result["scores"]["panoptic"]["lane"]["IoU_set"]
     low, high = result["intervals"]["panoptic"]["lane"]["IoU_set"]
-    assert f"| lane | IoU_set | {value:.2f} | {low:.2f} – {high:.2f} | ours |" in text
+    assert f"| lane | IoU_set | {value:.2f} | {low:.2f}–{high:.2f} | ours |" in text
     assert "| toolkit |" in text
     assert "timeofday=night" in text
     assert "false positives on the background" in text
