@@ -149,9 +149,11 @@ def attributes_of(dataset: Dataset, index: int, sample: Sample) -> dict[str, str
         return dict(given)
     for label in sample.labels.values():
         if isinstance(label, Labels) and len(label.labels) == len(ATTRIBUTES):
-            codes = label.labels.tolist()
-            return {
-                name: values[code] if code >= 0 else "undefined"
-                for (name, values), code in zip(ATTRIBUTES.items(), codes, strict=True)
-            }
+            return attribute_names(label.labels)
     return {}
+
+
+def attribute_names(codes: np.ndarray) -> dict[str, str]:
+    """A frame's attributes by name, from their numbers."""
+    pairs = zip(ATTRIBUTES.items(), codes.tolist(), strict=True)
+    return {name: values[code] if code >= 0 else "undefined" for (name, values), code in pairs}

@@ -22,7 +22,7 @@ from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MASK, View
 from perception.tasks import TASKS
 from training.data.labels import Arrays
 from training.evaluation import toolkit
-from training.evaluation.predictor import LabelledFrame
+from training.evaluation.predictor import LabelledFrame, attribute_names
 from training.evaluation.submission import scalabel_labels
 
 # Bits of lane bytes that no official mask has.
@@ -56,7 +56,7 @@ class ToolkitCheck:
             if kind == "det":
                 pair = scalabel_pair(name, found, target)
             elif kind == "tagging":
-                pair = attributes_of(target["labels"]), attributes_of(found.argmax(1))
+                pair = attribute_names(target["labels"]), attribute_names(found.argmax(1))
             else:
                 mask = target["lane"] if kind == "lane_mark" else target["mask"]
                 pair = self._png(task, "truth", name, mask), self._png(task, "found", name, found)
@@ -114,12 +114,6 @@ def scalabel_pair(
         label["attributes"] = {"ignored": bool(ignored)}
     predictions = scalabel_labels(found, DETECTION)
     return {"name": name, "labels": labels}, {"name": name, "labels": predictions}
-
-
-def attributes_of(codes: np.ndarray) -> dict[str, str]:
-    """The names of a frame's attributes, from their numbers."""
-    pairs = zip(ATTRIBUTES.items(), codes.tolist(), strict=True)
-    return {group: names[code] for (group, names), code in pairs}
 
 
 def expressible(target: Arrays) -> bool:
