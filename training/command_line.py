@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import tyro
 
-from perception.arguments import parse, parse_names
+from perception.arguments import parse
 from perception.errors import UserError, unknown_name
 from training.config import Config, RunArgs
 from training.data.classes import read_yaml
