@@ -41,8 +41,13 @@ def train(out: Path, *words: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("run"), *SMALL.split(), "--epochs", "1").folder
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(tmp_path_factory.mktemp("run"), *SMALL.split(), "--epochs", "1")
+
+
+@pytest.fixture
+def finished(trained: Run) -> Path:
+    return trained.folder
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -97,19 +102,20 @@ def test_its_epochs_may_be_raised(finished: Path, tmp_path: Path) -> None:
         train(out, "--resume", "--epochs", "1")
 
 
-def test_it_continues_exactly(tmp_path: Path) -> None:
+def test_it_continues_exactly(trained: Run, tmp_path: Path) -> None:
     """The optimiser's moments are kept: the steps after are those of the state, not of new ones."""
-    kept = train(tmp_path / "run", *SMALL.split(), "--epochs", "1")
-    again = Run(read_command_line(["--out", str(kept.folder), "--resume", "--epochs", "2"]))
-    own, found = kept.learner.optimizer.state_dict(), again.learner.optimizer.state_dict()
+    out = copied(trained.folder, tmp_path / "run")
+    again = Run(read_command_line(["--out", str(out), "--resume", "--epochs", "2"]))
+    own, found = trained.learner.optimizer.state_dict(), again.learner.optimizer.state_dict()
     for key, state in own["state"].items():
         assert torch.equal(state["exp_avg"], found["state"][key]["exp_avg"])
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--lr", "0.5"), ("--seed", "3"), ("--batch", "4")])
 def test_other_settings_are_refused(flag: str, value: str, finished: Path) -> None:
-    with pytest.raises(UserError, match=f"--resume: the run began with {flag}"):
+    with pytest.raises(UserError, match=f"--resume: the run began with {flag}") as caught:
         train(finished, "--resume", flag, value)
+    assert "\n" not in str(caught.value)
 
 
 def test_half_precision_checkpoints_are_half_the_size_and_load(tmp_path: Path) -> None:
@@ -122,7 +128,8 @@ def test_half_precision_checkpoints_are_half_the_size_and_load(tmp_path: Path) -
         full = run.learner.model.state_dict()[key]
         assert value.dtype == full.dtype
         torch.testing.assert_close(value, full, rtol=1e-3, atol=1e-6)
-    again = train(tmp_path / "two", *SMALL.split(), "--epochs", "1", "--init", str(path))
+    words = [*SMALL.split(), "--init", str(path), "--out", str(tmp_path / "two")]
+    again = Run(read_command_line(words), Console(quiet=True))
     assert again.learner.model.state_dict().keys() == model.state_dict().keys()
 
 

@@ -209,14 +209,6 @@ def test_nothing_to_resume_is_one_line(tmp_path: Path) -> None:
         latest_state(tmp_path)
 
 
-def test_other_settings_are_refused(whole: dict[str, Path]) -> None:
-    out = undisturbed(whole, "equal")
-    with pytest.raises(UserError, match="--lr"):
-        finish(out, "--resume", "--lr", "0.5")
-    with pytest.raises(UserError, match="--resume"):
-        finish(out)
-
-
 def test_random_states_come_back() -> None:
     import numpy as np
 

@@ -130,10 +130,10 @@ class Evaluation:
 
     def thresholds(self) -> dict[str, dict[str, float]]:
         """{task: {key: score threshold of boxes, from 0 to 1}}; see DetectionMetric.compute."""
-        found = {c.task: picked(c.metric.compute(), thresholds=True) for c in self.used}
+        found = [(c.task, picked(c.metric.compute(), thresholds=True)) for c in self.used]
         return {
             task: {key: value / 100 for key, value in values.items()}
-            for task, values in found.items()
+            for task, values in found
             if values
         }
 
