@@ -18,6 +18,9 @@ FrameSize = Annotated[
     tuple[int, int], text_spec(partial(parse_size, option="--frame"), format_size, "HEIGHTxWIDTH")
 ]
 Names = Annotated[tuple[str, ...], text_spec(parse_names, ",".join, "NAME,NAME")]
+Tasks = Annotated[
+    tuple[str, ...], text_spec(partial(parse_names, option="--tasks"), ",".join, "NAME,NAME")
+]
 
 
 def _at_least_one(arguments: Any, *names: str) -> None:
@@ -35,7 +38,7 @@ class ExportArguments:
     pretrained model)."""
     out: Path = Path("model.onnx")
     """ONNX file to write; also -o."""
-    tasks: Names = ()
+    tasks: Tasks = ()
     """Tasks to export, comma-separated; default: all of the checkpoint."""
     size: Size | None = None
     """Input size, both multiples of 32; default: the size of the checkpoint's training."""
@@ -89,7 +92,7 @@ class BenchOnnxArguments:
     """Seconds between two runs, so that the previous model's threads stop spinning."""
     size: Size = (384, 640)
     """Input size where a model leaves it free, and of networks that are exported on the fly."""
-    tasks: Names = ()
+    tasks: Tasks = ()
     """Tasks of zoo:NAME, comma-separated; default: the first four."""
     frame: FrameSize = (720, 1280)
     """Size of the camera frame, for letterboxing and post-processing of this project's models."""

@@ -47,12 +47,12 @@ def _switches(group: Any) -> Iterator[tuple[str, bool]]:
             yield from _switches(value)
 
 
-def parse_names(text: str) -> tuple[str, ...]:
-    """det,lane -> ("det", "lane"); nothing for a text without names. Raises UserError for an empty
-    name between others and for one that is there twice."""
-    names = tuple(name.strip() for name in text.split(",")) if text.strip(" ,") else ()
+def parse_names(text: str, option: str = "") -> tuple[str, ...]:
+    """det,lane -> ("det", "lane"); nothing for an empty text. Raises UserError for an empty name
+    between others and for one that is there twice."""
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
     if not all(names) or len(set(names)) < len(names):
-        raise UserError(f"{text!r}: a name is empty or there twice; write NAME,NAME")
+        raise UserError(f"{option} {text!r}: a name is empty or there twice; write NAME,NAME")
     return names
 
 

@@ -35,6 +35,9 @@ def _weights_spec(flag: str) -> Any:
 
 
 Names = Annotated[tuple[str, ...], text_spec(parse_names, ",".join, "NAME,NAME")]
+Tasks = Annotated[
+    tuple[str, ...], text_spec(partial(parse_names, option="--tasks"), ",".join, "NAME,NAME")
+]
 Size = Annotated[tuple[int, int], text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
 TaskWeights = Annotated[dict[str, float], _weights_spec("--task-weights")]
 TraitWeights = Annotated[dict[str, float], _weights_spec("--trait-weights")]
@@ -116,7 +119,7 @@ class DataArgs:
 class ModelArgs:
     """Which network, and which weights it starts from."""
 
-    tasks: Names = ("det", "lane", "drivable", "scene")
+    tasks: Tasks = ("det", "lane", "drivable", "scene")
     """Tasks to train, in the order of the model's outputs."""
     model: str = "pvt-hydranet-b0"
     """Network."""

@@ -10,7 +10,7 @@ import tyro
 
 from perception.arguments import parse
 from perception.errors import UserError
-from training.config import Names, Size
+from training.config import Names, Size, Tasks
 
 # Options of train-bdd that people try -> those of a study.
 SLIPS: Final = {
@@ -32,7 +32,7 @@ class StudyArgs:
     """See above."""
     data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Dataset as for train-bdd; repeat the option for several. None: rendered roads."""
-    tasks: Names = ()
+    tasks: Tasks = ()
     """Tasks to study; none: all that the data labels (with --quick the first two)."""
     model: str = "pvt-hydranet-b0"
     """Network of the zoo."""
