@@ -52,7 +52,9 @@ def parse_names(text: str, option: str = "") -> tuple[str, ...]:
     between others and for one that is there twice."""
     names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
     if not all(names) or len(set(names)) < len(names):
-        raise UserError(f"{option} {text!r}: a name is empty or there twice; write NAME,NAME")
+        raise UserError(
+            f"{option} {text!r}: a name is empty or there twice; write NAME,NAME".strip()
+        )
     return names
 
 
