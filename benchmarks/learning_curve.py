@@ -1,4 +1,5 @@
-"""Draws the scores of docs/models/training-log.md against frames seen and core-hours.
+"""Draws the scores of docs/models/training-log.md against frames seen and core-hours: a curve per
+score and model.
 
 python benchmarks/learning_curve.py docs/models/training-log.md -o curve.png
 """
@@ -6,35 +7,51 @@ python benchmarks/learning_curve.py docs/models/training-log.md -o curve.png
 import argparse
 from itertools import accumulate
 from pathlib import Path
+from typing import Final
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import EngFormatter
 
 from perception.errors import UserError, cli
 
-FRAMES, HOURS = "frames seen", "core-hours"
-FIRST_SCORE = "vehicle AP50"  # this column and those after it are scores
+FRAMES: Final = "frames seen"
+HOURS: Final = "core-hours"
+FIRST_SCORE: Final = "vehicle AP50"  # this column and those after it are scores
+STYLES: Final = ("-", "--", ":")  # of the tables, in their order
 
 
-def read_table(path: Path) -> dict[str, list[str]]:
-    """Cells of the first Markdown table of a file, per column. Raises UserError without one."""
-    lines = [line for line in path.read_text("utf-8").splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    if len(rows) < 3 or not {FRAMES, HOURS, FIRST_SCORE} <= set(rows[0]):
+def read_tables(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Cells per column of every Markdown table of stages, under the heading before it.
+
+    Raises UserError where there is none.
+    """
+    tables: dict[str, dict[str, list[str]]] = {}
+    heading, rows = "", list[list[str]]()
+    for line in [*path.read_text("utf-8").splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+            continue
+        if len(rows) > 2 and {FRAMES, HOURS, FIRST_SCORE} <= set(rows[0]):
+            tables[heading] = {name: [row[i] for row in rows[2:]] for i, name in enumerate(rows[0])}
+        rows = []
+        heading = line.lstrip("# ") if line.startswith("#") else heading
+    if not tables:
         raise UserError(f"{path}: no table with columns {FRAMES!r}, {HOURS!r}, {FIRST_SCORE!r}")
-    return {name: [row[i] for row in rows[2:]] for i, name in enumerate(rows[0])}
+    return tables
 
 
-def draw(table: dict[str, list[str]], out: Path) -> None:
-    """Writes the picture: one panel per axis, one curve per score, one point per stage."""
-    names = list(table)
-    scores = names[names.index(FIRST_SCORE) :]
+def draw(tables: dict[str, dict[str, list[str]]], out: Path) -> None:
+    """Writes the picture: one panel per axis, one curve per score and table, one point per stage."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     for panel, axis in zip(panels, (FRAMES, HOURS), strict=True):
-        x = list(accumulate(float(cell.replace(",", "")) for cell in table[axis]))
-        for score in scores:
-            points = [(a, float(b)) for a, b in zip(x, table[score], strict=True) if b != "–"]
-            panel.plot(*zip(*points, strict=True), marker="o", markersize=4, label=score)
+        for (heading, table), style in zip(tables.items(), STYLES, strict=False):
+            names = list(table)
+            x = list(accumulate(float(cell.replace(",", "")) for cell in table[axis]))
+            for i, score in enumerate(names[names.index(FIRST_SCORE) :]):
+                points = [(a, float(b)) for a, b in zip(x, table[score], strict=True) if b != "–"]
+                look = {"marker": "o", "markersize": 4, "linestyle": style, "color": f"C{i}"}
+                panel.plot(*zip(*points, strict=True), label=f"{score}, {heading}", **look)
+        panel.set_xscale("log")
         panel.set_xlabel(f"{axis}, all stages so far")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         panel.grid(alpha=0.3)
@@ -49,7 +66,7 @@ def main() -> None:
     parser.add_argument("log", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
-    draw(read_table(args.log), args.out)
+    draw(read_tables(args.log), args.out)
 
 
 if __name__ == "__main__":
