@@ -26,9 +26,10 @@ class StopSignals(AbstractContextManager["StopSignals"]):
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            taken = [
-                one for one in self.numbers if signal.getsignal(one) != signal.SIG_IGN
-            ]  # nohup
+            # A closed terminal does not end what nohup started; shells start background jobs with
+            # SIGINT ignored, which is no reason to ignore one that is sent.
+            nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            taken = [one for one in self.numbers if one != signal.SIGHUP or not nohup]
             self.before = {one: signal.signal(one, self._take) for one in taken}
         return self
 
