@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.pyplot as plt
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from perception.errors import UserError, cli
 
@@ -41,7 +41,7 @@ def read_tables(path: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def draw(tables: dict[str, dict[str, list[str]]], out: Path) -> None:
-    """Writes the picture: one panel per axis, one curve per score and table, one point per stage."""
+    """Writes the picture: a panel per axis, a curve per score and table, a point per stage."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     for panel, axis in zip(panels, (FRAMES, HOURS), strict=True):
         for (heading, table), style in zip(tables.items(), STYLES, strict=False):
@@ -50,10 +50,15 @@ def draw(tables: dict[str, dict[str, list[str]]], out: Path) -> None:
             for i, score in enumerate(names[names.index(FIRST_SCORE) :]):
                 points = [(a, float(b)) for a, b in zip(x, table[score], strict=True) if b != "–"]
                 look = {"marker": "o", "markersize": 4, "linestyle": style, "color": f"C{i}"}
-                panel.plot(*zip(*points, strict=True), label=f"{score}, {heading}", **look)
+                panel.plot(
+                    *zip(*points, strict=True),
+                    label=f"{score}, {heading.partition(':')[0]}",
+                    **look,
+                )
         panel.set_xscale("log")
         panel.set_xlabel(f"{axis}, all stages so far")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("score on the validation frames")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
