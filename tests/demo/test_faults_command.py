@@ -290,6 +290,7 @@ def test_a_stopped_run_leaves_whole_files(sent, place):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup pytest
     )
     end = time.monotonic() + 60
     while (

@@ -150,7 +150,14 @@ def test_a_command_that_is_stopped_leaves_no_temporary_file(sent, tmp_path: Path
     line = [sys.executable, "-c", script]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     pipe = subprocess.PIPE
-    child = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe)
+    child = subprocess.Popen(
+        line,
+        cwd=tmp_path,
+        env=environment,
+        stdout=pipe,
+        stderr=pipe,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup pytest
+    )
     assert child.stdout is not None
     child.stdout.readline()
     child.send_signal(sent)
