@@ -1,26 +1,14 @@
 """Command lines of export-onnx and bench-onnx."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from perception.arguments import parse_names, text_spec
 from perception.errors import UserError
+from perception.fields import FrameSize, Names, Size, Tasks
 from perception.files import check_outputs
-from perception.sizes import format_size, parse_size
 
 FEWEST: Final = 16  # frames to measure the ranges of INT8 on
-
-
-Size = Annotated[tuple[int, int], text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
-FrameSize = Annotated[
-    tuple[int, int], text_spec(partial(parse_size, option="--frame"), format_size, "HEIGHTxWIDTH")
-]
-Names = Annotated[tuple[str, ...], text_spec(parse_names, ",".join, "NAME,NAME")]
-Tasks = Annotated[
-    tuple[str, ...], text_spec(partial(parse_names, option="--tasks"), ",".join, "NAME,NAME")
-]
 
 
 def _at_least_one(arguments: Any, *names: str) -> None:
@@ -55,8 +43,7 @@ class ExportArguments:
     int8_frames: int = 100
     """Number of frames to use from the folder."""
     check: bool = True
-    """Do not compare the outputs of PyTorch and ONNX Runtime; else a file that differs is not
-    written."""
+    """Compare the outputs of PyTorch and ONNX Runtime and refuse to write a file that differs."""
 
     def __post_init__(self) -> None:
         if self.fp16 + bool(self.int8) + self.half_weights > 1:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.sharing import unfold
-from perception.tasks.det import Det
+from perception.tasks.base import Task
 
 Size = tuple[int, int, int]  # batch, height, width of the token grid
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -45,9 +45,8 @@ def rewrite_for_inference(module: Network) -> Network:
         elif isinstance(child, (DepthwiseSeparableConv, InvertedResidual, EfficientNetFeatures)):
             _fold_timms(child)
     for child in module.modules():
-        if isinstance(child, Det):
-            # 600 of 20,400 points have a box: the last layer is computed after they are chosen.
-            child.last = nn.ModuleList(cast(nn.Sequential, tower).pop(-1) for tower in child.box)
+        if isinstance(child, Task):
+            child.for_inference()
     known = [name for name, child in module.named_modules() if _rewritable(child)]
     for name in known:
         parent, _, leaf = name.rpartition(".")

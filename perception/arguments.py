@@ -6,8 +6,6 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from perception.errors import UserError
-
 T = TypeVar("T")
 
 
@@ -45,30 +43,6 @@ def _switches(group: Any) -> Iterator[tuple[str, bool]]:
             yield field.name.replace("_", "-"), value
         elif is_dataclass(value):
             yield from _switches(value)
-
-
-def parse_names(text: str, option: str = "") -> tuple[str, ...]:
-    """det,lane -> ("det", "lane"); nothing for an empty text. Raises UserError for an empty name
-    between others and for one that is there twice."""
-    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
-    if not all(names) or len(set(names)) < len(names):
-        raise UserError(
-            f"{option} {text!r}: a name is empty or there twice; write NAME,NAME".strip()
-        )
-    return names
-
-
-def text_spec(parse: Callable[[str], Any], show: Callable[[Any], str], metavar: str) -> Any:
-    """How tyro reads and shows a tuple or dict that is one argument on the command line."""
-    import tyro
-
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda words: parse(words[0]),
-        is_instance=lambda value: isinstance(value, tuple | dict),
-        str_from_instance=lambda value: [show(value)],
-    )
 
 
 def _without_repetitions(words: Sequence[str], switches: dict[str, bool]) -> list[str]:
@@ -126,7 +100,7 @@ def _metavar(plain: Any, required: bool) -> str:
     parts = get_args(plain)
     if get_origin(plain) in (Union, UnionType) and NoneType in parts:
         (known,) = [part for part in parts if part is not NoneType]
-        specs = getattr(known, "__metadata__", ())  # of text_spec
+        specs = getattr(known, "__metadata__", ())  # of fields.text_spec
         return specs[0].metavar if specs else str(known.__name__).upper()
     if get_origin(plain) is tuple and Ellipsis in parts:
         name = str(parts[0].__name__).upper()

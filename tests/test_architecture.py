@@ -234,6 +234,21 @@ def test_no_task_and_no_balancing_method_is_named():
     assert found == {}
 
 
+def test_no_module_of_a_task_is_imported():
+    """A name in an import is no string literal, so the rule above does not see it."""
+    general = {"perception.tasks.base", "perception.tasks.class_names"}
+    found = {}
+    for path in sources(*NAMELESS):
+        modules = {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        if own := {one for one in modules if one.startswith("perception.tasks.")} - general:
+            found[label(path)] = own
+    assert found == {}
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

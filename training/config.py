@@ -11,9 +11,8 @@ from typing import Annotated, Any, Final
 
 import tyro
 
-from perception.arguments import parse_names, text_spec
 from perception.errors import UserError
-from perception.sizes import format_size, parse_size
+from perception.fields import Names, Size, Tasks, text_spec
 
 STRIDE: Final = 32
 
@@ -34,11 +33,6 @@ def _weights_spec(flag: str) -> Any:
     return text_spec(partial(parse_weights, flag=flag), show, "NAME=W,NAME=W")
 
 
-Names = Annotated[tuple[str, ...], text_spec(parse_names, ",".join, "NAME,NAME")]
-Tasks = Annotated[
-    tuple[str, ...], text_spec(partial(parse_names, option="--tasks"), ",".join, "NAME,NAME")
-]
-Size = Annotated[tuple[int, int], text_spec(parse_size, format_size, "HEIGHTxWIDTH")]
 TaskWeights = Annotated[dict[str, float], _weights_spec("--task-weights")]
 TraitWeights = Annotated[dict[str, float], _weights_spec("--trait-weights")]
 

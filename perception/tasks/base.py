@@ -79,6 +79,10 @@ class Task(nn.Module, ABC):
     def decode(self, raw: Raw) -> Tensor:
         """Fixed-shape output, traced into the exported file; validation uses it too."""
 
+    def for_inference(self) -> None:
+        """Rearranges the head, in place, where that makes `decode` cheaper; the outputs stay the
+        same, and the head cannot be trained any more."""
+
     @classmethod
     @abstractmethod
     def metric(cls, view: View) -> Metric:

@@ -70,8 +70,7 @@ class Det(Task):
         self.one = _branch(channels, shapes, classes, prior)
         self.many = _branch(channels, shapes, classes, prior)
         self.box = _branch(channels, shapes, 4 * BINS, 0.0)
-        # In a network for inference: the last layers of the box towers, for _box_at.
-        self.last: nn.ModuleList | None = None
+        self.last: nn.ModuleList | None = None  # of the box towers, after for_inference
         self.register_buffer("seen", torch.full((classes,), 100.0))
 
     def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
@@ -163,6 +162,10 @@ class Det(Task):
     def _grid(self, raw: Raw) -> Grid:
         sizes = tuple((raw[f"box{s}"].shape[2], raw[f"box{s}"].shape[3]) for s in self.strides)
         return Grid(sizes, self.strides)
+
+    def for_inference(self) -> None:
+        """The last layers of the box towers are computed at the chosen points only."""
+        self.last = nn.ModuleList(cast(nn.Sequential, tower).pop(-1) for tower in self.box)
 
     def _box_at(self, raw: Raw, point: Tensor) -> Tensor:
         """(B, N, 64) logits of the boxes at points (B, N)."""

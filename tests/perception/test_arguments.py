@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import tyro
 
-from perception.arguments import parse, parse_names
+from perception.arguments import parse
 from perception.errors import UserError
+from perception.fields import parse_names
 
 COMMANDS = (
     *("training.train", "training.evaluate", "training.check", "training.average"),

@@ -10,7 +10,7 @@ import tyro
 
 from perception.arguments import parse
 from perception.errors import UserError
-from training.config import Names, Size, Tasks
+from perception.fields import Names, Size, Tasks
 
 # Options of train-bdd that people try -> those of a study.
 SLIPS: Final = {
