@@ -15,10 +15,9 @@ import torch
 from safetensors.numpy import load, save
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from perception.errors import UserError
-from training.balance.border import alone
+from training.balance.border import alone, split_like
 
 STARTS: Final = "TORCHELASTIC_RESTART_COUNT"  # how often torchrun has started this group again
 
@@ -110,26 +109,21 @@ class World:
 
     @torch.no_grad()
     def average_statistics(self, *modules: nn.Module) -> None:
-        """Sets the running statistics of batch norms to their mean over the ranks: one message.
+        """Sets running statistics to their mean over the ranks: one message.
 
-        In training mode they are not used, and both their updates and EMA are linear, so averaging
-        before they are used (validation, saving) equals averaging after every step.
+        All buffers but masks are averaged: those that are no statistics are equal on all ranks. In
+        training mode batch norms do not use their statistics, and both their updates and EMA are
+        linear, so averaging before they are used (validation, saving) equals averaging after every
+        step.
         """
         if self.size == 1:
             return
-        buffers = [
-            buffer
-            for module in modules
-            for child in module.modules()
-            if isinstance(child, _BatchNorm)
-            for buffer in child.buffers()
-        ]
+        every = [buffer for module in modules for buffer in module.buffers()]
+        buffers = [buffer for buffer in every if buffer.dtype != torch.bool]
         flat = torch.cat([buffer.double().flatten() for buffer in buffers])
         torch.distributed.all_reduce(flat)
-        means = (flat / self.size).split([buffer.numel() for buffer in buffers])
-        for buffer, mean in zip(buffers, means, strict=True):
-            whole = mean.round() if not buffer.is_floating_point() else mean
-            buffer.copy_(whole.view_as(buffer))
+        for buffer, mean in zip(buffers, split_like(flat / self.size, buffers), strict=True):
+            buffer.copy_(mean if buffer.is_floating_point() else mean.round())
 
     def wait(self) -> None:
         """Returns when all ranks have called it."""

@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from perception.model import build
+from perception.sharing.sparse import Masked
+from perception.trunk import Trunk
 from training.balance import BALANCERS
 from training.command_line import parse_command_line
 from training.data.sample import Batch
@@ -123,8 +125,25 @@ def work(folder: str) -> None:
         world.gather_names([f"of rank {world.rank}"] * (world.rank + 1))
         == ["of rank 0"] + ["of rank 1"] * 2
     )
+    assert_statistics_are_averaged(world)
     assert (world.agree(7.0), world.agree(float(world.rank))) == (True, False)
     world.close()
+
+
+def assert_statistics_are_averaged(world: World) -> None:
+    """Those of batch norms, and those that a way of sharing keeps for each task; masks stay."""
+    trunk = Trunk("tf_efficientnet_lite0")
+    own = Masked(trunk)
+    for module in (trunk, own):
+        for name, buffer in module.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.fill_(world.rank)
+    world.average_statistics(trunk, own)
+    for module in (trunk, own):
+        means = [b for name, b in module.named_buffers() if name.endswith("running_mean")]
+        assert len(means) > 10
+        assert all(bool((mean == 0.5).all()) for mean in means)
+    assert not own.pruned()
 
 
 def launch(arguments: list[str], **options: str) -> list[subprocess.Popen[str]]:

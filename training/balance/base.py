@@ -200,5 +200,13 @@ def plain_backward(losses: Losses, weights: Tensor, border: Border) -> None:
         loss * weight.to(loss.device) for loss, weight in zip(losses.values(), weights, strict=True)
     ]
     at_leaves, on_heads = border.pull(torch.stack(parts).sum(), list(losses))
+    accumulate_all(border, list(losses), at_leaves, on_heads)
+
+
+def accumulate_all(
+    border: Border, tasks: Sequence[str], at_leaves: Sequence[Tensor], on_heads: Sequence[Tensor]
+) -> None:
+    """Adds gradients at the leaves, pushed through the trunk, and those on the tasks' heads to
+    `.grad`, in one message."""
     grads = border.reduced([*border.push(at_leaves), *on_heads])
-    accumulate([*border.shared, *border.head_parameters(list(losses))], grads)
+    accumulate([*border.shared, *border.head_parameters(tasks)], grads)

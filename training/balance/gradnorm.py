@@ -1,11 +1,12 @@
 """GradNorm (Chen et al. 2018, arXiv 1711.02257)."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from training.balance.base import Balancer, Losses, Weights, numbers, plain_backward
+from training.balance.base import Balancer, Losses, Weights, accumulate_all, numbers
 from training.balance.border import Border
 
 
@@ -13,7 +14,7 @@ class GradNorm(Balancer):
     """Weights w_k such that G_k = w_k |dL_k| comes to mean(G) r_k^alpha.
 
     r_k is the task's loss relative to its first, divided by the mean of that over tasks. |dL_k| is
-    taken at the features that the heads share, so no second pass through the trunk is needed. The
+    taken at the features that the heads share: each head is passed once, and the trunk once. The
     weights take gradient steps on sum_k |G_k - mean(G) r_k^alpha| and are then rescaled to their
     former sum.
     """
@@ -32,17 +33,23 @@ class GradNorm(Balancer):
     def backward(
         self, losses: Losses, border: Border, values: Mapping[str, float] | None = None
     ) -> Weights:
-        index = self.index(list(losses))
+        names, index = list(losses), self.index(list(losses))
         weights = self.weights[index].clone()
+        factors = weights.tolist()
+        pulled = [
+            border.pull(w * losses[task], [task]) for w, task in zip(factors, names, strict=True)
+        ]
         zero = torch.zeros((), device=border.leaves[0].device)
-        at_leaves = [border.pull(loss, [])[0] for loss in losses.values()]
-        squares = [sum((g.float().square().sum() for g in grads), zero) for grads in at_leaves]
+        squares = [sum((g.float().square().sum() for g in grads), zero) for grads, _ in pulled]
         norms = torch.stack(squares)
         border.reduce(norms)
-        plain_backward(losses, weights, border)
-        self._move(index, numbers(losses, values), norms.sqrt().cpu())
+        by_map = zip(*(grads for grads, _ in pulled), strict=True)
+        at_leaves = [reduce(torch.add, grads) for grads in by_map]
+        on_heads = [grad for _, grads in pulled for grad in grads]
+        accumulate_all(border, names, at_leaves, on_heads)
+        self._move(index, numbers(losses, values), norms.sqrt().cpu() / weights)
         self.steps += 1
-        return dict(zip(losses, weights.tolist(), strict=True))
+        return dict(zip(names, factors, strict=True))
 
     def _move(self, index: Tensor, values: Tensor, norms: Tensor) -> None:
         unseen = self.first[index].isnan()

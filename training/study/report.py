@@ -192,8 +192,13 @@ def draw_gains(study: Study) -> Figure | None:
     for axes, (name, rows) in zip(columns, panels.items(), strict=True):
         draw_panel(axes, study, rows)
         axes.set_xlabel(f"gain over {name}, %")
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
+    shown = [axes.get_legend_handles_labels() for axes in figure.axes]
+    handles = {name: handle for pair in shown for handle, name in zip(*pair, strict=True)}
+    names = [task for task in study.tasks if task in handles]
+    figure.legend(
+        [handles[name] for name in names], names, loc="outside lower center", ncols=len(names),
+        fontsize=8,
+    )  # fmt: skip
     return figure
 
 
@@ -202,11 +207,14 @@ def draw_panel(axes: Axes, study: Study, rows: Sequence[Compared]) -> None:
     step = 0.7 / max(len(study.tasks), 1)
     for number, task in enumerate(study.tasks):
         places = [(y, g) for y, (_, each) in enumerate(rows) if (g := each.get(task))]
+        if not places:
+            continue
         axes.errorbar(
             [gain.mean for _, gain in places],
             [y + (number - (len(study.tasks) - 1) / 2) * step for y, _ in places],
             xerr=[gain.half or 0.0 for _, gain in places],
             fmt="o",
+            color=f"C{number}",
             markersize=4,
             capsize=2,
             label=task,

@@ -7,7 +7,7 @@ from training.config import Config
 from training.study.cost import Cost, costs
 from training.study.gain import Study, by_row
 from training.study.plan import Row, Trial
-from training.study.report import About, answer, write_report
+from training.study.report import About, answer, draw_gains, write_report
 
 TASKS = ("lane", "scene")
 SEEDS = (0, 1, 2)
@@ -67,6 +67,19 @@ def test_the_report_begins_with_the_answer_and_ends_with_notes(tmp_path):
     assert "| MTL pvt-hydranet-b0 | 2.00 | 3.00 | 2.5 | 1.50 | 1 |" in text
     assert "lane F1@5 (seeds 0, 1, 2)" in text
     assert text.count("\ntrain-bdd ") == 4
+
+
+def test_the_legend_names_the_tasks_that_have_points():
+    study = table(equal=(60.0, 40.0))
+    for found in study.results[0].records:  # no seed of the lanes can be compared
+        found["scores"]["lane"]["F1@5"] = 0.4
+    for shown, expected in ((study, ["scene"]), (table(equal=(60.0, 40.0)), ["lane", "scene"])):
+        figure = draw_gains(Study(shown.results))
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == expected
+        # A task has the same colour in every figure.
+        colours = {h.get_label(): h[0].get_color() for h in figure.axes[0].containers}
+        assert colours["scene"] == "C1"
 
 
 def test_a_quick_report_says_first_that_its_numbers_mean_nothing(tmp_path):
