@@ -92,8 +92,8 @@ def test_the_grid_is_the_costmap_in_metres(log):
 def test_lanes_and_road_users_are_in_the_scene(log):
     _, update = log["/road/scene"]
     lines = [entity.lines[0] for entity in update.entities if entity.lines]
-    sides = sorted(np.mean([point.y for point in line.points]) for line in lines)
-    np.testing.assert_allclose(sides, [-1.68, 1.68], atol=0.1)
+    sides = [np.mean([point.y for point in line.points]) for line in lines]
+    np.testing.assert_allclose(sides, [1.68, -1.68], atol=0.1)  # y is left, the left one first
     (user,) = (entity for entity in update.entities if entity.cubes)
     assert user.texts[0].text == "car 8 m"
     near = user.cubes[0].pose.position.x - user.cubes[0].size.x / 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.temporal import LABEL_S, BoxTracker, Steady, tracking_available
+from demo.temporal import LABEL_S, BoxTracker, CameraMotion, Steady, tracking_available
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
 from perception.runtime.view import View
 
@@ -150,3 +150,23 @@ def test_the_size_of_the_frames_may_change():
         scene = scene_of([[10, 10, 30, 30]], [0.9], size_hw)
         tracks.update(scene, texture(size_hw))
         assert len(scene.outputs["b"].track_ids) == 1
+
+
+def test_the_camera_s_motion_is_in_pixels_of_the_frame():
+    """Found in a picture of half the size."""
+    picture, motion = texture((400, 600)), CameraMotion(2)
+    motion.estimate(picture)
+    moved = motion.estimate(np.roll(picture, (12, 8), axis=(0, 1)))
+    np.testing.assert_allclose(moved, [[1, 0, 8], [0, 1, 12]], atol=0.05)
+
+
+@tracking
+def test_a_track_starts_at_the_lowest_score_of_its_class():
+    """Of class b, 0.6: a box of 0.5 starts none, one of class a with 0.4 does."""
+    tracks = BoxTracker(25, {"b": (0.3, 0.6)})
+    xyxy = np.array([[10, 10, 60, 60], [150, 100, 200, 150], [10, 120, 60, 170]], np.float32)
+    scores = np.array([0.4, 0.5, 0.7], np.float32)
+    for _ in range(6):
+        boxes = Boxes(xyxy, scores, np.array([0, 1, 1]), ("a", "b"))
+        tracks.update(scene := Scene((200, 300), {"b": boxes}), BLANK)
+    assert (scene.outputs["b"].track_ids >= 0).tolist() == [True, False, True]

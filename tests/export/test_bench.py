@@ -63,6 +63,13 @@ def test_ratio_of_equal_times_is_one_and_noise_in_common_cancels() -> None:
     assert noisy["low"] <= noisy["median"] <= noisy["high"]
 
 
+def test_the_interval_of_a_ratio_has_95_percent() -> None:
+    """The median of n uniform times has a standard deviation of range / (2 sqrt n), here 5 %."""
+    found = ratio(np.linspace(0, 1, 101), np.ones(101))
+    assert found["median"] == 0.5
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.05, rel=0.15)
+
+
 def test_summary_is_percentiles() -> None:
     assert summary(list(range(101))) == {"median": 50, "p10": 10, "p90": 90}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.check import LIMITS, DisagreementError, check, compare
+from export.check import LIMITS, Difference, DisagreementError, check, compare
 from export.frames import synthetic_frames
 from perception.runtime.scene import KINDS
 from perception.runtime.view import LABEL, MASK
@@ -34,6 +34,8 @@ BOX_CASES = [
     ("another class", boxes(A, B, LOW), boxes((10, 10, 50, 50, 0.9, 4), B, LOW), False),
     ("another score", boxes(A, B, LOW), boxes((10, 10, 50, 50, 0.8, 2), B, LOW), False),
     ("twice one box", boxes(A, B, LOW), boxes(A, A, LOW), False),
+    ("one too many", boxes(A, LOW), boxes(A, B, LOW), False),
+    ("one too few", boxes(A, B, LOW), boxes(A, LOW), False),
 ]
 
 
@@ -56,7 +58,8 @@ def test_other_kinds(kind: str) -> None:
 def test_nan_is_a_disagreement() -> None:
     wanted = np.ones((1, 2, 3), np.float32)
     (measured,) = KINDS[LABEL].compare(wanted, wanted * np.nan, STRICT)
-    assert not measured[1] <= measured[2]
+    assert not Difference("x", LABEL, *measured).agrees
+    assert Difference("x", LABEL, "largest", 0.5, 0.5).agrees
 
 
 def test_the_exported_file_agrees_and_another_networks_does_not(

@@ -35,6 +35,22 @@ def test_attention_is_counted(exported: SimpleNamespace) -> None:
     assert multiply_adds(model, (4 * height, 4 * width)) > 16.2 * whole
 
 
+class OneConvolution(nn.Module):
+    """Frames through a 3x3 convolution of three channels to eight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.tasks = nn.Conv2d(3, 8, 3, padding=1), {}
+
+    def forward(self, frames: torch.Tensor) -> dict:
+        self.conv(frames.permute(0, 3, 1, 2).float())
+        return {}
+
+
+def test_multiply_adds_of_a_convolution_by_hand() -> None:
+    assert multiply_adds(OneConvolution(), (10, 20)) == 10 * 20 * 8 * 3 * 3 * 3
+
+
 def test_memory_of_a_model_is_measured_in_a_child_process(exported: SimpleNamespace) -> None:
     assert exported.path.stat().st_size / 1e6 < peak_megabytes(exported.path, 1) < 1000
 

@@ -90,3 +90,10 @@ def test_invalid_inputs_are_refused(
         assert message in line
     assert command(monkeypatch, "-o", out) == 2
     assert not out.exists()
+
+
+def test_the_description_is_that_of_the_last_file(folder: Path, tmp_path: Path) -> None:
+    weights, meta = checkpoint.read(folder / "b.safetensors")
+    larger = tmp_path / "larger.safetensors"
+    checkpoint.save(larger, weights, dataclasses.replace(meta, size_hw=(96, 160)))
+    assert mean_of([folder / "a.safetensors", larger])[1].size_hw == (96, 160)

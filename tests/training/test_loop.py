@@ -188,6 +188,12 @@ def test_a_nan_step_changes_nothing() -> None:
     assert (state.bad_in_row, state.bad_total) == (0, 1)
 
 
+def test_the_frame_of_a_nan_is_found_by_its_place_in_the_batch() -> None:
+    bad = batch()
+    bad.targets["two"]["level"][1] = float("nan")  # the task's second frame is the batch's last
+    assert train_step(learner(), bad, half()).names == ["f3"]
+
+
 def solvable(method: str) -> bool:
     """Whether the method's solver is installed, and it needs no weights of the user's."""
     try:

@@ -140,3 +140,20 @@ def test_frozen_parameters_are_not_updated() -> None:
     optimizer = make_optimizer(model, nn.Module(), RATE, 0.05, 1.0)
     updated = {p for group in optimizer.param_groups for p in group["params"]}
     assert updated == set(model.parameters()) - set(model.kernel.parameters())
+
+
+@pytest.mark.parametrize(
+    ("shape", "muon"),
+    [
+        ((16, 16), True),
+        ((15, 64), False),
+        ((64, 15), False),
+        ((16, 16, 3, 3), True),
+        ((64,), False),
+    ],
+)
+def test_muon_updates_matrices_of_16_channels_and_more(shape: tuple[int, ...], muon: bool) -> None:
+    model = nn.Module()
+    model.weight = nn.Parameter(torch.zeros(shape))
+    (group,) = make_optimizer(model, nn.Module(), RATE, 0.0, 1.0, muon=True).param_groups
+    assert group.get("use_fallback", False) != muon

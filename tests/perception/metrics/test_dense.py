@@ -71,6 +71,13 @@ def test_pixel_accuracy_without_background_is_the_toolkits():
     assert metric.counts() == {"a": 1, "b": 1}
 
 
+def test_a_prediction_that_is_no_class_is_wrong():
+    metric = ConfusionMetric("abc", counted="ab")
+    scores = run(metric, (mask(0, 1, 255, 2, 0), {"mask": mask(0, 1, 2, 2, 255)}))
+    assert scores["pixAcc_strict"] == 75.0
+    assert scores["pixAcc"] == 100.0
+
+
 def test_rows_are_pooled_not_averaged():
     metric = ConfusionMetric("ab")
     metric.update(mask(0, 0, 0, 0), {"mask": mask(0, 0, 0, 0)})
@@ -204,6 +211,22 @@ def test_accuracy_leaves_out_unknown_attributes():
     assert scores["accuracy"] == pytest.approx((200 / 3 + 50) / 2)
     assert scores["F1/sky"] == pytest.approx(200 / 3)  # 2/3 and 2/3
     assert scores["F1/hour"] == pytest.approx(100 / 3)  # night 2/3, dusk 0; day never occurs
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "f1"),
+    [
+        ((0, 0), (0, 0), np.nan),  # one class alone
+        ((0, 0), (0, 1), (200 / 3 + 0) / 2),  # two of three
+        ((0, 1, 2), (0, 1, 1), (100 + 200 / 3 + 0) / 3),
+    ],
+)
+def test_macro_f1_is_over_the_classes_that_occur_if_there_are_two(truth, found, f1):
+    metric = ClassificationMetric({"sky": ("sun", "rain", "snow")})
+    for label, best in zip(truth, found, strict=True):
+        metric.update(np.eye(3, dtype=np.float32)[[best]], {"labels": np.array([label])})
+    assert metric.compute()["F1/sky"] == pytest.approx(f1, nan_ok=True)
+    assert metric.compute()["F1"] == pytest.approx(f1, nan_ok=True)
 
 
 def test_labelled_frames_are_counted_per_class():

@@ -179,3 +179,13 @@ def test_objects_are_counted_and_rare_classes_noted():
     (note,) = metric.notes()
     assert "dog (1)" in note
     assert "cat" not in note
+
+
+@pytest.mark.parametrize(
+    ("width", "map75", "thresholds"), [(72, 0.0, 5), (75, 100.0, 6), (77, 100.0, 6), (80, 100.0, 7)]
+)
+def test_map75_is_at_an_iou_of_75_percent(width, map75, thresholds):
+    """A box of `width` in one of 100 columns: the IoU in percent, found at 50, 55, ..., 95."""
+    scores = score(decoded([0, 0, width - 1, 9, 0.9, 0]), target([[0, 0, 99, 9]], [0]))
+    assert scores["mAP75"] == pytest.approx(map75)
+    assert scores["mAP"] == pytest.approx(10.0 * thresholds)

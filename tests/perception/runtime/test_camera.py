@@ -57,6 +57,13 @@ def test_a_camera_that_looks_to_the_right_sees_the_road_s_direction_on_the_left(
     np.testing.assert_allclose(camera.ground(np.array([[640, 460.0]])), [at])
 
 
+def test_a_camera_turned_clockwise_sees_the_horizon_rise_to_the_right():
+    """Of a direction 45 degrees to the right the camera frame has (cos r, -sin r, 1)."""
+    camera = Camera((720, 1280), (1000, 1000), (640, 360), 1.5, roll=0.1)
+    far = camera.pixels(np.array([[1e7, 1e7]]))[0]
+    np.testing.assert_allclose(far, [640 + 1000 * np.cos(0.1), 360 - 1000 * np.sin(0.1)], atol=0.01)
+
+
 def test_points_above_the_horizon_and_behind_are_nan():
     x, y = CAMERA.vanishing_xy
     assert np.isnan(CAMERA.ground(np.array([[x, y - 1], [x, y], [x, 0]]))).all()

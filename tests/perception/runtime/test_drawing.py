@@ -156,3 +156,27 @@ def test_text_stays_inside_and_is_bounded_in_size():
     assert (image[95:, 120:] != 100).any()
     assert text_height((1, 4000)) == 8
     assert text_height((4320, 7680)) == 40
+
+
+def test_the_rim_of_an_area_is_at_the_middle_of_its_last_pixels():
+    """At twice the size the middle of column 49 is at 99, that of row 30 at 61."""
+    small = mask_of(AREAS, 2)
+    small[30:, :50] = 0
+    drawn = draw(GREY, scene_of(a=Mask(small, (120, 200), AREAS))).astype(int)
+    assert drawn[90, 80:, 2].argmin() + 80 == 99  # darker than the tint
+    assert drawn[:80, 40, 2].argmin() == 61
+
+
+def test_the_name_of_a_box_stands_above_it():
+    changed = (draw(GREY, scene_of(a=one_box())) != 100).any(axis=2)[:, 60:90]
+    assert changed[26:40].all()
+    assert not changed[44:96].any()
+
+
+@pytest.mark.parametrize(("paper", "dark"), [((30, 26, 24), False), ((220, 240, 230), True)])
+def test_letters_are_light_on_dark_paper_and_dark_on_light(paper, dark):
+    image = GREY.copy()
+    chip(image, "MMM", (20, 40), 20, paper, 1.0)
+    written = image[40:75, 20:80]
+    assert (written.min() < 20) == dark
+    assert (written.max() > 240) == (not dark)

@@ -3,7 +3,7 @@ import pytest
 
 from perception.classes import LANE_CATEGORIES, LANE_DIRECTION_BIT, LANE_STYLE_BIT
 from perception.runtime.lane_curve import LaneCurve, find_column, find_row, fit_curves
-from perception.runtime.lane_tracker import FADE_S, LaneTracker
+from perception.runtime.lane_tracker import FADE_S, SMOOTH_S, LaneTracker
 from perception.runtime.lanes import Lane, along_lanes, lines_along
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Mask, Scene
@@ -111,6 +111,31 @@ def test_the_score_of_a_missed_lane_falls():
     assert after.score == pytest.approx(0.70 * before.score, abs=0.005)
 
 
+def test_the_score_of_a_lane_is_smoothed():
+    """Half of the rows are seen in the second frame, 0.1 s after the first: 1 - e^(-0.1 / 0.13)."""
+    seen = Mask(band(empty(), left, lambda y: WHITE), (200, 320), VIEW)
+    worse = Mask(band(empty(), left, lambda y: WHITE if y % 16 < 8 else 255), (200, 320), VIEW)
+    lines = lines_along(worse, AHEAD)
+    (alone,) = LaneTracker().update(worse, lines, AHEAD, 0.0)
+    tracker = LaneTracker()
+    (before,) = tracker.update(seen, lines_along(seen, AHEAD), AHEAD, 0.0)
+    (after,) = tracker.update(worse, lines, AHEAD, 0.1)
+    mix = 1 - np.exp(-0.1 / SMOOTH_S)
+    assert alone.score < 0.6 < before.score
+    assert mix == pytest.approx(0.537, abs=1e-3)
+    assert after.score == pytest.approx(mix * alone.score + (1 - mix) * before.score)
+
+
+def test_a_marking_a_lane_further_is_another_one():
+    tracker, ids = LaneTracker(), []
+    for step, side in enumerate((left, right, right)):
+        mask = Mask(band(empty(), side, lambda y: WHITE), (200, 320), VIEW)
+        found = tracker.update(mask, lines_along(mask, AHEAD), AHEAD, step / 10)
+        ids.append({lane.side: lane.id for lane in found})
+    assert ids[0] == {"ego left": 1}
+    assert ids[-1] == {"ego left": 1, "ego right": 2}  # the first is kept for a moment
+
+
 def test_the_error_of_the_horizon_follows_from_the_cost(monkeypatch):
     """A cost of .01 (row - 150)^2 is a quarter of chi squared: standard deviation 10."""
     slopes = np.array([160.0, 0.0, -3.0, 3.0])
@@ -154,5 +179,9 @@ def test_markings_of_unequal_length_are_fitted_as_if_alone():
 
 
 def test_a_curve_s_columns():
-    curve = LaneCurve(np.array([2.0, 100.0, 50.0]), np.eye(3), 10.0)
+    covariance = np.array([[4.0, 1.0, 0.0], [1.0, 9.0, 0.0], [0.0, 0.0, 16.0]])
+    curve = LaneCurve(np.array([2.0, 100.0, 50.0]), covariance, 10.0)
     assert curve.x(35.0) == pytest.approx(2 * 25 + 100 + 50 / 25)
+    # Of 25 a + c + b / 25; without a for the line through the camera.
+    assert curve.sigma(35.0) == pytest.approx((25**2 * 4 + 2 * 25 + 9 + 16 / 25**2) ** 0.5)
+    assert curve.heading(35.0) == pytest.approx((102, (9 + 16 / 25**2) ** 0.5))

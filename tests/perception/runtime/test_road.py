@@ -9,6 +9,7 @@ import pytest
 from perception.classes import DETECTION, DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime import birds_eye
 from perception.runtime.camera import Camera
+from perception.runtime.camera_estimate import FLOOR, SIGMA_MOUNT, CameraEstimator, usual_camera
 from perception.runtime.camera_file import CameraFile
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene
@@ -366,3 +367,51 @@ def test_a_parked_car_at_the_edge_of_the_frame_is_not_the_vehicle_ahead():
     seen = scene({-1.9: YELLOW}, cars={1: (0, 12.0), 2: (0, 6.0)})
     seen.outputs["b"].xyxy[1] = (420, 140, 640, 356)  # its visible part is inside the path
     assert with_camera().update(seen, 0.0).ranges["b"].lead == 0
+
+
+@pytest.mark.parametrize(("kerb", "borders"), [(2.3, {"left", "right"}), (2.45, {"left"})])
+def test_a_kerb_within_reach_is_a_border_of_the_own_lane(kerb, borders):
+    """KERB_REACH is 1.7 camera heights of 1.4 m: 2.38 m."""
+    road = with_camera().update(scene({-1.9: YELLOW, kerb: KERB}), 0.0)
+    assert set(road.borders) == borders
+
+
+CARS = {1: (0.0, 25.0), 2: (-3.4, 15.0), 3: (3.4, 40.0)}
+
+
+def estimate_from_cars(times: list[float], pitches: list[float]) -> list[tuple[float, float]]:
+    """(row, standard deviation) of the horizon after each frame, from cars of usual height."""
+    estimator, found = CameraEstimator(usual_camera(SIZE, 1.4, VIEW_DEG)), []
+    for seconds, pitch in zip(times, pitches, strict=True):
+        seen = scene({}, cars=CARS, camera=replace(CAMERA, pitch=pitch))
+        estimator.update([], [seen.outputs["b"]], seconds)
+        found.append(estimator.row)
+    return found
+
+
+def test_what_the_camera_saw_long_ago_is_forgotten():
+    """The load moved after 20 s, by 5.5 rows; 80 s are four time constants."""
+    rows = estimate_from_cars(list(range(100)), [0.02] * 20 + [0.03] * 80)
+    assert rows[19][0] == pytest.approx(180 - 550 * 0.02, abs=1)
+    assert rows[-1][0] == pytest.approx(180 - 550 * 0.03, abs=1)
+
+
+def test_frames_of_one_moment_count_as_one_measurement():
+    """The same vehicles are measured anew after 4 s: 1 + t / 4 measurements until t."""
+    rows = estimate_from_cars([step / 10 for step in range(41)], [0.02] * 41)
+    prior = (550 * SIGMA_MOUNT) ** -2
+    soon, later = (1 / (sigma**2 - (FLOOR * 360) ** 2) - prior for _, sigma in (rows[5], rows[40]))
+    assert later / soon == pytest.approx(2 / 1.125, rel=0.12)
+
+
+def test_the_costmap_asks_for_the_ground_at_the_middle_of_a_cell():
+    """The area begins at 5 pixels right of the middle: 0.09 m at 10 m, where the cells to the right
+    of the camera have their middles at 0.125 m."""
+    area = np.full(SIZE, 2, np.uint8)
+    area[:, 325:] = 0
+    seen = scene({})
+    seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
+    grid = birds_eye.costmap(seen, with_camera().update(seen, 0.0), 0.3)
+    row = grid.cells[200 - 40]
+    assert row[49] == birds_eye.UNKNOWN
+    assert row[50] == birds_eye.FREE

@@ -9,7 +9,7 @@ from perception.errors import UserError
 from perception.runtime import choose, providers
 from perception.runtime.description import Description
 from perception.runtime.runner import Runner, read_description
-from perception.runtime.scene import Boxes, Labels, Map, Mask
+from perception.runtime.scene import KINDS, Boxes, Labels, Map, Mask
 from perception.runtime.view import View
 
 
@@ -234,3 +234,19 @@ def test_trial_images_are_fixed():
     assert all(
         (a == b).all() and a.shape == (1, 48, 80, 3) for a, b in zip(once, twice, strict=True)
     )
+
+
+@pytest.mark.parametrize(("wrong", "refused"), [(4, False), (6, True)])
+def test_a_twentieth_of_the_pixels_may_differ(wrong, refused):
+    expected = np.zeros((10, 10), np.uint8)
+    got = expected.copy()
+    got.ravel()[:wrong] = 1
+    description = Description("t", (10, 10), {"x": View("mask")})
+    assert bool(choose.difference(description, {"x": expected}, {"x": got})) == refused
+
+
+def test_numbers_near_zero_agree_within_five_percent_of_the_median():
+    """The median is 1: 0.04 for 0 agrees, 0.06 does not; nor 1.11 for 1, more than 2 x 5 %."""
+    expected = np.array([0.0, 0.0, 1.0, 1.0, 1.0])
+    got = np.array([0.04, 0.06, 1.0, 1.09, 1.11])
+    assert KINDS["map"].same(expected, got) == pytest.approx(3 / 5)

@@ -88,6 +88,8 @@ def test_boxes_are_selected_by_a_score_per_class():
     boxes = Boxes(xyxy, np.array([0.5, 0.5, 0.9]), np.array([0, 1, 1]), ("car", "bus"))
     assert boxes.above((0.4, 0.6)).classes.tolist() == [0, 1]
     assert len(boxes.above(0.6)) == 1
+    assert len(boxes.above(0.9)) == 1  # at least this score
+    assert boxes.above((0.5, 0.6)).classes.tolist() == [0, 1]
 
 
 def test_outputs_are_arrays_at_the_size_of_the_frame_or_the_model():

@@ -210,6 +210,13 @@ def test_positives_of_rare_classes_are_weighted_more() -> None:
     assert task.seen.sum() == 1900  # not counted in evaluation mode
 
 
+def test_a_rare_class_is_weighted_five_times_at_most() -> None:
+    task, bus = Det(16, STRIDES).eval(), target([(10, 12, 34, 30, 4)])
+    before = task.loss(encode(bus), bus)["one_box"].sum
+    task.seen[2] = 1e6  # (1e6 / 100)^0.3 = 15.8
+    assert task.loss(encode(bus), bus)["one_box"].sum / before == pytest.approx(5.0, rel=1e-4)
+
+
 def test_bfloat16_outputs_give_a_float32_loss_and_boxes() -> None:
     task = Det(16, STRIDES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -261,3 +268,15 @@ def test_duplicates_do_not_use_up_the_boxes() -> None:
     sure = found[found[:, 4] > 0.5]
     assert len(sure) == 60
     assert len(sure[:, :2].unique(dim=0)) == 60
+
+
+def test_sizes_at_both_ends_of_the_span_by_hand() -> None:
+    """At stride 4 a box is 12 pixels wide at log size 0."""
+    raw = {"many4": torch.full((1, CLASSES, 80, 80), -9.0), "box4": torch.zeros(1, 4, 80, 80)}
+    raw["one4"] = raw["many4"]
+    raw["many4"][0, 2, 40, 40] = 9.0
+    raw["box4"][0, :, 40, 40] = torch.tensor([0.5, -1.0, -SPAN, SPAN])
+    found = Det(16, (4,)).decode(raw | {"box4": spread(raw["box4"])})[0, 0]
+    # The point is at 162, its centre half a cell to the right and one up; e^-3 and e^3 times 12.
+    expected = torch.tensor([164 - 0.298722, 158 - 120.513222, 164 + 0.298722, 158 + 120.513222])
+    torch.testing.assert_close(found[:4], expected, rtol=1e-5, atol=1e-3)

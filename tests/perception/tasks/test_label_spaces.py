@@ -92,3 +92,20 @@ def test_normals_have_unit_length_and_opposite_ones_cost_most():
     opposite = task.loss({"vectors": -up}, {"normals": truth})
     assert float(total_loss(right)) == pytest.approx(0, abs=1e-6)
     assert float(opposite["cosine"].mean()) == pytest.approx(2)
+
+
+def test_normals_at_a_right_angle_by_hand():
+    """Cosine 0 costs 1; the L1 distance of (0, 0, 3) from (0, 1, 0) is 2, of which half counts."""
+    vectors, truth = torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 4, 4)
+    vectors[:, 2], truth[:, 1] = 3.0, 1.0
+    losses = Normals(8, STRIDES).loss({"vectors": vectors}, {"normals": truth})
+    assert [float(losses[name].mean()) for name in ("cosine", "l1")] == [1.0, 1.0]
+
+
+def test_errors_in_metres_are_relative_to_the_mean_depth():
+    """10 m for 20 m and for 5 m, and for pixels of unknown depth: 15 m off, 25 m in sum."""
+    truth = torch.tensor([[[20.0, 5.0], [1e6, 0.0]]])
+    raw = {"log_depth": torch.full((1, 1, 2, 2), float(np.log(10.0)))}
+    losses = Depth(8, (1,)).loss(raw, {"map": truth})
+    assert float(losses["metres"].mean()) == pytest.approx(0.5 * 15 / 25)
+    assert float(losses["log"].mean()) == pytest.approx(np.log(2))

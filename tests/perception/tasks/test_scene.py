@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
+from perception.runtime.view import Group, View
 from perception.tasks.base import total_loss
 from perception.tasks.scene import Scene
 
@@ -48,3 +50,28 @@ def test_the_temperature_loss_has_no_gradient_on_the_head():
     sum(v.mean() for k, v in losses.items() if k.endswith("temperature")).backward()
     assert scene.log_temperature.grad.all()
     assert all(parameter.grad is None for parameter in scene.perceptron.parameters())
+
+
+def test_rare_classes_are_weighted_by_the_root_of_their_inverse_frequency():
+    view = View("label", groups=(Group("sky", ("sun", "rain")),))
+    scene = Scene(4, (4, 8), view).eval()
+    scene.counts[:] = torch.tensor([40.0, 10.0])  # weights in the ratio 1 to 2
+    logits = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()  # probabilities 3/4 and 1/4
+    raw = {"logits": logits, "tempered": logits}
+    losses = scene.loss(raw, {"labels": torch.tensor([[0], [1]])})
+    # (ln(4/3) + 2 ln 4) / 3, halved; the temperature's loss is not weighted, and a tenth.
+    assert float(losses["sky"].mean()) == pytest.approx(0.510045, abs=1e-5)
+    assert float(losses["sky_temperature"].mean()) == pytest.approx(0.083699, abs=1e-5)
+    # At most 5: the root of 200 is 14.
+    scene.counts[:] = torch.tensor([399.0, 1.0])
+    rare = scene.loss(raw, {"labels": torch.tensor([[-1], [1]])})["sky"]
+    assert float(rare.count) == pytest.approx(5.0)
+
+
+def test_the_two_coarsest_levels_reach_the_logits_finer_first():
+    view = View("label", groups=(Group("a", tuple("vwxyz")), Group("b", tuple("xyz"))))
+    scene = Scene(4, (4, 8, 16, 32), view)
+    scene.perceptron = nn.Identity()
+    levels = [torch.full((1, 4, size, size), 8.0 / size) for size in (8, 4, 2, 1)]
+    levels[2][..., 0] = 0.0  # the mean of a half is 2
+    assert scene(levels)["logits"].tolist() == [[2.0] * 4 + [8.0] * 4]

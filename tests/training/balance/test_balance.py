@@ -66,6 +66,7 @@ def shared_gradient(
 
 
 A, B = np.array([2.0, 0.0]), np.array([-1.0, 1.0])  # they conflict: A.B = -2
+VALUES = {"a": 2.0, "b": 3.0}
 
 
 def test_at_features_gradients_are_compared_before_the_trunk() -> None:
@@ -114,6 +115,12 @@ def test_fixed_uses_the_given_weights() -> None:
     np.testing.assert_allclose(shared_gradient("fixed", A, B), 2 * A + 0.5 * B)
 
 
+def test_fixed_leaves_tasks_that_are_not_named_at_one() -> None:
+    toy = Toy()
+    toy.step(BALANCERS["fixed"](("a", "b"), 0, weights={"a": 3.0}), {"a": A, "b": B}, VALUES)
+    assert toy.weights == {"a": 3.0, "b": 1.0}
+
+
 def test_uncertainty() -> None:
     balancer, toy = make("uncertainty"), Toy()
     with torch.no_grad():
@@ -156,6 +163,22 @@ def test_dwa_gives_weight_one_to_a_task_without_history() -> None:
     assert list(toy.weights.values()) == pytest.approx([0.9376, 1.0624, 1.0], abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("last", "weights"),
+    [
+        (0.0, (0.8147, 1.1853)),  # rates 0 and 3/4: 2 / (1 + exp(0.375))
+        (1e-12, (1.0624, 0.9376)),  # rates 1 and 3/4: 2 / (1 + exp(-0.125))
+    ],
+)
+def test_dwa_of_a_task_whose_loss_was_zero(last: float, weights: tuple[float, float]) -> None:
+    balancer, toy = make("dwa"), Toy()
+    for values in ({"a": 0.0, "b": 4.0}, {"a": last, "b": 3.0}):
+        toy.step(balancer, {"a": A, "b": B}, values)
+        balancer.end_epoch()
+    toy.step(balancer, {"a": A, "b": B}, {"a": 9.0, "b": 9.0})
+    assert tuple(toy.weights.values()) == pytest.approx(weights, abs=1e-4)
+
+
 def test_rlw_draws_a_new_convex_combination_each_step() -> None:
     balancer, toy = make("rlw"), Toy()
     drawn = []
@@ -189,6 +212,15 @@ def test_famo_combines_logarithms_and_follows_the_change() -> None:
     assert balancer.logits[1] > balancer.logits[0]
 
 
+def test_famo_without_a_change_of_losses_decays_to_equal_shares() -> None:
+    balancer, toy = make("famo"), Toy()
+    balancer.logits[:] = torch.tensor([1.0, -0.5])
+    toy.step(balancer, {"a": A, "b": B}, VALUES)
+    balancer.after_step(lambda: VALUES)
+    # The first step of Adam has the size of its rate, 0.025, whatever the gradient's.
+    assert balancer.logits.tolist() == pytest.approx([0.975, -0.475], abs=1e-4)
+
+
 def test_stch_weighs_by_relative_loss_after_the_first_epoch() -> None:
     balancer, toy = make("stch"), Toy()
     for values in ({"a": 5.0, "b": 6.0}, {"a": 3.0, "b": 6.0}):  # means 4 and 6
@@ -208,6 +240,19 @@ def test_gradnorm_moves_towards_equal_rates() -> None:
     # Equal rates: norms 2 and sqrt 2 must come together, so "a" loses and "b" gains weight:
     # w - lr * sign(G - mean) * norm, rescaled to the sum 2.
     moved = np.array([1 - 0.025 * 2.0, 1 + 0.025 * np.sqrt(2.0)])
+    np.testing.assert_allclose(balancer.weights, 2 * moved / moved.sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("a", "sign"), [(0.80, 1), (0.74, -1)])
+def test_gradnorm_aims_at_the_relative_loss_to_the_power_of_one_and_a_half(
+    a: float, sign: int
+) -> None:
+    """Norms a and 2 - a have the mean 1; losses of 0.84 and 1.16 of the first ones aim at norms
+    0.84^1.5 = 0.770 and 1.16^1.5 = 1.249. (0.84^1 = 0.84, 0.84^2 = 0.706)"""
+    balancer, toy = make("gradnorm"), Toy()
+    balancer.first[:] = 1.0
+    toy.step(balancer, {"a": [a, 0.0], "b": [0.0, 2 - a]}, {"a": 0.84, "b": 1.16})
+    moved = np.array([1 - sign * 0.025 * a, 1 + sign * 0.025 * (2 - a)])
     np.testing.assert_allclose(balancer.weights, 2 * moved / moved.sum(), rtol=1e-5)
 
 

@@ -167,3 +167,67 @@ def test_an_augmentation_is_a_function_of_sample_and_generator(name: str) -> Non
 def test_an_unknown_augmentation_is_named() -> None:
     with pytest.raises(UserError, match="did you mean 'geometry'"):
         make_augmentation(DataArgs(augment="geometri"))
+
+
+class Drawn:
+    """A generator that draws `random` always, and uniform numbers at `share` of their range; the
+    rest, and without `share` these too, as numpy's."""
+
+    def __init__(self, share: float | None = None, random: float = 0.99) -> None:
+        self.rng, self.share, self.fixed = np.random.default_rng(0), share, random
+
+    def uniform(self, low: float, high: float, size: int | None = None) -> float | np.ndarray:
+        if self.share is None:
+            return self.rng.uniform(low, high, size)
+        value = low + self.share * (high - low)
+        return value if size is None else np.full(size, value)
+
+    def random(self) -> float:
+        return self.fixed
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.rng, name)
+
+
+@pytest.mark.parametrize(
+    ("share", "zoom", "aspect", "expected"),
+    [
+        # Zoom 2, the geometric mean of 1 and 4, into the middle: columns 50-150, rows 25-75.
+        (0.5, (1.0, 4.0), 0.0, (60, 40, 120, 80)),
+        # A window 1.25 as wide and 1 / 1.25 as high, its left and bottom at the frame's.
+        (1.0, (1.0, 1.0), np.log(1.25), (64, 31.25, 88, 56.25)),
+    ],
+)
+def test_zoom_and_stretch_are_logarithmic(share, zoom, aspect, expected):
+    boxes = Boxes(np.array([[80, 45, 110, 65]]), np.array([0]), (100, 200))
+    sample = Sample(np.zeros((100, 200, 3), np.uint8), {"det": boxes}, "frame")
+    augment = Augment((100, 200), zoom=zoom, aspect=aspect, flip=0.0, strength=0.0)
+    found = augment(sample, Drawn(share)).labels["det"].xyxy[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("strength", "hue"), [(0.0, 60), (1.0, 63), (2.0, 67)])
+def test_the_hue_turns_by_two_percent_of_the_circle(strength, hue):
+    """3.6 of OpenCV's 180 steps at strength 1: green is 60."""
+    green = np.zeros((8, 8, 3), np.uint8)
+    green[..., 1] = 255
+    turned = cv2.cvtColor(photometric(green, strength, Drawn(1.0)), cv2.COLOR_BGR2HSV)
+    assert turned[0, 0].tolist() == [hue, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("strength", "drawn", "changed"),
+    [
+        (1.0, 0.14, True),
+        (1.0, 0.16, False),
+        (0.5, 0.07, True),
+        (0.5, 0.08, False),
+        (2.0, 0.29, True),
+    ],
+)
+def test_the_chance_of_a_change_grows_with_the_strength(strength, drawn, changed):
+    """The most frequent changes have a chance of 15 % at strength 1."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    plain = photometric(image, strength, Drawn(random=1.0))
+    found = photometric(image, strength, Drawn(random=drawn))
+    assert (found != plain).any() == changed

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from perception.errors import UserError
 from training.data.dataset import Dataset
 from training.data.formats.bdd100k import BDD100K
-from training.data.frames import Frames, draw, repeat_factors, weighed, whole
+from training.data.frames import Frames, draw, repeat_factors, select, weighed, whole
 from training.data.sample import Sample, collate
 from training.data.sampling import SkipBad
 
@@ -87,6 +87,19 @@ def test_a_rare_task_of_a_union_is_drawn_more_often():
     union = Frames([Numbers(980, ("det",)), Numbers(20, ("semantic",))])
     drawn = draw(union.draws(rare=True), np.random.default_rng(0))
     assert 40 <= (drawn >= 980).sum() <= 50
+
+
+@pytest.mark.parametrize(("count", "share", "kept"), [(10, 0.25, 3), (10, 0.3, 3), (3, 0.01, 1)])
+def test_a_share_is_rounded_up(count, share, kept):
+    (choice,) = select([whole(Numbers(count, presence={}))], {}, share, seed=0)
+    assert len(choice.rows) == kept
+
+
+def test_traits_are_those_of_the_chosen_rows():
+    foggy = np.array([True, False, False, True])
+    choice = whole(Numbers(4, presence={"foggy": foggy}))
+    some = choice._replace(rows=np.array([1, 3]), weights=np.ones(2))
+    assert Frames([some]).presence()["foggy"].tolist() == [False, True]
 
 
 def test_bdd100k_lists_its_traits(tmp_path, bdd_frames, bdd_write):

@@ -75,6 +75,13 @@ def test_the_rest_of_a_cut_box_is_ignored_and_an_ignored_region_stays():
     assert seen.ignore.tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize(("left", "ignored"), [(13, False), (15, True)])
+def test_a_box_is_ignored_with_less_than_three_tenths_in_the_window(left, ignored):
+    boxes = Boxes(np.array([[0, 0, 20, 10]]), np.array([2]), (40, 40))
+    seen = boxes.window((left / 40, 0.0, 1.0, 1.0), (40, 40))
+    assert seen.ignore.tolist() == [ignored]
+
+
 @given(st.integers(4, 160), st.integers(0, 79), st.integers(20, 160), st.booleans())
 def test_a_line_of_one_pixel_survives_any_reduction(height, place, width, level):
     lane = np.full((80, 160), LANE_BACKGROUND, np.uint8)
@@ -105,6 +112,8 @@ def test_only_distances_shrink_in_an_enlarged_crop(kind, in_half_the_window):
     flat = kind(np.full((12, 20), 10.0, np.float32))
     assert (flat.window((0.25, 0.25, 0.75, 0.75), (12, 20)).map == in_half_the_window).all()
     assert (flat.window(WHOLE, (6, 10)).map == 10).all()
+    # The larger of both enlargements counts.
+    assert (flat.window((0.25, 0.0, 0.75, 1.0), (12, 20)).map == in_half_the_window).all()
 
 
 def test_collate_keeps_the_rows_that_have_the_label():
