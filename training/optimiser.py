@@ -3,11 +3,15 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
 from timm.optim import Muon
+from timm.optim import muon as timm_muon
 from torch import Tensor, nn
+
+from perception.runtime.providers import cpu_has_bf16
 
 BETAS: Final = (0.9, 0.999)
 MUON_CHANNELS: Final = 16  # least number of input and output channels
@@ -46,12 +50,29 @@ def make_optimizer(
         | ((MATRICES if by_muon else VECTORS) if muon else {})
         for (rate, decay, by_muon), parameters in groups.items()
     ]
-    if muon:
-        return Muon(settings, lr=lr, betas=BETAS, ns_coefficients="original")
-    # One pass over all tensors; devices without the kernel keep the default.
     devices = {parameter.device.type for group in groups.values() for parameter in group}
+    if muon:
+        kind = SinglePrecisionMuon if devices == {"cpu"} and not cpu_has_bf16() else Muon
+        return kind(settings, lr=lr, betas=BETAS, ns_coefficients="original")
+    # One pass over all tensors; devices without the kernel keep the default.
     fused = devices <= {"cpu", "cuda"}
     return torch.optim.AdamW(settings, betas=BETAS, fused=fused)
+
+
+class SinglePrecisionMuon(Muon):
+    """timm's Muon with its Newton-Schulz iteration in float32.
+
+    timm has it in bf16, with no option for another precision. Where a CPU emulates bf16, that
+    takes more than half of a training step (docs/log.md).
+    """
+
+    def step(self, closure: Any = None) -> Any:  # as torch.optim.Optimizer.step
+        in_bf16 = timm_muon.zeropower_via_newtonschulz
+        timm_muon.zeropower_via_newtonschulz = partial(in_bf16, dtype=torch.float32)
+        try:
+            return super().step(closure)
+        finally:
+            timm_muon.zeropower_via_newtonschulz = in_bf16
 
 
 def is_matrix(parameter: Tensor) -> bool:

@@ -44,6 +44,26 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adamw(name: str) -> 
     assert torch.linalg.svdvals(stepped(muon=False)[name].flatten(1)).max() > 1.5 * wanted
 
 
+@pytest.mark.parametrize(("has_bf16", "digits"), [(False, 1e-5), (True, 0.1)])
+def test_muon_computes_in_single_precision_where_bf16_is_emulated(
+    has_bf16: bool, digits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.optimiser.cpu_has_bf16", lambda: has_bf16)
+    layer = nn.Linear(48, 20, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = make_optimizer(layer, nn.Module(), RATE, 0.0, 1.0, muon=True)
+    layer.weight.grad = torch.randn(20, 48, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    x = layer.weight.grad.double()
+    x = x / x.norm()
+    for _ in range(5):  # Newton-Schulz, coefficients of Muon's first version
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    wanted = -0.2 * math.sqrt(48) * x.float()
+    error = ((layer.weight.detach() - before) / RATE - wanted).abs().max()
+    assert digits / 1000 < error < digits  # bf16 has three digits, float32 seven
+
+
 def test_the_rest_is_updated_as_by_adamw() -> None:
     muon, adamw = stepped(muon=True), stepped(muon=False)
     others = set(muon) - {"kernel.weight", "matrix.weight"}
@@ -59,7 +79,8 @@ def test_the_schedule_reaches_both() -> None:
         torch.testing.assert_close(tenth[name], 0.1 * change, rtol=1e-2, atol=1e-6)
 
 
-def test_a_step_of_muon_is_the_one_of_torch() -> None:
+def test_a_step_of_muon_is_the_one_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.optimiser.cpu_has_bf16", lambda: True)  # torch has bf16 alone
     change = stepped(muon=True)["matrix.weight"]
     torch.manual_seed(0)
     model = Layers().to(memory_format=torch.channels_last)
