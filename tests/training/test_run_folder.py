@@ -1,10 +1,11 @@
 """A run's folder: resumed on other data, by two runs at once, after a kill, elsewhere."""
 
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from perception.errors import UserError
 from training.command_line import read_command_line
 from training.data.contents import contents
 from training.data.sources import open_dataset
-from training.resume import check_same_data, state_files
+from training.resume import check_same_data, lock, state_files
 from training.run import Run
 
 SMALL = "--tasks det --size 64x96 --batch 2 --workers 0 --device cpu --trackers none --epochs 1"
@@ -103,6 +104,7 @@ def rename(data: Path) -> None:
         (data / f"{part}/train/f00.{suffix}").rename(data / f"{part}/train/g00.{suffix}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -127,12 +129,14 @@ def test_a_run_is_not_resumed_on_other_data(
         assert (copied / "run" / name).read_bytes() == data, name
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_on_data_that_has_moved(copied: Path) -> None:
     run = resumed(copied)
     run.go()
     assert (run.state.epoch, run.state.step) == (2, 6)
 
 
+@pytest.mark.slow
 def test_resume_may_repeat_data_and_labels(finished: Path, tmp_path: Path) -> None:
     """As torchrun does, which repeats the whole command."""
     data = str(yolo(tmp_path / "data"))
@@ -188,35 +192,34 @@ def test_a_run_is_not_resumed_on_masks_of_equal_size(
     check_same_data({"train": before}, {"train": after})
 
 
-HOLD = """
-import sys
-from pathlib import Path
-from training.resume import lock
-file = lock(Path(sys.argv[1]))
-print("locked", flush=True)
-sys.stdin.read()
-"""
+def hold(folder: Path, held: Any) -> None:
+    """Another run's process."""
+    file = lock(folder)
+    held.set()
+    time.sleep(600)
+    file.close()
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_share_a_folder(copied: Path) -> None:
     run = copied / "run"
     log = (run / "log.jsonl").read_text()
-    other = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(run)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert other.stdout is not None
-    assert other.stdout.readline() == "locked\n"
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    other = context.Process(target=hold, args=(run, held), daemon=True)
+    other.start()
+    assert held.wait(60)
     with pytest.raises(UserError, match="another run is writing there"):
         resumed(copied)
     new = [*SMALL.split(), "--data", str(copied / "data"), "--out", str(run.parent / "new")]
     started(new)  # another folder is free
     assert (run / "log.jsonl").read_text() == log
     other.kill()  # a killed run leaves no lock
-    other.wait()
+    other.join()
     assert resumed(copied).state.step == 3
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_leaves_is_removed(copied: Path) -> None:
     run = copied / "run"
     left = [".tmpAb3xYz", ".state-00000004.123.part.safetensors", ".best.77.part.safetensors"]
@@ -229,6 +232,7 @@ def test_what_a_killed_run_leaves_is_removed(copied: Path) -> None:
     assert state_files(run)
 
 
+@pytest.mark.slow
 def test_a_state_of_another_version_is_refused_in_one_line(copied: Path) -> None:
     (path,) = state_files(copied / "run")
     data = path.read_bytes()
@@ -240,6 +244,7 @@ def test_a_state_of_another_version_is_refused_in_one_line(copied: Path) -> None
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_validation_without_objects_still_leaves_a_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +270,7 @@ def test_validation_without_objects_still_leaves_a_checkpoint(
     assert commands[-3][1:] == [str(path), "--data", str(data)]
 
 
+@pytest.mark.slow
 def test_unreadable_validation_frames_are_left_out_of_the_scores(tmp_path: Path) -> None:
     data = yolo(tmp_path / "data")
     (data / "images/val/f06.jpg").write_bytes(b"no picture")
