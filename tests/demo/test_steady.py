@@ -27,6 +27,8 @@ def shown(*values: int, fps: float = 25) -> list[int]:
         ([1, 1, 1, 2, 1, 1], [1, 1, 1, 1, 1, 1]),  # a flicker is gone
         ([1, 1, 1, 2, 2, 1, 1], [1] * 7),
         ([0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 1]),  # 0.12 s after the change
+        # Two that take turns: 0.29 of the first is left when 0.44 of the second are not enough.
+        ([0, 0, 0, 1, 2, 1, 2, 1, 2], [0] * 8 + [2]),
     ],
 )
 def test_a_pixel_changes_when_another_class_is_ahead(values, seen):

@@ -77,6 +77,19 @@ def test_a_missing_task_is_named(saved):
         checkpoint.load(saved[1], ["lane"])
 
 
+def test_weights_of_another_type_are_named(saved, tmp_path):
+    weights, meta = checkpoint.read(saved[1])
+    key = next(name for name, value in weights.items() if value.ndim > 1)
+    for value, fits in ((weights[key].half(), True), (weights[key].int(), False)):
+        path = tmp_path / f"{fits}.safetensors"
+        checkpoint.save(path, weights | {key: value}, meta)
+        if fits:
+            checkpoint.load(path)
+        else:
+            with pytest.raises(UserError, match=f"'{key}' has type torch.int32"):
+                checkpoint.load(path)
+
+
 def test_no_partial_file_is_left(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(AttributeError):

@@ -53,6 +53,17 @@ def test_a_photo_decoded_smaller_has_the_size_of_the_whole(orientation, tmp_path
     assert (image.shape[0] > image.shape[1]) == (upright[0] > upright[1])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "decoded"),
+    [((96, 160), (96, 160)), ((100, 160), (96, 160)), ((192, 320), (192, 320)),
+     ((97, 162), (192, 320)), ((240, 400), (384, 640))],
+)  # fmt: skip
+def test_a_photo_is_decoded_no_smaller_than_it_is_shown(wanted, decoded, tmp_path):
+    """At a quarter of 384x640, a half, or the whole."""
+    image, _ = read_image(photo(tmp_path / "p.jpg", 1, (384, 640)), wanted)
+    assert image.shape[:2] == decoded
+
+
 def test_a_mask_fits_the_upright_picture(tmp_path):
     _, size_hw = read_image(photo(tmp_path / "p.jpg", 6))
     cv2.imwrite(str(tmp_path / "upright.png"), np.zeros((160, 96), np.uint8))

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from perception.errors import UserError
-from perception.model import Deployed, build
+from perception.model import Deployed, HydraNet, build
 
 TASKS = ["det", "drivable", "lane", "scene"]
 LIGHT = ["pvt-hydranet-b0", "hydranet-regnet", "yolop-like"]
@@ -12,6 +13,14 @@ LIGHT = ["pvt-hydranet-b0", "hydranet-regnet", "yolop-like"]
 
 def parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_frames_are_bgr_and_the_network_sees_normalised_rgb():
+    blue = torch.tensor([255, 0, 0], dtype=torch.uint8).expand(1, 2, 4, 3)
+    image = HydraNet(nn.Identity(), nn.Identity(), {}).image(blue)
+    assert image.shape == (1, 3, 2, 4)
+    # Red and green -mean / std of ImageNet, blue (255 - 103.53) / 57.375.
+    assert image[0, :, 0, 0].tolist() == pytest.approx([-2.1179, -2.0357, 2.6400], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", LIGHT)

@@ -1,7 +1,7 @@
 """train_epoch and evaluate on a network of three layers and two made-up tasks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from training.evaluation.scores import headline
 from training.learner import Learner
 from training.loop import StepReport, train_epoch, train_step
 from training.optimiser import make_optimizer
+from training.resume import collect, restore
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -149,6 +150,43 @@ def test_the_average_follows_the_weights_as_the_formula_says() -> None:
     found = student.ema.module.trunk[0].weight
     torch.testing.assert_close(found, average)
     assert (found - weight).abs().max() > 1e-3
+
+
+class Twins(World):
+    """Two ranks that see the same."""
+
+    @property
+    def reduce(self) -> Callable[[Tensor], object]:
+        return lambda tensor: tensor.mul_(2)
+
+    def total(self, numbers: Sequence[float], tensors: Sequence[Tensor] = ()) -> list[float]:
+        return [2 * number for number in ALONE.total(numbers, tensors)]
+
+
+def test_two_ranks_that_see_the_same_make_the_step_of_one() -> None:
+    alone, twin = learner(), learner()
+    twin.world = Twins(0, 2, torch.device("cpu"))
+    one, two = (train_step(student, batch(), 0.25) for student in (alone, twin))
+    assert (two.progress, two.rate, two.frames) == (0.25, one.rate, 2 * one.frames)
+    assert two.loss == pytest.approx(one.loss)
+    for key, value in alone.model.state_dict().items():
+        torch.testing.assert_close(twin.model.state_dict()[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_saved_restores_every_part() -> None:
+    student, other = learner("uncertainty"), learner("uncertainty")
+    for _ in range(3):
+        train_step(student, batch(), half())
+    saved = {key: value.clone() for key, value in collect(student).items()}
+    assert {key.partition("/")[0] for key in saved} == {"model", "balancer", "ema", "optimizer"}
+    restore(other, saved)
+    found = collect(other)
+    assert found.keys() == saved.keys()
+    for key, value in saved.items():
+        assert torch.equal(found[key], value), key
+    train_step(student, batch(), half())
+    train_step(other, batch(), half())
+    assert torch.equal(student.model.trunk[0].weight, other.model.trunk[0].weight)
 
 
 @pytest.mark.parametrize("method", ["equal", "uncertainty", "pcgrad"])

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from perception.errors import UserError
 from training.command_line import read_command_line
+from training.config import Config, OptimArgs
 from training.data.contents import contents
 from training.data.sources import open_dataset
-from training.resume import check_same_data, lock, state_files
+from training.resume import check_same_data, check_same_settings, drop_states, lock, state_files
 from training.run import Run
 
 SMALL = "--tasks det --size 64x96 --batch 2 --workers 0 --device cpu --trackers none --epochs 1"
@@ -136,6 +137,19 @@ def test_a_run_is_resumed_on_data_that_has_moved(copied: Path) -> None:
     assert (run.state.epoch, run.state.step) == (2, 6)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "finished", "refused"), [(9, True, False), (9, False, True), (7, True, True)]
+)
+def test_only_a_finished_run_gets_more_epochs(epochs: int, finished: bool, refused: bool) -> None:
+    before = Config(optim=OptimArgs(epochs=8)).to_json()
+    now = Config(optim=OptimArgs(epochs=epochs))
+    if refused:
+        with pytest.raises(UserError, match=f"began with --epochs 8, not {epochs}"):
+            check_same_settings(before, now, finished)
+    else:
+        check_same_settings(before, now, finished)
+
+
 @pytest.mark.slow
 def test_resume_may_repeat_data_and_labels(finished: Path, tmp_path: Path) -> None:
     """As torchrun does, which repeats the whole command."""
@@ -217,6 +231,14 @@ def test_two_runs_do_not_share_a_folder(copied: Path) -> None:
     other.kill()  # a killed run leaves no lock
     other.join()
     assert resumed(copied).state.step == 3
+
+
+def test_the_newest_states_are_kept(tmp_path: Path) -> None:
+    for step in (2, 4, 10, 8, 6):
+        (tmp_path / f"state-{step:08d}.safetensors").touch()
+    drop_states(tmp_path, 2)
+    names = [path.name for path in state_files(tmp_path)]
+    assert names == ["state-00000008.safetensors", "state-00000010.safetensors"]
 
 
 @pytest.mark.slow

@@ -153,8 +153,10 @@ def test_the_command_says_what_init_copied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = parse_command_line([*SMALL, "--tasks", "scene", "--init", "default", "--out", "x"])
-    make_learner(config, World(0, 1, torch.device("cpu")), print)
+    learner = make_learner(config, World(0, 1, torch.device("cpu")), print)
     assert "trunk, neck and heads scene" in capsys.readouterr().out
+    # The averaged weights follow at first: the decay of step s is 1 - s^(-2/3), see test_loop.py.
+    assert learner.ema.get_decay(10) == pytest.approx(1 - 10 ** (-2 / 3))
 
 
 def test_init_takes_trunk_neck_and_the_heads_both_have(tmp_path: Path) -> None:

@@ -106,6 +106,15 @@ def test_f1_by_distance(off, f1):
     assert scores["IoU"] == scores["recall"] == (100 if off == 0 else 0)
 
 
+def test_recall_and_iou_of_a_line_seen_in_part():
+    """10 of its 40 pixels, and 20 elsewhere: 10 / 40, and 10 of 60 pixels in all."""
+    found = lane()
+    found[:10, 20] = found[:20, 40] = 0
+    scores = run(LaneMetric(), (found, {"lane": lane(20)}))
+    assert scores["recall"] == pytest.approx(25.0)
+    assert scores["IoU"] == pytest.approx(100 / 6)
+
+
 def test_distance_is_euclidean():
     truth, near, far = lane(), lane(), lane()
     truth[10, 10] = near[13, 14] = far[14, 14] = 0  # 5 and 5.66 away
@@ -286,3 +295,13 @@ def test_the_median_of_normals_is_close_to_the_exact_one():
     assert run(NormalsMetric(), (decoded, {"normals": truth}))["median"] == pytest.approx(
         np.median(angles), abs=0.02
     )
+
+
+def test_the_median_of_two_normals_of_one_bin_is_between_its_edges():
+    """10.01 and 10.04 degrees are in the bin from 10.00 to 10.05."""
+    rad = np.radians([10.01, 10.04])
+    decoded = np.stack([np.sin(rad), 0 * rad, np.cos(rad)])[:, None]
+    truth = np.zeros((3, 1, 2))
+    truth[2] = 1
+    scores = run(NormalsMetric(), (decoded, {"normals": truth}))
+    assert scores["median"] == pytest.approx(10.025, abs=1e-6)

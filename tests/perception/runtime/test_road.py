@@ -260,6 +260,23 @@ def test_values_that_the_geometry_does_not_support_are_nan():
     assert np.isnan(ranges.offset_m).all()
 
 
+@pytest.mark.parametrize(
+    ("box", "whole"),
+    [
+        ((250, 200, 400, 357), True),  # two of the model's 384 rows are 1.9 of 360
+        ((250, 200, 400, 359), False),
+        ((3, 200, 150, 300), True),
+        ((1, 200, 150, 300), False),
+        ((490, 200, 637, 300), True),
+        ((490, 200, 639, 300), False),
+    ],
+)
+def test_a_box_two_pixels_from_the_edge_is_cut_off(box, whole):
+    seen = scene(cars={1: (0, 20.0)})
+    seen.outputs["b"].xyxy[0] = box
+    assert np.isfinite(with_camera().update(seen, 0.0).ranges["b"].distance_m[0]) == whole
+
+
 def test_a_rider_stands_where_the_two_wheeler_does():
     seen = scene(cars={1: (0, 20.0), 2: (0, 20.0), 3: (3.4, 20.0)})
     boxes = seen.outputs["b"]
@@ -415,3 +432,36 @@ def test_the_costmap_asks_for_the_ground_at_the_middle_of_a_cell():
     row = grid.cells[200 - 40]
     assert row[49] == birds_eye.UNKNOWN
     assert row[50] == birds_eye.FREE
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_middle_of_the_path_is_half_a_lane_inside_its_one_border(side):
+    """A border at 0.9 m puts the middle at 0.75 m on its other side, and with it a vehicle at 1.45
+    m, which is no vehicle ahead without the border."""
+    car = {1: (-1.45 * side, 15.0)}
+    assert with_camera().update(scene({}, cars=car), 0.0).ranges["b"].lead == -1
+    seen = scene({0.9 * side: WHITE}, cars=car)
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == 0
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_of_borders_too_far_apart_the_nearer_one_is_that_of_the_own_lane(side):
+    """5.05 m are more than 1.5 lanes of 3.3 m; see the test before."""
+    lines = {-4.15 * side: WHITE, 0.9 * side: WHITE}
+    road = with_camera().update(scene(lines, cars={1: (-1.5 * side, 15.0)}), 0.0)
+    assert set(road.borders) == {"left", "right"}
+    assert road.ranges["b"].lead == 0
+
+
+@pytest.mark.parametrize(
+    ("right", "without", "lead"), [(-2.0, -1, 0), (0.2, 0, 0), (0.5, 0, -1), (0.6, 0, -1)]
+)
+def test_the_ground_below_a_vehicle_says_whether_it_is_in_the_own_path(right, without, lead):
+    """The own lane in the mask is from -3.3 to -0.3 m: right in nine of ten cases."""
+    seen = scene({}, cars={1: (right, 15.0)})
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == without
+    area = np.full(SIZE, 2, np.uint8)
+    corners = CAMERA.pixels(np.array([[-3.3, 4], [-0.3, 4], [-0.3, 45], [-3.3, 45]]))
+    cv2.fillPoly(area, [np.round(corners).astype(np.int32)], 0)
+    seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
+    assert with_camera().update(seen, 0.0).ranges["b"].lead == lead

@@ -58,6 +58,8 @@ def test_candidates_lie_inside_the_box_on_every_level() -> None:
     found = find_candidates(truth, classes >= 0, GRID)
     xy = POINTS[allowed_points(found, 0)]
     assert set(xy[:, 2].tolist()) == {4, 8}
+    # Two cells around the centre's: 5 x 3 of stride 4 (x 22 to 38, y 26 to 34), 2 x 2 of stride 8.
+    assert len(xy) == 15 + 4
     assert ((xy[:, 0] > 20) & (xy[:, 0] < 41) & (xy[:, 1] > 22) & (xy[:, 1] < 37)).all()
     assert ((found.near > 0) & (found.near <= 1)).all()
 

@@ -18,8 +18,8 @@ def test_the_temperature_corrects_overconfidence_only():
         [torch.multinomial(part.softmax(1), 1)[:, 0] for part in fair.split(scene.sizes, 1)], 1
     )
     logits = 3 * fair
-    optimizer = torch.optim.Adam([scene.log_temperature], 0.05)
-    for _ in range(200):
+    optimizer = torch.optim.Adam([scene.log_temperature], 0.1)
+    for _ in range(60):
         optimizer.zero_grad()
         raw = {"logits": logits, "tempered": scene.tempered(logits)}
         losses = scene.loss(raw, {"labels": labels})

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from perception.classes import DRIVABLE
 from perception.errors import UserError
 from training.data.bdd_names import IGNORED, RENAMED
 from training.data.formats.bdd100k import BDD100K
+from training.data.masks import read_mask
 
 SHARED = Path(__file__).parents[4] / "shared/data"
 POLYGON_LAYOUTS = ("official", "2018", "2018-images", "scalabel")
@@ -50,6 +52,13 @@ def test_panoptic_layout_loses_only_the_kind_of_lane(tmp_path, bdd_frames, bdd_w
         assert np.array_equal(np.where(lines == 255, 255, 192), read.labels.pop("lane").lane)
         assert known.labels.keys() == read.labels.keys()
         same(known, read)
+
+
+def test_coloured_areas_of_the_panoptic_layout_are_red_and_blue(tmp_path):
+    colours = np.array([[[0, 0, 255], [255, 0, 0], [0, 0, 0]]], np.uint8)  # BGR
+    cv2.imwrite(str(tmp_path / "m.png"), colours)
+    mask = read_mask(tmp_path / "m.png", "drivable-panoptic")
+    assert mask.tolist() == [[DRIVABLE.index(n) for n in ("direct", "alternative", "background")]]
 
 
 def test_yolo_layout_has_the_boxes_and_nothing_else(tmp_path, bdd_frames, bdd_write):

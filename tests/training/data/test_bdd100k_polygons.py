@@ -148,6 +148,14 @@ def test_lanes_have_the_stated_width(width, stop):
     assert mask.sum() / np.hypot(*(stop - start)) == pytest.approx(width, rel=0.13)
 
 
+def test_lanes_end_where_their_points_do():
+    mask = np.full((20, 40), 255, np.uint8)
+    stroke(mask, np.array([[10.0, 10.0], [20.0, 10.0], [30.0, 10.0]]), 8, 6)
+    rows, columns = np.nonzero(mask == 6)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 13, 10, 29)
+    assert len(rows) == 8 * 20
+
+
 def test_a_bent_lane_has_no_gap():
     mask = np.zeros((200, 200), np.uint8)
     stroke(mask, np.array([[20.0, 150.0], [100.0, 40.0], [180.0, 150.0]]), 8, 1)

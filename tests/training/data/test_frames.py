@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from perception.errors import UserError
 from training.data.dataset import Dataset
 from training.data.formats.bdd100k import BDD100K
-from training.data.frames import Frames, draw, repeat_factors, select, weighed, whole
+from training.data.frames import Frames, draw, repeat_factors, weighed, whole
 from training.data.sample import Sample, collate
 from training.data.sampling import SkipBad
 
@@ -83,16 +83,16 @@ def test_rare_traits_are_drawn_more_often_and_none_less_often():
     assert repeat_factors({}, 0).shape == (0,)
 
 
+def test_a_frame_with_two_rare_traits_is_drawn_for_the_rarer_one():
+    numbers = np.arange(1600)
+    factors = repeat_factors({"rare": numbers < 40, "rarer": numbers < 10}, 1600)
+    assert (factors[0], factors[20], factors[50]) == (4.0, 2.0, 1.0)  # roots of 0.1 / share
+
+
 def test_a_rare_task_of_a_union_is_drawn_more_often():
     union = Frames([Numbers(980, ("det",)), Numbers(20, ("semantic",))])
     drawn = draw(union.draws(rare=True), np.random.default_rng(0))
     assert 40 <= (drawn >= 980).sum() <= 50
-
-
-@pytest.mark.parametrize(("count", "share", "kept"), [(10, 0.25, 3), (10, 0.3, 3), (3, 0.01, 1)])
-def test_a_share_is_rounded_up(count, share, kept):
-    (choice,) = select([whole(Numbers(count, presence={}))], {}, share, seed=0)
-    assert len(choice.rows) == kept
 
 
 def test_traits_are_those_of_the_chosen_rows():

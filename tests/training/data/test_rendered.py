@@ -18,10 +18,11 @@ from perception.classes import (
 )
 from perception.errors import UserError
 from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, write_drive_video
-from training.data.roads import effects, vehicles
+from training.data.roads import effects, truth, vehicles
 from training.data.roads.atmosphere import atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.frame import Moment, RenderedFrame, render
+from training.data.roads.gbuffer import GBuffer, VisibleObject
 from training.data.roads.ground import MarkingPainter, Viewpoint
 from training.data.roads.layout import LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Thing
@@ -152,6 +153,16 @@ def test_a_point_of_the_ground_has_the_depth_of_its_pixel(curve: Curve) -> None:
         assert seen == pytest.approx(truth, rel=0.03)
 
 
+def test_a_camera_that_looks_down_sees_the_horizon_above_its_middle() -> None:
+    view = Camera((720, 1280), 1000.0, (640.0, 360.0), 1.5, pitch=float(np.arctan(0.1)))
+    far = view.pixels(view.to_camera(np.array([[0.0, 0.0, 1e7]], np.float32)))[0]
+    np.testing.assert_allclose(far, (640, 260), atol=0.01)
+    assert view.horizon() == pytest.approx(260)
+    # The ground under the middle of the frame: 1.5 m below, a tenth of the way ahead.
+    near = view.pixels(view.to_camera(np.array([[0.0, 0.0, 15.0]], np.float32)))[0]
+    np.testing.assert_allclose(near, (640, 360), atol=0.01)
+
+
 def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     rng = np.random.default_rng(1)
     bus = vehicle(rng, 20.0, 0.0, 0.0, False, 0.0)
@@ -185,6 +196,19 @@ def test_boxes_state_occlusion_and_truncation() -> None:
     assert hidden == {1}
     cut = picture([car(4.5, 2.6, 1)]).found
     assert [(f.track, f.truncated) for f in cut] == [(1, True)]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "occluded"), [(400, False), (352, False), (351, True), (48, True), (47, None)]
+)
+def test_an_object_is_occluded_below_88_and_left_out_below_12_percent(
+    pixels: int, occluded: bool | None
+) -> None:
+    face = np.zeros((384, 640), np.int32)
+    face[100:120, 200:220] = np.where(np.arange(400) < pixels, 50, 0).reshape(20, 20).T
+    seen = VisibleObject(2, 1, 50, 50, [200, 100, 220, 120], alone=400)
+    found = truth.objects(GBuffer(face, np.empty(0), [seen]), np.zeros(face.shape, bool))
+    assert [item.occluded for item in found] == ([] if occluded is None else [occluded])
 
 
 def test_a_box_encloses_exactly_the_pixels_of_its_object() -> None:

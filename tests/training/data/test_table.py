@@ -132,6 +132,23 @@ def test_columns_are_ordered_by_frame(tmp_path):
     assert found.mask(early, MASK_TASKS[0]) is None
 
 
+@pytest.mark.parametrize(
+    ("xyxy", "fits"),
+    [
+        ((-2, -2, 102, 52), True),
+        ((-3, 0, 10, 10), False),
+        ((0, -3, 10, 10), False),
+        ((90, 0, 103, 10), False),
+        ((0, 40, 10, 53), False),
+    ],
+)
+def test_a_box_may_stand_two_pixels_outside(tmp_path, xyxy, fits):
+    builder = Builder(tmp_path)
+    builder.box(builder.frame("a.png", size_hw=(50, 100)), "car", xyxy, "x")
+    assert len(builder.table().box_class) == fits
+    assert len(builder.problems) == (not fits)
+
+
 def test_outlines_are_bounded_and_checked(tmp_path, monkeypatch):
     monkeypatch.setattr(collect, "MOST_VERTICES_OF_FRAME", 7)
     builder = Builder(tmp_path)
