@@ -33,24 +33,23 @@ class ADE20K(FolderDataset):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return (cls.place(root) / "annotations" / "training").is_dir() or (
-            cls.place(root) / "annotations" / "validation"
-        ).is_dir()
+        folder = cls.place(root) / "annotations"
+        return any((folder / split).is_dir() for split in SPLITS.values())
 
     def find(self) -> Sequence[Path]:
         folder = SPLITS.get(self.split, self.split)
-        return [p for p in images_in(self.root / "images" / folder) if self._mask(p).is_file()]
+        return [path for path in images_in(self.root / "images" / folder) if self.found(path)]
 
     def expected(self) -> str:
         folder = SPLITS.get(self.split, self.split)
         return f"expected images/{folder}/NAME.jpg and annotations/{folder}/NAME.png"
 
-    def _mask(self, frame: Path) -> Path:
-        return self.root / "annotations" / frame.parent.name / f"{frame.stem}.png"
+    def label_files(self, frame: Path) -> dict[str, Path]:
+        return {TASK: self.root / "annotations" / frame.parent.name / f"{frame.stem}.png"}
 
     def read(self, frame: Path) -> Sample:
         image, size_hw = read_image(frame, self.decode_size_hw)
-        path = self._mask(frame)
+        path = self.label_files(frame)[TASK]
         stored = read_pixels(path, size_hw)
         if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):
             raise UserError(f"{path}: not class numbers 0..{len(CLASSES)}; restore the file")

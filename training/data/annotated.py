@@ -5,7 +5,6 @@ masks the task that they are for; frame attributes `scene`.
 """
 
 import os
-import zlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
 from training.data.builder import Builder
 from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
-from training.data.dataset import MASK_CHECKSUMS, Dataset, bad_frames, wanted_tasks
+from training.data.dataset import Dataset, bad_frames, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
 from training.data.folder_lists import lists_of_table
 from training.data.images import (
@@ -192,14 +191,12 @@ class Annotated(Dataset):
     def unused(self) -> list[tuple[str, str]]:
         return self.table.texts["unused"]
 
+    def label_paths(self) -> list[Path | None]:
+        names = self.table.mask_file[self.frames].ravel()
+        return [self.label_root / os.fsdecode(name) if name else None for name in names]
+
     def label_columns(self) -> dict[str, np.ndarray]:
-        """The table's columns, and sizes and checksums of the mask files."""
-        names = [os.fsdecode(name) for name in self.table.mask_file[self.frames].ravel()]
-        files = [os.path.join(self.label_root, name) if name else "" for name in names]
-        sizes = [os.path.getsize(file) if file else 0 for file in files]
-        sums = [zlib.crc32(Path(file).read_bytes()) if file else 0 for file in files]
-        found = {"mask sizes": np.array(sizes), MASK_CHECKSUMS: np.array(sums, np.uint32)}
-        return self.table.columns() | found
+        return self.table.columns() | super().label_columns()
 
     def fingerprint(self) -> str:
         files = tree_digest((self.root, self.label_root))

@@ -25,6 +25,7 @@ IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 
 # Metres times pixels of the usual camera, for frames without a camera file.
 BASELINE_FOCAL: Final = 0.209313 * 2262.52
 MAX_CAMERA: Final = 1 << 16
+IMAGE: Final = "_leftImg8bit.png"
 
 
 class Cityscapes(FolderDataset):
@@ -38,8 +39,8 @@ class Cityscapes(FolderDataset):
 
     def find(self) -> Sequence[Path]:
         place = self.root / "leftImg8bit" / self.split
-        frames = sorted(visible(place.glob("*/*_leftImg8bit.png")))
-        return [frame for frame in frames if any(self._sources(frame).values())]
+        frames = sorted(visible(place.glob(f"*/*{IMAGE}")))
+        return [frame for frame in frames if self.found(frame)]
 
     def expected(self) -> str:
         return (
@@ -47,34 +48,35 @@ class Cityscapes(FolderDataset):
             f"{', '.join(self.tasks)}, gtFine/ or disparity/ next to it"
         )
 
-    def _companion(self, frame: Path, kind: str, ending: str) -> Path | None:
-        stem = frame.name.removesuffix("_leftImg8bit.png")
-        path = self.root / kind / self.split / frame.parent.name / f"{stem}_{ending}"
-        return path if path.is_file() else None
+    def name(self, index: int) -> str:
+        return self.frames[index].name.removesuffix(IMAGE)
 
-    def _sources(self, frame: Path) -> dict[str, Path | None]:
-        sources = {
+    def _companion(self, frame: Path, kind: str, ending: str) -> Path:
+        stem = frame.name.removesuffix(IMAGE)
+        return self.root / kind / self.split / frame.parent.name / f"{stem}_{ending}"
+
+    def label_files(self, frame: Path) -> dict[str, Path]:
+        return {
             "semantic": self._companion(frame, "gtFine", "gtFine_labelIds.png"),
             "depth": self._companion(frame, "disparity", "disparity.png"),
         }
-        return {task: sources[task] for task in self.tasks}
 
     def read(self, frame: Path) -> Sample:
         image, size_hw = read_image(frame, self.decode_size_hw)
-        sources = self._sources(frame)
+        files = self.found(frame)
         labels: dict[str, Label] = {}
-        if mask := sources.get("semantic"):
-            ids = _plain(mask, read_pixels(mask, size_hw), np.uint8)
-            labels["semantic"] = Mask(to_train_ids(ids))
-        if disparity := sources.get("depth"):
+        if mask := files.get("semantic"):
+            labels["semantic"] = Mask(to_train_ids(_plain(mask, size_hw, np.uint8)))
+        if disparity := files.get("depth"):
             camera = self._companion(frame, "camera", "camera.json")
-            pixels = _plain(disparity, read_pixels(disparity, size_hw), np.uint16)
+            pixels = _plain(disparity, size_hw, np.uint16)
             labels["depth"] = Distance(to_metres(pixels, baseline(camera)))
-        return Sample(image, labels, frame.name.removesuffix("_leftImg8bit.png"))
+        return Sample(image, labels, frame.name.removesuffix(IMAGE))
 
 
-def _plain(path: Path, pixels: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
-    """(H, W) of one type, or UserError."""
+def _plain(path: Path, size_hw: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:
+    """(H, W) pixels of one type, or UserError."""
+    pixels = read_pixels(path, size_hw)
     if pixels.ndim != 2 or pixels.dtype != dtype:
         wanted = np.dtype(dtype).name
         raise UserError(f"{path}: not one channel of {wanted}; restore the file")
@@ -98,9 +100,9 @@ def to_metres(disparity: np.ndarray, baseline_focal: float) -> np.ndarray:
     return np.where(known, baseline_focal / np.maximum(pixels, 1), np.nan).astype(np.float32)
 
 
-def baseline(camera: Path | None) -> float:
-    """Baseline times focal length of a camera file."""
-    if camera is None:
+def baseline(camera: Path) -> float:
+    """Baseline times focal length of a camera file, if there is one."""
+    if not camera.is_file():
         return BASELINE_FOCAL
     with expecting(camera, "a Cityscapes camera file"):
         data = json.loads(read_bounded(camera, MAX_CAMERA))

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perception.errors import NoFramesError
 from perception.images import IMAGE_SUFFIXES
 from training.data.dataset import Dataset, wanted_tasks
+from training.data.files import walk
 from training.data.sample import Sample
 
 
@@ -20,6 +23,8 @@ class FolderDataset(Dataset):
     folder and what to do.
     """
 
+    root: Path
+
     def __init__(
         self,
         root: Path,
@@ -29,7 +34,7 @@ class FolderDataset(Dataset):
         *,
         strict: bool | None = True,
     ) -> None:
-        self.root: Path = self.place(Path(root))
+        self.root = self.place(Path(root))
         self.split, self.decode_size_hw = split, decode_size_hw
         labelled = dict.fromkeys(self.labels, True)
         self.tasks = wanted_tasks(tasks, labelled, f"{root}: {type(self).__name__}")
@@ -42,6 +47,13 @@ class FolderDataset(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         return self.read(self.frames[index])
+
+    def name(self, index: int) -> str:
+        frame = self.frames[index]
+        return frame.stem if isinstance(frame, Path) else str(frame)
+
+    def file(self, index: int) -> str:
+        return str(self.frames[index])
 
     @classmethod
     def place(cls, root: Path) -> Path:
@@ -60,6 +72,29 @@ class FolderDataset(Dataset):
     def read(self, frame: Any) -> Sample:
         """Reads one of the frames that `find` returned."""
 
+    def label_files(self, frame: Any) -> dict[str, Path]:
+        """{task: file} of where a frame's labels are, if it has them. By default the labels are in
+        any file of the folder that is no image."""
+        return {}
+
+    def found(self, frame: Any) -> dict[str, Path]:
+        """Those of `label_files` that exist, of the wanted tasks."""
+        files = self.label_files(frame).items()
+        return {task: path for task, path in files if task in self.tasks and path.is_file()}
+
+    def presence(self) -> dict[str, np.ndarray]:
+        has = [self.found(frame) for frame in self.frames]
+        if not any(has):
+            return super().presence()
+        return {task: np.array([task in files for files in has]) for task in self.tasks}
+
+    def label_paths(self) -> list[Path | None]:
+        has = [self.found(frame) for frame in self.frames]
+        if any(has):
+            return [files.get(task) for files in has for task in self.tasks]
+        inside = (f"{folder}{name}" for folder, files in walk(self.root) for name in files)
+        return [self.root / path for path in inside if not path.lower().endswith(IMAGE_SUFFIXES)]
+
 
 def deeper(root: Path, *names: str) -> Path:
     """The first of the subfolders that exists, else the folder itself."""
@@ -69,17 +104,6 @@ def deeper(root: Path, *names: str) -> Path:
 def by_number(paths: Sequence[Path]) -> list[Path]:
     """Sorted so that 2.npy comes before 10.npy."""
     return sorted(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", path.stem)] or [0])
-
-
-def is_inside(name: str) -> bool:
-    """Whether a path given in a file stays inside its folder."""
-    return (
-        bool(name)
-        and name.isprintable()
-        and not (
-            name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name[:2]
-        )
-    )
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -14,8 +14,8 @@ import numpy as np
 from timm.data import ImageNetInfo
 
 from perception.errors import UserError
-from perception.images import IMAGE_SUFFIXES, read_image
-from training.data.folder import FolderDataset
+from perception.images import read_image
+from training.data.folder import FolderDataset, images_in
 from training.data.labels import Labels
 from training.data.sample import Sample
 
@@ -38,22 +38,25 @@ class ImageNet(FolderDataset):
             for name in os.listdir(split)
         )
 
-    def find(self) -> Sequence[tuple[str, str]]:
+    def find(self) -> Sequence[Path]:
         folder = self.root / self.split
         classes = sorted(path.name for path in folder.glob("n*") if path.is_dir())
         for name in classes:
             if name not in SYNSETS:
                 raise UserError(f"{folder / name}: not one of the 1000 classes of ImageNet-1k")
-        return [
-            (name, file)
-            for name in classes
-            for file in sorted(os.listdir(folder / name))
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
-        ]
+        return [path for name in classes for path in images_in(folder / name)]
 
     def expected(self) -> str:
         return f"expected {self.split}/n01440764/*.JPEG"
 
-    def read(self, frame: tuple[str, str]) -> Sample:
-        image, _ = read_image(self.root / self.split / frame[0] / frame[1], self.decode_size_hw)
-        return Sample(image, {TASK: Labels(np.array([SYNSETS.index(frame[0])]))}, frame[1])
+    def name(self, index: int) -> str:
+        return self.frames[index].name
+
+    def label_columns(self) -> dict[str, np.ndarray]:
+        return {TASK: np.array([SYNSETS.index(frame.parent.name) for frame in self.frames])}
+
+    def read(self, frame: Path) -> Sample:
+        image, _ = read_image(frame, self.decode_size_hw)
+        return Sample(
+            image, {TASK: Labels(np.array([SYNSETS.index(frame.parent.name)]))}, frame.name
+        )

@@ -1,14 +1,12 @@
 """Mask files, read into the training encodings.
 
-One function per encoding of BDD100K's releases: (H, W) pixels as stored -> (H, W) uint8. It raises
-ValueError for wrong values, to which `read_mask` adds the file's name. Any other mask has a palette
-file that says what its values or colours (R, G, B) mean:
+Those of BDD100K's releases are in the table ENCODINGS. Any other mask has a palette file that says
+what its values or colours (R, G, B) mean:
 
     road: [128, 64, 128]
     background: [0, 0, 0]
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +28,7 @@ from training.data.classes import check_names, read_yaml
 
 BACKGROUND_DRIVABLE: Final = DRIVABLE.index("background")
 LANE_FOREGROUND: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
+UNKNOWN: Final = "the unknown value {}; allowed:"
 
 
 def read_mask(path: Path, encoding: Any, size_hw: tuple[int, int] | None = None) -> np.ndarray:
@@ -41,7 +40,10 @@ def read_mask(path: Path, encoding: Any, size_hw: tuple[int, int] | None = None)
     try:
         if isinstance(encoding, dict):
             return by_palette(pixels, np.array(encoding["colours"], np.uint8))
-        return ENCODINGS[encoding](pixels)
+        coloured = pixels.ndim == 3 and not np.array_equal(pixels[..., 0], pixels[..., 2])
+        if coloured and encoding == "drivable-panoptic":
+            return red_and_blue(pixels)
+        return mapped(pixels, *ENCODINGS[encoding])
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -82,7 +84,8 @@ def by_palette(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _single_channel(pixels: np.ndarray) -> np.ndarray:
+def mapped(pixels: np.ndarray, meanings: dict[int, int], wrong: str) -> np.ndarray:
+    """(H, W) uint8 with the meaning of each value; `wrong` is what to say of a value without."""
     if pixels.dtype != np.uint8:
         raise ValueError(f"mask is {pixels.dtype}; save it with 8 bits per pixel")
     if pixels.ndim == 3:
@@ -90,81 +93,52 @@ def _single_channel(pixels: np.ndarray) -> np.ndarray:
         first = pixels[..., 0]
         if any(not np.array_equal(first, pixels[..., channel]) for channel in (1, 2)):
             raise ValueError("mask is a colour image; give masks of class ids")
-        return np.ascontiguousarray(first)
-    return pixels
-
-
-def _values(pixels: np.ndarray) -> np.ndarray:
+        pixels = np.ascontiguousarray(first)
     # Ten times faster than np.unique or np.bincount on a frame.
-    return np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256]))
-
-
-def _mapped(pixels: np.ndarray, allowed: dict[int, int], meaning: str) -> np.ndarray:
-    pixels = _single_channel(pixels)
-    seen = _values(pixels).tolist()
-    unknown = [value for value in seen if value not in allowed]
-    if unknown:
-        raise ValueError(f"mask holds the unknown value {unknown[0]}; allowed: {meaning}")
-    if all(allowed[value] == value for value in seen):
+    seen = np.flatnonzero(cv2.calcHist([pixels], [0], None, [256], [0, 256])).tolist()
+    if unknown := [value for value in seen if value not in meanings]:
+        raise ValueError(f"mask holds {wrong.format(unknown[0])}")
+    if all(meanings[value] == value for value in seen):
         return pixels
-    table = np.array([allowed.get(value, 0) for value in range(256)], np.uint8)
-    return cv2.LUT(pixels, table)
+    return cv2.LUT(pixels, np.array([meanings.get(value, 0) for value in range(256)], np.uint8))
 
 
-def drivable(pixels: np.ndarray) -> np.ndarray:
-    """Official ids."""
-    allowed = {value: value for value in (*range(len(DRIVABLE)), IGNORE)}
-    return _mapped(pixels, allowed, "0 direct, 1 alternative, 2 background, 255 ignore")
+def red_and_blue(pixels: np.ndarray) -> np.ndarray:
+    """da_seg_annotations in colour: direct areas red, alternative ones blue."""
+    blue, red = pixels[..., 0], pixels[..., 2]
+    area = np.where(blue > red, 1, 0)
+    return np.where(pixels[..., :3].max(2) > 1, area, BACKGROUND_DRIVABLE).astype(np.uint8)
 
 
-def drivable_2018(pixels: np.ndarray) -> np.ndarray:
-    """Ids of drivable_maps."""
-    allowed = {0: BACKGROUND_DRIVABLE, 1: 0, 2: 1, IGNORE: IGNORE}
-    return _mapped(pixels, allowed, "0 background, 1 direct, 2 alternative, 255 ignore")
-
-
-def drivable_panoptic(pixels: np.ndarray) -> np.ndarray:
-    """da_seg_annotations: grey (0 background, 127 alternative, else direct) or red and blue.
-
-    Where the packer merged both areas everything drivable is read as direct.
-    """
-    if pixels.ndim == 3 and not np.array_equal(pixels[..., 0], pixels[..., 2]):
-        blue, red = pixels[..., 0].astype(np.int16), pixels[..., 2].astype(np.int16)
-        area = np.where(blue > red, 1, 0)
-        return np.where(pixels[..., :3].max(2) > 1, area, BACKGROUND_DRIVABLE).astype(np.uint8)
-    allowed = {0: BACKGROUND_DRIVABLE, 1: 0, 2: 1, 127: 1, 128: 1, 254: 0, 255: 0}
-    return _mapped(pixels, allowed, "0 background, 127 alternative, 255 direct")
-
-
-def lane(pixels: np.ndarray) -> np.ndarray:
-    """The official lane byte; any value with bit 3 set is background."""
-    pixels = _single_channel(pixels)
-    seen = _values(pixels)
-    unknown = seen[((seen & LANE_BACKGROUND_BIT) == 0) & (seen >= LANE_CATEGORY_UNKNOWN)]
-    if len(unknown):
-        raise ValueError(f"mask holds {unknown[0]}, no lane byte (category, style, direction)")
-    if all(value == LANE_BACKGROUND or not value & LANE_BACKGROUND_BIT for value in seen):
-        return pixels
-    return np.where(pixels & LANE_BACKGROUND_BIT, np.uint8(LANE_BACKGROUND), pixels)
-
-
-def lane_panoptic(pixels: np.ndarray) -> np.ndarray:
-    """ll_seg_annotations: above 1 is lane (the rule of that protocol), kind unknown."""
-    seen = np.where(_single_channel(pixels) > 1, LANE_FOREGROUND, LANE_BACKGROUND)
-    return seen.astype(np.uint8)
-
-
-def semantic(pixels: np.ndarray) -> np.ndarray:
-    """Train ids of the 19 classes."""
-    allowed = {value: value for value in (*range(len(SEMANTIC)), IGNORE)}
-    return _mapped(pixels, allowed, "0-18 and 255 ignore")
-
-
-ENCODINGS: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "drivable": drivable,
-    "drivable-2018": drivable_2018,
-    "drivable-panoptic": drivable_panoptic,
-    "lane": lane,
-    "lane-panoptic": lane_panoptic,
-    "semantic": semantic,
+# (training value of each value, what to say of another one) of the masks in BDD100K's releases.
+ENCODINGS: Final[dict[str, tuple[dict[int, int], str]]] = {
+    "drivable": (
+        {value: value for value in (*range(len(DRIVABLE)), IGNORE)},
+        f"{UNKNOWN} 0 direct, 1 alternative, 2 background, 255 ignore",
+    ),
+    "drivable-2018": (  # drivable_maps
+        {0: BACKGROUND_DRIVABLE, 1: 0, 2: 1, IGNORE: IGNORE},
+        f"{UNKNOWN} 0 background, 1 direct, 2 alternative, 255 ignore",
+    ),
+    # Where the packer of da_seg_annotations merged both areas everything drivable is direct.
+    "drivable-panoptic": (
+        {0: BACKGROUND_DRIVABLE, 1: 0, 2: 1, 127: 1, 128: 1, 254: 0, 255: 0},
+        f"{UNKNOWN} 0 background, 127 alternative, 255 direct",
+    ),
+    "lane": (  # any value with bit 3 set is background
+        {
+            value: LANE_BACKGROUND if value & LANE_BACKGROUND_BIT else value
+            for value in range(256)
+            if value & LANE_BACKGROUND_BIT or value < LANE_CATEGORY_UNKNOWN
+        },
+        "{}, no lane byte (category, style, direction)",
+    ),
+    "lane-panoptic": (  # ll_seg_annotations: lane above 1, by the rule of that protocol
+        {value: LANE_FOREGROUND if value > 1 else LANE_BACKGROUND for value in range(256)},
+        "",
+    ),
+    "semantic": (
+        {value: value for value in (*range(len(SEMANTIC)), IGNORE)},
+        f"{UNKNOWN} 0-18 and 255 ignore",
+    ),
 }

@@ -38,29 +38,33 @@ class NYUv2(FolderDataset):
     def expected(self) -> str:
         return f"expected {self.split}/image/0.npy and label/, depth/, normal/ next to it"
 
+    def name(self, index: int) -> str:
+        return f"{self.split}-{self.frames[index].stem}"
+
+    def label_files(self, frame: Path) -> dict[str, Path]:
+        return {task: frame.parents[1] / name / frame.name for task, name in FOLDERS.items()}
+
     def read(self, frame: Path) -> Sample:
         array = read_array(frame)
-        if channels_last(array).shape[-1] != 3:
+        if array.shape[2] != 3:
             raise UserError(f"{frame}: {array.shape} is not a colour image; restore the file")
         image = to_frame(array)
         labels: dict[str, Label] = {}
-        for task in self.tasks:
-            path = frame.parents[1] / FOLDERS[task] / frame.name
-            if path.is_file():
-                array = read_array(path)
-                if channels_last(array).shape[:2] != image.shape[:2]:
-                    raise UserError(f"{path}: another size than {frame}; restore both")
-                channels = 3 if task == "normals" else 1
-                if channels_last(array).shape[2] < channels:
-                    raise UserError(f"{path}: lacks channels; restore the file")
-                labels[task] = READERS[task](array)
+        for task, path in self.found(frame).items():
+            array = read_array(path)
+            if array.shape[:2] != image.shape[:2]:
+                raise UserError(f"{path}: another size than {frame}; restore both")
+            if array.shape[2] < (3 if task == "normals" else 1):
+                raise UserError(f"{path}: lacks channels; restore the file")
+            labels[task] = READERS[task](array)
         return Sample(image, labels, f"{self.split}-{frame.stem}")
 
 
 def read_array(path: Path) -> np.ndarray:
-    """A .npy of numbers, (H, W) or three-dimensional, without pickled objects.
+    """(H, W, C) from a .npy of numbers: (H, W), (H, W, C) or, as some copies have it, (C, H, W).
 
-    It is mapped first: a header may claim any size, a map must fit the file.
+    It is mapped first: a header may claim any size, a map must fit the file. No objects are
+    unpickled.
     """
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -68,22 +72,17 @@ def read_array(path: Path) -> np.ndarray:
             raise ValueError("no array of numbers")
         if mapped.ndim not in (2, 3) or not 0 < mapped.size <= MAX_NUMBERS:
             raise ValueError(f"its shape is {mapped.shape}")
-        return np.array(mapped)
+        array = np.array(mapped if mapped.ndim == 3 else mapped[..., None])
+        channels_first = mapped.ndim == 3 and mapped.shape[0] in (1, 3)
+        return array.transpose(1, 2, 0) if channels_first else array
     except Exception as error:  # whatever a damaged header, which is Python text, makes of it
         said = f"{error!s:.200}".replace("\n", " ")
         raise UserError(f"{path}: not a readable array ({said}); restore the file") from None
 
 
-def channels_last(array: np.ndarray) -> np.ndarray:
-    """(H, W, C), from that or from (C, H, W) as some copies have it."""
-    if array.ndim == 2:
-        return array[..., None]
-    return array.transpose(1, 2, 0) if array.shape[0] in (1, 3) else array
-
-
 def to_frame(array: np.ndarray) -> np.ndarray:
     """RGB floats in 0..1 (or 0..255) to uint8 (H, W, 3) BGR."""
-    image = channels_last(array).astype(np.float32)
+    image = array.astype(np.float32)
     if image.max(initial=0) <= 1.0:
         image = image * 255
     return np.ascontiguousarray(np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., ::-1])
@@ -91,20 +90,20 @@ def to_frame(array: np.ndarray) -> np.ndarray:
 
 def to_mask(array: np.ndarray) -> Mask:
     """-1..12 to uint8 with 255 for unlabelled."""
-    classes = channels_last(array)[..., 0].astype(np.int64)
+    classes = array[..., 0].astype(np.int64)
     known = (classes >= 0) & (classes < len(NYUV2))
     return Mask(np.where(known, classes, IGNORE).astype(np.uint8))
 
 
 def to_depth(array: np.ndarray) -> Distance:
     """Metres with NaN for unknown."""
-    metres = channels_last(array)[..., 0].astype(np.float32)
+    metres = array[..., 0].astype(np.float32)
     return Distance(np.where(metres > 0, metres, np.nan).astype(np.float32))
 
 
 def to_normals(array: np.ndarray) -> Normals:
     """Unit vectors (3, H, W) with NaN for unknown."""
-    vectors = channels_last(array).astype(np.float32)
+    vectors = array.astype(np.float32)
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
     unit = vectors / np.where(length > 0.1, length, np.nan)
     return Normals(np.ascontiguousarray(unit.transpose(2, 0, 1)))

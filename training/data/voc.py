@@ -19,7 +19,7 @@ from perception.images import read_image, read_pixels
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.files import expecting
-from training.data.folder import FolderDataset, deeper, is_inside
+from training.data.folder import FolderDataset, deeper
 from training.data.formats.voc_xml import MAX_XML, PascalXML, objects
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.masks import by_palette
@@ -53,7 +53,7 @@ class VOC(FolderDataset):
         own = labels is not None or not _is_voc(cls.place(Path(root)))
         return PascalXML if own or (classes is not None and classes.is_own("det")) else cls
 
-    def find(self) -> Sequence[str]:
+    def find(self) -> Sequence[Path]:
         lists = ("Main", "Segmentation") if MASKS in self.tasks else ("Main",)
         if self.tasks == (MASKS,):
             lists = ("Segmentation",)
@@ -63,28 +63,31 @@ class VOC(FolderDataset):
             if path.is_file():
                 names |= set(read_bounded(path, MAX_LIST).decode(errors="replace").split())
         for name in sorted(names):
-            if not is_inside(name):
+            if not name.isprintable() or name[0] == "/" or ".." in name.split("/"):
                 raise UserError(
                     f"{self.root}: {self.split}.txt names {name!r:.100}, which leaves its folder; "
                     "fix it"
                 )
-        return sorted(names)
+        return [self.root / "JPEGImages" / f"{name}.jpg" for name in sorted(names)]
 
     def expected(self) -> str:
         return f"expected JPEGImages/ and ImageSets/Main/{self.split}.txt"
 
-    def read(self, frame: str) -> Sample:
-        image, size_hw = read_image(self.root / "JPEGImages" / f"{frame}.jpg", self.decode_size_hw)
+    def label_files(self, frame: Path) -> dict[str, Path]:
+        objects_ = self.root / "Annotations" / f"{frame.stem}.xml"
+        mask = self.root / "SegmentationClass" / f"{frame.stem}.png"
+        return {BOXES: objects_, MASKS: mask, CLASSES: objects_}
+
+    def read(self, frame: Path) -> Sample:
+        image, size_hw = read_image(frame, self.decode_size_hw)
         labels: dict[str, Label] = {}
-        path = self.root / "Annotations" / f"{frame}.xml"
-        if path.is_file() and {BOXES, CLASSES} & set(self.tasks):
-            boxes = read_objects(path, size_hw)
-            found: dict[str, Label] = {BOXES: boxes, CLASSES: shown(boxes)}
-            labels |= {task: label for task, label in found.items() if task in self.tasks}
-        mask = self.root / "SegmentationClass" / f"{frame}.png"
-        if MASKS in self.tasks and mask.is_file():
-            labels[MASKS] = Mask(read_class_mask(mask, size_hw))
-        return Sample(image, labels, frame)
+        for task, path in self.found(frame).items():
+            if task == MASKS:
+                labels[task] = Mask(read_class_mask(path, size_hw))
+            else:
+                boxes = read_objects(path, size_hw)
+                labels[task] = boxes if task == BOXES else shown(boxes)
+        return Sample(image, labels, frame.stem)
 
 
 def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:

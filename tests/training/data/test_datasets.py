@@ -1,6 +1,7 @@
 """Every dataset on a tiny folder in its own format: found, read, augmented, collated, learned."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -18,12 +19,15 @@ from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.annotated import Annotated
 from training.data.augment import Augment
+from training.data.contents import contents
+from training.data.folder import FolderDataset, images_in
 from training.data.rendered import RenderedRoads
-from training.data.sample import collate
+from training.data.sample import Sample, collate
 from training.data.sources import DATASETS, kind_and_root, near_names, open_dataset
 from training.data.voc import palette
 from training.evaluate import open_data, parse_arguments
 from training.evaluation.scores import evaluate
+from training.resume import check_same_data
 from training.run import Run
 
 HW = (48, 64)
@@ -352,3 +356,83 @@ def test_imagenet_coco_and_ade20k_train_one_network(tmp_path: Path):
     taught = {task for line in log if "tasks" in line for task in line["tasks"]}
     assert len(taught) >= 2  # two steps of two frames see at least two of the three
     assert all(line.get("skipped") is None for line in log)
+
+
+def swap_text(root: Path, name: str, old: str, new: str) -> None:
+    (path,) = root.rglob(name)
+    path.write_text(path.read_text().replace(old, new))
+
+
+def shift_pixels(root: Path, name: str) -> None:
+    for path in root.rglob(name):
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), stored[::-1, ::-1])
+
+
+def shift_array(root: Path, folder: str) -> None:
+    path = root / f"train/{folder}/0.npy"
+    np.save(path, np.load(path)[::-1])
+
+
+OTHER_LABELS = {
+    "nyuv2 classes": lambda root: shift_array(root, "label"),
+    "nyuv2 depth": lambda root: shift_array(root, "depth"),
+    "cityscapes classes": lambda root: shift_pixels(root, "*_labelIds.png"),
+    "cityscapes depth": lambda root: shift_pixels(root, "*_disparity.png"),
+    "coco": lambda root: swap_text(root, "instances_train2017.json", "[4, 6, 20", "[4, 6, 21"),
+    "ade20k": lambda root: shift_pixels(root, "annotations/training/*.png"),
+    "imagenet": lambda root: (root / "train/n01440764").rename(root / "train/n01443537"),
+    "voc boxes": lambda root: swap_text(root, "2007_000032.xml", ">dog<", ">cow<"),
+    "voc masks": lambda root: shift_pixels(root, "SegmentationClass/*.png"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_LABELS)
+def test_a_run_is_not_resumed_on_other_labels(what: str, tmp_path: Path):
+    kind, root, moved = what.split()[0], tmp_path / "set", tmp_path / "moved"
+
+    def held(folder: Path) -> dict[str, dict]:
+        return {"train": contents(open_dataset(f"{kind}:{folder}", "train"))}
+
+    root.mkdir()
+    WRITERS[kind](root)
+    shutil.copytree(root, moved)
+    check_same_data(held(root), held(moved))
+    OTHER_LABELS[what](moved)
+    with pytest.raises(UserError, match=r"--resume: the (labels|masks) are not those"):
+        check_same_data(held(root), held(moved))
+
+
+class Listed(FolderDataset):
+    """Images with a number each in list.txt; does not say where its labels are."""
+
+    labels = ("luminance",)
+
+    def find(self) -> list[Path]:
+        return images_in(self.root)
+
+    def expected(self) -> str:
+        return ""
+
+    def read(self, frame: Path) -> Sample:
+        return Sample(np.zeros((8, 8, 3), np.uint8), {}, frame.stem)
+
+
+def test_labels_of_an_unknown_place_are_any_files_but_images(tmp_path: Path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text("1")
+    first = contents(Listed(tmp_path, "train"))
+    picture(tmp_path / "a.png", seed=1)
+    check_same_data({"train": first}, {"train": contents(Listed(tmp_path, "train"))})
+    (tmp_path / "list.txt").write_text("2")
+    with pytest.raises(UserError, match="--resume: the masks are not those"):
+        check_same_data({"train": first}, {"train": contents(Listed(tmp_path, "train"))})
+
+
+def test_voc_frames_without_a_mask_are_known_to_have_none(tmp_path: Path):
+    write_voc(tmp_path)
+    next(tmp_path.rglob("SegmentationClass/*.png")).unlink()
+    presence = open_dataset(f"voc:{tmp_path}", "train").presence()
+    assert {task: has.tolist() for task, has in presence.items()} == {
+        "det_voc": [True], "semantic_voc": [False], "classes_voc": [True],
+    }  # fmt: skip
