@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.images import read_image, read_pixels
 from training.data.folder import FolderDataset, deeper, images_in
-from training.data.labels import Mask
+from training.data.labels import Label, Mask
 from training.data.sample import Sample
 
 SPLITS: Final = {"train": "training", "val": "validation"}
@@ -26,6 +26,7 @@ class ADE20K(FolderDataset):
     """Scenes of all kinds; label files count classes from 1, 0 is not annotated."""
 
     labels = (TASK,)
+    places: ClassVar = {TASK: "annotations/{split}/{stem}.png"}
 
     @classmethod
     def place(cls, root: Path) -> Path:
@@ -36,22 +37,21 @@ class ADE20K(FolderDataset):
         folder = cls.place(root) / "annotations"
         return any((folder / split).is_dir() for split in SPLITS.values())
 
+    def part(self) -> str:
+        return SPLITS.get(self.split, self.split)
+
     def find(self) -> Sequence[Path]:
-        folder = SPLITS.get(self.split, self.split)
-        return [path for path in images_in(self.root / "images" / folder) if self.found(path)]
+        return images_in(self.root / "images" / self.part())
 
     def expected(self) -> str:
-        folder = SPLITS.get(self.split, self.split)
-        return f"expected images/{folder}/NAME.jpg and annotations/{folder}/NAME.png"
-
-    def label_files(self, frame: Path) -> dict[str, Path]:
-        return {TASK: self.root / "annotations" / frame.parent.name / f"{frame.stem}.png"}
+        return f"expected images/{self.part()}/NAME.jpg and annotations/{self.part()}/NAME.png"
 
     def read(self, frame: Path) -> Sample:
         image, size_hw = read_image(frame, self.decode_size_hw)
-        path = self.label_files(frame)[TASK]
-        stored = read_pixels(path, size_hw)
-        if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):
-            raise UserError(f"{path}: not class numbers 0..{len(CLASSES)}; restore the file")
-        mask = np.where(stored > 0, stored - 1, IGNORE).astype(np.uint8)
-        return Sample(image, {TASK: Mask(mask)}, frame.stem)
+        labels: dict[str, Label] = {}
+        for task, path in self.label_files(frame).items():
+            stored = read_pixels(path, size_hw)
+            if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):
+                raise UserError(f"{path}: not class numbers 0..{len(CLASSES)}; restore the file")
+            labels[task] = Mask(np.where(stored > 0, stored - 1, IGNORE).astype(np.uint8))
+        return Sample(image, labels, frame.stem)

@@ -43,7 +43,6 @@ class Annotated(Dataset):
     """
 
     labels: ClassVar[tuple[str, ...]] = ("det", "drivable", "lane", "scene", "semantic")
-    options = ("labels", "classes")
     format: ClassVar[str]
     """What the format is called in messages."""
     relative: ClassVar[bool] = False
@@ -105,7 +104,7 @@ class Annotated(Dataset):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return bool(cls.sources(root))
+        return any(path.stat().st_size for path in cls.sources(root))
 
     def label_files(self) -> list[Path]:
         """As `sources`. Raises NoFramesError where there are none."""
@@ -243,7 +242,8 @@ class Annotated(Dataset):
         images = Images(self.root)
         self.read(builder, images)
         if not builder.images:
-            why = builder.problems[0][1] if builder.problems else f"in {self.format} format"
+            reasons = [*builder.problems, *builder.unused, ("", f"in {self.format} format")]
+            why = reasons[0][1]
             raise NoFramesError(f"{self.root}: no frames found; {why}")
         check_duplicates(builder)
         self.unlisted(builder, images)
@@ -276,7 +276,9 @@ class Annotated(Dataset):
             parts = {name: order[code == number] for number, name in enumerate(splits) if name}
         if not len(parts.get(split, ())):
             others = ", ".join(name for name, frames in parts.items() if len(frames))
-            raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}")
+            problems = self.table.texts["problems"]
+            why = "".join(f"; {text}" for frame, text in problems[:1] if frame < 0)
+            raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}{why}")
         return parts[split]
 
     def _drawable(self, wanted: Sequence[str]) -> list[str]:

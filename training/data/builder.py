@@ -14,7 +14,16 @@ from perception.classes import LANE_DIRECTIONS, LANE_STYLES
 from perception.classes import LANE_STYLE_SHIFT as STYLE
 from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.errors import UserError
-from training.data.table import AREA, MASK_TASKS, NO_MASK, OUTSIDE, REACH, TOLERANCE, Table
+from training.data.table import (
+    AREA,
+    FRACTION_TOLERANCE,
+    MASK_TASKS,
+    NO_MASK,
+    OUTSIDE,
+    REACH,
+    TOLERANCE,
+    Table,
+)
 
 UNDEFINED: Final = "undefined"  # an attribute that is not annotated, in BDD100K's files
 MOST_LISTED: Final = 10_000  # problems; more are kept where they are the first of a frame
@@ -118,6 +127,12 @@ class Builder:
         """Adds a box, or the problem it has; `part` is its number or id in `where`."""
         x1, y1, x2, y2 = xyxy
         columns = self.columns
+        if columns["relative"][frame]:
+            if min(x1, y1) < -FRACTION_TOLERANCE or max(x2, y2) > 1 + FRACTION_TOLERANCE:
+                said = f"box {OUTSIDE} (fractions of 0..1 expected); fix it"
+                self.problem(frame, f"{place(where, part)}: {said}")
+                return
+            x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
         height, width = columns["size_hw"][2 * frame : 2 * frame + 2]
         if not (-REACH < x1 < x2 < REACH and -REACH < y1 < y2 < REACH):
             self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")

@@ -7,7 +7,7 @@ https://www.cityscapes-dataset.com unpack. Cite: Cordts et al., CVPR 2016.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class Cityscapes(FolderDataset):
     """Frames with a fine annotation or a disparity map."""
 
     labels = ("semantic", "depth")
+    places: ClassVar = {
+        "semantic": "gtFine/{split}/{folder}/{stem}_gtFine_labelIds.png",
+        "depth": "disparity/{split}/{folder}/{stem}_disparity.png",
+    }
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -39,8 +43,7 @@ class Cityscapes(FolderDataset):
 
     def find(self) -> Sequence[Path]:
         place = self.root / "leftImg8bit" / self.split
-        frames = sorted(visible(place.glob(f"*/*{IMAGE}")))
-        return [frame for frame in frames if self.found(frame)]
+        return sorted(visible(place.glob(f"*/*{IMAGE}")))
 
     def expected(self) -> str:
         return (
@@ -48,30 +51,20 @@ class Cityscapes(FolderDataset):
             f"{', '.join(self.tasks)}, gtFine/ or disparity/ next to it"
         )
 
-    def name(self, index: int) -> str:
-        return self.frames[index].name.removesuffix(IMAGE)
-
-    def _companion(self, frame: Path, kind: str, ending: str) -> Path:
-        stem = frame.name.removesuffix(IMAGE)
-        return self.root / kind / self.split / frame.parent.name / f"{stem}_{ending}"
-
-    def label_files(self, frame: Path) -> dict[str, Path]:
-        return {
-            "semantic": self._companion(frame, "gtFine", "gtFine_labelIds.png"),
-            "depth": self._companion(frame, "disparity", "disparity.png"),
-        }
+    def stem(self, frame: Path) -> str:
+        return frame.name.removesuffix(IMAGE)
 
     def read(self, frame: Path) -> Sample:
         image, size_hw = read_image(frame, self.decode_size_hw)
-        files = self.found(frame)
+        files, stem = self.label_files(frame), self.stem(frame)
         labels: dict[str, Label] = {}
         if mask := files.get("semantic"):
             labels["semantic"] = Mask(to_train_ids(_plain(mask, size_hw, np.uint8)))
         if disparity := files.get("depth"):
-            camera = self._companion(frame, "camera", "camera.json")
+            camera = self.root / "camera" / self.split / frame.parent.name / f"{stem}_camera.json"
             pixels = _plain(disparity, size_hw, np.uint16)
             labels["depth"] = Distance(to_metres(pixels, baseline(camera)))
-        return Sample(image, labels, frame.name.removesuffix(IMAGE))
+        return Sample(image, labels, stem)
 
 
 def _plain(path: Path, size_hw: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:

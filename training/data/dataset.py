@@ -44,8 +44,6 @@ class Dataset(ABC):
 
     labels: ClassVar[tuple[str, ...]] = ()
     """Tasks that datasets of this class can label."""
-    options: ClassVar[tuple[str, ...]] = ()
-    """Which of the options `labels` and `classes` the constructor takes."""
     tasks: tuple[str, ...]
     """Tasks that this dataset labels, on at least some of its frames."""
     classes: Mapping[str, dict[str, tuple[str, ...]]] = MappingProxyType({})
@@ -80,17 +78,12 @@ class Dataset(ABC):
         `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced
         size that still covers it. Raises UserError naming the folder and what to do.
         """
-        labels = options.get("labels")
-        reader = cls.reader(root, labels, options.get("classes"))
-        if labels is not None and "labels" not in reader.options:
-            raise UserError(f"--labels {labels}: {cls.__name__} expects labels and images together")
+        labels, classes = options.get("labels"), options.get("classes")
+        reader = cls.reader(root, labels, classes)
+        size_hw = None if options.get("exact") else size_hw
+        strict = options.get("strict", True)
         return reader(  # type: ignore[call-arg]
-            root,
-            split,
-            tasks,
-            None if options.get("exact") else size_hw,
-            strict=options.get("strict", True),
-            **{name: options.get(name) for name in reader.options},
+            root, split, tasks, size_hw, strict=strict, labels=labels, classes=classes
         )
 
     @classmethod

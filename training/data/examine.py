@@ -254,10 +254,14 @@ def _duplicates(report: CheckReport, checked: Mapping[str, list[FrameCheck]]) ->
 
 
 def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> None:
-    """Splits without any box, and classes of the folder's own list without one in any split."""
+    """Splits without any label or any box, and classes of the folder's own list without one in any
+    split."""
     listed: Counter[str] = Counter()
     for split, dataset in datasets.items():
         boxes = report.splits[split]["boxes"]
+        if not dataset.tasks and split != "test":  # that of BDD100K has none
+            text = f"no labels for split {split!r}; are they where they are expected?"
+            report.add("split without labels", f"{report.root}: {text}", split)
         if "det" not in dataset.tasks:
             continue
         if not any(boxes.values()):

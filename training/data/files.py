@@ -124,6 +124,13 @@ def head_of(path: Path, count: int = 4096) -> str:
         return file.read(count).lstrip()
 
 
+def first_has(root: Path, suffix: str, text: str) -> bool:
+    """Whether a text is in the first characters of the first file with a suffix that is not
+    empty."""
+    heads = (head_of(root / path) for path in files_below(root, suffix))
+    return text in next(filter(None, heads), "")
+
+
 def split_word(text: str) -> str:
     """The split that is a word of a name: train of instances_train2017, "" of latest."""
     words = re.findall(r"[a-z]+", text.lower())

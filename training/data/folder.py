@@ -2,14 +2,16 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from perception.errors import NoFramesError
+from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
+from training.data.classes import ClassLists
 from training.data.dataset import Dataset, wanted_tasks
 from training.data.files import walk
 from training.data.sample import Sample
@@ -19,11 +21,14 @@ class FolderDataset(Dataset):
     """Frames of one split of a folder; `tasks` are those of the wanted ones that it labels.
 
     Images may be decoded no larger than `decode_size_hw` needs; labels stay at native size.
-    Labels are read with their frame, so `strict` changes nothing. Raises UserError naming the
-    folder and what to do.
+    Labels are read with their frame, so `strict` changes nothing; the classes are the dataset's
+    own. Raises UserError naming the folder and what to do.
     """
 
     root: Path
+    places: ClassVar[Mapping[str, str]] = {}
+    """Where the label of each task is: a path with {split}, {folder} (the image's) and {stem}. By
+    default labels are in any file of the folder that is no image."""
 
     def __init__(
         self,
@@ -33,12 +38,20 @@ class FolderDataset(Dataset):
         decode_size_hw: tuple[int, int] | None = None,
         *,
         strict: bool | None = True,
+        labels: Path | None = None,
+        classes: ClassLists | None = None,
     ) -> None:
+        if labels is not None:
+            name = type(self).__name__
+            raise UserError(f"--labels {labels}: {name} expects labels and images together")
         self.root = self.place(Path(root))
         self.split, self.decode_size_hw = split, decode_size_hw
         labelled = dict.fromkeys(self.labels, True)
         self.tasks = wanted_tasks(tasks, labelled, f"{root}: {type(self).__name__}")
-        self.frames: Sequence[Any] = self.find()
+        found = self.find()
+        has = [not self.places or bool(self.label_files(frame)) for frame in found]
+        self.frames: Sequence[Any] = list(compress(found, has))
+        self.without_label = [frame for frame, some in zip(found, has, strict=True) if not some]
         if not len(self.frames):
             raise NoFramesError(f"{self.root}: no frames for split {split!r}; {self.expected()}")
 
@@ -50,7 +63,7 @@ class FolderDataset(Dataset):
 
     def name(self, index: int) -> str:
         frame = self.frames[index]
-        return frame.stem if isinstance(frame, Path) else str(frame)
+        return self.stem(frame) if isinstance(frame, Path) else str(frame)
 
     def file(self, index: int) -> str:
         return str(self.frames[index])
@@ -62,7 +75,7 @@ class FolderDataset(Dataset):
 
     @abstractmethod
     def find(self) -> Sequence[Any]:
-        """The split's frames that have a label of one of the tasks, sorted."""
+        """The split's frames, sorted. Those for which no file of `places` exists are left out."""
 
     @abstractmethod
     def expected(self) -> str:
@@ -72,25 +85,42 @@ class FolderDataset(Dataset):
     def read(self, frame: Any) -> Sample:
         """Reads one of the frames that `find` returned."""
 
-    def label_files(self, frame: Any) -> dict[str, Path]:
-        """{task: file} of where a frame's labels are, if it has them. By default the labels are in
-        any file of the folder that is no image."""
-        return {}
+    def part(self) -> str:
+        """What the folder calls the split."""
+        return self.split
 
-    def found(self, frame: Any) -> dict[str, Path]:
-        """Those of `label_files` that exist, of the wanted tasks."""
-        files = self.label_files(frame).items()
-        return {task: path for task, path in files if task in self.tasks and path.is_file()}
+    def stem(self, frame: Path) -> str:
+        """What the names of an image and of its label files have in common."""
+        return frame.stem
+
+    def label_files(self, frame: Path) -> dict[str, Path]:
+        """{task: file} of a frame's labels: those of `places` that exist, of the wanted tasks."""
+        words = {"split": self.part(), "folder": frame.parent.name, "stem": self.stem(frame)}
+        wanted = {task: place for task, place in self.places.items() if task in self.tasks}
+        files = {task: self.root / place.format(**words) for task, place in wanted.items()}
+        return {task: path for task, path in files.items() if path.is_file()}
 
     def presence(self) -> dict[str, np.ndarray]:
-        has = [self.found(frame) for frame in self.frames]
-        if not any(has):
+        if not self.places:
             return super().presence()
+        has = [self.label_files(frame) for frame in self.frames]
         return {task: np.array([task in files for files in has]) for task in self.tasks}
 
+    def unused(self) -> list[tuple[str, str]]:
+        if not self.places:
+            return []
+        found = [("image without label", f"{frame}: no label") for frame in self.without_label]
+        used = {path for frame in self.frames for path in self.label_files(frame).values()}
+        words = {"split": self.part(), "folder": "*", "stem": "*"}
+        for place in {place for task, place in self.places.items() if task in self.tasks}:
+            spare = set(self.root.glob(place.format(**words))) - used
+            kind = "label without frame"
+            found += [(kind, f"{path}: no image of this name") for path in sorted(visible(spare))]
+        return found
+
     def label_paths(self) -> list[Path | None]:
-        has = [self.found(frame) for frame in self.frames]
-        if any(has):
+        if self.places:
+            has = [self.label_files(frame) for frame in self.frames]
             return [files.get(task) for files in has for task in self.tasks]
         inside = (f"{folder}{name}" for folder, files in walk(self.root) for name in files)
         return [self.root / path for path in inside if not path.lower().endswith(IMAGE_SUFFIXES)]

@@ -11,7 +11,7 @@ from typing import Final
 from perception.errors import UserError
 from perception.images import IMAGE_SUFFIXES
 from training.data.builder import Builder
-from training.data.files import nfc, read_text, stem_of, walk
+from training.data.files import nfc, read_text, split_folder, stem_of, walk
 
 ATTRIBUTE_FILES: Final = ("attributes.csv", "labels/attributes.csv")
 MAX_ATTRIBUTES: Final = 256 << 20
@@ -36,7 +36,7 @@ class Images:
         self.paths = sorted(self.real.values())
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
-            name = nfc(path.rsplit("/", 1)[-1])
+            name = spelled(path.rsplit("/", 1)[-1])
             self._by_name[name].append(path)
             self._by_name[stem_of(name)].append(path)
 
@@ -50,14 +50,17 @@ class Images:
 
         Raises UserError where several are equally near.
         """
-        name = nfc(name.replace("\\", "/").lstrip("./"))
+        name = spelled(name.replace("\\", "/").lstrip("./"))
         if ".." in name.split("/"):
             raise UserError(f"{where}: image {name!r:.100} leaves its folder; fix it")
         found = self._by_name.get(name.rsplit("/", 1)[-1], [])
-        exact = [path for path in found if nfc(path) == name or nfc(path).endswith(f"/{name}")]
+        exact = [path for path in found if f"/{spelled(path)}".endswith(f"/{name}")]
         found = exact or found
         close = [path for path in found if near and path.startswith(near)]
         found = close or found
+        if (split := split_folder(f"{near}/")) and "/" not in name:
+            # One of the same name in the folder of another split is another image.
+            found = [path for path in found if split_folder(path) in ("", split)]
         if len(found) > 1:
             raise UserError(
                 f"{where}: {name} is both {found[0]} and {found[1]}: two frames of one name in two "
@@ -80,11 +83,17 @@ class Images:
             place, _, name = os.path.join(folder, text).rpartition("/")
             if found := self.real.get(f"{os.path.realpath(place)}/{name}"):
                 return found
-        parts = nfc(text).split("/")
+        parts = spelled(text).split("/")
         found_all = self._by_name.get(parts[-1], [])
-        common = {path: _common_end(nfc(path).split("/"), parts) for path in found_all}
+        common = {path: _common_end(spelled(path).split("/"), parts) for path in found_all}
         best = [path for path, count in common.items() if count == max(common.values())]
         return best[0] if len(best) == 1 else None
+
+
+def spelled(path: str) -> str:
+    """A path in NFC with the suffix in lower case: a label file may spell the name another way."""
+    stem, dot, suffix = nfc(path).rpartition(".")
+    return f"{stem}.{suffix.lower()}" if dot and "/" not in suffix else nfc(path)
 
 
 def images_root(root: Path) -> Path:

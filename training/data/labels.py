@@ -6,9 +6,10 @@ are transformed alike.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import cv2
 import numpy as np
@@ -24,24 +25,33 @@ MIN_VISIBLE: Final = 0.3  # share of a box; with less left in a window it is ign
 MIN_SIDE: Final = 1.5  # pixels; a box with a shorter side in a window is dropped
 
 
-class Label(Protocol):
-    """What augmentations and the collation need of every kind."""
+class Label(ABC):
+    """What augmentations and the collation need of every kind.
+
+    By default a label describes the frame as a whole, whatever part of it is seen, and its arrays
+    have one shape for all frames.
+    """
 
     def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
         """The label inside `window`, resized to `size_hw`."""
+        return self
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         """The label placed at (y, x) of a larger frame, "not annotated" around it."""
+        return self
 
     def flip(self) -> Self:
         """Mirrored left to right."""
+        return self
 
+    @abstractmethod
     def arrays(self) -> Arrays:
         """The target's arrays for one frame (keys as the task's loss and metric read them)."""
 
     @staticmethod
     def collate(frames: Sequence[Arrays]) -> Arrays:
         """Arrays with a leading batch dimension."""
+        return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
 
 
 def crop(array: np.ndarray, window: Window, fill: Any) -> np.ndarray:
@@ -68,16 +78,8 @@ def nearest(array: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(array), size_wh, interpolation=cv2.INTER_NEAREST)
 
 
-class Stacked:
-    """Kinds whose arrays have one shape for all frames."""
-
-    @staticmethod
-    def collate(frames: Sequence[Arrays]) -> Arrays:
-        return {key: np.stack([frame[key] for frame in frames]) for key in frames[0]}
-
-
 @dataclass
-class Boxes:
+class Boxes(Label):
     """Objects as corner boxes in pixels of a frame of `size_hw`.
 
     `ignore` marks regions whose detections are counted neither right nor wrong (crowds).
@@ -144,7 +146,7 @@ class Boxes:
         return {key: stacked(key) for key in frames[0]}
 
 
-class Pixels(Stacked):
+class Pixels(Label):
     """Kinds that are one array (..., H, W): the field `key`, which is also its name in targets."""
 
     key: ClassVar[str]
@@ -242,21 +244,8 @@ class Normals(Pixels):
         return self.with_pixels(self.normals[:, :, ::-1] * mirror)
 
 
-class OfFrame(Stacked):
-    """Kinds that describe the frame as a whole, whatever part of it is seen."""
-
-    def window(self, window: Window, size_hw: tuple[int, int]) -> Self:
-        return self
-
-    def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
-        return self
-
-    def flip(self) -> Self:
-        return self
-
-
 @dataclass
-class Labels(OfFrame):
+class Labels(Label):
     """One class index per attribute; -1 = unknown."""
 
     labels: np.ndarray  # (G,) int64
@@ -266,7 +255,7 @@ class Labels(OfFrame):
 
 
 @dataclass
-class Number(OfFrame):
+class Number(Label):
     """One number per frame; NaN = unknown."""
 
     number: np.ndarray  # () float32

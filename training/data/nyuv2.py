@@ -7,7 +7,7 @@ https://github.com/lorenmt/mtan (Liu et al., 2019); data by Silberman et al., EC
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -17,20 +17,23 @@ from training.data.folder import FolderDataset, by_number, visible
 from training.data.labels import Distance, Label, Mask, Normals
 from training.data.sample import Sample
 
-FOLDERS: Final = {"semantic_nyuv2": "label", "depth": "depth", "normals": "normal"}
 MAX_NUMBERS: Final = 3 * 2048 * 2048
 
 
 class NYUv2(FolderDataset):
     """Indoor frames with semantic classes, depth and normals."""
 
-    labels = tuple(FOLDERS)
+    labels = ("semantic_nyuv2", "depth", "normals")
+    places: ClassVar = {
+        "semantic_nyuv2": "{split}/label/{stem}.npy",
+        "depth": "{split}/depth/{stem}.npy",
+        "normals": "{split}/normal/{stem}.npy",
+    }
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return any((root / split / "image").is_dir() for split in ("train", "val")) and any(
-            (root / split / "normal").is_dir() for split in ("train", "val")
-        )
+        splits = [root / split for split in ("train", "val")]
+        return all(any((s / name).is_dir() for s in splits) for name in ("image", "normal"))
 
     def find(self) -> Sequence[Path]:
         return by_number(visible((self.root / self.split / "image").glob("*.npy")))
@@ -41,16 +44,13 @@ class NYUv2(FolderDataset):
     def name(self, index: int) -> str:
         return f"{self.split}-{self.frames[index].stem}"
 
-    def label_files(self, frame: Path) -> dict[str, Path]:
-        return {task: frame.parents[1] / name / frame.name for task, name in FOLDERS.items()}
-
     def read(self, frame: Path) -> Sample:
         array = read_array(frame)
         if array.shape[2] != 3:
             raise UserError(f"{frame}: {array.shape} is not a colour image; restore the file")
         image = to_frame(array)
         labels: dict[str, Label] = {}
-        for task, path in self.found(frame).items():
+        for task, path in self.label_files(frame).items():
             array = read_array(path)
             if array.shape[:2] != image.shape[:2]:
                 raise UserError(f"{path}: another size than {frame}; restore both")

@@ -148,8 +148,11 @@ class _Reader:
 
 
 def looks_like_frames(path: Path) -> bool:
-    """Whether a JSON file begins like a list of Scalabel frames (or {"frames": [...]})."""
+    """Whether a JSON file begins like a list of Scalabel frames (or {"frames": [...]}), or is
+    empty: then reading it says so."""
     head = head_of(path, 65536)
+    if not head:
+        return True
     if head.startswith("{"):
         return '"frames"' in head
     start = head.find("{")

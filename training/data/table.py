@@ -23,6 +23,7 @@ from training.data.files import stamp
 FORMAT: Final = 5
 REACH: Final = 100_000  # pixels; no frame is larger
 TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
+FRACTION_TOLERANCE: Final = 0.01  # the same of boxes in fractions of the frame
 OUTSIDE: Final = "is outside the frame"
 IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG = 1, 2, 4
 # What an outline is: a filled area, a line, or a filled lane marking.
@@ -122,9 +123,9 @@ def _save(table: Table, target: Path) -> None:
         (temporary / "texts.json").write_text(json.dumps(table.texts))
         for name, column in table.columns().items():
             np.save(temporary / f"{name}.npy", column, allow_pickle=False)
-        if target.exists():  # damaged, or written by another process meanwhile
+        if _load(target) is None:  # else another process has written it meanwhile, and reads it
             shutil.rmtree(target, ignore_errors=True)
-        os.rename(temporary, target)
+            os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,7 +7,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,7 +18,7 @@ from perception.files import read_bounded
 from perception.images import read_image, read_pixels
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
-from training.data.files import expecting
+from training.data.files import expecting, read_text
 from training.data.folder import FolderDataset, deeper
 from training.data.formats.voc_xml import MAX_XML, PascalXML, objects
 from training.data.labels import Boxes, Label, Labels, Mask
@@ -38,6 +38,11 @@ class VOC(FolderDataset):
     """Frames of ImageSets/Main, and of ImageSets/Segmentation where masks are wanted."""
 
     labels = (BOXES, MASKS, CLASSES)
+    places: ClassVar = {
+        BOXES: "Annotations/{stem}.xml",
+        MASKS: "SegmentationClass/{stem}.png",
+        CLASSES: "Annotations/{stem}.xml",
+    }
 
     @classmethod
     def place(cls, root: Path) -> Path:
@@ -61,7 +66,7 @@ class VOC(FolderDataset):
         for folder in lists:
             path = self.root / "ImageSets" / folder / f"{self.split}.txt"
             if path.is_file():
-                names |= set(read_bounded(path, MAX_LIST).decode(errors="replace").split())
+                names |= set(read_text(path, MAX_LIST).split())
         for name in sorted(names):
             if not name.isprintable() or name[0] == "/" or ".." in name.split("/"):
                 raise UserError(
@@ -73,15 +78,14 @@ class VOC(FolderDataset):
     def expected(self) -> str:
         return f"expected JPEGImages/ and ImageSets/Main/{self.split}.txt"
 
-    def label_files(self, frame: Path) -> dict[str, Path]:
-        objects_ = self.root / "Annotations" / f"{frame.stem}.xml"
-        mask = self.root / "SegmentationClass" / f"{frame.stem}.png"
-        return {BOXES: objects_, MASKS: mask, CLASSES: objects_}
+    def unused(self) -> list[tuple[str, str]]:
+        # Labels of all splits lie together.
+        return [item for item in super().unused() if item[0] != "label without frame"]
 
     def read(self, frame: Path) -> Sample:
         image, size_hw = read_image(frame, self.decode_size_hw)
         labels: dict[str, Label] = {}
-        for task, path in self.found(frame).items():
+        for task, path in self.label_files(frame).items():
             if task == MASKS:
                 labels[task] = Mask(read_class_mask(path, size_hw))
             else:

@@ -647,3 +647,118 @@ def test_more_classes_than_a_mask_can_hold_are_refused(tmp_path: Path):
     root = coco(tmp_path, areas, names)
     with pytest.raises(UserError, match="drivable: 301 classes; at most 250"):
         open_dataset(f"coco:{root}", "train", ["drivable"])
+
+
+# Files that are not read ----------------------------------------------------------------------
+
+
+def bdd(root: Path, place: str, frames: int = 2) -> Path:
+    """Frames of BDD100K with one label file per split."""
+    for split in ("train", "val"):
+        entries = []
+        for i in range(frames):
+            name = f"{split}{i}.jpg"
+            image(root / f"images/{split}/{name}", 10 * len(split) + i)
+            box = {"category": "car", "box2d": {"x1": 8, "y1": 8, "x2": 30, "y2": 30}}
+            entries.append({"name": name, "labels": [box]})
+        put(root / place.format(split), json.dumps(entries))
+    return root
+
+
+@pytest.mark.parametrize("kind", ["bdd100k", "coco", "scalabel", "cvat", "voc"])
+def test_an_empty_label_file_is_named(tmp_path: Path, kind: str):
+    file = {
+        "bdd100k": lambda: bdd(tmp_path, "labels/my_{}.json") / "labels/my_train.json",
+        "coco": lambda: coco(tmp_path, []) / "annotations/train.json",
+        "scalabel": lambda: bdd(tmp_path, "labels/my_{}.json") / "labels/my_train.json",
+        "cvat": lambda: image(tmp_path / "a.png").with_name("annotations.xml"),
+        "voc": lambda: image(tmp_path / "a.png").with_name("a.xml"),
+    }[kind]()
+    if kind == "voc":
+        put(image(tmp_path / "b.png", 1).with_name("b.xml"), "<annotation></annotation>")
+    put(file, "")
+    assert any(said.startswith(f"{file}: not ") for _, said in findings(f"{kind}:{tmp_path}"))
+    with pytest.raises(UserError, match=rf"{file}: not (XML|valid JSON)"):
+        open_dataset(f"{kind}:{tmp_path}", "train")
+
+
+@pytest.mark.parametrize("place", ["labels/det_20/det_{}.JSON", "labels/my_{}.JSON", "{}.JSON"])
+def test_label_files_of_bdd100k_with_a_suffix_in_capitals_are_read(tmp_path: Path, place: str):
+    assert boxes_of(f"bdd100k:{bdd(tmp_path, place)}") == 2
+
+
+def test_a_split_of_which_no_label_is_found_is_named(tmp_path: Path):
+    root = bdd(tmp_path, "other/{}.json")
+    assert [kind for kind, _ in findings(f"bdd100k:{root}")] == ["split without labels"] * 2
+
+
+def test_links_that_repeat_a_release_are_not_other_candidates(tmp_path: Path, capsys):
+    root = bdd(tmp_path, "labels/det_20/det_{}.json")
+    (root / "self").symlink_to(root)
+    assert boxes_of(f"bdd100k:{root}") == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_the_suffix_of_an_image_may_differ_in_case(tmp_path: Path):
+    root = coco(tmp_path, [{"category_id": 1, "bbox": [8, 8, 20, 20]}])
+    for split in ("train", "val"):
+        file = root / f"images/{split}/{split}.png"
+        file.rename(file.with_suffix(".PNG"))
+    assert boxes_of(f"coco:{root}") == 1
+
+
+def test_an_image_of_another_split_is_not_taken_for_a_missing_one(tmp_path: Path):
+    """Both splits number their frames from 0."""
+    root = coco(tmp_path, [{"category_id": 1, "bbox": [8, 8, 20, 20]}])
+    path = root / "annotations/train.json"
+    path.write_text(path.read_text().replace("train.png", "val.png"))
+    why = r"no frames for split 'train'.* val\.png \(1 of 1 images\) is not below"
+    with pytest.raises(UserError, match=why):
+        open_dataset(f"coco:{root}", "train")
+
+
+def test_ade20k_without_an_image_or_a_mask(tmp_path: Path):
+    for split in ("training", "validation"):
+        for i, name in enumerate(("a", "b", "c")):
+            image(tmp_path / f"images/{split}/{name}.jpg", 10 * len(split) + i)
+            put(tmp_path / f"annotations/{split}/{name}.png", mask_png(i))
+    no_mask = tmp_path / "images/training/b.jpg"
+    no_image = tmp_path / "annotations/training/c.png"
+    (tmp_path / "annotations/training/b.png").unlink()
+    (tmp_path / "images/training/c.jpg").unlink()
+    assert findings(f"ade20k:{tmp_path}") == [
+        ("image without label", f"{no_mask}: no label"),
+        ("label without frame", f"{no_image}: no image of this name"),
+    ]
+    dataset = open_dataset(f"ade20k:{tmp_path}", "train")
+    assert [dataset.name(index) for index in range(len(dataset))] == ["a"]
+
+
+def mask_png(value: int) -> bytes:
+    return cv2.imencode(".png", np.full(HW, value, np.uint8))[1].tobytes()
+
+
+def test_a_list_of_voc_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    image(tmp_path / "JPEGImages/a.jpg")
+    put(tmp_path / "Annotations/a.xml", "<annotation></annotation>")
+    put(tmp_path / "ImageSets/Main/train.txt", b"\xef\xbb\xbfa\n")
+    dataset = open_dataset(f"voc:{tmp_path}", "train", ["det_voc"])
+    assert [dataset.name(index) for index in range(len(dataset))] == ["a"]
+
+
+def test_boxes_in_fractions_may_stand_a_little_outside(tmp_path: Path):
+    """By up to a hundredth of the frame: annotation tools round."""
+    image(tmp_path / "data/a.png", size_hw=(480, 800))
+    image(tmp_path / "data/b.png", 1, size_hw=(480, 800))
+    for x, wanted in ((0.6, 1.0), (0.608, 1.0), (0.3, 0.7)):
+        sample = {
+            "filepath": "data/a.png", "tags": ["train"],
+            "found": {"detections": [{"label": "cone", "bounding_box": [x, 0.2, 0.4, 0.4]}]},
+        }  # fmt: skip
+        put(tmp_path / "samples.json", json.dumps({"samples": [sample]}))
+        boxes = open_dataset(f"fiftyone:{tmp_path}", "train")[0].labels["det"]
+        assert boxes.xyxy[0, 2] == pytest.approx(wanted * 800)
+    sample["found"]["detections"][0]["bounding_box"][0] = 0.62
+    put(tmp_path / "samples.json", json.dumps({"samples": [sample]}))
+    with pytest.raises(UserError, match=r"box is outside the frame \(fractions of 0\.\.1"):
+        open_dataset(f"fiftyone:{tmp_path}", "train")

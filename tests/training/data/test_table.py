@@ -39,6 +39,21 @@ def test_second_opening_reads_no_label_file(tmp_path, bdd_frames, bdd_write, mon
     columns(root)
 
 
+def test_a_table_that_another_process_wrote_meanwhile_stays(
+    tmp_path, bdd_frames, bdd_write, monkeypatch
+):
+    root = bdd_write(tmp_path / "data", "2018", bdd_frames)
+    build, written = BDD100K._build, []
+
+    def slowly(dataset):
+        monkeypatch.setattr(BDD100K, "_build", build)
+        written.append(BDD100K(root, "train").table.folder.stat().st_ino)
+        return build(dataset)
+
+    monkeypatch.setattr(BDD100K, "_build", slowly)
+    assert BDD100K(root, "train").table.folder.stat().st_ino == written[0]
+
+
 def change_labels(root):
     path = root / "labels/det_20/det_train.json"
     path.write_text(path.read_text().replace('"car"', '"bus"'))

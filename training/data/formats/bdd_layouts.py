@@ -128,7 +128,7 @@ def _bases(root: Path) -> list[Path]:
     """Folders that may hold a release: the root, its `bdd100k`, and up to DEEPEST levels below it
     those that have a folder of a known name. Mirrors nest, e.g. bdd100k/bdd100k/images/100k."""
     found = [root, root / "bdd100k"]
-    level = [root]
+    level, seen = [root], {os.path.realpath(root)}
     for _ in range(DEEPEST):
         level = [
             Path(entry.path)
@@ -136,6 +136,9 @@ def _bases(root: Path) -> list[Path]:
             for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
             if entry.name not in KNOWN and entry.name[0] != "." and entry.is_dir()
         ]
+        real = {os.path.realpath(folder): folder for folder in reversed(level)}
+        level = [real[path] for path in reversed(real) if path not in seen]  # links may repeat
+        seen |= real.keys()
         found += [folder for folder in level if any((folder / name).is_dir() for name in MARKERS)]
     return list(dict.fromkeys(found))
 
@@ -143,9 +146,11 @@ def _bases(root: Path) -> list[Path]:
 def _found(
     places: Sequence[Path], pattern: str, split: str, exists: Callable[[Path], bool]
 ) -> list[Path]:
-    """The first base's path of a pattern that exists; none or one."""
-    paths = [base / pattern.format(split=split) for base in places]
-    found = [path for path in dict.fromkeys(paths) if exists(path)]
+    """The first base's path of a pattern that exists, also with its suffix in capitals; none or
+    one."""
+    paths = dict.fromkeys(base / pattern.format(split=split) for base in places)
+    capitals = (path.with_suffix(path.suffix.upper()) for path in paths)
+    found = [path for path in paths if exists(path)] or [path for path in capitals if exists(path)]
     if len(found) > 1 and not pattern.startswith("{split}"):
         others = ", ".join(str(path) for path in found[1:])
         print(f"{found[0]}: used instead of {others}", file=sys.stderr, flush=True)
@@ -216,8 +221,9 @@ def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
     # A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames.
     known = {base / pattern.format(split=split) for pattern, _, _ in LABELS for base in places}
     for folder in (*places, *(base / "labels" for base in places)):
-        for path in sorted(folder.glob(f"*{split}*.json")):
+        for path in files_in(folder, ".json") if folder.is_dir() else ():
             # A file of exactly this name holds the labels: if it is damaged, that is an error.
-            meant = path.name == f"{split}.json"
-            if path not in known and (meant or looks_like_frames(path)):
+            meant = path.stem == split
+            new = path.with_suffix(".json") not in known and split in path.name
+            if new and (meant or looks_like_frames(path)):
                 yield LabelSource(path, "scalabel")

@@ -51,16 +51,16 @@ def json_files(root: Path, folders: Iterable[str]) -> list[Path]:
         place = root / folder
         names = sorted(os.listdir(place)) if place.is_dir() else []
         some = [name for name in names if name.lower().endswith(".json") and name[0] != "."]
-        found += [place / name for name in some[:MOST]]
+        found += [path for name in some[:MOST] if (path := place / name).is_file()]
     return list(dict.fromkeys(found))
 
 
 def looks_like_coco(path: Path) -> bool:
-    """Whether a JSON file begins like one of COCO's."""
+    """Whether a JSON file begins like one of COCO's, or is empty: then reading it says so."""
     head = head_of(path)
     # An `info` or `licenses` section may come first and be long.
     keys = ('"images"', '"annotations"', '"categories"', '"licenses"', '"info"')
-    return head.startswith("{") and any(key in head for key in keys)
+    return not head or (head.startswith("{") and any(key in head for key in keys))
 
 
 def split_of(path: Path, files: int) -> str:

@@ -33,8 +33,10 @@ class CVAT(Annotated):
     def sources(cls, root: Path) -> list[Path]:
         names = sorted(os.listdir(root)) if root.is_dir() else []
         xml = [name for name in names if name.lower().endswith(".xml") and name[0] != "."]
-        files = [root / name for name in xml] or [root]
-        return [path for path in files if "<annotations>" in head_of(path, 512)]
+        files = [path for path in [root / name for name in xml] or [root] if path.is_file()]
+        heads = {path: head_of(path, 512) for path in files}
+        # Reading an empty file says so.
+        return [path for path, head in heads.items() if not head or "<annotations>" in head]
 
     def read(self, builder: Builder, images: Images) -> None:
         for path in self.label_files():

@@ -12,10 +12,9 @@ from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import SPLITS, expecting
 from training.data.images import Images
-from training.data.table import AREA, IGNORE_FLAG, LINE, OCCLUDED_FLAG, OUTSIDE, TRUNCATED_FLAG
+from training.data.table import AREA, IGNORE_FLAG, LINE, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 FILE: Final = "samples.json"
-TOLERANCE: Final = 0.01
 
 
 class FiftyOne(Annotated):
@@ -56,11 +55,7 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
                 flags = OCCLUDED_FLAG * _true(item, "occluded")
                 flags |= TRUNCATED_FLAG * _true(item, "truncated")
                 flags |= IGNORE_FLAG * _true(item, "iscrowd")
-                xyxy = (x, y, x + width, y + height)
-                if min(xyxy) < -TOLERANCE or max(xyxy) > 1 + TOLERANCE:
-                    builder.problem(frame, f"{where}: box {OUTSIDE} (fractions expected); fix it")
-                else:
-                    builder.box(frame, item["label"], xyxy, where, flags)
+                builder.box(frame, item["label"], (x, y, x + width, y + height), where, flags)
         elif "polylines" in value:
             builder.annotated(frame, "areas", "lines")
             for item in value["polylines"]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from training.data.annotated import Annotated
 from training.data.builder import Builder
-from training.data.files import expecting, files_below, head_of, read_text, split_folder
+from training.data.files import expecting, files_below, first_has, read_text, split_folder
 from training.data.images import Images
 from training.data.table import AREA, LINE
 
@@ -21,8 +21,7 @@ class LabelMe(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        path = next(files_below(root, ".json"), None)
-        return path is not None and '"shapes"' in head_of(root / path)
+        return first_has(root, ".json", '"shapes"')
 
     def read(self, builder: Builder, images: Images) -> None:
         for inside in files_below(self.label_root, ".json", distinct=True):

@@ -16,7 +16,7 @@ from training.data.files import (
     SPLITS,
     expecting,
     files_below,
-    head_of,
+    first_has,
     nfc,
     read_text,
     split_folder,
@@ -40,8 +40,7 @@ class PascalXML(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        path = next(files_below(root, ".xml"), None)
-        return path is not None and "<annotation>" in head_of(root / path, 512)
+        return first_has(root, ".xml", "<annotation>")
 
     def read(self, builder: Builder, images: Images) -> None:
         splits = _lists(self.label_root)

@@ -5,7 +5,6 @@
 file shows no object, as in Ultralytics' training code.
 """
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,14 +19,13 @@ from training.data.builder import Builder
 from training.data.classes import check_names, read_yaml, yolo_names
 from training.data.files import SPLITS, files_below, read_text, split_folder, stem_of, text_of
 from training.data.images import Images
-from training.data.table import AREA, OUTSIDE
+from training.data.table import AREA, FRACTION_TOLERANCE
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml", "bdd100k.yaml")
 NAME_FILES: Final = (*CONFIGS, "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20
 MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
-TOLERANCE: Final = 0.01
 Classes = Sequence[tuple[str, int]]
 
 
@@ -216,7 +214,7 @@ def _read_plain(builder: Builder, frame: int, data: bytes, path: Path, classes: 
     kinds, centre, half = values[:, 0], values[:, 1:3], values[:, 3:5] / 2
     xyxy = np.hstack([centre - half, centre + half])
     fine = np.isin(kinds, np.arange(len(classes))) & (half > 0).all(1)
-    if not (fine & (xyxy >= -TOLERANCE).all(1) & (xyxy <= 1 + TOLERANCE).all(1)).all():
+    if not (fine & (np.abs(xyxy - 0.5) <= 0.5 + FRACTION_TOLERANCE).all(1)).all():
         return False
     found = [classes[int(number)] for number in kinds]
     for line, (name, _) in enumerate(found, 1):
@@ -244,9 +242,4 @@ def _add(
     else:
         builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
         return
-    if not all(math.isfinite(value) for value in xyxy):
-        builder.problem(frame, f"{where}: box is not finite; fix it")
-    elif min(xyxy) < -TOLERANCE or max(xyxy) > 1 + TOLERANCE:
-        builder.problem(frame, f"{where}: box {OUTSIDE} (fractions of 0..1 expected); fix it")
-    else:
-        builder.box(frame, name, [min(max(value, 0.0), 1.0) for value in xyxy], where, flags)
+    builder.box(frame, name, xyxy, where, flags)
