@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from perception.errors import UserError, some_of
 from perception.tasks.base import LossPart, Raw, to_float
@@ -14,7 +14,7 @@ from training.balance import Border
 from training.data.sample import Batch
 from training.learner import Learner
 from training.nonfinite import Memory, nonfinite_frames
-from training.optimiser import clip_gradients, rate_at, set_rate
+from training.optimiser import rate_at, set_rate
 
 Parts = dict[str, dict[str, float]]
 OwnParts = Mapping[str, Mapping[str, LossPart]]
@@ -115,7 +115,7 @@ def train_step(
     if not report.bad and values:
         losses = {task: joint.share(task, own.get(task), border) for task in values}
         report.weights = learner.balancer.backward(losses, border, values)
-        report.norm = float(clip_gradients(learner.trained, learner.clip))
+        report.norm = float(nn.utils.clip_grad_norm_(learner.trained, learner.clip))
         report.bad = "" if math.isfinite(report.norm) else "gradient"
     if report.bad:
         report.names = nonfinite_frames(learner.tasks, batch, raws, learner.world)
@@ -150,7 +150,8 @@ def forward(
 ) -> tuple[dict[str, dict[str, LossPart]], Border, dict[str, Raw]]:
     """(loss parts of the tasks labelled in this rank's batch, border of trunk and heads, raw
     outputs of the heads)."""
-    with learner.autocast(), torch.set_grad_enabled(bool(learner.shared)):
+    trains = torch.is_grad_enabled() and bool(learner.shared)
+    with learner.autocast(), torch.set_grad_enabled(trains):
         outputs = learner.model.features(batch.frames)
     # Heads read detached copies of the features; the balancer passes their gradients on.
     border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)

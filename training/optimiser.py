@@ -1,8 +1,8 @@
-"""AdamW or Muon with a learning rate per trunk stage, the schedule, gradient clipping."""
+"""AdamW or Muon with a learning rate per trunk stage, and the schedule."""
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -106,11 +106,6 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Sets every group's learning rate to `rate` times its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-    """Scales all gradients so that their joint norm is at most `limit`; returns the norm before."""
-    return nn.utils.clip_grad_norm_(parameters, limit)
 
 
 def optimizer_tensors(

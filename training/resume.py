@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -109,33 +108,18 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
 
 
 def random_states() -> dict[str, Tensor]:
-    """The state of every generator of this process, as bytes."""
+    """The states of torch's generators, as bytes. Augmentation has generators of its own."""
     states = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
-    version, words, gauss = random.getstate()
-    states["python"] = _bytes(json.dumps([version, list(words), gauss]))
-    name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
-    numpy_state = [name, np.asarray(keys).tolist(), place, has_gauss, cached]
-    states["numpy"] = _bytes(json.dumps(numpy_state))
     return states
 
 
 def restore_random(states: Mapping[str, Tensor]) -> None:
     """Sets the generators to what `random_states` gave."""
-    if "torch" in states:
-        torch.set_rng_state(states["torch"])
+    torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
-    if "python" in states:
-        version, words, gauss = json.loads(states["python"].numpy().tobytes())
-        random.setstate((version, tuple(words), gauss))
-    if "numpy" in states:
-        np.random.set_state(tuple(json.loads(states["numpy"].numpy().tobytes())))
-
-
-def _bytes(text: str) -> Tensor:
-    return torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
 
 
 def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:

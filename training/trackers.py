@@ -129,7 +129,6 @@ class Trackers:
     def __init__(
         self, names: Sequence[str], folder: Path, settings: Mapping[str, Any], step: int
     ) -> None:
-        check_trackers(names)
         wanted = [name for name in names if name != NONE]
         self.trackers = [open_tracker(name, folder, settings, step) for name in wanted]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import pad
-from torchvision.ops import nms
+from torchvision.ops import complete_box_iou_loss, nms
 
 from perception.classes import DETECTION
 from perception.layers import ConvBlock, upsample
@@ -18,7 +18,7 @@ from perception.metrics.base import Metric
 from perception.metrics.detection import DetectionMetric
 from perception.runtime.view import View
 from perception.tasks.base import LossPart, Raw, Target, Task
-from perception.tasks.det_training import ciou_loss
+from perception.tasks.det_training import Grid, ignored_points, trainable_classes
 from perception.tasks.drivable import Drivable
 from perception.tasks.lane import Lane
 
@@ -116,18 +116,22 @@ class AnchorDet(Task):
         matches = _match(target, anchors, stride, logits.shape[2:4])
         place = (matches.frame, matches.anchor, matches.y, matches.x)
         found = _boxes(logits, anchors, stride)[place]
-        box = ciou_loss(found, matches.xyxy)
+        box = complete_box_iou_loss(found, matches.xyxy)
         presence = torch.zeros_like(logits[..., 4])
         presence[place] = (1 - box).detach().clamp(0)
-        used = (~_ignored(target, stride, logits.shape[2:4])[:, None]) | (presence > 0)
-        objectness = bce(logits[..., 4], presence, reduction="none") * used
+        objectness = bce(logits[..., 4], presence, reduction="none")
+        points = Grid((logits.shape[2:4],), (stride,)).points(logits.device)
+        ignored = ignored_points(target, points, len(self.view.classes))
+        if ignored is not None:
+            outside = ~ignored.any(2).view(-1, 1, *logits.shape[2:4])  # (B, 1, h, w)
+            objectness = objectness * (outside | (presence > 0))
         classes = logits[..., 5:][place]
         wanted = torch.zeros_like(classes)
         wanted[torch.arange(len(wanted), device=wanted.device), matches.label] = 1.0
         kind = bce(classes, wanted, reduction="sum") / wanted.shape[1]
-        points, matched = (box.new_tensor(float(n)) for n in (presence.numel(), len(box)))
+        places, matched = (box.new_tensor(float(n)) for n in (presence.numel(), len(box)))
         return [
-            ("object", LossPart(OBJECT_WEIGHT * BALANCE[stride] * objectness.sum(), points)),
+            ("object", LossPart(OBJECT_WEIGHT * BALANCE[stride] * objectness.sum(), places)),
             ("box", LossPart(BOX_WEIGHT * box.sum(), matched)),
             ("class", LossPart(CLASS_WEIGHT * kind, matched)),
         ]
@@ -231,9 +235,7 @@ def _boxes(logits: Tensor, anchors: Tensor, stride: int) -> Tensor:
 
 def _match(target: Target, anchors: Tensor, stride: int, size_hw: Sequence[int]) -> Matches:
     """Each box to the anchors of its size, in its cell and the nearest neighbour on each axis."""
-    size = target["boxes_xyxy"][..., 2:] - target["boxes_xyxy"][..., :2]
-    known = (target["classes"] >= 0) & ~target["ignore"] & (size > 0).all(-1)
-    frame, box = known.nonzero(as_tuple=True)
+    frame, box = (trainable_classes(target) >= 0).nonzero(as_tuple=True)
     xyxy, label = target["boxes_xyxy"][frame, box].float(), target["classes"][frame, box]
     ratio = (xyxy[:, None, 2:] - xyxy[:, None, :2]) / anchors  # (N, 3, 2)
     fits = torch.maximum(ratio, 1 / ratio).amax(-1) < REACH
@@ -248,18 +250,6 @@ def _match(target: Target, anchors: Tensor, stride: int, size_hw: Sequence[int])
     x, y = cells[pick, near].unbind(-1)
     row, anchor = row[pick], anchor[pick]
     return Matches(frame[row], anchor, y, x, xyxy[row], label[row])
-
-
-def _ignored(target: Target, stride: int, size_hw: Sequence[int]) -> Tensor:
-    """(B, h, w) bool: cells whose centre lies in an ignored box."""
-    device = target["ignore"].device
-    mask = torch.zeros(len(target["ignore"]), *size_hw, dtype=torch.bool, device=device)
-    y = (torch.arange(size_hw[0], device=device) + 0.5) * stride
-    x = (torch.arange(size_hw[1], device=device) + 0.5) * stride
-    for frame, box in target["ignore"].nonzero().tolist():
-        x1, y1, x2, y2 = target["boxes_xyxy"][frame, box]
-        mask[frame] |= ((y > y1) & (y < y2))[:, None] & ((x > x1) & (x < x2))
-    return mask
 
 
 def _nms(boxes: Tensor, scores: Tensor) -> Tensor:

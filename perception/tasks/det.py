@@ -13,6 +13,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import complete_box_iou_loss
 
 from perception.classes import COCO, DETECTION, VOC_OBJECTS
 from perception.layers import ConvBlock, SeparableBlock
@@ -25,7 +26,6 @@ from perception.tasks.det_training import (
     Candidates,
     Grid,
     Positives,
-    ciou_loss,
     distribution_loss,
     find_candidates,
     ignored_points,
@@ -270,7 +270,8 @@ def _box_losses(
         for name in ("frame", "point", "box")
     )
     wanted, deltas = truth[frame, row], _deltas(box, frame, point)
-    loss = ciou_loss(_to_xyxy(_expected(deltas), points[point]), wanted)
+    boxes = _to_xyxy(_expected(deltas), points[point])
+    loss = complete_box_iou_loss(boxes, wanted)  # arXiv 1911.08287
     offset = _to_deltas(wanted, points[point])
     loss = loss + distribution_loss(deltas.unflatten(-1, (4, BINS)), offset, SPAN).mean(-1) / 4
     return loss.split([len(positives.frame) for positives in chosen])

@@ -5,7 +5,6 @@ on every level, found by index arithmetic, so the cost grows with the number of 
 points times boxes. Losses are computed in float32 under autocast too.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -191,23 +190,10 @@ def score_loss(
 
 def iou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     """Elementwise IoU of broadcastable boxes (..., 4) -> (...); 0 for an empty box."""
-    overlap, union = _overlap_union(a_xyxy, b_xyxy)
-    return overlap / union.clamp(min=EPS)
-
-
-def ciou_loss(pred_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
-    """1 - complete IoU (arXiv 1911.08287): overlap, centre distance and aspect ratio."""
-    pred, target = pred_xyxy.float(), target_xyxy.float()
-    overlap = iou(pred, target)
-    diagonal = _hull_wh(pred, target).square().sum(-1).clamp(min=EPS)
-    centres = (pred[..., :2] + pred[..., 2:] - target[..., :2] - target[..., 2:]) / 2
-    pred_wh, target_wh = pred[..., 2:] - pred[..., :2], target[..., 2:] - target[..., :2]
-    angle = torch.atan2(target_wh[..., 0], target_wh[..., 1].clamp(min=EPS)) - torch.atan2(
-        pred_wh[..., 0], pred_wh[..., 1].clamp(min=EPS)
-    )
-    aspect = (4 / math.pi**2) * angle.square()
-    trade_off = (aspect / (1 - overlap + aspect).clamp(min=EPS)).detach()
-    return 1 - overlap + centres.square().sum(-1) / diagonal + trade_off * aspect
+    a, b = a_xyxy.float(), b_xyxy.float()
+    wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)
+    overlap = wh[..., 0] * wh[..., 1]
+    return overlap / (_area(a) + _area(b) - overlap).clamp(min=EPS)
 
 
 def quality_focal_loss(logits: Tensor, quality: Tensor, gamma: float = 2.0) -> Tensor:
@@ -231,18 +217,6 @@ def distribution_loss(logits: Tensor, value: Tensor, span: float) -> Tensor:
     return -(near * (1 - part) + far * part)
 
 
-def _overlap_union(a_xyxy: Tensor, b_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    a, b = a_xyxy.float(), b_xyxy.float()
-    wh = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)
-    overlap = wh[..., 0] * wh[..., 1]
-    return overlap, _area(a) + _area(b) - overlap
-
-
 def _area(xyxy: Tensor) -> Tensor:
     wh = (xyxy[..., 2:] - xyxy[..., :2]).clamp(0)
     return wh[..., 0] * wh[..., 1]
-
-
-def _hull_wh(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    a, b = a_xyxy.float(), b_xyxy.float()
-    return torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])

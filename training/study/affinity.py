@@ -12,9 +12,11 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from perception.tasks.base import to_float, total_loss
+from perception.tasks.base import total_loss
+from training.balance import Border
 from training.data.sample import Batch
 from training.learner import Learner
+from training.loop import forward
 from training.nonfinite import Memory
 
 Matrix = dict[str, dict[str, float]]
@@ -56,35 +58,23 @@ def preserved_state(learner: Learner) -> Iterator[None]:
             memory.put_back()
 
 
-def task_losses(learner: Learner, batch: Batch) -> dict[str, Tensor]:
-    """The loss of every labelled task, with the same dropout masks in every call."""
+def task_losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], Border]:
+    """The loss of every labelled task, with the same dropout masks in every call; and the border of
+    trunk and heads."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    found = {}
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
-        with learner.autocast():
-            features = learner.model.features(batch.frames)
-        for task, head in learner.model.tasks.items():
-            if len(batch.rows.get(task, ())):
-                with learner.autocast():
-                    raw = head([feature[batch.rows[task]] for feature in features])
-                found[task] = total_loss(head.loss(to_float(raw), batch.targets[task]))
-    return found
+        parts, border, _ = forward(learner, batch)
+    return {task: total_loss(own) for task, own in parts.items()}, border
 
 
 def task_gradients(learner: Learner, batch: Batch) -> dict[str, list[Tensor]]:
     """The gradient of each labelled task's loss on every shared parameter."""
-    losses = task_losses(learner, batch)
-    found = {}
-    for number, (task, loss) in enumerate(losses.items()):
-        grads = torch.autograd.grad(
-            loss, learner.shared, retain_graph=number + 1 < len(losses), allow_unused=True
-        )
-        found[task] = [
-            torch.zeros_like(parameter) if grad is None else grad
-            for parameter, grad in zip(learner.shared, grads, strict=True)
-        ]
-    return found
+    losses, border = task_losses(learner, batch)
+    return {
+        task: border.push(border.pull(loss, [])[0], keep_graph=True)
+        for task, loss in losses.items()
+    }
 
 
 def cosines(gradients: Mapping[str, Sequence[Tensor]]) -> Matrix:
@@ -123,7 +113,8 @@ def look_ahead(
 
 def _values(learner: Learner, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
-        return {task: float(loss) for task, loss in task_losses(learner, batch).items()}
+        losses, _ = task_losses(learner, batch)
+    return {task: float(loss) for task, loss in losses.items()}
 
 
 def _direction(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:

@@ -36,17 +36,11 @@ class Estimate:
     count: int
 
     @property
-    def low(self) -> float:
-        return self.mean - (math.inf if self.half is None else self.half)
-
-    @property
-    def high(self) -> float:
-        return self.mean + (math.inf if self.half is None else self.half)
-
-    @property
     def verdict(self) -> str:
         """Which side of zero the whole interval is on: "gains", "loses" or "" for neither."""
-        return "gains" if self.low > 0 else "loses" if self.high < 0 else ""
+        if self.half is None or abs(self.mean) <= self.half:
+            return ""
+        return "gains" if self.mean > 0 else "loses"
 
     def text(self) -> str:
         """mean ± half."""

@@ -11,7 +11,6 @@ from perception.tasks.det_training import (
     Candidates,
     Grid,
     Positives,
-    ciou_loss,
     distribution_loss,
     find_candidates,
     iou,
@@ -172,24 +171,6 @@ def test_iou_by_hand() -> None:
     a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]])
     b = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [5, 5, 5, 5]])
     torch.testing.assert_close(iou(a, b), torch.tensor([1, 1 / 3, 0, 0]))
-    # Same shape: only the centres' distance squared over the hull's diagonal squared is added.
-    expected = torch.tensor([0, 2 / 3 + 25 / 325, 1 + 800 / 1800])
-    torch.testing.assert_close(ciou_loss(a, b)[:3], expected)
-
-
-def test_ciou_charges_for_the_wrong_shape() -> None:
-    square, wide = torch.tensor([[5.0, 0, 15, 10]]), torch.tensor([[0.0, 2.5, 20, 7.5]])
-    aspect = 4 / math.pi**2 * (math.atan(4) - math.atan(1)) ** 2
-    expected = 2 / 3 + aspect**2 / (2 / 3 + aspect)
-    torch.testing.assert_close(ciou_loss(square, wide), torch.tensor([expected]))
-
-
-def test_ciou_pulls_a_distant_wrong_shape_towards_the_truth() -> None:
-    box = torch.tensor([[40.0, 40, 80, 50]], requires_grad=True)
-    truth = torch.tensor([[10.0, 10, 20, 30]])
-    ciou_loss(box, truth).sum().backward()
-    moved = box.detach() - 10 * box.grad
-    assert ciou_loss(moved, truth) < ciou_loss(box.detach(), truth)
 
 
 def test_distribution_loss_is_least_where_the_two_nearest_bins_share() -> None:
