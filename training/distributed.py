@@ -50,14 +50,9 @@ class World:
 
         One message, and one transfer to the host.
         """
-        if self.size == 1 and not tensors:
-            return list(numbers)
-        own = [tensor.detach().double().flatten() for tensor in tensors]
-        if self.size == 1:
-            return [*numbers, *torch.cat(own).tolist()]
-        vector = torch.tensor(numbers, dtype=torch.float64).to(self.device)
-        vector = torch.cat([vector, *own])
-        torch.distributed.all_reduce(vector)
+        first = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        vector = torch.cat([first, *(tensor.detach().double().flatten() for tensor in tensors)])
+        self.reduce(vector)
         return vector.tolist()
 
     def largest(self, number: float) -> float:

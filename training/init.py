@@ -13,6 +13,7 @@ from perception.errors import UserError, some_of
 from perception.model import HydraNet
 from perception.runtime.view import View
 from perception.tasks import TASKS
+from perception.tasks.class_names import every_name
 from perception.trunk import Trunk, load_trunk_weights
 
 
@@ -61,7 +62,7 @@ def match_classes(model: HydraNet, weights: dict[str, Tensor], path: Path) -> li
         return []  # weights without a description
     for name, task in model.tasks.items():
         view = views.get(name, type(task).view)
-        before, after = names_in(view), names_in(task.view)
+        before, after = every_name(view), every_name(task.view)
         if name not in views or before == after:
             continue
         old, new, own = task.class_rows(view), task.class_rows(task.view), task.state_dict()
@@ -89,13 +90,6 @@ def file_views(path: Path) -> dict[str, View]:
     meta = checkpoint.read(path)[1]
     default = {task: TASKS[task].view for task in meta.tasks if task in TASKS}
     return default | checkpoint.views_of(meta, path)
-
-
-def names_in(view: View) -> list[str]:
-    """All class names of a view."""
-    parts = (view.classes, view.categories, view.styles, view.directions)
-    groups = [f"{group.name}/{name}" for group in view.groups for name in group.classes]
-    return [name for part in parts for name in part] + groups
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
@@ -35,10 +36,6 @@ class StepReport:
     progress: float  # share of the run before this step
     bad: str = ""  # why the step was skipped
     stop: bool = False  # whether any rank was asked to stop
-
-    def totals(self) -> dict[str, float]:
-        """The loss of each task."""
-        return totals(self.parts)
 
 
 def totals(parts: Parts) -> dict[str, float]:
@@ -119,16 +116,11 @@ def train_step(
         report.bad = "" if math.isfinite(report.norm) else "gradient"
     if report.bad:
         report.names = nonfinite_frames(learner.tasks, batch, raws, learner.world)
-    finish(learner, report, memory, lambda: losses_again(learner, batch))
+    finish(learner, report, memory, batch)
     return report
 
 
-def finish(
-    learner: Learner,
-    report: StepReport,
-    memory: Memory,
-    again: Callable[[], Mapping[str, float]],
-) -> None:
+def finish(learner: Learner, report: StepReport, memory: Memory, batch: Batch) -> None:
     """Updates the weights, or restores the buffers after a loss or gradient that is not finite."""
     state = learner.state
     state.step += 1
@@ -140,7 +132,7 @@ def finish(
         return
     state.bad_in_row = 0
     learner.optimizer.step()
-    learner.balancer.after_step(again)
+    learner.balancer.after_step(partial(losses_again, learner, batch))
     if learner.ema:
         learner.ema.update(learner.model, step=state.step)
 

@@ -29,7 +29,7 @@ from training.evaluation.predictor import TorchPredictor
 from training.evaluation.scores import evaluate, headline, stored_scores
 from training.learner import TrainState, make_learner
 from training.logs import EpochProgress, JsonLog, Overlays, Scores, score_table, write_sheet
-from training.loop import StepReport, train_epoch
+from training.loop import StepReport, totals, train_epoch
 from training.resume import (
     check_same_data,
     check_same_settings,
@@ -138,10 +138,6 @@ class Run:
         by_time = self.seconds / limit if limit else 0.0
         return max(self.state.step / max(self.steps, 1), by_time)
 
-    def progress(self) -> float:
-        """The largest of the ranks' shares; all ranks must call it."""
-        return self.world.largest(self.own_progress())
-
     def go(self) -> Scores:
         """Trains; returns the last scores. Raises KeyboardInterrupt after a requested stop."""
         with self.stop.listening(), early_ends(self.folder, self.world, self.stop):
@@ -161,7 +157,9 @@ class Run:
     def epochs(self) -> Scores:
         """Trains, validates and saves epoch after epoch."""
         scores: Scores = {}
-        while self.state.epoch < self.config.optim.epochs and self.progress() < 1:
+        while self.state.epoch < self.config.optim.epochs:
+            if self.world.largest(self.own_progress()) >= 1:
+                break
             if not self.epoch():
                 raise KeyboardInterrupt
             scores = self.validate()
@@ -182,7 +180,7 @@ class Run:
                 nonlocal stopped
                 state.batch += 1
                 self.record(report)
-                progress.step(report.frames, report.totals())
+                progress.step(report.frames, totals(report.parts))
                 stopped = report.stop
                 if stopped or state.step % self.config.run.checkpoint_every == 0:
                     self.save()
@@ -211,7 +209,7 @@ class Run:
             names = some_of(report.names, 4)
             self.console.print(f"step {report.step} skipped: {report.bad} not finite ({names})")
         self.log.write(line)
-        points = {f"loss/{task}": value for task, value in report.totals().items()}
+        points = {f"loss/{task}": value for task, value in totals(report.parts).items()}
         self.trackers.log(points | {"loss": report.loss, "lr": line["lr"]}, report.step)
 
     def validate(self) -> Scores:

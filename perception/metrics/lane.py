@@ -157,38 +157,29 @@ def f1(truth: np.ndarray, found: np.ndarray, unknown: np.ndarray | None = None) 
     """
     nothing = unknown is None or not unknown.any()
     if not truth.any() or (nothing and not found.any()):
-        spared = np.zeros(len(RADII), int) if nothing else _near(found, unknown)
+        spared = np.zeros(len(RADII), int) if nothing else _near(found, unknown).sum(1)
         return np.where(np.count_nonzero(found) > spared, 0.0, 1.0 - float(truth.any()))
     if not found.any():
         return np.zeros(len(RADII))
-    distance = _distance_to(truth, found)
-    within = np.array([np.count_nonzero(distance <= r + 0.01) for r in RADII])
-    recall = _near(truth, found) / float(np.count_nonzero(truth))
+    right = _near(found, truth)  # (radii, N)
+    recall = _near(truth, found).sum(1) / float(np.count_nonzero(truth))
     counted = np.full(len(RADII), np.count_nonzero(found))
     if not nothing:
-        to_unknown = _distance_to(unknown, found)
-        counted -= [
-            np.count_nonzero((to_unknown <= r + 0.01) & (distance > r + 0.01)) for r in RADII
-        ]
-    precision = within / np.maximum(counted, 1).astype(np.float64)
+        counted -= (_near(found, unknown) & ~right).sum(1)
+    precision = right.sum(1) / np.maximum(counted, 1).astype(np.float64)
     both = precision + recall
     return np.where(both == 0, 0.0, 2.0 * precision * recall / np.where(both == 0, 1.0, both))
 
 
 def _near(mask: np.ndarray, other: np.ndarray | None) -> np.ndarray:
-    """How many pixels of `mask` have one of `other` within each radius."""
-    distance = _distance_to(other, mask)
-    return np.array([np.count_nonzero(distance <= r + 0.01) for r in RADII])
-
-
-def _distance_to(mask: np.ndarray | None, at: np.ndarray) -> np.ndarray:
-    """Euclidean distance to the nearest pixel of `mask` from each pixel of `at`: (N,)."""
-    if mask is None or not mask.any():
-        return np.full(np.count_nonzero(at), np.inf)
-    x, y, w, h = cv2.boundingRect((mask | at).view(np.uint8))
+    """(radii, N): which of the N pixels of `mask` have one of `other` within each radius."""
+    if other is None or not other.any():
+        return np.zeros((len(RADII), np.count_nonzero(mask)), bool)
+    x, y, w, h = cv2.boundingRect((mask | other).view(np.uint8))
     window = np.s_[y : y + h, x : x + w]
-    empty = (~mask[window]).view(np.uint8)
-    return cv2.distanceTransform(empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[at[window]]
+    empty = (~other[window]).view(np.uint8)
+    distance = cv2.distanceTransform(empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[mask[window]]
+    return distance <= np.array(RADII)[:, None] + 0.01  # Euclidean
 
 
 def _mean(frames: np.ndarray) -> np.ndarray:

@@ -21,9 +21,7 @@ class Attention(nn.Module):
         self.mask = nn.Conv2d(hidden, channels, 1)
         # Masks of about 1 at the start (sigmoid of 3 is 0.95): training begins as hard sharing.
         nn.init.zeros_(self.mask.weight)
-        bias = self.mask.bias
-        assert bias is not None
-        nn.init.constant_(bias, 3.0)
+        nn.init.constant_(cast(Tensor, self.mask.bias), 3.0)
 
     def forward(self, shared: Tensor, before: Tensor | None) -> Tensor:
         seen = shared if before is None else torch.cat([shared, F.max_pool2d(before, 2)], 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
 from perception.errors import UserError
@@ -44,6 +45,13 @@ def names_of(view: View) -> Any:
     if view.encoding == LANE_BYTE:
         return {field: list(getattr(view, field)) for field in LANE_LIMITS}
     return list(view.classes) or None
+
+
+def every_name(view: View) -> tuple[str, ...]:
+    """All class names of a view; those of labels as GROUP/NAME."""
+    parts = (view.classes, view.categories, view.styles, view.directions)
+    groups = (f"{group.name}/{name}" for group in view.groups for name in group.classes)
+    return (*chain.from_iterable(parts), *groups)
 
 
 def _mapping(task: str, names: Any) -> Mapping[str, Any]:

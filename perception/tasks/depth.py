@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import log
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -35,9 +35,7 @@ class Depth(Task):
         super().__init__(channels, strides, view)
         self.tower = Tower(channels)
         self.measure = nn.Conv2d(channels, 1, 1)
-        bias = self.measure.bias
-        assert bias is not None
-        nn.init.constant_(bias, log(START))
+        nn.init.constant_(cast(Tensor, self.measure.bias), log(START))
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         return {"log_depth": self.measure(self.tower(features[0]))}  # (B, 1, H/4, W/4)

@@ -14,6 +14,7 @@ from perception.metrics.base import Metric, chosen, percent
 from perception.metrics.classification import ClassificationMetric
 from perception.runtime.view import Group, View
 from perception.tasks.base import LossPart, Raw, Target, Task
+from perception.tasks.class_names import every_name
 from perception.tasks.dense import cross_entropy
 from perception.tasks.scene import probabilities
 
@@ -47,8 +48,7 @@ class ImageNet(Task):
         self.classify = nn.Linear(2 * channels, sum(self.sizes))
 
     def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
-        rows = tuple(f"{group.name}/{name}" for group in view.groups for name in group.classes)
-        return {"classify.weight": rows, "classify.bias": rows}
+        return dict.fromkeys(("classify.weight", "classify.bias"), every_name(view))
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         pooled = [feature.mean((2, 3)) for feature in features[-2:]]

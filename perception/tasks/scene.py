@@ -11,6 +11,7 @@ from perception.metrics.base import Metric
 from perception.metrics.classification import ClassificationMetric
 from perception.runtime.view import Group, View
 from perception.tasks.base import LossPart, Raw, Target, Task
+from perception.tasks.class_names import every_name
 from perception.tasks.dense import cross_entropy
 
 
@@ -47,12 +48,9 @@ class Scene(Task):
         self.register_buffer("counts", torch.full((sum(self.sizes),), 10.0))
 
     def class_rows(self, view: View) -> dict[str, tuple[str, ...]]:
-        rows = tuple(f"{group.name}/{name}" for group in view.groups for name in group.classes)
         last = f"perceptron.{len(self.perceptron) - 1}"
-        groups = tuple(group.name for group in view.groups)
-        return {f"{last}.weight": rows, f"{last}.bias": rows, "counts": rows} | {
-            "log_temperature": groups
-        }
+        rows = dict.fromkeys((f"{last}.weight", f"{last}.bias", "counts"), every_name(view))
+        return rows | {"log_temperature": tuple(group.name for group in view.groups)}
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         pooled = [feature.mean((2, 3)) for feature in features[-2:]]

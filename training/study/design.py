@@ -125,7 +125,7 @@ def smallest_differences(study: Study, seeds: int) -> dict[str, float]:
         variances = []
         for result in study.results:
             for reference in study.comparisons.values():
-                gains = list(study.pairs(result, task, reference(result, task)).values())
+                gains = list(study.pairs(result, task, reference).values())
                 if len(gains) > 1:
                     variances.append(statistics.variance(gains))
         if variances and seeds > 1:

@@ -204,10 +204,11 @@ class Study:
         found = [score_of(result.by_seed[s], task, name) for s in seeds if s in result.by_seed]
         return estimate([value for value in found if value is not None])
 
-    def pairs(self, result: RowResult, task: str, reference: RowResult | None) -> Pairs:
+    def pairs(self, result: RowResult, task: str, reference_of: Reference) -> Pairs:
         """Seed -> gain of a task over the reference of the same seed: both saw the same frames in
         the same order, so that part of the noise cancels."""
-        if reference is None or task not in result.row.tasks:
+        reference = reference_of(result, task) if task in result.row.tasks else None
+        if reference is None:
             return {}
         found = {}
         for seed in self.seeds(task):

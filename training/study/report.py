@@ -91,7 +91,7 @@ def compared(study: Study, reference: Reference) -> list[Compared]:
         (
             result,
             {
-                task: estimate(list(study.pairs(result, task, reference(result, task)).values()))
+                task: estimate(list(study.pairs(result, task, reference).values()))
                 for task in result.row.tasks
             },
         )
@@ -132,9 +132,7 @@ def gain_table(study: Study, reference: Reference) -> Table:
     """Gain or loss of each task of each row that has a reference, and the mean over its tasks."""
     body = []
     for result, each in compared(study, reference):
-        mean = mean_over_tasks(
-            [study.pairs(result, task, reference(result, task)) for task in result.row.tasks]
-        )
+        mean = mean_over_tasks([study.pairs(result, t, reference) for t in result.row.tasks])
         values = [*[each.get(task) for task in study.tasks], mean]
         body.append([study.name(result), *[value.words() if value else "–" for value in values]])
     return ["run", *study.tasks, "mean"], body
