@@ -1,7 +1,7 @@
 """Command lines from dataclasses, through tyro, with help that reads like a person's."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -21,42 +21,13 @@ def parse(
     import tyro
 
     describe(kind)
-    config = (
-        tyro.conf.OmitArgPrefixes,
-        tyro.conf.PositionalRequiredArgs,
-        tyro.conf.FlagCreatePairsOff,  # --flag, or --no-flag where the default is on
-    )
-    given: dict[str, Any] = {} if default is None else {"default": default}
     words = sys.argv[1:] if words is None else words
     words = ["--out" if word == "-o" else word for word in words]
-    words = _without_repetitions(words, dict(_switches(default or kind)))
+    config = [tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs]
+    if {"--help", "-h"} & {*words}:  # shows the form of a switch that changes it; both are accepted
+        config.append(tyro.conf.FlagCreatePairsOff)
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(kind, args=words, prog=prog, description=description, config=config, **given)
-
-
-def _switches(group: Any) -> Iterator[tuple[str, bool]]:
-    """(flag, default) of the boolean fields of a dataclass or an instance of one."""
-    for field in fields(group):
-        value = getattr(group, field.name, None)
-        if value is None and callable(field.default_factory):
-            value = field.default_factory()
-        if isinstance(value, bool):
-            yield field.name.replace("_", "-"), value
-        elif is_dataclass(value):
-            yield from _switches(value)
-
-
-def _without_repetitions(words: Sequence[str], switches: dict[str, bool]) -> list[str]:
-    """The words without --x where x is on already (a resumed run, a recipe), without --no-x where
-    it is off; tyro accepts the other form only. The last of several counts."""
-    forms = {f"--{no}{flag}": flag for flag in switches for no in ("", "no-")}
-    last = {forms[word]: place for place, word in enumerate(words) if word in forms}
-    kept = []
-    for place, word in enumerate(words):
-        flag = forms.get(word)
-        on = flag is not None and word == f"--{flag}"
-        if flag is None or (last[flag] == place and on != switches[flag]):
-            kept.append(word)
-    return kept
 
 
 def describe(kind: Any) -> None:

@@ -168,7 +168,7 @@ def _match(
     matched, excused = np.zeros(shape, bool), np.zeros(shape, bool)
     if not len(boxes) or not len(truth):
         return matched, excused
-    keep = _candidates(boxes, truth, crowd, ignored)
+    keep = _candidates(boxes, truth, crowd)
     truth, crowd, ignored = truth[keep], crowd[keep], ignored[:, keep]
     if not len(truth):
         return matched, excused
@@ -188,30 +188,13 @@ def _match(
     return matched, excused
 
 
-def _candidates(
-    boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray, ignored: np.ndarray
-) -> np.ndarray:
-    """Indices, in order, of the truth that matching could choose; bounds the memory.
-
-    A box chooses by IoU, the last of equals, among the ordinary truth of an area range or among
-    the ignored; boxes before it can have taken len(boxes) - 1 of either at most.
-    """
+def _candidates(boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """Indices, in order, of the truth that some box overlaps enough: few, of any number."""
     if len(truth) <= MAX_TRUTH:
         return np.arange(len(truth))
-    kinds = 1 << len(ignored)  # one per set of area ranges in which a truth is ignored
-    kind = (1 << np.arange(len(ignored))) @ ignored
-    kept, most = np.empty((0, 3)), len(boxes)  # box and kind as one number, IoU, index
-    for start in range(0, len(truth), MAX_TRUTH):
-        part = slice(start, start + MAX_TRUTH)
-        ious = np.asarray(coco.iou(boxes, truth[part], crowd[part].astype(np.uint8)))
-        box, place = np.nonzero(ious >= IOU_THRESHOLDS[0])
-        new = [box * kinds + kind[part][place], ious[box, place], place + start]
-        kept = np.concatenate([kept, np.stack(new, axis=1)])
-        if len(kept) > 2 * most * kinds * most or start + MAX_TRUTH >= len(truth):
-            kept = kept[np.lexsort(kept.T[::-1])]
-            ends = np.searchsorted(kept[:, 0], kept[:, 0], side="right")
-            kept = kept[ends - np.arange(len(kept)) <= most]
-    return np.unique(kept[:, 2]).astype(int)
+    parts = [slice(start, start + MAX_TRUTH) for start in range(0, len(truth), MAX_TRUTH)]
+    best = [coco.iou(boxes, truth[part], crowd[part].astype(np.uint8)).max(0) for part in parts]
+    return np.flatnonzero(np.concatenate(best) >= IOU_THRESHOLDS[0])
 
 
 def _bits(flags: np.ndarray) -> np.ndarray:

@@ -15,13 +15,11 @@ MAX_COMPARED: Final = 4  # classes up to which comparing sub-pixels is faster th
 
 
 class Tower(nn.Sequential):
-    """`depth` separable blocks at one stride; the first with a 5x5 kernel, for thin structures."""
+    """Two separable blocks at one stride; the first with a 5x5 kernel, for thin structures."""
 
-    def __init__(self, channels: int, depth: int = 2) -> None:
-        super().__init__(
-            SeparableBlock(channels, channels, kernel=5),
-            *(SeparableBlock(channels, channels) for _ in range(depth - 1)),
-        )
+    def __init__(self, channels: int) -> None:
+        first, second = (SeparableBlock(channels, channels, kernel) for kernel in (5, 3))
+        super().__init__(first, second)
 
 
 def enlarge(logits: Tensor, factor: int) -> Tensor:

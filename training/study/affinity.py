@@ -11,6 +11,7 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from perception.tasks.base import total_loss
 from training.balance import Border
@@ -102,7 +103,7 @@ def look_ahead(
     found = {}
     for sources in moves:
         direction = _direction([gradients[task] for task in sources])
-        size = reach * float(_norm(learner.shared))
+        size = reach * float(get_total_norm(learner.shared))
         with moved(learner.shared, direction, -size):
             after = _values(learner, batch)
         found[sources] = {
@@ -121,15 +122,11 @@ def _direction(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """Unit vector along the sum of the unit gradients."""
     units = []
     for grads in gradients:
-        length = _norm(grads).clamp(min=1e-20)
+        length = get_total_norm(grads).clamp(min=1e-20)
         units.append([grad / length for grad in grads])
     summed = [torch.stack(parts).sum(0) for parts in zip(*units, strict=True)]
-    length = _norm(summed).clamp(min=1e-20)
+    length = get_total_norm(summed).clamp(min=1e-20)
     return [part / length for part in summed]
-
-
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack([tensor.detach().norm() for tensor in tensors]).norm()
 
 
 @contextmanager
