@@ -120,7 +120,7 @@ class AnchorDet(Task):
         presence = torch.zeros_like(logits[..., 4])
         presence[place] = (1 - box).detach().clamp(0)
         objectness = bce(logits[..., 4], presence, reduction="none")
-        points = Grid((logits.shape[2:4],), (stride,)).points(logits.device)
+        points = Grid(((logits.shape[2], logits.shape[3]),), (stride,)).points(logits.device)
         ignored = ignored_points(target, points, len(self.view.classes))
         if ignored is not None:
             outside = ~ignored.any(2).view(-1, 1, *logits.shape[2:4])  # (B, 1, h, w)

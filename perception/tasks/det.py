@@ -124,8 +124,7 @@ class Det(Task):
             losses[f"{head}_score"] = LossPart(score, count)
             losses[f"{head}_box"] = LossPart(BOX_WEIGHT * (box_loss * share).sum(), count)
         if self.training:
-            present = torch.where(classes >= 0, classes, len(rarity)).flatten()
-            self.seen += F.one_hot(present, len(rarity) + 1).sum(0)[:-1]
+            self.seen += torch.bincount(classes[classes >= 0], minlength=len(rarity))
         return losses
 
     def decode(self, raw: Raw) -> Tensor:

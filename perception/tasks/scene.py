@@ -75,16 +75,12 @@ class Scene(Task):
             name = f"{group.name}_temperature"
             losses[name] = cross_entropy(tempered, classes, known, scale=0.1)
         if self.training:
-            self._count(labels)
+            pairs = zip(labels.unbind(1), self.sizes, strict=True)
+            seen = [
+                torch.bincount(classes[classes >= 0], minlength=size) for classes, size in pairs
+            ]
+            self.counts += torch.cat(seen)
         return losses
-
-    @torch.no_grad()
-    def _count(self, labels: Tensor) -> None:
-        one_hot = [
-            F.one_hot(seen.clamp(min=0), size) * (seen >= 0)[:, None]
-            for seen, size in zip(labels.unbind(1), self.sizes, strict=True)
-        ]
-        self.counts += torch.cat(one_hot, 1).sum(0)
 
     def decode(self, raw: Raw) -> Tensor:
         return probabilities(raw["tempered"], self.sizes)  # (B, G, C)
