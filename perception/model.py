@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.baselines.yolop import AnchorDet, DensePAN, NearestDrivable, NearestLane
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known
 from perception.runtime.view import View
 from perception.sharing import share
 from perception.tasks import TASKS, check_tasks
@@ -144,6 +144,5 @@ def architecture_of(name: str) -> Architecture:
             f"model {name!r}: variants (NAME~VARIANT) were removed after their ablations; "
             "docs/ablations.md has the scores and the commit that still has the code"
         )
-    if name not in ZOO:
-        raise unknown_name("model", name, ZOO)
+    check_known("model", [name], ZOO)
     return ZOO[name]

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 import tyro
 
 from perception.arguments import parse
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known, unknown_name
 from training.config import Config, RunArgs
 from training.data.classes import read_yaml
 
@@ -68,8 +68,7 @@ def _from_files(path: str, recipe: str) -> Config:
         if recipe:
             raise UserError(f"--config {path}: describes a whole run; leave --recipe out")
     elif recipe := recipe or str(settings.get("recipe", "")):
-        if recipe not in recipes():
-            raise unknown_name("recipe", recipe, recipes())
+        check_known("recipe", [recipe], recipes())
         settings = read_settings(RECIPES / f"{recipe}.yaml", f"--recipe {recipe}") | settings
     return apply_settings(settings, f"--config {path}")
 

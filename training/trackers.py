@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from perception.errors import UserError, require_extra, unknown_name
+from perception.errors import UserError, check_known, require_extra
 from perception.files import write_atomic
 
 NONE: Final = "none"
@@ -100,9 +100,7 @@ TRACKERS: Final[dict[str, Callable[[Path, Mapping[str, Any], int], Tracker]]] = 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Raises UserError for an unknown name, or for `none` next to others."""
-    for name in names:
-        if name != NONE and name not in TRACKERS:
-            raise unknown_name("tracker", name, [*TRACKERS, NONE])
+    check_known("tracker", names, [*TRACKERS, NONE])
     if NONE in names and len(names) > 1:
         raise UserError(f"--trackers {','.join(names)}: use `{NONE}` alone")
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from perception.errors import unknown_name
+from perception.errors import check_known
 from perception.sharing.attentive import Attentive
 from perception.sharing.cross_stitch import CrossStitch
 from perception.sharing.experts import TaskExperts
@@ -62,8 +62,7 @@ def share(
 
     Raises UserError for an unknown name, or for a trunk that the method does not support.
     """
-    if name not in SHARINGS:
-        raise unknown_name("way of sharing", name, SHARINGS)
+    check_known("way of sharing", [name], SHARINGS)
     parts = (
         (TRUNKS[name](make_trunk, len(heads)), EachTask(neck))
         if name in TRUNKS

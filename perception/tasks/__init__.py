@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from perception.errors import unknown_name
+from perception.errors import check_known
 from perception.tasks.base import Task
 from perception.tasks.depth import Depth
 from perception.tasks.det import Det, DetCOCO, DetVOC
@@ -35,6 +35,4 @@ TASKS: Final[dict[str, type[Task]]] = {
 
 def check_tasks(names: Iterable[str]) -> None:
     """Raises UserError for a name that is not in TASKS, with the closest match suggested."""
-    for name in names:
-        if name not in TASKS:
-            raise unknown_name("task", name, TASKS)
+    check_known("task", names, TASKS)

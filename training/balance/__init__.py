@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from torchjd import aggregation, scalarization
 
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known
 from training.balance.base import Aggregated, Balancer, PerTask, Plain
 from training.balance.border import Border
 from training.balance.dwa import DWA
@@ -92,8 +92,7 @@ def make_balancer(name: str, tasks: Sequence[str], seed: int = 0, **options: Any
 def check_method(name: str) -> None:
     """Raises UserError for a name that `make_balancer` does not know."""
     method = name.removesuffix(AT_FEATURES)
-    if method not in BALANCERS:
-        raise unknown_name("balancing method", method, BALANCERS)
+    check_known("balancing method", [method], BALANCERS)
     kind = BALANCERS[method]
     kind = kind.func if isinstance(kind, partial) else kind
     if method != name and not (isinstance(kind, type) and issubclass(kind, Aggregated)):

@@ -96,10 +96,6 @@ class RowResult:
     def by_seed(self) -> dict[int, Record]:
         return {record["seed"]: record for record in self.records}
 
-    @property
-    def parameters(self) -> int:
-        return int(self.records[0]["parameters"]) if self.records else 0
-
 
 def by_row(records: Sequence[Record], rows: Sequence[Row]) -> list[RowResult]:
     """The rows in order, each with its records."""

@@ -1,6 +1,6 @@
 """The questions that a study can ask, each as the rows that it has to train."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, product
 from typing import Final
@@ -101,8 +101,3 @@ QUESTIONS: Final[dict[str, Callable[[StudyArgs], list[Row]]]] = {
     "trunks": trunks,
     "grid": grid,
 }
-
-
-def unique(rows: Sequence[Row]) -> list[Row]:
-    """Each row once, in order."""
-    return list(dict.fromkeys(rows))

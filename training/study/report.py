@@ -153,7 +153,7 @@ def cost_table(study: Study, costs: Mapping[Row, Cost]) -> Table:
         measured = ["–"] * 3
         if cost:
             measured = [f"{cost.macs / 1e9:.2f}", f"{cost.p10_ms:.1f}", f"{cost.ratio:.2f}"]
-        size = f"{result.parameters / 1e6:.2f}"
+        size = f"{result.records[0]['parameters'] / 1e6:.2f}"
         body.append([study.name(result), size, *measured, f"{seconds:.0f}"])
     return head, body
 

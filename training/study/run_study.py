@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known
 from perception.model import ZOO
 from perception.sharing import SHARINGS
 from perception.tasks import check_tasks
@@ -19,7 +19,7 @@ from training.study.design import epoch_frames, plan_of, resolution_text
 from training.study.gain import Study, by_row
 from training.study.grouping import joined, propose, random_splits
 from training.study.plan import HARD, Row, Trial, budget_text
-from training.study.questions import QUESTIONS, together, unique
+from training.study.questions import QUESTIONS, together
 from training.study.report import MEANINGLESS, About, write_report
 from training.study.trials import Log, Store, run_trials
 from training.study.tuning import Search, base_of, search_rates, search_trials
@@ -39,7 +39,7 @@ class Runner:
         base = base_config(args)
         self.args, self.log = completed(args, base), log
         args = self.args
-        self.rows = unique(QUESTIONS[args.question](args))
+        self.rows = list(dict.fromkeys(QUESTIONS[args.question](args)))
         for row in self.rows:  # those of a grid
             check_names(row.tasks, [row.model], [row.balance], [row.sharing])
         if args.seen:
@@ -106,7 +106,7 @@ class Runner:
         others = random_splits(self.args.tasks, proposed)
         splits = {proposed: "proposed"} | dict.fromkeys(others, "random")
         parts = [replace(whole, tasks=group) for groups in splits for group in groups]
-        rows = unique([*self.rows, *parts])
+        rows = list(dict.fromkeys([*self.rows, *parts]))
         found = self.train(rows, range(self.args.seeds, 2 * self.args.seeds)).results
         shown = [result for result in found if result.row in self.rows]
         shown += [joined(groups, whole, name, found) for groups, name in splits.items()]
@@ -214,11 +214,7 @@ def check_names(
 ) -> None:
     """Raises UserError for a name that does not exist, before data is opened."""
     check_tasks(list(tasks))
-    for model in models:
-        if model not in ZOO:
-            raise unknown_name("model", model, ZOO)
+    check_known("model", models, ZOO)
     for method in methods:
         check_method(method)
-    for sharing in sharings:
-        if sharing not in WAYS:
-            raise unknown_name("way of sharing", sharing, WAYS)
+    check_known("way of sharing", sharings, WAYS)

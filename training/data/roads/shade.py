@@ -109,15 +109,13 @@ class Shader:
                 self._ground(rows, image[:, rows], marks, shadow, light[ROAD], direct[ROAD])
         image *= texture[..., 0] * np.float32(1 / 128)
         if air.lamps or self.indoor:
-            extra = self._night_light(lamps)
-            for c in range(3):
-                albedo = np.minimum(image[c] * np.float32(1 / (air.ambient[c] + 0.02)), 1.0)
-                image[c] += albedo * extra[c]
+            albedo = np.minimum(image * _planes(1 / (air.ambient + 0.02)), 1.0)
+            image += albedo * self._night_light(lamps)
         glow = self._glow(texture)
-        for c in range(3):
-            image[c] -= air.fog_colour[c]
-            image[c] *= self.clear
-            image[c] += air.fog_colour[c]
+        fog = _planes(air.fog_colour)
+        image -= fog
+        image *= self.clear
+        image += fog
         open_sky = self.painted.face == SKY
         if open_sky.any():
             np.copyto(image, self._sky(), where=open_sky)
