@@ -146,13 +146,17 @@ class Run:
                 if self.world.leads:
                     drop_states(self.folder, 1)
             finally:
-                # Loader processes alive at interpreter exit would print tracebacks.
-                self.__dict__.pop("loaded", None)
-                if self.world.leads:
-                    self.log.close()
-                    self.trackers.close()
-                    self.lock.close()
+                self.close()
         return scores
+
+    def close(self) -> None:
+        """Ends the loader, and closes the log, the trackers and the lock."""
+        # Loader processes alive at interpreter exit would print tracebacks.
+        self.__dict__.pop("loaded", None)
+        if self.world.leads:
+            self.log.close()
+            self.trackers.close()
+            self.lock.close()
 
     def epochs(self) -> Scores:
         """Trains, validates and saves epoch after epoch."""

@@ -16,7 +16,7 @@ from scipy import stats
 from perception.sizes import format_size
 from training.config import Config
 from training.data.sources import open_sources
-from training.loop import StepReport
+from training.loop import StepReport, train_epoch
 from training.run import Run
 from training.study.gain import Record, Study
 from training.study.plan import HARD, Row, Trial, row_from_json
@@ -85,16 +85,6 @@ def measured_speeds(records: Sequence[Record]) -> dict[Row, float]:
     return {row: statistics.median(values) for row, values in found.items()}
 
 
-class TimedRun(Run):
-    """A run that notes when each of its steps ended."""
-
-    ends: list[float]
-
-    def record(self, report: StepReport) -> None:
-        """Notes the time."""
-        vars(self).setdefault("ends", []).append(time.monotonic())
-
-
 def time_row(row: Row, base: Config) -> float:
     """Seconds per frame of a few training steps, without validation."""
     passes = len(row.tasks) if needs_masks(row) else 1  # one pass of the trunk per task
@@ -104,13 +94,17 @@ def time_row(row: Row, base: Config) -> float:
     torch.manual_seed(0)
     with TemporaryDirectory() as folder:
         config = Trial(row, 0, base).config(str(Path(folder) / "run"))
-        run = TimedRun(config, Console(quiet=True))
-        start = time.monotonic()
-        run.epoch()
-        run.log.close()
-        run.trackers.close()
-        run.lock.close()
-    ends = run.ends if len(run.ends) > 1 else [start, *run.ends]
+        run = Run(config, Console(quiet=True))
+        run.order.at(0, 0)
+        ends = [time.monotonic()]
+
+        def after(report: StepReport) -> bool:
+            ends.append(time.monotonic())
+            return True
+
+        train_epoch(run.learner, run.loaded, after)
+        run.close()
+    ends = ends[1:] if len(ends) > 2 else ends
     return passes * (ends[-1] - ends[0]) / ((len(ends) - 1) * base.data.batch)
 
 

@@ -12,7 +12,7 @@ from training.config import Config, DataArgs, ModelArgs, OptimArgs
 from training.study import trials
 from training.study.arguments import SLIPS, StudyArgs, parse_command_line
 from training.study.plan import Row, Trial, command, options, row_from_json
-from training.study.questions import QUESTIONS, grid_rows, unique
+from training.study.questions import QUESTIONS, grid_rows
 from training.study.run_study import base_config, completed, run_study
 from training.study.trials import Store
 
@@ -29,7 +29,7 @@ ARGS = StudyArgs(
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_rows_of_a_question_can_be_told_apart_and_stored(question: str):
-    rows = unique(QUESTIONS[question](ARGS))
+    rows = [*dict.fromkeys(QUESTIONS[question](ARGS))]
     assert len(rows) > 3
     assert len({row.name(3) for row in rows}) == len(rows)
     assert all(row_from_json(Trial(row, 0).to_json()["row"]) == row for row in rows)
@@ -74,7 +74,7 @@ def test_a_grid_combines_its_axes():
         (("det", "lane"), "pcgrad"),
         (("depth",), "equal"),  # a single-task network has nothing to balance
     }
-    rows = unique(grid_rows("sharing=hard,mtan", ARGS))
+    rows = [*dict.fromkeys(grid_rows("sharing=hard,mtan", ARGS))]
     assert [(row.tasks, row.sharing) for row in rows] == [
         (("det",), "hard"),
         (("depth",), "hard"),
@@ -91,7 +91,7 @@ def test_two_grids_give_the_eleven_rows_of_the_prior_study():
               "tasks=all model=pvt-hydranet-b2,resnet50,swin-tiny pretrained=yes",
               "tasks=singles,pairs pretrained=yes"),
     )  # fmt: skip
-    rows = unique(QUESTIONS["grid"](args))
+    rows = [*dict.fromkeys(QUESTIONS["grid"](args))]
     assert len(rows) == 11
     assert len([row for row in rows if row.pretrained]) == 9
 
