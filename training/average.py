@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from perception.checkpoint import Meta
 
+    Network = tuple[Meta, dict[str, Tensor]]  # its description and floating-point tensors
+
 # Fields of the description that may differ between checkpoints; the mean has the last file's.
 MAY_DIFFER: Final = ("size_hw", "scores", "training", "licence")
 
@@ -65,41 +67,32 @@ def mean_of(paths: Sequence[Path]) -> tuple[dict[str, "Tensor"], "Meta"]:
     from perception import checkpoint
     from training.init import check_finite
 
-    weights, meta = checkpoint.read(paths[0])
-    check_finite(weights, str(paths[0]))
-    total = {key: value.double() for key, value in weights.items() if value.is_floating_point()}
-    for path in paths[1:]:
-        weights, other = checkpoint.read(path)
+    total: dict[str, Tensor] = {}
+    for path in paths:
+        weights, meta = checkpoint.read(path)
         check_finite(weights, str(path))
-        check_same_network(paths[0], meta, total, path, other, weights)
-        for key in total:
-            total[key] += weights[key].double()
-        meta = other
+        own = {key: value.double() for key, value in weights.items() if value.is_floating_point()}
+        if not total:
+            first, total = meta, own
+            continue
+        check_same_network(paths[0], (first, total), path, (meta, own))
+        total = {key: value + own[key] for key, value in total.items()}
     mean = {key: (value / len(paths)).to(torch.float32) for key, value in total.items()}
     training = meta.training | {"averaged": [str(path) for path in paths]}
     return weights | mean, replace(meta, scores={}, training=training)
 
 
-def check_same_network(
-    first: Path,
-    meta: "Meta",
-    tensors: dict[str, "Tensor"],
-    path: Path,
-    other: "Meta",
-    weights: dict[str, "Tensor"],
-) -> None:
+def check_same_network(first: Path, expected: "Network", path: Path, found: "Network") -> None:
     """Raises UserError where `path` is not of the same network as `first`."""
-    for field in fields(meta):
-        one, two = getattr(meta, field.name), getattr(other, field.name)
+    for field in fields(expected[0]):
+        one, two = (getattr(meta, field.name) for meta, _ in (expected, found))
         if one != two and field.name not in MAY_DIFFER:
             raise UserError(f"{path}: {field.name} {two} is not {one}, as in {first}")
-    was, now = (
-        {key: tuple(value.shape) for key, value in part.items() if value.is_floating_point()}
-        for part in (tensors, weights)
-    )
-    for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key):
-            one, two = was.get(key, "absent"), now.get(key, "absent")
+    for key in sorted(expected[1].keys() | found[1].keys()):
+        one, two = (
+            tuple(own[key].shape) if key in own else "absent" for _, own in (expected, found)
+        )
+        if one != two:
             raise UserError(f"{path}: {key!r} has shape {two}, not {one} as in {first}")
 
 
