@@ -47,13 +47,21 @@ def check() -> int:
     """The command: prints the report, returns 1 where there are findings."""
     require_extra("train", "torch", "tyro", "rich")
     args = parse(CheckArguments, "check-bdd", __doc__)
+    from rich.console import Console
+
     from training.data.classes import read_classes
     from training.data.examine import examine
+    from training.logs import make_progress
 
     check_places(args)
-
     classes = read_classes(args.classes) if args.classes else None
-    report, datasets = examine(args.data, args.jobs, _progress(), args.labels, classes)
+    with make_progress(Console(stderr=True)) as bar:
+        line = bar.add_task("frames")
+
+        def advance(done: int, total: int) -> None:
+            bar.update(line, completed=done, total=total)
+
+        report, datasets = examine(args.data, args.jobs, advance, args.labels, classes)
     text = json.dumps(report.to_json(), indent=1)
     if args.json == "-":
         print(text)
@@ -113,18 +121,6 @@ def _split_lines(split: str, counts: dict[str, Any]) -> list[str]:
         known = ", ".join(f"{value} {number}" for value, number in values.items() if number)
         out.append(f"  {name:9} {known}")
     return out
-
-
-def _progress() -> Any:
-    """A progress callback that prints to stderr; None where that is no terminal."""
-    if not sys.stderr.isatty():
-        return None
-
-    def report(done: int, total: int) -> None:
-        end = "\n" if done >= total else ""
-        print(f"\r{done}/{total} frames", end=end, file=sys.stderr, flush=True)
-
-    return report
 
 
 def _write_sheet(datasets: Any, path: Path) -> None:
