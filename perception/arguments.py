@@ -3,8 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -23,7 +22,11 @@ def parse(
     describe(kind)
     words = sys.argv[1:] if words is None else words
     words = ["--out" if word == "-o" else word for word in words]
-    config = [tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs]
+    config = [
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.PositionalRequiredArgs,
+        tyro.conf.DisallowNone,  # PATH, not {None}|PATH
+    ]
     if {"--help", "-h"} & {*words}:  # shows the form of a switch that changes it; both are accepted
         config.append(tyro.conf.FlagCreatePairsOff)
     given: dict[str, Any] = {} if default is None else {"default": default}
@@ -67,12 +70,8 @@ def _default_text(required: bool, repeatable: bool) -> Callable[[str], str]:
 
 
 def _metavar(plain: Any, required: bool) -> str:
-    """PATH for `Path | None`, FLOAT ... for `tuple[float, ...]`; "" where tyro's is fine."""
+    """FLOAT ... for `tuple[float, ...]`; "" where tyro's is fine."""
     parts = get_args(plain)
-    if get_origin(plain) in (Union, UnionType) and NoneType in parts:
-        (known,) = [part for part in parts if part is not NoneType]
-        specs = getattr(known, "__metadata__", ())  # of fields.text_spec
-        return specs[0].metavar if specs else str(known.__name__).upper()
     if get_origin(plain) is tuple and Ellipsis in parts:
         name = str(parts[0].__name__).upper()
         return f"{name} [{name} ...]" if required else f"{name} ..."
