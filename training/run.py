@@ -52,6 +52,8 @@ class Run:
     Raises UserError where --out holds another run, or none to resume.
     """
 
+    protocols: tuple[str, ...] = ("bdd",)  # of the validation
+
     def __init__(
         self, config: Config, console: Console | None = None, world: World | None = None
     ) -> None:
@@ -226,7 +228,7 @@ class Run:
         result = evaluate(
             predictor,
             self.val,
-            protocols=("bdd",),
+            protocols=self.protocols,
             threads=max(1, min(worker_count(args.workers), MOST_THREADS)),
             skip_bad=args.skip_bad > 0,
             slices=False,

@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import timedelta
@@ -22,12 +22,10 @@ from perception.sizes import format_size
 from training.config import Config
 from training.data.frames import Frames
 from training.data.sample import Batch, collate
-from training.evaluation.predictor import TorchPredictor
-from training.evaluation.scores import evaluate
 from training.loop import StepReport
 from training.run import Run
 from training.study.affinity import probe
-from training.study.gain import LEAST_PANOPTIC, score_of
+from training.study.gain import score_of
 from training.study.plan import Trial, command
 from training.study.pruning import masked_start, needs_masks
 
@@ -67,8 +65,10 @@ class Store:
 
 
 class StudyRun(Run):
-    """A run that says how far it is and, with `probing`, logs its tasks' affinities."""
+    """A run that says how far it is, is also scored under the panoptic protocol (see gain.py) and,
+    with `probing`, logs its tasks' affinities."""
 
+    protocols = ("bdd", "panoptic")
     probing = False
     say: Log = staticmethod(lambda line: None)
     said = 0.0
@@ -85,6 +85,11 @@ class StudyRun(Run):
             self.said = now
             self.say(f"step {done}/{whole}, {left} left")
 
+    def report(self, result: Mapping[str, Any], speed: float) -> None:
+        """Logs the scores under the panoptic protocol too."""
+        super().report(result, speed)
+        self.log.write({"panoptic": result["scores"].get("panoptic", {})})
+
     def validate(self) -> Any:
         """The validation of the run, and the affinities."""
         scores = super().validate()
@@ -98,16 +103,6 @@ class StudyRun(Run):
         count = min(args.batch, len(self.train))
         samples = [self.train[index].letterbox(args.size) for index in range(count)]
         return collate(samples).to(self.world.device)
-
-    def panoptic(self) -> Record:
-        """Scores of the last weights under the panoptic protocol, where gain.py asks for one."""
-        if not LEAST_PANOPTIC.keys() & set(self.config.model.tasks):
-            return {}
-        predictor = TorchPredictor(
-            self.learner.eval_model, self.config.model.model, self.config.data.size
-        )
-        found = evaluate(predictor, self.val, protocols=("panoptic",), slices=False)
-        return found["scores"].get("panoptic", {})
 
 
 class SearchRun(StudyRun):
@@ -154,7 +149,6 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = pri
             # Affinities are between the tasks' own gradients, so only under equal weights.
             run.probing = trial.probe and trial.row.balance == "equal"
             run.go()
-        panoptic = {} if trial.held_out else run.panoptic()
     except UserError as error:
         return record | {"failed": str(error)}
     log = read_log(place / "log.jsonl")
@@ -164,7 +158,6 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = pri
     parameters = run.learner.model.parameters()
     unused = trunk.unused() if isinstance(trunk, Sparse) else 0
     return record | log | {
-        "panoptic": panoptic,
         "size": format_size(trial.base.data.size),
         "steps": run.state.step,
         "frames": run.state.step * trial.base.data.batch,
@@ -195,11 +188,11 @@ def started(trial: Trial, folder: Path, device: str, say: Log, config: Config) -
 
 
 def read_log(path: Path) -> Record:
-    """Last scores and all probes of a run's log."""
+    """Last scores of both protocols, and all probes, of a run's log."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    scores = [line["val"] for line in lines if "val" in line]
+    last = {key: value for line in lines for key, value in line.items()}
     probes = [line["probe"] for line in lines if "probe" in line]
-    return {"scores": scores[-1] if scores else {}, "probes": probes}
+    return {"scores": last.get("val", {}), "panoptic": last.get("panoptic", {}), "probes": probes}
 
 
 def run_trials(trials: Sequence[Trial], folder: Path, devices: Sequence[str], log: Log) -> None:
