@@ -104,7 +104,7 @@ class Det(Task):
         points = grid.points(target["classes"].device)
         truth, classes = target["boxes_xyxy"].float(), trainable_classes(target)
         candidates = find_candidates(truth, classes >= 0, grid)
-        box = torch.cat([raw[f"box{s}"].flatten(2) for s in self.strides], 2)  # (B, 4 * BINS, A)
+        box = self._channels_first(raw, "box")  # (B, 4 * BINS, A)
         overlap = _overlaps(box, candidates, truth, points)
         rarity = (self.seen.max() / self.seen).pow(RARITY).clamp(max=RARITY_LIMIT)
         ignored = ignored_points(target, points, len(rarity))

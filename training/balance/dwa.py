@@ -23,10 +23,9 @@ class DWA(Scalarised):
     def __init__(self, tasks: Sequence[str], seed: int = 0, temperature: float = 2.0) -> None:
         super().__init__(tasks, seed)
         self.temperature = temperature
-        self.register_buffer("total", torch.zeros(len(tasks), dtype=torch.float64))
-        self.register_buffer("count", torch.zeros(len(tasks), dtype=torch.float64))
-        self.register_buffer("newer", torch.full((len(tasks),), torch.nan, dtype=torch.float64))
-        self.register_buffer("older", torch.full((len(tasks),), torch.nan, dtype=torch.float64))
+        starts = {"total": 0.0, "count": 0.0, "newer": torch.nan, "older": torch.nan}
+        for name, value in starts.items():
+            self.register_buffer(name, torch.full((len(tasks),), value, dtype=torch.float64))
 
     def scalar(self, values: Tensor, present: Sequence[str]) -> Tensor:
         index = self.index(present)
