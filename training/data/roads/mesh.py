@@ -15,6 +15,7 @@ Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
 Paint = Colour | np.ndarray
 Range = float | tuple[float, float]
+Outline = np.ndarray | Sequence[tuple[float, float]]
 
 BLACK: Colour = (0, 0, 0)
 BODY: Colour = (-1.0, -1.0, -1.0)  # takes the colour of the placed thing
@@ -74,13 +75,7 @@ class Builder:
             (len(vertices), normal, colour, glow, kind, self.slot, tile_index, -1, 0, 0)
         )
 
-    def flat(
-        self,
-        points: np.ndarray | Sequence[tuple[float, float]],
-        colour: Paint,
-        z: float = 0.0,
-        tile: str | None = None,
-    ) -> None:
+    def flat(self, points: Outline, colour: Paint, z: float = 0.0, tile: str | None = None) -> None:
         """A polygon of (x, y) points that faces the camera."""
         self.face(np.column_stack([points, [z] * len(points)]), colour, (0, 0, -1), tile=tile)
 

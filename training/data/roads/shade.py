@@ -213,8 +213,7 @@ class Shader:
         shining = np.flatnonzero(table.any(1).take(self.painted.index))
         numbers = self.painted.index.ravel().take(shining)
         glow = np.zeros((3, *self.size_hw), np.float32)
-        for c in range(3):
-            glow[c].ravel()[shining] = table[:, c].take(numbers)
+        glow.reshape(3, -1)[:, shining] = table.T.take(numbers, 1)
         if self.air.lamps:
             glow += texture[..., 1] * np.float32((0.75 if self.air.night else 0.45) / 255) * WINDOW
         return glow
