@@ -13,10 +13,9 @@ import numpy as np
 from perception.classes import ADE20K as CLASSES
 from perception.classes import IGNORE
 from perception.errors import UserError
-from perception.images import read_image, read_pixels
+from perception.images import read_pixels
 from training.data.folder import FolderDataset, deeper, images_in
 from training.data.labels import Label, Mask
-from training.data.sample import Sample
 
 SPLITS: Final = {"train": "training", "val": "validation"}
 TASK: Final = "semantic_ade20k"
@@ -46,12 +45,8 @@ class ADE20K(FolderDataset):
     def expected(self) -> str:
         return f"expected images/{self.part()}/NAME.jpg and annotations/{self.part()}/NAME.png"
 
-    def read(self, frame: Path) -> Sample:
-        image, size_hw = read_image(frame, self.decode_size_hw)
-        labels: dict[str, Label] = {}
-        for task, path in self.label_files(frame).items():
-            stored = read_pixels(path, size_hw)
-            if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):
-                raise UserError(f"{path}: not class numbers 0..{len(CLASSES)}; restore the file")
-            labels[task] = Mask(np.where(stored > 0, stored - 1, IGNORE).astype(np.uint8))
-        return Sample(image, labels, frame.stem)
+    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+        stored = read_pixels(path, size_hw)
+        if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):
+            raise UserError(f"{path}: not class numbers 0..{len(CLASSES)}; restore the file")
+        return Mask(np.where(stored > 0, stored - 1, IGNORE).astype(np.uint8))

@@ -17,9 +17,8 @@ from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
 from training.data.builder import Builder
 from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
-from training.data.dataset import Dataset, bad_frames, wanted_tasks
+from training.data.dataset import Dataset, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
-from training.data.folder_lists import lists_of_table
 from training.data.images import (
     Images,
     attribute_files,
@@ -30,7 +29,7 @@ from training.data.images import (
 from training.data.labels import Label
 from training.data.sample import Sample
 from training.data.table import AREA, MASK_TASKS, NO_MASK, Table, cached_table
-from training.data.table_labels import TableLabels, is_boxes
+from training.data.table_labels import TableLabels, is_boxes, lists_of_table
 
 VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
 
@@ -77,7 +76,12 @@ class Annotated(Dataset):
         self.frames = self._frames_of(split)
         mine = {-1, *self.frames.tolist()}
         self._problems = [item for item in self.table.texts["problems"] if item[0] in mine]
-        self.bad = bad_frames(self._problems, strict, self.root)
+        for frame, text in self._problems:
+            if strict or (frame < 0 and strict is not None):
+                count = len(self._problems) - 1
+                more = f" (and {count} more)" if count else ""
+                raise UserError(f"{text}{more}; check-bdd {self.root} lists them all")
+        self.bad = dict(reversed(self._problems))  # the first problem of each frame
         labelled = {task: self._labelled(task) for task in self._drawable(tasks or ())}
         some = {task: bool(labelled[task].any()) for task in self.labels if task in labelled}
         self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")

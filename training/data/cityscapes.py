@@ -14,11 +14,10 @@ import numpy as np
 from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.files import read_bounded
-from perception.images import read_image, read_pixels
+from perception.images import read_pixels
 from training.data.files import expecting
 from training.data.folder import FolderDataset, visible
 from training.data.labels import Distance, Label, Mask
-from training.data.sample import Sample
 
 # Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
 IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -54,17 +53,12 @@ class Cityscapes(FolderDataset):
     def stem(self, frame: Path) -> str:
         return frame.name.removesuffix(IMAGE)
 
-    def read(self, frame: Path) -> Sample:
-        image, size_hw = read_image(frame, self.decode_size_hw)
-        files, stem = self.label_files(frame), self.stem(frame)
-        labels: dict[str, Label] = {}
-        if mask := files.get("semantic"):
-            labels["semantic"] = Mask(to_train_ids(_plain(mask, size_hw, np.uint8)))
-        if disparity := files.get("depth"):
-            camera = self.root / "camera" / self.split / frame.parent.name / f"{stem}_camera.json"
-            pixels = _plain(disparity, size_hw, np.uint16)
-            labels["depth"] = Distance(to_metres(pixels, baseline(camera)))
-        return Sample(image, labels, stem)
+    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+        if task == "semantic":
+            return Mask(to_train_ids(_plain(path, size_hw, np.uint8)))
+        camera = self.root / "camera" / self.split / path.parent.name
+        metres = baseline(camera / path.name.replace("_disparity.png", "_camera.json"))
+        return Distance(to_metres(_plain(path, size_hw, np.uint16), metres))
 
 
 def _plain(path: Path, size_hw: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:

@@ -176,18 +176,3 @@ def wanted_tasks(
         has = ", ".join(task for task, some in labelled.items() if some) or "none"
         raise UserError(f"{place} has no labels for {', '.join(tasks)}; it has {has}")
     return found
-
-
-def bad_frames(
-    problems: Sequence[tuple[int, str]], strict: bool | None, root: Path
-) -> dict[int, str]:
-    """{frame: what is wrong with its labels}, the first problem of each.
-
-    Raises UserError for any with `strict`, and for one that is of no single frame (-1) unless it is
-    None.
-    """
-    for frame, text in problems:
-        if strict or (frame < 0 and strict is not None):
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise UserError(f"{text}{more}; check-bdd {root} lists them all")
-    return dict(reversed(problems))

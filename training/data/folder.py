@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from perception.errors import NoFramesError, UserError
-from perception.images import IMAGE_SUFFIXES
+from perception.images import IMAGE_SUFFIXES, read_image
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset, wanted_tasks
 from training.data.files import walk
+from training.data.labels import Label
 from training.data.sample import Sample
 
 
@@ -63,7 +64,7 @@ class FolderDataset(Dataset):
 
     def name(self, index: int) -> str:
         frame = self.frames[index]
-        return self.stem(frame) if isinstance(frame, Path) else str(frame)
+        return self.name_of(frame) if isinstance(frame, Path) else str(frame)
 
     def file(self, index: int) -> str:
         return str(self.frames[index])
@@ -81,9 +82,24 @@ class FolderDataset(Dataset):
     def expected(self) -> str:
         """What the folder should contain, for the error message."""
 
-    @abstractmethod
     def read(self, frame: Any) -> Sample:
-        """Reads one of the frames that `find` returned."""
+        """Reads one of the frames that `find` returned; by default with the labels of `places`."""
+        image, size_hw = self.image(frame)
+        files = self.label_files(frame).items()
+        labels = {task: self.label(task, path, size_hw) for task, path in files}
+        return Sample(image, labels, self.name_of(frame))
+
+    def image(self, frame: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        """(uint8 (h, w, 3) BGR, native size_hw) of a frame."""
+        return read_image(frame, self.decode_size_hw)
+
+    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+        """The label of a task in its file, for a frame of `size_hw`."""
+        raise NotImplementedError
+
+    def name_of(self, frame: Path) -> str:
+        """The name of a frame in samples."""
+        return self.stem(frame)
 
     def part(self) -> str:
         """What the folder calls the split."""

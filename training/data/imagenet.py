@@ -49,8 +49,8 @@ class ImageNet(FolderDataset):
     def expected(self) -> str:
         return f"expected {self.split}/n01440764/*.JPEG"
 
-    def name(self, index: int) -> str:
-        return self.frames[index].name
+    def name_of(self, frame: Path) -> str:
+        return frame.name
 
     def label_columns(self) -> dict[str, np.ndarray]:
         return {TASK: np.array([SYNSETS.index(frame.parent.name) for frame in self.frames])}

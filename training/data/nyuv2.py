@@ -5,7 +5,7 @@ depth in metres with 0 invalid, unit normals with zeros invalid. The download is
 https://github.com/lorenmt/mtan (Liu et al., 2019); data by Silberman et al., ECCV 2012.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -15,7 +15,6 @@ from perception.classes import IGNORE, NYUV2
 from perception.errors import UserError
 from training.data.folder import FolderDataset, by_number, visible
 from training.data.labels import Distance, Label, Mask, Normals
-from training.data.sample import Sample
 
 MAX_NUMBERS: Final = 3 * 2048 * 2048
 
@@ -41,23 +40,33 @@ class NYUv2(FolderDataset):
     def expected(self) -> str:
         return f"expected {self.split}/image/0.npy and label/, depth/, normal/ next to it"
 
-    def name(self, index: int) -> str:
-        return f"{self.split}-{self.frames[index].stem}"
+    def name_of(self, frame: Path) -> str:
+        return f"{self.split}-{frame.stem}"
 
-    def read(self, frame: Path) -> Sample:
-        array = read_array(frame)
-        if array.shape[2] != 3:
-            raise UserError(f"{frame}: {array.shape} is not a colour image; restore the file")
-        image = to_frame(array)
-        labels: dict[str, Label] = {}
-        for task, path in self.label_files(frame).items():
-            array = read_array(path)
-            if array.shape[:2] != image.shape[:2]:
-                raise UserError(f"{path}: another size than {frame}; restore both")
-            if array.shape[2] < (3 if task == "normals" else 1):
+    def image(self, frame: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        """From RGB in 0..1, or 0..255."""
+        image = read_array(frame).astype(np.float32)
+        if image.shape[2] != 3:
+            raise UserError(f"{frame}: {image.shape} is not a colour image; restore the file")
+        if image.max(initial=0) <= 1.0:
+            image = image * 255
+        image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(image[..., ::-1]), image.shape[:2]
+
+    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+        array = read_array(path)
+        if array.shape[:2] != size_hw:
+            raise UserError(f"{path}: another size than its image; restore both")
+        if task == "normals":
+            if array.shape[2] < 3:
                 raise UserError(f"{path}: lacks channels; restore the file")
-            labels[task] = READERS[task](array)
-        return Sample(image, labels, f"{self.split}-{frame.stem}")
+            return Normals(to_unit(array.astype(np.float32)))
+        if task == "depth":
+            metres = array[..., 0].astype(np.float32)
+            return Distance(np.where(metres > 0, metres, np.float32(np.nan)))
+        classes = array[..., 0].astype(np.int64)
+        known = (classes >= 0) & (classes < len(NYUV2))
+        return Mask(np.where(known, classes, IGNORE).astype(np.uint8))
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -80,37 +89,8 @@ def read_array(path: Path) -> np.ndarray:
         raise UserError(f"{path}: not a readable array ({said}); restore the file") from None
 
 
-def to_frame(array: np.ndarray) -> np.ndarray:
-    """RGB floats in 0..1 (or 0..255) to uint8 (H, W, 3) BGR."""
-    image = array.astype(np.float32)
-    if image.max(initial=0) <= 1.0:
-        image = image * 255
-    return np.ascontiguousarray(np.clip(np.rint(image), 0, 255).astype(np.uint8)[..., ::-1])
-
-
-def to_mask(array: np.ndarray) -> Mask:
-    """-1..12 to uint8 with 255 for unlabelled."""
-    classes = array[..., 0].astype(np.int64)
-    known = (classes >= 0) & (classes < len(NYUV2))
-    return Mask(np.where(known, classes, IGNORE).astype(np.uint8))
-
-
-def to_depth(array: np.ndarray) -> Distance:
-    """Metres with NaN for unknown."""
-    metres = array[..., 0].astype(np.float32)
-    return Distance(np.where(metres > 0, metres, np.nan).astype(np.float32))
-
-
-def to_normals(array: np.ndarray) -> Normals:
-    """Unit vectors (3, H, W) with NaN for unknown."""
-    vectors = array.astype(np.float32)
+def to_unit(vectors: np.ndarray) -> np.ndarray:
+    """(H, W, 3) vectors as (3, H, W) of length 1, NaN where they are 0."""
     length = np.linalg.norm(vectors, axis=2, keepdims=True)
     unit = vectors / np.where(length > 0.1, length, np.nan)
-    return Normals(np.ascontiguousarray(unit.transpose(2, 0, 1)))
-
-
-READERS: Final[dict[str, Callable[[np.ndarray], Label]]] = {
-    "semantic_nyuv2": to_mask,
-    "depth": to_depth,
-    "normals": to_normals,
-}
+    return np.ascontiguousarray(unit.transpose(2, 0, 1))

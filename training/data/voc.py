@@ -15,7 +15,7 @@ import numpy as np
 from perception.classes import VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
-from perception.images import read_image, read_pixels
+from perception.images import read_pixels
 from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.files import expecting, read_text
@@ -23,7 +23,6 @@ from training.data.folder import FolderDataset, deeper
 from training.data.formats.voc_xml import MAX_XML, PascalXML, objects
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.masks import by_palette
-from training.data.sample import Sample
 from training.data.table import IGNORE_FLAG
 
 BOXES: Final = "det_voc"
@@ -82,16 +81,11 @@ class VOC(FolderDataset):
         # Labels of all splits lie together.
         return [item for item in super().unused() if item[0] != "label without frame"]
 
-    def read(self, frame: Path) -> Sample:
-        image, size_hw = read_image(frame, self.decode_size_hw)
-        labels: dict[str, Label] = {}
-        for task, path in self.label_files(frame).items():
-            if task == MASKS:
-                labels[task] = Mask(read_class_mask(path, size_hw))
-            else:
-                boxes = read_objects(path, size_hw)
-                labels[task] = boxes if task == BOXES else shown(boxes)
-        return Sample(image, labels, frame.stem)
+    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+        if task == MASKS:
+            return Mask(read_class_mask(path, size_hw))
+        boxes = read_objects(path, size_hw)
+        return boxes if task == BOXES else shown(boxes)
 
 
 def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
