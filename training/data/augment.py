@@ -11,7 +11,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from perception.errors import unknown_name
+from perception.errors import check_known
 from perception.runtime.letterbox import Letterbox
 from training.config import DataArgs
 from training.data.labels import Window
@@ -196,6 +196,5 @@ AUGMENTATIONS: Final[dict[str, Callable[[tuple[int, int], tuple[float, float]], 
 
 def make_augmentation(args: DataArgs) -> Transform:
     """The transform of one frame. Raises UserError for an unknown name."""
-    if args.augment not in AUGMENTATIONS:
-        raise unknown_name("augmentation", args.augment, AUGMENTATIONS)
+    check_known("augmentation", [args.augment], AUGMENTATIONS)
     return AUGMENTATIONS[args.augment](args.size, args.zoom)

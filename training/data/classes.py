@@ -30,7 +30,7 @@ from perception.classes import (
     LANE_STYLES,
     SEMANTIC,
 )
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known
 from perception.runtime.view import LABEL, LANE_BYTE, View
 from perception.tasks.class_names import LANE_LIMITS, check_names, names_of, with_classes
 from training.data.bdd_names import IGNORED, LANE, RENAMED
@@ -156,8 +156,7 @@ def read_classes(path: Path) -> ClassLists:
     groups: dict[str, Groups] = {}
     aliases: dict[str, dict[str, str]] = {}
     for task, given in data.items():
-        if task not in TASKS:
-            raise unknown_name(f"task in {path}:", str(task), TASKS)
+        check_known(f"task in {path}:", [task], TASKS)
         groups[task], aliases[task] = _of_task(given, f"{path}: {task}", TASKS[task].view)
         if task == "drivable" and BACKGROUND not in groups[task][ONLY]:
             groups[task] = {ONLY: (*groups[task][ONLY], BACKGROUND)}
@@ -254,9 +253,7 @@ def _of_task(given: Any, place: str, view: View) -> tuple[Groups, dict[str, str]
 
 def _of_lanes(given: Any, place: str) -> Groups:
     parts = given if isinstance(given, dict) else {"categories": given}
-    for part in parts:
-        if part not in LANE_PARTS:
-            raise unknown_name(f"part of lanes in {place}:", str(part), LANE_PARTS)
+    check_known(f"part of lanes in {place}:", parts, LANE_PARTS)
     lists = {
         part: check_names(names, f"{place}: {part}", LANE_LIMITS[part])
         for part, names in parts.items()

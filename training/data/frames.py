@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known
 from training.data.cached import Cached
 from training.data.class_lookup import ClassLookup, joint_lists
 from training.data.classes import OFFICIAL, ONLY, ClassLists
@@ -181,9 +181,7 @@ def select(
     for choice, own, some in zip(choices, names, traits, strict=False):
         some |= dict.fromkeys(own, np.ones(len(choice.rows), bool))
     known = dict.fromkeys(name for some in traits for name in some)
-    for name in trait_weights:
-        if name not in known:
-            raise unknown_name("trait", name, known)
+    check_known("trait", trait_weights, known)
     selected: list[Choice] = []
     for choice, some in zip(choices, traits, strict=True):
         weights = choice.weights.copy()

@@ -15,7 +15,7 @@ import numpy as np
 from typing_extensions import Self, Unpack
 
 from perception.classes import DETECTION
-from perception.errors import UserError, unknown_name
+from perception.errors import UserError, check_known
 from perception.files import WriteError, replacing, write_atomic
 from training.data.dataset import Dataset, OpenOptions, wanted_tasks
 from training.data.roads.frame import RenderedFrame, render
@@ -58,9 +58,7 @@ class RenderedRoads(Dataset):
         size_hw: tuple[int, int] = (384, 640),
         tasks: Sequence[str] = TASKS,
     ) -> None:
-        for task in tasks:
-            if task not in TASKS:
-                raise unknown_name("task of rendered roads", task, TASKS)
+        check_known("task of rendered roads", tasks, TASKS)
         self.count, self.seed, self.size_hw = count, seed, size_hw
         self.tasks = tuple(tasks)
 
