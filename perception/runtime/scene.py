@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from perception.runtime.compare import (
+    LIMITS,
+    Difference,
     Limits,
     Measured,
     compare_boxes,
@@ -21,10 +23,6 @@ from perception.runtime.compare import (
     compare_pixels,
     compare_shares,
     compare_vectors,
-    same_numbers,
-    same_pixels,
-    same_scores,
-    same_shares,
 )
 from perception.runtime.letterbox import Letterbox, resize
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
@@ -52,13 +50,9 @@ class Output(ABC):
 
     @staticmethod
     def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-        """How far a file's decoded output differs from PyTorch's (export-onnx)."""
+        """How far two decoded outputs differ: a file's from PyTorch's (export-onnx), a provider's
+        from the CPU's (provider `auto`)."""
         return compare_numbers(wanted, got, limits)
-
-    @staticmethod
-    def same(expected: np.ndarray, got: np.ndarray) -> float:
-        """Which share of a provider's decoded output agrees with the CPU's (provider `auto`)."""
-        return same_numbers(expected, got)
 
     def caption(self, name: str) -> str:
         """For the line at the top of the overlay; `name` is the output's."""
@@ -87,7 +81,6 @@ class Boxes(Output):
         "the frame"
     )
     compare = staticmethod(compare_boxes)
-    same = staticmethod(same_scores)
     xyxy: np.ndarray  # float32 (N, 4), frame pixels
     scores: np.ndarray  # float32 (N,)
     classes: np.ndarray  # int64 (N,)
@@ -152,7 +145,6 @@ class Mask(Output):
         "direction. To the frame: cut off the padding, nearest neighbour"
     )
     compare = staticmethod(compare_pixels)
-    same = staticmethod(same_pixels)
     small: np.ndarray  # uint8 (h, w): the frame at the model's resolution, padding cropped away
     frame_hw: tuple[int, int]
     view: View
@@ -191,7 +183,6 @@ class Labels(Output):
 
     convention = "a row per group: probabilities of its classes, padded with 0"
     compare = staticmethod(compare_shares)
-    same = staticmethod(same_shares)
     groups: dict[str, dict[str, float]]
 
     @staticmethod
@@ -328,6 +319,20 @@ def read_scene(
 def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:
     """One decoded output of the model, in frame coordinates."""
     return KINDS[view.kind].read(array, view, box)
+
+
+def differences(
+    views: Mapping[str, View],
+    wanted: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    precision: str,
+) -> list[Difference]:
+    """How far the decoded outputs of one frame differ, by kind; `precision`: key of LIMITS."""
+    return [
+        Difference(name, view.kind, *measured)
+        for name, view in views.items()
+        for measured in KINDS[view.kind].compare(wanted[name], got[name], LIMITS[precision])
+    ]
 
 
 def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from export.check import LIMITS, Difference, DisagreementError, check, compare
+from export.check import DisagreementError, check, compare
 from export.frames import synthetic_frames
+from perception.runtime.compare import LIMITS, Difference
 from perception.runtime.scene import KINDS
 from perception.runtime.view import LABEL, MASK
 
