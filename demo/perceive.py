@@ -145,7 +145,8 @@ class Run:
             return ""
         other, share = (FAST, FAST_SHARE) if mine == DEFAULT else (DEFAULT, 1 / FAST_SHARE)
         now, then = self.statistics.fps(), self.statistics.fps_with(share)
-        return f"{now:.0f} frames/s; --model {other}: about {then:.0f}"
+        digits = 0 if min(now, then) >= 10 else 1
+        return f"{now:.{digits}f} frames/s; --model {other}: about {then:.{digits}f}"
 
     def ended(self) -> bool:
         """Whether the user, a signal or --seconds has ended the run; asked also while no frame

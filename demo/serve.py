@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -144,7 +144,7 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[", "[::1]", "testserver"]
         )
-    viewers = Viewers()
+    viewers, ours = Viewers(), [Depends(from_our_page)]
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -163,37 +163,32 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
             **statistics.snapshot(),
         }
 
-    @app.post("/toggle/{name}")
-    def toggle(name: str, request: Request) -> dict[str, Any]:
-        from_our_page(request)
+    @app.post("/toggle/{name}", dependencies=ours)
+    def toggle(name: str) -> dict[str, Any]:
         if name not in controls.outputs:
             raise HTTPException(404, f"no output {name!r:.100}")
         controls.toggle(name)
         return status()
 
-    @app.post("/score/{percent}")
-    def score(percent: int, request: Request) -> dict[str, Any]:
-        from_our_page(request)
+    @app.post("/score/{percent}", dependencies=ours)
+    def score(percent: int) -> dict[str, Any]:
         if not 0 <= percent <= 100:
             raise HTTPException(404, "a score is 0 to 100 %")
         controls.score = percent / 100
         return status()
 
-    @app.post("/ego")
-    def ego(request: Request) -> dict[str, Any]:
-        from_our_page(request)
+    @app.post("/ego", dependencies=ours)
+    def ego() -> dict[str, Any]:
         controls.ego = not controls.ego
         return status()
 
-    @app.post("/smooth")
-    def smooth(request: Request) -> dict[str, Any]:
-        from_our_page(request)
+    @app.post("/smooth", dependencies=ours)
+    def smooth() -> dict[str, Any]:
         controls.smooth = not controls.smooth
         return status()
 
-    @app.post("/pause")
-    def pause(request: Request) -> dict[str, Any]:
-        from_our_page(request)
+    @app.post("/pause", dependencies=ours)
+    def pause() -> dict[str, Any]:
         controls.key(" ")
         return status()
 

@@ -197,13 +197,13 @@ class _SteadyMask:
         present = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256]))
         support = np.zeros(mask.shape, np.float32)  # of the class that is shown
         for value in {*self.seen, *present.tolist()}:
-            now = equals(mask, value)
+            now = cv2.inRange(mask, value, value)
             if value in self.seen:
                 cv2.accumulateWeighted(now, self.seen[value], weight)
             else:
                 first = not np.array_equal(self.shown, mask)
                 self.seen[value] = now.astype(np.float32) * (weight if first else 1)
-            cv2.copyTo(self.seen[value], equals(self.shown, value), support)
+            cv2.copyTo(self.seen[value], cv2.inRange(self.shown, value, value), support)
         # The means of all classes add up to 255, so none is MARGIN ahead of a larger one than this.
         weak = np.flatnonzero(support < (255 - MARGIN) / 2)
         seen = np.stack([one.ravel()[weak] for one in self.seen.values()])
@@ -225,11 +225,6 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
     if wide:
         mask[rows, columns] = cv2.medianBlur(mask[rows, columns].copy(), SPECK)
     return mask
-
-
-def equals(mask: np.ndarray, value: int) -> np.ndarray:
-    """uint8 (h, w): 255 where the mask has the value."""
-    return cv2.compare(mask, float(value), cv2.CMP_EQ)  # type: ignore[call-overload]
 
 
 def mean(before: Labels | None, now: Labels, weight: float) -> Labels:

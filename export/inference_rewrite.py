@@ -11,10 +11,9 @@ weights. Weights are copies, so the result is not for training.
 
 import copy
 from itertools import pairwise
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import torch
-from timm.layers import BatchNormAct2d
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.pvt_v2 import Attention, Block, MlpWithDepthwiseConv, PyramidVisionTransformerStage
@@ -27,6 +26,8 @@ from perception.tasks.base import Task
 Size = tuple[int, int, int]  # batch, height, width of the token grid
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 Network = TypeVar("Network", bound=nn.Module)
+# What calls its children one after the other.
+FOLDED: Final = (nn.Sequential, DepthwiseSeparableConv, InvertedResidual, EfficientNetFeatures)
 PARTS: Final = 4  # of the queries of stage 1; their number is a multiple of 64
 
 
@@ -40,10 +41,8 @@ def rewrite_for_inference(module: Network) -> Network:
     module = copy.deepcopy(module).eval().requires_grad_(False)
     unfold(module)
     for child in module.modules():
-        if isinstance(child, nn.Sequential):
+        if isinstance(child, FOLDED):
             _fold_batch_norm(child)
-        elif isinstance(child, (DepthwiseSeparableConv, InvertedResidual, EfficientNetFeatures)):
-            _fold_timms(child)
     for child in module.modules():
         if isinstance(child, Task):
             child.for_inference()
@@ -55,43 +54,19 @@ def rewrite_for_inference(module: Network) -> Network:
     return module
 
 
-def _fold_batch_norm(layers: nn.Sequential) -> None:
-    """Replaces each convolution that batch norm follows, and the batch norm by Identity."""
-    for index, (conv, norm) in enumerate(pairwise(list(layers))):
+def _fold_batch_norm(block: nn.Module) -> None:
+    """Folds batch norm into the convolution before it; in its place stays the activation that
+    timm's batch norms hold."""
+    for (name, conv), (next_name, norm) in pairwise(list(block.named_children())):
         if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
             continue
-        scale, bias = _scale_and_bias(norm)
-        if conv.bias is not None:
-            bias = bias + conv.bias * scale
-        folded = nn.Conv2d(
-            conv.in_channels,
-            conv.out_channels,
-            cast(Any, conv.kernel_size),
-            cast(Any, conv.stride),
-            cast(Any, conv.padding),
-            groups=conv.groups,
-        )
-        factor = scale[:, None, None, None]
-        layers[index] = _filled(folded, conv.weight * factor, bias, (conv.weight, factor))
-        layers[index + 1] = nn.Identity()
-
-
-def _fold_timms(block: nn.Module) -> None:
-    """The same for EfficientNet's blocks and stem, whose batch norms hold the activation."""
-    for (name, conv), (next_name, norm) in pairwise(list(block.named_children())):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d):
-            scale, bias = _scale_and_bias(norm)
-            folded, factor = copy.deepcopy(conv), scale[:, None, None, None]
-            folded.bias = nn.Parameter(torch.empty_like(bias), requires_grad=False)
-            setattr(block, name, _filled(folded, conv.weight * factor, bias, (conv.weight, factor)))
-            setattr(block, next_name, norm.act)
-
-
-def _scale_and_bias(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Batch norm in evaluation mode as x * scale + bias."""
-    mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-    scale = norm.weight / (var + norm.eps).sqrt()  # (outputs,)
-    return scale, norm.bias - mean * scale
+        mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight / (var + norm.eps).sqrt()  # (outputs,)
+        bias = norm.bias - mean * scale + (0 if conv.bias is None else conv.bias * scale)
+        folded, factor = copy.deepcopy(conv), scale[:, None, None, None]
+        folded.bias = nn.Parameter(torch.empty_like(bias), requires_grad=False)
+        setattr(block, name, _filled(folded, conv.weight * factor, bias, (conv.weight, factor)))
+        setattr(block, next_name, getattr(norm, "act", nn.Identity()))
 
 
 def _rewritable(module: nn.Module) -> bool:

@@ -1,7 +1,6 @@
 """The road from above: a costmap in cells, and a picture of lanes and road users."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -26,25 +25,13 @@ FOOTPRINT_M = {
 PAPER, GROUND, PAINT, OWN = (38, 34, 32), (84, 96, 76), (215, 215, 215), (120, 255, 120)
 
 
-@dataclass(frozen=True)
-class Costmap:
-    """int8 (rows, columns): row 0 is the farthest, the camera stands below the middle column.
+def costmap(scene: Scene, road: Road, score: Score) -> np.ndarray | None:
+    """int8 (rows, columns): row 0 is the farthest, the camera stands below the middle column. None
+    without a camera.
 
     Cells of CELL_M metres: FREE where the drivable area is seen, LINE on lane markings, OCCUPIED
     under road users, UNKNOWN elsewhere, also where the distance is too uncertain.
     """
-
-    cells: np.ndarray
-    cell_m: float = CELL_M
-
-    def forward_left(self) -> np.ndarray:
-        """int8 (y, x) cells as ROS and Foxglove order a grid: x forward, y from the right to the
-        left, beginning at the corner to the right of the camera."""
-        return np.ascontiguousarray(self.cells[::-1, ::-1].T)
-
-
-def costmap(scene: Scene, road: Road, score: Score) -> Costmap | None:
-    """The costmap of a frame, None without a camera."""
     if road.camera is None:
         return None
     cells = np.full((round(FORWARD_M / CELL_M), round(2 * SIDE_M / CELL_M)), UNKNOWN, np.int8)
@@ -57,7 +44,13 @@ def costmap(scene: Scene, road: Road, score: Score) -> Costmap | None:
             cv2.polylines(canvas, [to_cells(lane.ground)], False, LINE, 1)
     for _, corners, _, _ in footprints(scene, road, score):
         cv2.fillPoly(canvas, [to_cells(corners)], OCCUPIED)
-    return Costmap(cells)
+    return cells
+
+
+def forward_left(cells: np.ndarray) -> np.ndarray:
+    """int8 (y, x) of a costmap as ROS and Foxglove order a grid: x forward, y from the right to
+    the left, beginning at the corner to the right of the camera."""
+    return np.ascontiguousarray(cells[::-1, ::-1].T)
 
 
 def to_cells(ground: np.ndarray) -> np.ndarray:
@@ -107,11 +100,11 @@ def footprints(
 
 def picture(scene: Scene, road: Road, height: int, score: Score) -> np.ndarray | None:
     """uint8 (height, height / 2, 3) view from above with distances; None without a camera."""
-    grid = costmap(scene, road, score)
-    if grid is None:
+    cells = costmap(scene, road, score)
+    if cells is None:
         return None
-    colours = np.full((*grid.cells.shape, 3), PAPER, np.uint8)
-    colours[grid.cells != UNKNOWN] = GROUND
+    colours = np.full((*cells.shape, 3), PAPER, np.uint8)
+    colours[cells != UNKNOWN] = GROUND
     size = (height // 2, height)
     canvas = cv2.resize(colours, size, interpolation=cv2.INTER_NEAREST)
     scale = height / FORWARD_M * CELL_M

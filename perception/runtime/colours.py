@@ -1,10 +1,11 @@
 """A BGR colour for every class name: from a table for driving classes, else derived from the name,
-so that new classes need no code."""
+so that new classes need no code; and for the numbers of maps."""
 
 import colorsys
 import zlib
 from functools import cache
 
+import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS, LANE_STYLE_BIT
@@ -76,3 +77,25 @@ def lookup(view: View) -> tuple[np.ndarray, np.ndarray]:
         if name != BACKGROUND:
             colours[value], opacity[value] = colour(name), 1.0
     return colours, opacity
+
+
+def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:
+    """float (h, w) in the turbo colour map, logarithmic, small values warm.
+
+    Without a range in the description, from the 2nd to the 98th percentile; NaN is black.
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros((*values.shape, 3), np.uint8)
+    low, high = low_high if len(low_high) == 2 else np.percentile(values[finite], (2, 98))
+    shifted = np.clip(np.where(finite, values, high), low, high) - low
+    share = np.log1p(shifted) / max(float(np.log1p(high - low)), 1e-6)
+    painted = cv2.applyColorMap((255 * (1 - share)).astype(np.uint8), cv2.COLORMAP_TURBO)
+    painted[~finite] = 0
+    return painted
+
+
+def vector_picture(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (3, h, w) as colour: x, y, z from -1..1 to red, green, blue."""
+    unit = np.nan_to_num(vectors.transpose(1, 2, 0)[..., ::-1])
+    return np.clip(127.5 * (unit + 1), 0, 255).astype(np.uint8)

@@ -83,7 +83,7 @@ def draw_areas(canvas: np.ndarray, mask: Mask) -> None:
     if mask.is_lane_byte:
         drawn[directions(mask.view) == LINE_ALONG] = 0
     for value in np.flatnonzero(drawn).tolist():
-        area = cv2.compare(mask.small, value, cv2.CMP_EQ)
+        area = cv2.inRange(mask.small, value, value)  # cv2.compare refuses a single pixel
         blue, green, red = colours[value, 0].tolist()
         _tint(canvas, area, (blue, green, red), AREA_OPACITY * float(opacity[value]))
 

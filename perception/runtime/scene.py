@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import cv2
 import numpy as np
 
+from perception.runtime.colours import map_picture, vector_picture
 from perception.runtime.compare import (
     LIMITS,
     Difference,
@@ -26,6 +27,9 @@ from perception.runtime.compare import (
 )
 from perception.runtime.letterbox import Letterbox, resize
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
+
+if TYPE_CHECKING:  # in typing from Python 3.11
+    from typing_extensions import Self
 
 
 class Output(ABC):
@@ -137,39 +141,45 @@ class Boxes(Output):
 
 
 @dataclass
-class Mask(Output):
-    """A class mask at the model's resolution, resized to the frame on request."""
+class Pixels(Output):
+    """A value per pixel at the model's resolution, resized to the frame on request."""
+
+    interpolation: ClassVar[int]
+    small: np.ndarray  # (..., h, w): the frame at the model's resolution, padding cropped away
+    frame_hw: tuple[int, int]
+    view: View
+
+    @classmethod
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Self":
+        return cls(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
+
+    @cached_property
+    def full(self) -> np.ndarray:
+        """(H, W) at frame size."""
+        return resize(self.small, self.frame_hw, self.interpolation)
+
+    def array(self, native: bool = True) -> np.ndarray:
+        return self.full if native else self.small
+
+
+class Mask(Pixels):
+    """uint8 classes, or lane bytes."""
 
     convention = (
         "uint8 class index, or bits of bdd100k-lane-byte: 0-2 category, 3 background, 4 style, 5 "
         "direction. To the frame: cut off the padding, nearest neighbour"
     )
+    interpolation = cv2.INTER_NEAREST
     compare = staticmethod(compare_pixels)
-    small: np.ndarray  # uint8 (h, w): the frame at the model's resolution, padding cropped away
-    frame_hw: tuple[int, int]
-    view: View
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
         return array.dtype == np.uint8 and array.shape == size_hw
 
-    @classmethod
-    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Mask":
-        return cls(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
-
-    @cached_property
-    def full(self) -> np.ndarray:
-        """uint8 (H, W) at frame size."""
-        return resize(self.small, self.frame_hw, cv2.INTER_NEAREST)
-
     @cached_property
     def counts(self) -> np.ndarray:
         """(256,) pixels of each value, at the model's resolution."""
         return cv2.calcHist([self.small], [0], None, [256], [0, 256]).ravel()
-
-    def array(self, native: bool = True) -> np.ndarray:
-        """uint8 (H, W) at frame size, or at the model's resolution if not `native`."""
-        return self.full if native else self.small
 
     @property
     def is_lane_byte(self) -> bool:
@@ -221,37 +231,20 @@ class Labels(Output):
         return {group: best for group, (best, _) in self.best().items()}
 
 
-@dataclass
-class Map(Output):
-    """A number per pixel."""
+class Map(Pixels):
+    """A float32 number per pixel."""
 
     convention = "float32 in `unit`. To the frame: cut off the padding, bilinear"
-    small: np.ndarray  # float32 (h, w), padding cropped away
-    frame_hw: tuple[int, int]
-    view: View
+    interpolation = cv2.INTER_LINEAR
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
         return is_float(array) and array.shape == size_hw
 
-    @classmethod
-    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Map":
-        return cls(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
-
-    @cached_property
-    def full(self) -> np.ndarray:
-        """float32 (H, W) at frame size."""
-        return resize(self.small, self.frame_hw, cv2.INTER_LINEAR)
-
-    def array(self, native: bool = True) -> np.ndarray:
-        """float32 (H, W) at frame size, or as `small` if not `native`."""
-        return self.full if native else self.small
-
     def picture(self) -> np.ndarray | None:
         return map_picture(self.small, self.view.range)
 
 
-@dataclass
 class Normals(Map):
     """A unit vector per pixel; `small` is (3, h, w)."""
 
@@ -265,7 +258,7 @@ class Normals(Map):
     @cached_property
     def full(self) -> np.ndarray:
         """float32 (3, H, W) at frame size, of length 1 again."""
-        full = np.stack([resize(axis, self.frame_hw, cv2.INTER_LINEAR) for axis in self.small])
+        full = np.stack([resize(axis, self.frame_hw, self.interpolation) for axis in self.small])
         return full / np.maximum(np.linalg.norm(full, axis=0, keepdims=True), 1e-6)
 
     def picture(self) -> np.ndarray | None:
@@ -333,25 +326,3 @@ def differences(
         for name, view in views.items()
         for measured in KINDS[view.kind].compare(wanted[name], got[name], LIMITS[precision])
     ]
-
-
-def map_picture(values: np.ndarray, low_high: tuple[float, ...]) -> np.ndarray:
-    """float (h, w) in the turbo colour map, logarithmic, small values warm.
-
-    Without a range in the description, from the 2nd to the 98th percentile; NaN is black.
-    """
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros((*values.shape, 3), np.uint8)
-    low, high = low_high if len(low_high) == 2 else np.percentile(values[finite], (2, 98))
-    shifted = np.clip(np.where(finite, values, high), low, high) - low
-    share = np.log1p(shifted) / max(float(np.log1p(high - low)), 1e-6)
-    painted = cv2.applyColorMap((255 * (1 - share)).astype(np.uint8), cv2.COLORMAP_TURBO)
-    painted[~finite] = 0
-    return painted
-
-
-def vector_picture(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors (3, h, w) as colour: x, y, z from -1..1 to red, green, blue."""
-    unit = np.nan_to_num(vectors.transpose(1, 2, 0)[..., ::-1])
-    return np.clip(127.5 * (unit + 1), 0, 255).astype(np.uint8)

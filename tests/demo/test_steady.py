@@ -35,6 +35,15 @@ def test_a_pixel_changes_when_another_class_is_ahead(values, seen):
     assert shown(*values) == seen
 
 
+def test_a_mask_of_one_pixel_is_filtered():
+    steady, seen, view = Steady(), [], View("mask", classes=("a", "b", "c"))
+    for index in range(5):
+        mask = Mask(np.full((1, 1), int(index > 1), np.uint8), (1, 1), view)
+        out = steady.update(Scene((1, 1), {"m": mask}), index / 10)
+        seen.append(int(out.outputs["m"].small[0, 0]))
+    assert seen == [0, 0, 0, 1, 1]
+
+
 def test_a_change_is_as_late_in_seconds_at_any_rate():
     late = [shown(*([0] * 60 + [1] * 60), fps=fps).index(1) - 60 for fps in (10, 25, 50)]
     assert [round(count / fps, 2) for count, fps in zip(late, (10, 25, 50), strict=True)] == [

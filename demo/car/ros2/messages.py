@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception.runtime.birds_eye import SIDE_M, Costmap
+from perception.runtime.birds_eye import CELL_M, SIDE_M, forward_left
 from perception.runtime.camera import Camera
 from perception.runtime.colours import colour
 from perception.runtime.distance import Ranges
@@ -150,12 +150,12 @@ def lanes_message(msg: Any, lanes: list[Lane], header: Any, place: Place) -> Any
     return msg.MarkerArray(markers=markers)
 
 
-def grid_message(msg: Any, costmap: Costmap, header: Any, place: Place) -> Any:
+def grid_message(msg: Any, costmap: np.ndarray, header: Any, place: Place) -> Any:
     """nav_msgs/OccupancyGrid: x forward, y left, from the right-hand corner next to the camera."""
-    cells = costmap.forward_left()
+    cells = forward_left(costmap)
     grid = msg.OccupancyGrid(header=header)
     grid.info.map_load_time = header.stamp
-    grid.info.resolution = float(costmap.cell_m)
+    grid.info.resolution = CELL_M
     grid.info.height, grid.info.width = cells.shape
     grid.info.origin.position = _point(msg, place.points(np.array([[SIDE_M, 0.0]]))[0])
     x, y, z, w = place.quaternion()

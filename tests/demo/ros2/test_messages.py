@@ -11,7 +11,7 @@ from demo.car.ros2.messages import (
     image_message,
     lanes_message,
 )
-from perception.runtime.birds_eye import FORWARD_M, FREE, SIDE_M, UNKNOWN, Costmap
+from perception.runtime.birds_eye import FORWARD_M, FREE, SIDE_M, UNKNOWN
 from perception.runtime.camera import Camera
 from perception.runtime.distance import Ranges
 from perception.runtime.lanes import Lane
@@ -68,7 +68,7 @@ def test_every_message_is_equal_after_cdr(msg, header):
         *class_messages(msg, labels, header).values(),
         lanes_message(msg, [], header, place),
         lanes_message(msg, [lane(), lane(ground=None)], header, place),
-        grid_message(msg, Costmap(cells), header, place),
+        grid_message(msg, cells, header, place),
         msg.String(data="{}"),
         msg.UInt64(data=2**64 - 1),
     ]
@@ -119,7 +119,7 @@ def test_lanes_are_line_strips_in_metres(msg, header):
 def test_cells_of_the_grid_are_where_their_ground_is(ground, msg, header):
     cells = np.full((200, 100), UNKNOWN, np.int8)
     cells[40, 90] = FREE  # far ahead, to the right
-    grid = grid_message(msg, Costmap(cells), header, Place(CAMERA, ground))
+    grid = grid_message(msg, cells, header, Place(CAMERA, ground))
     info = grid.info
     data = np.frombuffer(grid.data, np.int8).reshape(info.height, info.width)
     ((row, column),) = np.argwhere(data == FREE)

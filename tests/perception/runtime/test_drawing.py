@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from perception.classes import DRIVABLE, LANE_CATEGORIES, SEMANTIC
-from perception.runtime.colours import COLOURS, colour, lookup
+from perception.runtime.colours import COLOURS, colour, lookup, map_picture, vector_picture
 from perception.runtime.drawing import chip, draw, text_height
 from perception.runtime.runner import Runner
-from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene, map_picture, vector_picture
+from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
 
 GREY = np.full((120, 200, 3), 100, np.uint8)
@@ -47,6 +47,11 @@ def test_the_frame_is_not_modified():
     drawn = draw(frame, scene_of(a=one_box()))
     assert (frame == GREY).all()
     assert (drawn != GREY).any()
+
+
+def test_a_mask_of_one_pixel_is_drawn():
+    mask = Mask(np.zeros((1, 1), np.uint8), (120, 200), AREAS)
+    assert (draw(GREY, scene_of(a=mask)) != GREY).any(axis=2).all()
 
 
 def test_an_area_is_tinted_inside_only():

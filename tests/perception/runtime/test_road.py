@@ -335,11 +335,11 @@ def test_the_costmap_has_lanes_cars_and_seen_ground():
     seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
     road = with_camera().update(seen, 0.0)
     grid = birds_eye.costmap(seen, road, 0.3)
-    assert grid.cells.shape == (200, 100)
+    assert grid.shape == (200, 100)
 
     def at(right: float, forward: float) -> int:
         column, row = birds_eye.to_cells(np.array([[right, forward]]))[0]
-        return int(grid.cells[row, column])
+        return int(grid[row, column])
 
     assert at(0, 10) == birds_eye.FREE
     assert at(0.5, 21) == birds_eye.OCCUPIED
