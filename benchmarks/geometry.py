@@ -27,6 +27,7 @@ from perception.classes import (
     LANE_DIRECTIONS,
     LANE_STYLES,
 )
+from perception.metrics.panoptic import box_iou
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile
 from perception.runtime.distance import ROAD_USERS, VEHICLES, WARN_TTC_S
@@ -180,7 +181,7 @@ class Tally:
         ranges, lists = road.ranges[name], self.lists
         lists["camera"].append(road.camera is not None)
         real = frame.boxes.xyxy
-        overlap = np.array([iou(box, boxes.xyxy) for box in real]).reshape(len(real), len(boxes))
+        overlap = box_iou(real, boxes.xyxy)
         for i in np.flatnonzero(~frame.occluded & (frame.distance >= 1)):
             at = int(overlap[i].argmax()) if len(boxes) else -1
             if at < 0 or overlap[i, at] < 0.5:
@@ -266,14 +267,6 @@ class Warnings:
         departed = bool(road.departure)
         tally.lists["departure"].append(departed and not self.departure and not near)
         self.collision, self.departure = road.collision, departed
-
-
-def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N,) IoU of one box with others."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=1)
-    area = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1)
-    return both / np.maximum(area - both, 1e-9)
 
 
 def run(args: argparse.Namespace) -> dict[tuple[str, str, str], Tally]:

@@ -25,7 +25,6 @@ class LaneLineMetric:
         self.ground = np.zeros(3, np.int64)  # matched, predicted, true lines
         self.pixels = np.zeros(3, np.int64)
         self.distances: list[np.ndarray] = []
-        self.columns: list[np.ndarray] = []
 
     def update_ground(self, found: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> None:
         """One frame's lines as (N, 2) right and forward in metres."""
@@ -42,23 +41,16 @@ class LaneLineMetric:
         drawn = [[_drawn(line, size_hw) for line in lines] for lines in (found, real)]
         good = [[_iou(a, b) >= MIN_IOU for b in drawn[1]] for a in drawn[0]]
         pairs = match(good, len(real))
-        self.columns += [column_distances(found[i], real[j]) for i, j in pairs]
         self.pixels += (len(pairs), len(found), len(real))
 
     def compute(self) -> dict[str, float]:
-        """F1 in percent and the median distance of matched lines' points, on the ground in metres
-        and along the row in pixels."""
+        """F1 in percent; median distance of matched lines' points on the ground in metres."""
+        distances = np.concatenate([*self.distances, np.zeros(0)])
         return {
             "F1@1.5m": f1(self.ground),
             "F1@IoU0.5": f1(self.pixels),
-            "point distance": _median(self.distances),
-            "column distance": _median(self.columns),
+            "point distance": float(np.median(distances)) if len(distances) else float("nan"),
         }
-
-
-def _median(parts: Sequence[np.ndarray]) -> float:
-    values = np.concatenate([*parts, np.zeros(0)])
-    return float(np.median(values)) if len(values) else float("nan")
 
 
 def f1(counts: np.ndarray) -> float:
@@ -78,13 +70,6 @@ def ground_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.zeros(0)
     z = np.arange(min(first_a, first_b), max(last_a, last_b) + 1e-6, STEP_M)
     return np.abs(_at(a, z) - _at(b, z))
-
-
-def column_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Horizontal distances in pixels at every row that both lines (N, 2) xy cover."""
-    (first_a, last_a), (first_b, last_b) = (_range(line) for line in (a, b))
-    rows = np.arange(np.ceil(max(first_a, first_b)), min(last_a, last_b) + 1e-6)
-    return np.abs(_at(a, rows) - _at(b, rows))
 
 
 def _range(line: np.ndarray) -> tuple[float, float]:

@@ -4,17 +4,17 @@ import argparse
 import fcntl
 import hashlib
 import json
-import os
-import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from demo.archive_jobs import Settings, VideoOutcome, find_jobs, is_done
 from demo.archive_ray import label_all
-from demo.archive_worker import TIMEOUT_S, Job, Settings, VideoOutcome, label_here
+from demo.archive_worker import TIMEOUT_S, label_here
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
@@ -23,7 +23,6 @@ from perception.runtime.annotations import FORMATS, parse_export
 from perception.runtime.choose import choose
 from perception.runtime.providers import read_description
 
-VIDEOS = r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|mjpeg|wmv|flv|3gp)$"
 SUMMARY = "summary.json"
 SAVE_EVERY_S = 5.0
 FAILED = 1
@@ -69,10 +68,9 @@ def only_run(out: Path) -> Iterator[None]:
 def label_archive(args: argparse.Namespace, settings: Settings) -> int:
     """The run, once nothing else writes to the folder."""
     jobs = find_jobs(args.videos, args.out, "" if args.pick else args.export)
-    summary = ArchiveSummary(args.out, settings, {job.name for job in jobs})
     todo = [job for job in jobs if args.redo or not is_done(job)]
+    summary = ArchiveSummary(args.out, settings, {job.name for job in jobs}, len(todo))
     say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
-    progress = ArchiveProgress(len(todo))
     if todo:
         if args.address:
             where = (args.address, args.workers, args.gpus)
@@ -80,11 +78,10 @@ def label_archive(args: argparse.Namespace, settings: Settings) -> int:
         else:
             outcomes = label_here(todo, settings, args.timeout, args.workers)
         for outcome in outcomes:
-            summary.add(outcome)
-            say(progress.line(outcome))
+            say(summary.add(outcome))
     summary.save()
     problems = summary.problems()
-    print(progress.total(len(jobs), problems))
+    print(f"{len(jobs)} videos: {summary.total(len(jobs) - len(todo), len(problems))}")
     print(f"summary: {summary.path}")
     if args.pick:
         from demo.pick import pick
@@ -140,65 +137,19 @@ def check_target(name: str, path: Path, picked: bool) -> None:
         raise UserError(f"--export {name}:{path}: not empty; name a new folder")
 
 
-def find_jobs(places: Iterable[Path], out: Path, export: str = "") -> list[Job]:
-    """Every video under the folders, in order. Raises UserError where there is none, and where two
-    would have the same label file."""
-    jobs: dict[str, Job] = {}
-    for place in places:
-        if not place.exists():
-            raise UserError(f"{place}: no such folder or video")
-        for video in [place] if place.is_file() else _videos(place):
-            name = video.name if place.is_file() else video.relative_to(place).as_posix()
-            if name in jobs:
-                raise UserError(
-                    f"{jobs[name].video} and {video} would share one label file; "
-                    "give the folder above them"
-                )
-            labels = out.resolve() / f"{name}.jsonl"
-            jobs[name] = Job(name, str(video.absolute()), str(labels), _export_of(export, name))
-    if not jobs:
-        raise UserError(f"no video in {' '.join(map(str, places))}; names must match {VIDEOS}")
-    return [jobs[name] for name in sorted(jobs)]
-
-
-def _export_of(export: str, video: str) -> str:
-    """FORMAT:PATH for one video, below the folder given for all."""
-    if not export:
-        return ""
-    kind, folder = parse_export(export)
-    return f"{kind}:{folder.resolve() / video}{FORMATS[kind].suffix}"
-
-
-def _videos(folder: Path) -> Iterator[Path]:
-    """Video files at any depth. Links to folders are not followed, because they may be cyclic."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if re.search(VIDEOS, name.lower()) and not name.startswith("."):
-                yield Path(root, name)
-
-
-def is_done(job: Job) -> bool:
-    """Whether its label file exists and is no older than the video; it is never partial."""
-    try:
-        if job.export and not parse_export(job.export)[1].exists():
-            return False
-        return os.stat(job.labels).st_mtime_ns >= os.stat(job.video).st_mtime_ns
-    except OSError:
-        return False
-
-
 class ArchiveSummary:
-    """summary.json: the settings of the labels and the outcome of every video.
+    """summary.json, with the settings of the labels and the outcome of every video, and the
+    progress of a run with `todo` videos.
 
     A folder holds labels of one model and one set of settings; others are refused.
     """
 
-    def __init__(self, out: Path, settings: Settings, names: set[str]) -> None:
+    def __init__(self, out: Path, settings: Settings, names: set[str], todo: int) -> None:
         self.path = out / SUMMARY
         self.settings = _identity(settings)
         before = self._read()
         self.videos = {name: entry for name, entry in before.items() if name in names}
+        self.todo, self.now, self.start = todo, list[VideoOutcome](), time.monotonic()
         self.save()
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -219,11 +170,29 @@ class ArchiveSummary:
                 )
         return videos
 
-    def add(self, outcome: VideoOutcome) -> None:
-        """Records an outcome; the file is written at most every SAVE_EVERY_S seconds."""
-        self.videos[outcome.name] = outcome.row()
+    def add(self, outcome: VideoOutcome) -> str:
+        """Records an outcome; the file is written at most every SAVE_EVERY_S seconds. Returns a
+        line on it, with the time left for the other videos."""
+        self.videos[outcome.name] = asdict(outcome)
         if time.monotonic() - self.saved > SAVE_EVERY_S:
             self.save()
+        self.now.append(outcome)
+        count, spent = len(self.now), time.monotonic() - self.start
+        left = spent / count * (self.todo - count)
+        head = f"[{count}/{self.todo}, {left // 60:.0f}:{left % 60:02.0f} left]"
+        if outcome.problem:
+            return f"{head} error: {outcome.problem}"
+        rate = outcome.frames / max(outcome.seconds, 1e-3)
+        return f"{head} {outcome.name}: {outcome.frames} frames, {rate:.1f} fps"
+
+    def total(self, before: int, problems: int) -> str:
+        """The run in one line; `before`: videos that were done before it."""
+        spent, frames = time.monotonic() - self.start, sum(one.frames for one in self.now)
+        return (
+            f"{sum(one.labelled for one in self.now)} labelled now, {before} done before, "
+            f"{problems} with a problem; {frames} frames in {spent:.0f} s, "
+            f"{frames / max(spent, 1e-3):.1f} fps"
+        )
 
     def save(self) -> None:
         """Writes the file. Raises UserError where that fails."""
@@ -246,36 +215,6 @@ def _identity(settings: Settings) -> dict[str, Any]:
     model = hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()[:16]
     kept = {key: getattr(settings, key) for key in ("score", "every", "frames", "track")}
     return {"model": model} | kept
-
-
-class ArchiveProgress:
-    """A line per finished video, with the time left for the others."""
-
-    def __init__(self, total: int) -> None:
-        self.count, self.labelled, self.frames, self.all = 0, 0, 0, total
-        self.start = time.monotonic()
-
-    def line(self, outcome: VideoOutcome) -> str:
-        """The line for this outcome."""
-        self.count += 1
-        self.labelled += outcome.labelled
-        self.frames += outcome.frames
-        spent = time.monotonic() - self.start
-        left = spent / self.count * (self.all - self.count)
-        head = f"[{self.count}/{self.all}, {left // 60:.0f}:{left % 60:02.0f} left]"
-        if outcome.problem:
-            return f"{head} error: {outcome.problem}"
-        rate = outcome.frames / max(outcome.seconds, 1e-3)
-        return f"{head} {outcome.name}: {outcome.frames} frames, {rate:.1f} fps"
-
-    def total(self, videos: int, problems: Sequence[str]) -> str:
-        """The summary of the run."""
-        spent = time.monotonic() - self.start
-        return (
-            f"{videos} videos: {self.labelled} labelled now, {videos - self.all} done before, "
-            f"{len(problems)} with a problem; {self.frames} frames in {spent:.0f} s, "
-            f"{self.frames / max(spent, 1e-3):.1f} fps"
-        )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,17 +3,19 @@
 Only paths are sent: model, videos and labels must be reachable from every worker.
 """
 
+import json
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from demo.archive_worker import Job, Settings, VideoOutcome, Worker
+from demo.archive_jobs import Job, Settings, VideoOutcome
+from demo.archive_worker import Worker
 from perception.errors import UserError, require_extra
 
 CONNECT_TIMEOUT_S = 120.0
@@ -25,10 +27,11 @@ class RayWorker:
     def __init__(self, settings: Settings, timeout_s: float) -> None:
         self.label = Worker(settings, timeout_s)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """A batch of one job to a batch of one outcome."""
-        job = Job(*(str(batch[field.name][0]) for field in fields(Job)))
-        return {key: [value] for key, value in self.label(job).row().items()}
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
+        """A batch of one job to a batch of one outcome, both as JSON: names of files are bytes and
+        need not be UTF-8, and JSON escapes them."""
+        job = Job(**json.loads(str(batch["job"][0])))
+        return {"outcome": [json.dumps(asdict(self.label(job)))]}
 
 
 def label_all(
@@ -46,26 +49,19 @@ def label_all(
     require_extra("ray", "ray", "pyarrow", "pandas")
     import ray
 
-    unnamed = [job for job in jobs if not _is_text(job.video)]
-    for job in unnamed:
-        yield VideoOutcome(
-            job.name, problem=f"{job.name!r}: its name is not UTF-8; rename the file"
-        )
-    jobs = [job for job in jobs if job not in unnamed]
-    if not jobs:
-        return
     start(address)
     missing = {job.name for job in jobs}
     try:
         pool = pool_options(workers, settings.threads, gpus, len(jobs))
         # One block per video, so that a failure loses one video.
-        rows = ray.data.from_items([asdict(job) for job in jobs], override_num_blocks=len(jobs))
+        items = [{"job": json.dumps(asdict(job))} for job in jobs]
+        rows = ray.data.from_items(items, override_num_blocks=len(jobs))
         done = rows.map_batches(
             RayWorker, fn_constructor_args=(settings, timeout_s), batch_size=1, **pool
         )
         # iter_rows would return each outcome only with the next one.
         for batch in done.iter_batches(batch_size=1, prefetch_batches=0, batch_format="numpy"):
-            outcome = VideoOutcome(**{key: column.tolist()[0] for key, column in batch.items()})
+            outcome = VideoOutcome(**json.loads(str(batch["outcome"][0])))
             missing.discard(outcome.name)
             yield outcome
     except ray.exceptions.RayError as error:
@@ -77,15 +73,6 @@ def label_all(
         yield VideoOutcome(
             name, problem=f"{name}: lost with its worker; run the same command again"
         )
-
-
-def _is_text(path: str) -> bool:
-    """Whether a path can be sent as text; file names are bytes and need not be UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check_cluster(address: str) -> None:

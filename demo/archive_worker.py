@@ -16,13 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import cv2
 
+from demo.archive_jobs import Job, Settings, VideoOutcome
 from demo.log import ScalabelSink
 from demo.pipeline import Packet
 from demo.temporal import BoxTracker
@@ -35,45 +36,6 @@ from perception.runtime.runner import Runner
 
 BEAT_S = 1.0
 TIMEOUT_S = 600.0  # includes loading a model and trying its providers
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How videos are labelled. All fields but `provider` and `threads` affect the labels."""
-
-    model: str
-    provider: str = "auto"
-    threads: int = 1
-    score: float = 0.3
-    every: int = 1  # label every n-th frame
-    frames: int = 0  # at most this many per video; 0: all
-    track: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """One video to label."""
-
-    name: str  # relative to the folder on the command line
-    video: str
-    labels: str  # the file to write
-    export: str = ""  # FORMAT:PATH to write in addition
-
-
-@dataclass(frozen=True)
-class VideoOutcome:
-    """The result for one video. `problem` is one line, empty on success; `labelled` says whether
-    labels were written, as they are also for a video that ends early."""
-
-    name: str
-    labelled: bool = False
-    frames: int = 0
-    seconds: float = 0.0
-    problem: str = ""
-
-    def row(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
 
 
 class Labeller:
@@ -255,7 +217,7 @@ def serve(settings: Settings) -> None:
 
     label = Labeller(settings, beat)
     while True:
-        print(json.dumps(label(Job(**json.loads(jobs.get()))).row()), file=out)
+        print(json.dumps(asdict(label(Job(**json.loads(jobs.get()))))), file=out)
 
 
 def _read(jobs: "SimpleQueue[str]") -> None:

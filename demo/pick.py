@@ -18,7 +18,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from demo.archive_worker import Job, Settings
+from demo.archive_jobs import Job, Settings
 from demo.pipeline import SourceFrame
 from demo.video import VideoFile
 from perception.classes import LANE_BACKGROUND_BIT
@@ -45,22 +45,13 @@ FLIP: Final = (-1, 1, -1, 1)
 
 
 @dataclass
-class Found:
-    """Boxes with their class names, in frame pixels."""
-
-    xyxy: np.ndarray  # float (N, 4)
-    scores: np.ndarray  # float (N,)
-    classes: list[str]
-
-
-@dataclass
 class Seen:
     """What the model found in one frame. `parts`: what makes it worth labelling, by name."""
 
     job: int
     index: int
     seconds: float
-    found: Found
+    boxes: Boxes
     grids: dict[str, np.ndarray] = field(default_factory=dict)  # category: bool GRID_HW
     attributes: tuple[str, ...] = ()  # such as "weather=rainy"
     parts: dict[str, float] = field(default_factory=dict)
@@ -69,7 +60,7 @@ class Seen:
     @property
     def shown(self) -> set[str]:
         """Classes and attributes."""
-        return {*self.found.classes, *self.grids, *self.attributes}
+        return {*class_names(self.boxes), *self.grids, *self.attributes}
 
 
 def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Settings) -> str:
@@ -123,23 +114,24 @@ def read_frames(job: int, labels: Path) -> Iterator[Seen]:
 
 def _seen(job: int, entry: dict[str, Any]) -> Seen:
     size = (int(entry["size"]["height"]), int(entry["size"]["width"]))
-    boxes, scores, classes = [], [], []
+    rows, categories = [], []
     grids: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(GRID_HW, np.uint8))
     scale = np.array(GRID_HW[::-1]) / size[::-1]
     for label in entry["labels"]:
         if box := label.get("box2d"):
-            boxes.append([box[side] for side in ("x1", "y1", "x2", "y2")])
-            scores.append(label["score"])
-            classes.append(label["category"])
+            rows.append([*(box[side] for side in ("x1", "y1", "x2", "y2")), label["score"]])
+            categories.append(label["category"])
         for polygon in label.get("poly2d") or ():
             points = (np.array(polygon["vertices"]) * scale).round().astype(np.int32)
             cv2.fillPoly(grids[label["category"]], [points], 1)
     attributes = entry.get("attributes") or {}
+    names, classes = np.unique(categories, return_inverse=True)
+    found = np.array(rows, float).reshape(-1, 5)
     return Seen(
         job,
         int(entry["frameIndex"]),
         float(entry["timestamp"]) / 1000,
-        Found(np.array(boxes, float).reshape(-1, 4), np.array(scores, float), classes),
+        Boxes(found[:, :4], found[:, 4], classes, tuple(names.tolist())),
         {name: grid.astype(bool) for name, grid in grids.items()},
         tuple(f"{name}={value}" for name, value in attributes.items() if isinstance(value, str)),
     )
@@ -161,7 +153,7 @@ def compare_neighbours(frames: Sequence[Seen]) -> None:
             if other.job == frame.job and abs(other.seconds - frame.seconds) <= NEAR_S
         ]
         frame.parts = {
-            "scores": uncertainty(frame.found.scores),
+            "scores": uncertainty(frame.boxes.scores),
             "neighbours": float(np.mean(near)) if near else 0.0,
             "rare": sum((len(frames) / shown[name]) ** 0.5 - 1 for name in frame.shown),
         }
@@ -184,15 +176,16 @@ def mirror_parts(scene: Scene, mirrored: Scene, score: float) -> dict[str, float
         other = mirrored.outputs[name]
         if isinstance(output, Boxes) and isinstance(other, Boxes):
             back = replace(other, xyxy=[width, 0, width, 0] + other.xyxy[:, MIRROR] * FLIP)
-            boxes.append(unmatched(_found(output.above(score)), _found(back.above(score))))
+            boxes.append(unmatched(output.above(score), back.above(score)))
         elif isinstance(output, Mask) and isinstance(other, Mask):
             masks.append(mask_difference(output, other.small[:, ::-1]))
     parts = {"mirrored boxes": boxes, "mirrored masks": masks}
     return {name: float(np.mean(values)) for name, values in parts.items() if values}
 
 
-def _found(boxes: Boxes) -> Found:
-    return Found(boxes.xyxy, boxes.scores, [boxes.name(i) for i in range(len(boxes))])
+def class_names(boxes: Boxes) -> list[str]:
+    """Of every box."""
+    return [boxes.name(i) for i in range(len(boxes))]
 
 
 def mask_difference(mask: Mask, other: np.ndarray) -> float:
@@ -222,8 +215,8 @@ def uncertainty(scores: np.ndarray) -> float:
 def difference(frame: Seen, other: Seen) -> float:
     """Share of boxes without a counterpart, and 1 - IoU of each area, averaged; from 0 to 1."""
     parts = []
-    if frame.found.classes or other.found.classes:
-        parts.append(unmatched(frame.found, other.found))
+    if len(frame.boxes) or len(other.boxes):
+        parts.append(unmatched(frame.boxes, other.boxes))
     none = np.zeros(GRID_HW, bool)
     for name in {*frame.grids, *other.grids}:
         one, two = frame.grids.get(name, none), other.grids.get(name, none)
@@ -231,13 +224,12 @@ def difference(frame: Seen, other: Seen) -> float:
     return float(np.mean(parts)) if parts else 0.0
 
 
-def unmatched(one: Found, two: Found) -> float:
+def unmatched(one: Boxes, two: Boxes) -> float:
     """Share of boxes that overlap none of their class in the other list by MATCH_IOU."""
-    count = len(one.classes) + len(two.classes)
     overlap = box_iou(one.xyxy, two.xyxy)
-    same = np.array(one.classes, object)[:, None] == np.array(two.classes, object)[None]
-    match = (overlap >= MATCH_IOU) & same.reshape(overlap.shape)
-    return float((~match.any(1)).sum() + (~match.any(0)).sum()) / max(count, 1)
+    names, others = (np.array(class_names(boxes), object) for boxes in (one, two))
+    match = (overlap >= MATCH_IOU) & (names[:, None] == others).reshape(overlap.shape)
+    return float((~match.any(1)).sum() + (~match.any(0)).sum()) / max(len(one) + len(two), 1)
 
 
 # Choice -----------------------------------------------------------------------------------------

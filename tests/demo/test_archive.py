@@ -13,9 +13,10 @@ import pytest
 
 from demo import archive as command
 from demo import archive_ray
-from demo.archive import find_jobs, main
+from demo.archive import main
+from demo.archive_jobs import Job, Settings, find_jobs
 from demo.archive_ray import label_all
-from demo.archive_worker import Job, Labeller, Settings, Worker, label_here
+from demo.archive_worker import Labeller, Worker, label_here
 from perception.errors import UserError
 
 
@@ -323,9 +324,9 @@ def test_through_ray(ray_here, archive, tiny_onnx, video, tmp_path, capfd):
     (archive / odd).write_bytes(video.read_bytes())
     assert run(archive, out, tiny_onnx, "--workers", "2", "--address", "local") == 1
     said, err = capfd.readouterr()
-    assert "6 videos: 3 labelled now, 1 done before, 2 with a problem; 90 frames" in said
-    assert "not UTF-8" in err
+    assert "6 videos: 4 labelled now, 1 done before, 1 with a problem; 120 frames" in said
     assert "broken.mp4: " in err
+    assert len(frames_of(out / f"{odd}.jsonl")) == 30
     assert (out / "a.mp4.jsonl").stat() == kept
     first = frames_of(out / "new-0.mp4.jsonl")
     assert len(first) == 30

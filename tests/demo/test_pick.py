@@ -10,7 +10,6 @@ import pytest
 from demo import archive as archive_command
 from demo.archive_worker import Labeller
 from demo.pick import (
-    Found,
     Seen,
     candidates,
     compare_neighbours,
@@ -72,7 +71,8 @@ def seen(
 ) -> Seen:
     boxes = np.array([[x, 0, x + 10, 10]] * len(scores), float).reshape(-1, 4)
     time = index / 10 if seconds is None else seconds
-    return Seen(0, index, time, Found(boxes, np.array(scores), classes))
+    found = Boxes(boxes, np.array(scores), np.arange(len(classes)), tuple(classes))
+    return Seen(0, index, time, found)
 
 
 def best(frames: list[Seen]) -> int:

@@ -1,0 +1,95 @@
+"""The videos of an archive, how they are labelled, and the outcome of each."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from perception.errors import UserError
+from perception.runtime.annotations import FORMATS, parse_export
+
+VIDEOS = r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|mjpeg|wmv|flv|3gp)$"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How videos are labelled. All fields but `provider` and `threads` affect the labels."""
+
+    model: str
+    provider: str = "auto"
+    threads: int = 1
+    score: float = 0.3
+    every: int = 1  # label every n-th frame
+    frames: int = 0  # at most this many per video; 0: all
+    track: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to label."""
+
+    name: str  # relative to the folder on the command line
+    video: str
+    labels: str  # the file to write
+    export: str = ""  # FORMAT:PATH to write in addition
+
+
+@dataclass(frozen=True)
+class VideoOutcome:
+    """The result for one video. `problem` is one line, empty on success; `labelled` says whether
+    labels were written, as they are also for a video that ends early."""
+
+    name: str
+    labelled: bool = False
+    frames: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def find_jobs(places: Iterable[Path], out: Path, export: str = "") -> list[Job]:
+    """Every video under the folders, in order. Raises UserError where there is none, and where two
+    would have the same label file."""
+    jobs: dict[str, Job] = {}
+    for place in places:
+        if not place.exists():
+            raise UserError(f"{place}: no such folder or video")
+        for video in [place] if place.is_file() else _videos(place):
+            name = video.name if place.is_file() else video.relative_to(place).as_posix()
+            if name in jobs:
+                raise UserError(
+                    f"{jobs[name].video} and {video} would share one label file; "
+                    "give the folder above them"
+                )
+            labels = out.resolve() / f"{name}.jsonl"
+            jobs[name] = Job(name, str(video.absolute()), str(labels), _export_of(export, name))
+    if not jobs:
+        raise UserError(f"no video in {' '.join(map(str, places))}; names must match {VIDEOS}")
+    return [jobs[name] for name in sorted(jobs)]
+
+
+def _export_of(export: str, video: str) -> str:
+    """FORMAT:PATH for one video, below the folder given for all."""
+    if not export:
+        return ""
+    kind, folder = parse_export(export)
+    return f"{kind}:{folder.resolve() / video}{FORMATS[kind].suffix}"
+
+
+def _videos(folder: Path) -> Iterator[Path]:
+    """Video files at any depth. Links to folders are not followed, because they may be cyclic."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if re.search(VIDEOS, name.lower()) and not name.startswith("."):
+                yield Path(root, name)
+
+
+def is_done(job: Job) -> bool:
+    """Whether its label file exists and is no older than the video; it is never partial."""
+    try:
+        if job.export and not parse_export(job.export)[1].exists():
+            return False
+        return os.stat(job.labels).st_mtime_ns >= os.stat(job.video).st_mtime_ns
+    except OSError:
+        return False
