@@ -15,10 +15,11 @@ from typing import Any
 from demo.archive_jobs import Settings, VideoOutcome, find_jobs, is_done
 from demo.archive_ray import label_all
 from demo.archive_worker import TIMEOUT_S, label_here
+from demo.command_line import add_model
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
-from perception.hub import DEFAULT, ONNX, local_file
+from perception.hub import ONNX, local_file
 from perception.runtime.annotations import FORMATS, parse_export
 from perception.runtime.choose import choose
 from perception.runtime.providers import read_description
@@ -228,12 +229,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("videos", nargs="+", type=Path, help="folders of videos, or videos")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the labels")
     group = made.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        default=DEFAULT,
-        metavar="FILE",
-        help="default, fast, an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
-    )
+    add_model(group)
     group.add_argument("--provider", default="auto", help="as in perceive (default: %(default)s)")
     group.add_argument(
         "--score", type=float, help="lowest score of a box (default: from the model file)"

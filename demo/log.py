@@ -6,8 +6,9 @@ from pathlib import Path
 
 from demo.pipeline import Packet
 from demo.sinks import FileSink, is_stdout
-from perception.runtime.annotations import annotate, scalabel_frame
+from perception.runtime.annotations import scalabel_frame
 from perception.runtime.scene import Score
+from perception.runtime.shapes import annotate
 
 
 class ScalabelSink(FileSink):

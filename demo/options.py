@@ -1,14 +1,14 @@
 """The command line of `perceive`, checked as a whole before anything is opened."""
 
 import argparse
-import math
 import os
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from demo.overlay import KEYS
+from demo.command_line import LOOPBACK, VIEWER, parser
 from demo.pipeline import frame_name
 from demo.save import check_save, default_target, is_folder, picture_path
 from demo.show import NO_DISPLAY, has_display
@@ -17,30 +17,14 @@ from demo.speed import OwnSpeed, read_speed
 from demo.temporal import tracking_available
 from perception.errors import UserError, require_extra
 from perception.files import check_outputs, place
-from perception.hub import DEFAULT, ONNX, PREFIX, local_file
+from perception.hub import ONNX, PREFIX, local_file
 from perception.runtime.annotations import FORMATS, check_export, parse_export
 from perception.runtime.camera_file import CameraFile, read_camera
 from perception.runtime.providers import check_provider
 from perception.runtime.road import VIEW_DEG
 
-VIEWER = "viewer"
-LOOPBACK = "127.0.0.1:8000"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 HEIGHTS_M, VIEWS_DEG = (0.2, 6.0), (20.0, 150.0)
-DESCRIPTION = """\
-Runs the perception model on videos, a folder of images, a ROS bag, a camera or a network stream,
-and shows, saves or logs the result.
-
-examples:
-  perceive drive.mp4                          write drive-overlay.mp4
-  perceive drive.mp4 --show                   watch it in a window
-  perceive photos/ --save out/                write one picture per photo
-  perceive a.mp4 b.mp4 --json log.jsonl       write log-a.jsonl and log-b.jsonl
-  perceive drive.mp4 --save drive.webp        write a small animation
-  perceive drive.mcap --topic /front/image    a ROS bag (extra car)
-  perceive 0 --serve                          the first camera, on a page in the browser
-  perceive rtsp://host/front --json log.jsonl log a stream
-"""
 
 
 @dataclass(frozen=True)
@@ -157,25 +141,29 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
 
 def check_numbers(args: argparse.Namespace) -> None:
     """Raises UserError for numbers that are not possible."""
-    score, height, view = args.score, args.camera_height, args.camera_view
-    if score is not None and not 0 <= score <= 1:
-        raise UserError(f"--score {score:g}: give a number from 0 to 1")
-    if not 0 <= args.seconds < math.inf:
-        raise UserError(f"--seconds {args.seconds:g}: give 0 (all) or more")
-    most = 4 * (os.cpu_count() or 1)
-    if not 0 <= args.threads <= most:
-        raise UserError(f"--threads {args.threads}: give 0 (all cores) to {most}")
-    if height is not None and not HEIGHTS_M[0] <= height <= HEIGHTS_M[1]:
-        raise UserError(f"--camera-height {height:g}: give metres from 0.2 to 6")
-    if view is not None and not VIEWS_DEG[0] <= view <= VIEWS_DEG[1]:
-        raise UserError(f"--camera-view {view:g}: give degrees from 20 to 150")
+    height, view, cores = args.camera_height, args.camera_view, 4 * (os.cpu_count() or 1)
+    for name, low, high, wanted in (
+        ("score", 0, 1, "a number from 0 to 1"),
+        ("seconds", 0, sys.float_info.max, "0 (all) or more"),
+        ("threads", 0, cores, f"0 (all cores) to {cores}"),
+        ("camera_height", *HEIGHTS_M, "metres from 0.2 to 6"),
+        ("camera_view", *VIEWS_DEG, "degrees from 20 to 150"),
+    ):
+        value = getattr(args, name)
+        if value is not None and not low <= value <= high:
+            raise UserError(f"{option(name)} {value:g}: give {wanted}")
     if view is not None and (args.camera or height is None):
         raise UserError("--camera-view is for --camera-height without --camera; leave it out")
     args.camera_view = VIEW_DEG if view is None else view
     for name in ("birds_eye", "speed"):
         if getattr(args, name) and not args.camera and height is None:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} needs metres: add --camera FILE or --camera-height METRES")
+            need = "add --camera FILE or --camera-height METRES"
+            raise UserError(f"{option(name)} needs metres: {need}")
+
+
+def option(name: str) -> str:
+    """As it is typed."""
+    return f"--{name.replace('_', '-')}"
 
 
 def check_ignored(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
@@ -194,8 +182,7 @@ def check_ignored(args: argparse.Namespace, jobs: Sequence[Job]) -> None:
     drawn = args.show or args.serve or any(job.save for job in jobs)
     for name in ("ego", "fps", "side_by_side", "birds_eye", "raw"):
         if getattr(args, name) and not drawn:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} changes the picture; add --show, --save or --serve")
+            raise UserError(f"{option(name)} changes the picture; add --show, --save or --serve")
     if args.raw and args.log_smoothed:
         raise UserError("--raw and --log-smoothed exclude each other; give one of them")
     for one in jobs:
@@ -312,140 +299,3 @@ def check_free(option: str, host: str, port: int) -> None:
             f"{option} {host}:{port}: cannot listen there ({error.strerror}); "
             "give another HOST:PORT"
         ) from None
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options in groups; --help begins with what the command does."""
-    made = argparse.ArgumentParser(
-        "perceive",
-        usage="perceive VIDEO... [options]",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "videos",
-        nargs="*",
-        metavar="VIDEO",
-        help="video file, folder of images, ROS bag, camera number or stream address",
-    )
-    made.add_argument("--topic", metavar="NAME", help="image topic of a ROS bag that has several")
-    add_outputs(made.add_argument_group("output (default: --save next to the input)"))
-    add_drawing(made.add_argument_group("drawing"))
-    add_distances(made.add_argument_group("distances"))
-    group = made.add_argument_group("model")
-    group.add_argument(
-        "--model",
-        default=DEFAULT,
-        metavar="FILE",
-        help="default, fast, an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
-    )
-    group.add_argument(
-        "--provider",
-        default="auto",
-        help="auto, cpu, cuda, tensorrt, openvino or openvino-bf16 (default: %(default)s)",
-    )
-    group.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all")
-    group = made.add_argument_group("processing")
-    group.add_argument(
-        "--track",
-        action=argparse.BooleanOptionalAction,
-        help="track ids for boxes (extra demo; default: for videos, not for photos)",
-    )
-    group.add_argument("--loop", action="store_true", help="repeat a file without end")
-    group.add_argument(
-        "--seconds", type=float, default=0, help="stop after so much of the video, or of a stream"
-    )
-    return made
-
-
-def add_outputs(group: argparse._ArgumentGroup) -> None:
-    """Where results go."""
-    group.add_argument("--show", action="store_true", help=f"live view in a window ({KEYS})")
-    group.add_argument(
-        "--save",
-        metavar="FILE",
-        help="overlay as .mp4, .mov, .mkv or .webp; DIR/ or, for photos, .jpg or .png: one "
-        "picture per frame",
-    )
-    group.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="Scalabel frames, one per line (.jsonl) or as a list (.json)",
-    )
-    group.add_argument(
-        "--export",
-        metavar="FORMAT:PATH",
-        help=f"labels to correct and train on; FORMAT: {', '.join(FORMATS)}",
-    )
-    group.add_argument(
-        "--log-smoothed",
-        action="store_true",
-        help="log masks and labels as they are drawn: filtered over time",
-    )
-    group.add_argument("--mcap", type=Path, metavar="FILE", help="log for Foxglove (.mcap)")
-    group.add_argument(
-        "--serve", nargs="?", const=LOOPBACK, metavar="HOST:PORT", help="live view in the browser"
-    )
-    group.add_argument(
-        "--web",
-        nargs="?",
-        const=LOOPBACK,
-        metavar="HOST:PORT",
-        help="serve a page that runs the model inside the browser, on your photos and clips",
-    )
-    group.add_argument(
-        "--rerun",
-        nargs="?",
-        const=VIEWER,
-        metavar="FILE.rrd",
-        help="Rerun viewer, or a file for it",
-    )
-
-
-def add_drawing(group: argparse._ArgumentGroup) -> None:
-    """What the overlay shows."""
-    group.add_argument(
-        "--score",
-        type=float,
-        help="lowest score of a box that is drawn, logged, tracked and measured (default: per "
-        "class, from the model)",
-    )
-    group.add_argument(
-        "--raw", action="store_true", help="each frame by itself, not filtered over time"
-    )
-    group.add_argument("--ego", action="store_true", help="borders of the ego lane")
-    group.add_argument("--fps", action="store_true", help="frame rate and model time")
-    group.add_argument("--side-by-side", action="store_true", help="the input on the left")
-
-
-def add_distances(group: argparse._ArgumentGroup) -> None:
-    """The options of distances and the view from above."""
-    group.add_argument(
-        "--camera",
-        type=Path,
-        metavar="FILE",
-        help="calibration: YAML as in docs/geometry.md, or a camera_info file of ROS",
-    )
-    group.add_argument(
-        "--camera-height",
-        type=float,
-        metavar="METRES",
-        help="height above the road; without --camera the direction is estimated from the lanes",
-    )
-    group.add_argument(
-        "--camera-view",
-        type=float,
-        metavar="DEGREES",
-        help=f"horizontal field of view, for --camera-height alone (default: {VIEW_DEG:g})",
-    )
-    group.add_argument(
-        "--speed",
-        metavar="KMH|FILE",
-        help="own speed for the headway: km/h, or CSV with seconds and speed_m_s or speed_km_h",
-    )
-    group.add_argument(
-        "--birds-eye",
-        action="store_true",
-        help="view from above in a corner (needs --camera or --camera-height)",
-    )

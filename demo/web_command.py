@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from demo.command_line import add_model
 from demo.web_runtime import fetch
 from demo.web_site import build
 from perception.errors import cli
-from perception.hub import DEFAULT, ONNX, local_file
+from perception.hub import ONNX, local_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,12 +45,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(run=run_fetch)
     two = commands.add_parser("build", help="write the page into a folder")
     two.add_argument("folder", type=Path)
-    two.add_argument(
-        "--model",
-        default=DEFAULT,
-        metavar="FILE",
-        help="default, fast, an .onnx made by export-onnx, or hf://OWNER/NAME[@REVISION]",
-    )
+    add_model(two)
     two.set_defaults(run=run_build)
     return made
 

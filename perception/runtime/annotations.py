@@ -7,30 +7,19 @@ and CVAT.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
-import cv2
 import numpy as np
 
-from perception.classes import (
-    LANE_BACKGROUND_BIT,
-    LANE_CATEGORY_BITS,
-    LANE_DIRECTION_BIT,
-    LANE_STYLE_BIT,
-)
 from perception.errors import UserError, unknown_name
 from perception.files import write_atomic
-from perception.images import IMAGE_SUFFIXES
-from perception.runtime.colours import BACKGROUND
-from perception.runtime.distance import Ranges
-from perception.runtime.lanes import Lane, lane_mask
-from perception.runtime.polygons import MAX_AREAS, outlines
-from perception.runtime.road import Road, RoadGeometry
-from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
+from perception.runtime.road import Road
+from perception.runtime.scene import Scene, Score
+from perception.runtime.shapes import Annotated, annotate
 from perception.runtime.view import BOXES, View
 
 if TYPE_CHECKING:  # in typing from Python 3.11
@@ -39,114 +28,6 @@ if TYPE_CHECKING:  # in typing from Python 3.11
 # scalabel 0.3 with pydantic 2 requires these fields of a label and a frame without a value too.
 FIELDS: Final = ("box2d", "box3d", "poly2d", "rle", "graph")
 FRAME_FIELDS: Final = ("url", "videoName", "frameIndex", "timestamp")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A box (two corners), an area (closed) or a line, in frame pixels."""
-
-    kind: str  # "box", "area" or "line"
-    category: str
-    points: np.ndarray  # float (N, 2) xy
-    score: float | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    id: str = ""  # of a track
-
-    @property
-    def size(self) -> float:
-        """Area in square pixels."""
-        return float(cv2.contourArea(self.points.astype(np.float32)))
-
-
-@dataclass
-class Annotated:
-    """One frame as annotation formats see it."""
-
-    name: str
-    size_hw: tuple[int, int]
-    shapes: list[Shape]
-    attributes: dict[str, Any]
-
-    @property
-    def stem(self) -> str:
-        """The name without an image's suffix."""
-        path = Path(self.name)
-        return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
-
-
-def annotate(
-    name: str,
-    scene: Scene,
-    score: Score,
-    road: Road | None = None,
-    outlined: bool = False,
-) -> Annotated:
-    """What is in a scene: boxes from `score` on, areas, and the lanes and numbers of `road`, or,
-    for a frame by itself, the lanes of this frame; `outlined`: the markings' areas instead."""
-    shapes: list[Shape] = []
-    attributes: dict[str, Any] = {}
-    for output, values in scene.outputs.items():
-        attributes |= values.attributes(output)
-    for output, boxes in scene.of(Boxes):
-        ranges = road.ranges.get(output) if road is not None else None
-        counted = np.flatnonzero(boxes.counted(least_score(score, output))).tolist()
-        shapes += [_box(boxes, i, ranges) for i in counted]
-    attributes |= road.attributes() if road is not None else {}
-    if lane_mask(scene) is not None and not outlined:
-        lanes = (road or RoadGeometry().update(scene, 0.0)).lanes
-        shapes += [_line(lane) for lane in lanes if lane.category]
-    for _, mask in scene.of(Mask):
-        if outlined or not mask.is_lane_byte:
-            shapes += _areas(mask)
-    return Annotated(name, scene.frame_hw, shapes, attributes)
-
-
-def _box(boxes: Boxes, i: int, ranges: Ranges | None) -> Shape:
-    number = -1 if boxes.track_ids is None else int(boxes.track_ids[i])
-    corners, attributes = boxes.xyxy[i].reshape(2, 2), ranges.attributes(i) if ranges else {}
-    score, track = float(boxes.scores[i]), str(number) if number >= 0 else ""
-    return Shape("box", boxes.name(i), corners, score, attributes, track)
-
-
-def _line(lane: Lane) -> Shape:
-    named = {"side": lane.side, "laneStyle": lane.style, "laneDirection": lane.direction}
-    attributes: dict[str, Any] = {key: value for key, value in named.items() if value}
-    if lane.ground is not None and len(lane.ground):
-        right, forward = lane.ground.T.round(2).tolist()
-        attributes |= {"right_m": right, "forward_m": forward}
-    number = f"lane-{lane.id}" if lane.id >= 0 else ""
-    return Shape("line", lane.category, lane.points, lane.score, attributes, number)
-
-
-def _areas(mask: Mask) -> list[Shape]:
-    """Largest first: a reader draws them in this order, and small areas lie inside large ones."""
-    shapes = [
-        Shape("area", named[0], outline, attributes=named[1])
-        for value in np.flatnonzero(np.bincount(mask.small.ravel(), minlength=256)).tolist()
-        if (named := _named(mask, value))
-        for outline in outlines(mask, value)
-    ]
-    return sorted(shapes, key=lambda shape: -shape.size)[:MAX_AREAS]
-
-
-def _named(mask: Mask, value: int) -> tuple[str, dict[str, Any]] | None:
-    """Class and attributes of a mask's value; None for background and values without a class."""
-    view = mask.view
-    if not mask.is_lane_byte:
-        known = value < len(view.classes) and view.classes[value] != BACKGROUND
-        return (view.classes[value], {}) if known else None
-    category, bits = value & LANE_CATEGORY_BITS, (LANE_STYLE_BIT, LANE_DIRECTION_BIT)
-    if value & LANE_BACKGROUND_BIT or category >= len(view.categories):
-        return None
-    kinds = {"laneStyle": view.styles, "laneDirection": view.directions}
-    return view.categories[category], {
-        name: names[bool(value & bit)]
-        for bit, (name, names) in zip(bits, kinds.items(), strict=True)
-        if names
-    }
-
-
-# Formats ------------------------------------------------------------------------------------------
 
 
 def scalabel(frames: list[Annotated], names: list[str], subset: str) -> dict[str, str]:

@@ -116,7 +116,7 @@ def along_lanes(
             loose += _loose(mask, line, step)
             continue
         points = curve_points(curve, float(rows.max()), float(rows.min()))
-        lanes.append(Lane(points, *_named(mask.view, line[good, 2]), score, curve=curve))
+        lanes.append(Lane(points, *named(mask.view, line[good, 2]), score, curve=curve))
     return [*assign_sides(_without_doubles(lanes)), *loose]
 
 
@@ -131,7 +131,7 @@ def _loose(mask: Mask, line: np.ndarray, step: float) -> list[Lane]:
     fit = np.polyfit(y, line[:, 0], min(3, len(line) // 8 + 1))
     points = np.column_stack([np.polyval(fit, y), line[:, 1]])
     points = points[np.linspace(0, len(points) - 1, min(POINTS, len(points))).round().astype(int)]
-    return [Lane(points, *_named(mask.view, line[:, 2]), score)]
+    return [Lane(points, *named(mask.view, line[:, 2]), score)]
 
 
 def _support(rows: np.ndarray, step: float) -> tuple[float, float]:
@@ -251,10 +251,10 @@ def _across(mask: Mask, side: str, inside: np.ndarray, x: int, y: int) -> Lane:
     values = mask.small[rows + y, columns + x]
     off = np.abs(np.polyval(fit, columns) - rows)
     score = float((off <= 0.01 * mask.small.shape[0]).mean())
-    return Lane((points + 0.5) * frame_scale(mask), *_named(mask.view, values), score, side)
+    return Lane((points + 0.5) * frame_scale(mask), *named(mask.view, values), score, side)
 
 
-def _named(view: View, values: np.ndarray) -> tuple[str, str, str]:
+def named(view: View, values: np.ndarray) -> tuple[str, str, str]:
     """The most frequent category, style and direction of lane bytes; "" where it has no name."""
     byte = values.astype(np.int64)
     parts = (

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from demo import perceive as command
-from perception.runtime.annotations import annotate, scalabel_frame
+from perception.runtime.annotations import scalabel_frame
 from perception.runtime.scene import Scene
+from perception.runtime.shapes import annotate
 
 
 @pytest.fixture

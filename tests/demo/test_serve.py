@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.options import parse_address, parser
+from demo.command_line import parser
+from demo.options import parse_address
 from demo.overlay import Controls
 from demo.pipeline import Packet, SourceFrame
 from demo.progress import Statistics

@@ -8,7 +8,8 @@ import pytest
 from export.arguments import BenchOnnxArguments, ExportArguments
 from perception.errors import UserError
 from perception.files import check_outputs, dataset_folders
-from perception.runtime.annotations import Annotated, yolo
+from perception.runtime.annotations import yolo
+from perception.runtime.shapes import Annotated
 from training.check import CheckArguments, check_places
 from training.evaluate import Arguments, DataOptions, OutputOptions
 
