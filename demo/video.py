@@ -88,11 +88,6 @@ class VideoFile(Source):
         super().__init__(Path(self.path).name, fps, count if 0 < count < 1e9 else None)
         self.notes = notes
 
-    @property
-    def duration(self) -> float:
-        """Seconds, as the container says; 0 where it does not."""
-        return self.times.seconds
-
     def __iter__(self) -> Iterator[SourceFrame]:
         index, first, last, reading = 0, None, -1.0, _Reading()
         with self._opened() as (container, stream):

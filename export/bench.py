@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from perception.errors import UserError
 from perception.runtime.description import KEY
-from perception.runtime.providers import load, ort_session
+from perception.runtime.providers import load, ort_session, versions
 from perception.runtime.runner import Runner
 
 MODEL: Final = "model"
@@ -161,18 +160,12 @@ def pin(threads: int) -> list[int]:
 
 def machine() -> dict[str, Any]:
     """CPU, system and package versions that the times depend on."""
-    packages = {}
-    for package in ("onnxruntime", "onnxruntime-gpu", "openvino", "numpy"):
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": packages,
+        "packages": versions("onnxruntime", "onnxruntime-gpu", "openvino", "numpy"),
     }
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from perception.errors import UserError
-from perception.files import read_bounded
-from perception.images import IMAGE_SUFFIXES, MAX_BYTES, decode
-from perception.runtime.letterbox import Letterbox, as_bgr
+from perception.images import IMAGE_SUFFIXES, read_image
+from perception.runtime.letterbox import Letterbox
 
 
 def synthetic_frames(size_hw: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
@@ -36,12 +35,5 @@ def read_frames(folder: Path, size_hw: tuple[int, int], count: int) -> np.ndarra
     chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
     if len(paths) <= count:
         chosen = paths
-    return np.stack([_read(path, size_hw) for path in chosen])
-
-
-def _read(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    try:
-        image = as_bgr(decode(read_bounded(path, MAX_BYTES)))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; remove it or convert it") from None
-    return Letterbox(image.shape[:2], size_hw).apply(image)
+    images = (read_image(path)[0] for path in chosen)
+    return np.stack([Letterbox(image.shape[:2], size_hw).apply(image) for image in images])

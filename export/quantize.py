@@ -9,6 +9,7 @@ attention.
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -62,16 +63,7 @@ def kept_in_float(graph: onnx.ModelProto) -> set[str]:
 def heads_of(graph: onnx.ModelProto, outputs: set[str]) -> set[str]:
     """Names of the nodes that only these outputs depend on."""
     others = {tensor.name for tensor in graph.graph.output} - outputs
-    return _sources(graph, outputs) - _sources(graph, others)
-
-
-def _sources(graph: onnx.ModelProto, tensors: set[str]) -> set[str]:
-    found, reached = set(), set(tensors)
-    for node in reversed(graph.graph.node):  # stored in topological order
-        if not reached.isdisjoint(node.output):
-            found.add(node.name)
-            reached.update(node.input)
-    return found
+    return walk(graph, outputs, False, ()) - walk(graph, others, False, ())
 
 
 def is_depthwise(conv: onnx.NodeProto) -> bool:
@@ -79,8 +71,10 @@ def is_depthwise(conv: onnx.NodeProto) -> bool:
     return any(attribute.name == "group" and attribute.i > 1 for attribute in conv.attribute)
 
 
-def walk(graph: onnx.ModelProto, tensors: set[str], forward: bool) -> set[str]:
-    """Names of all nodes on the paths from the tensors to the first Conv, Gemm or MatMul, that one
+def walk(
+    graph: onnx.ModelProto, tensors: set[str], forward: bool, ends: Sequence[str] = WEIGHTED
+) -> set[str]:
+    """Names of all nodes on the paths from the tensors to the first operator of `ends`, that one
     included; along the graph or against it."""
     found, reached = set(), set(tensors)
     # Nodes are stored in topological order, so that one pass reaches everything.
@@ -89,6 +83,6 @@ def walk(graph: onnx.ModelProto, tensors: set[str], forward: bool) -> set[str]:
         if reached.isdisjoint(entries):
             continue
         found.add(node.name)
-        if node.op_type not in WEIGHTED:
+        if node.op_type not in ends:
             reached.update(exits)
     return found

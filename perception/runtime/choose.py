@@ -11,7 +11,6 @@ import math
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from perception.files import cache_folder, write_atomic
 from perception.runtime.description import Description
-from perception.runtime.providers import Engine, candidates, load, read_description
+from perception.runtime.providers import Engine, candidates, load, read_description, versions
 from perception.runtime.scene import differences
 
 TRIAL_TIMEOUT_S = 180
@@ -132,16 +131,9 @@ def _times(engines: list[Engine], image: np.ndarray) -> list[float]:
 def _key(path: Path, threads: int, names: list[str]) -> str:
     """Changes with the model's bytes, the libraries' versions and the available providers."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return " ".join(
-        [digest, f"threads={threads}", *map(_versioned, ("onnxruntime", "openvino")), *names]
-    )
-
-
-def _versioned(package: str) -> str:
-    try:
-        return f"{package}={version(package)}"
-    except PackageNotFoundError:
-        return f"{package}=-"
+    known = versions("onnxruntime", "openvino")
+    libraries = [f"{package}={known.get(package, '-')}" for package in ("onnxruntime", "openvino")]
+    return " ".join([digest, f"threads={threads}", *libraries, *names])
 
 
 def _read(cache: Path) -> dict[str, dict[str, Any]]:

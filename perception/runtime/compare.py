@@ -1,5 +1,5 @@
-"""How far two results of one model differ, by kind of output: an exported file from PyTorch, a
-provider from the CPU.
+"""How far two results of one model may differ: an exported file from PyTorch, a provider from the
+CPU. `Output.compare` measures it by kind.
 
 Boxes may swap places where their scores are equal to the last bit, and a pixel may change its class
 where two classes tie.
@@ -58,16 +58,9 @@ LIMITS: Final[dict[str, Limits]] = {
 }
 
 
-def compare_boxes(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Boxes that are clearly above the other list's lowest score must have a counterpart there: the
-    same class, score and corners within the limits."""
-    wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
-    lost = max(_unmatched(wanted, got, limits), _unmatched(got, wanted, limits))
-    what = f"share of boxes without a counterpart within {limits.pixels:g} px"
-    return [(what, lost, limits.boxes)]
-
-
-def _unmatched(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> float:
+def unmatched_boxes(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> float:
+    """Share of our boxes (N, 6) clearly above their lowest score that have no counterpart: the same
+    class, score and corners within the limits."""
     cutoff = theirs[:, 4].min() + limits.score
     clear = ours[ours[:, 4] > cutoff]
     if not len(clear):
@@ -78,26 +71,6 @@ def _unmatched(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> float:
     return float(1 - ((apart <= limits.pixels) & same & near).any(1).mean())
 
 
-def compare_pixels(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Share of the pixels with another class."""
-    return [("share of pixels that differ", float((wanted != got).mean()), limits.share)]
-
-
-def compare_shares(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Probabilities."""
-    return [("largest probability difference", largest(wanted - got), limits.score)]
-
-
-def compare_numbers(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Numbers of any unit, relative to the largest."""
-    scale = max(float(np.abs(wanted).max()), 1e-6)
-    return [("largest difference / largest value", largest(wanted - got) / scale, limits.relative)]
-
-
-def compare_vectors(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-    """Unit vectors."""
-    return [("largest component difference", largest(wanted - got), limits.relative)]
-
-
 def largest(difference: np.ndarray) -> float:
+    """Largest absolute value."""
     return float(np.abs(difference).max())

@@ -19,11 +19,8 @@ from perception.runtime.compare import (
     Difference,
     Limits,
     Measured,
-    compare_boxes,
-    compare_numbers,
-    compare_pixels,
-    compare_shares,
-    compare_vectors,
+    largest,
+    unmatched_boxes,
 )
 from perception.runtime.letterbox import Letterbox, resize
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
@@ -56,7 +53,9 @@ class Output(ABC):
     def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
         """How far two decoded outputs differ: a file's from PyTorch's (export-onnx), a provider's
         from the CPU's (provider `auto`)."""
-        return compare_numbers(wanted, got, limits)
+        scale = max(float(np.abs(wanted).max()), 1e-6)
+        difference = largest(wanted - got) / scale
+        return [("largest difference / largest value", difference, limits.relative)]
 
     def caption(self, name: str) -> str:
         """For the line at the top of the overlay; `name` is the output's."""
@@ -84,7 +83,6 @@ class Boxes(Output):
         "To the frame: subtract the padding, divide by scaled size / frame size per axis, clip to "
         "the frame"
     )
-    compare = staticmethod(compare_boxes)
     xyxy: np.ndarray  # float32 (N, 4), frame pixels
     scores: np.ndarray  # float32 (N,)
     classes: np.ndarray  # int64 (N,)
@@ -106,6 +104,13 @@ class Boxes(Output):
         classes = rows[:, 5].astype(np.int64)
         keep = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
         return cls(xyxy[keep], rows[keep, 4], classes[keep], view.classes)
+
+    @staticmethod
+    def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+        wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
+        lost = max(unmatched_boxes(*pair, limits) for pair in ((wanted, got), (got, wanted)))
+        what = f"share of boxes without a counterpart within {limits.pixels:g} px"
+        return [(what, lost, limits.boxes)]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -170,11 +175,14 @@ class Mask(Pixels):
         "direction. To the frame: cut off the padding, nearest neighbour"
     )
     interpolation = cv2.INTER_NEAREST
-    compare = staticmethod(compare_pixels)
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
         return array.dtype == np.uint8 and array.shape == size_hw
+
+    @staticmethod
+    def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+        return [("share of pixels that differ", float((wanted != got).mean()), limits.share)]
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -192,12 +200,15 @@ class Labels(Output):
     """Attributes of the whole frame: per group, a probability per class."""
 
     convention = "a row per group: probabilities of its classes, padded with 0"
-    compare = staticmethod(compare_shares)
     groups: dict[str, dict[str, float]]
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
         return is_float(array) and array.ndim == 2 and len(array) == len(view.groups)
+
+    @staticmethod
+    def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+        return [("largest probability difference", largest(wanted - got), limits.score)]
 
     @classmethod
     def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Labels":
@@ -249,11 +260,14 @@ class Normals(Map):
     """A unit vector per pixel; `small` is (3, h, w)."""
 
     convention = "unit vectors, x right, y down, z forward"
-    compare = staticmethod(compare_vectors)
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
         return is_float(array) and array.shape == (3, *size_hw)
+
+    @staticmethod
+    def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
+        return [("largest component difference", largest(wanted - got), limits.relative)]
 
     @cached_property
     def full(self) -> np.ndarray:
