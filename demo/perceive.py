@@ -14,7 +14,6 @@ from demo.options import Job, Options, read_options
 from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
 from demo.progress import Statistics
-from demo.road import RoadStage
 from demo.save import ClipSink, PictureSink, check_save
 from demo.sinks import is_stdout
 from demo.sources import open_source
@@ -185,7 +184,7 @@ class Run:
         track = (not still if options.track is None else options.track) and tracking_available()
         tracker = BoxTracker(source.fps, self.scores) if track else None
         steady = None if still or options.raw else Steady()
-        road = RoadStage(self._geometry, options.speed, still)
+        geometry = self._geometry()
         overlay = Overlay(
             controls,
             self.runner.provider,
@@ -202,11 +201,15 @@ class Run:
             packet.timings_ms |= packet.scene.timings_ms
 
         def finish(packet: Packet) -> None:
+            nonlocal geometry
             scene, frame = packet.scene, packet.frame
             assert scene is not None
             if tracker is not None:
                 tracker.update(scene, frame.image, frame.seconds)
-            road(packet)
+            if still:  # photos are unrelated
+                geometry = self._geometry()
+            speed_m_s = options.speed.at(frame.seconds) if options.speed else None
+            packet.road = geometry.update(scene, frame.seconds, speed_m_s)
             if steady is not None and (drawn or options.log_smoothed):
                 smoothed = steady.update(scene, frame.seconds)
                 packet.shown = smoothed if controls.smooth else None

@@ -1,37 +1,15 @@
-"""The geometry of the road in `perceive`: the stage, and the drawing."""
-
-from collections.abc import Callable
+"""The geometry of the road in the picture: distances, warnings, the view from above."""
 
 import cv2
 import numpy as np
 
 from demo.pipeline import Packet
-from demo.speed import OwnSpeed
 from perception.runtime import birds_eye
 from perception.runtime.distance import Ranges
 from perception.runtime.drawing import blend_rectangle, chip, text_height, text_size
-from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Scene, Score, least_score
 
 LEAD_COLOUR, WARN_COLOUR = (120, 255, 120), (60, 60, 235)
-
-
-class RoadStage:
-    """Sets `packet.road`. Photos are unrelated, so each starts anew (`still`)."""
-
-    def __init__(
-        self, make: Callable[[], RoadGeometry], speed: OwnSpeed | None, still: bool
-    ) -> None:
-        self.make, self.speed, self.still = make, speed, still
-        self.geometry = make()
-
-    def __call__(self, packet: Packet) -> None:
-        assert packet.scene is not None
-        if self.still:
-            self.geometry = self.make()
-        seconds = packet.frame.seconds
-        speed_m_s = self.speed.at(seconds) if self.speed else None
-        packet.road = self.geometry.update(packet.scene, seconds, speed_m_s)
 
 
 def draw_road(canvas: np.ndarray, packet: Packet, score: Score, inset: bool) -> None:

@@ -87,25 +87,19 @@ def find_adapter(
     _, channels, height, width = inputs[0][1]
     if channels != 3 or not isinstance(height, int) or not isinstance(width, int):
         return None
-    mask = (2, height, width)
+    kinds, masks = tuple(VIEWS), tuple(VIEWS)[1:]
+    mask, size_hw = (2, height, width), (height, width)
     shapes = [tuple(shape[1:]) for shape in outputs]
-    kinds = ("boxes", "area", "line")
     if len(shapes) == 3 and len(shapes[0]) == 2 and shapes[0][1] == 6 and shapes[1:] == [mask] * 2:
-        return _adapter("yolop", (height, width), kinds, IMAGENET_MEAN, IMAGENET_DEVIATION)
+        views, mean, deviation = _views(kinds), IMAGENET_MEAN, IMAGENET_DEVIATION
+        return Adapter("yolop", size_hw, views, mean=mean, deviation=deviation, kinds=kinds)
     if shapes == [mask] * 2:
-        return _adapter("twinlitenet", (height, width), kinds[1:], (0.0,) * 3, (1.0,) * 3)
+        return Adapter("twinlitenet", size_hw, _views(masks), kinds=masks)
     return None
 
 
-def _adapter(
-    name: str,
-    size_hw: tuple[int, int],
-    kinds: tuple[str, ...],
-    mean: tuple[float, ...],
-    deviation: tuple[float, ...],
-) -> Adapter:
-    views = {PEER_OUTPUTS[kind]: VIEWS[kind] for kind in kinds}
-    return Adapter(name, size_hw, views, mean=mean, deviation=deviation, kinds=kinds)
+def _views(kinds: tuple[str, ...]) -> dict[str, View]:
+    return {PEER_OUTPUTS[kind]: VIEWS[kind] for kind in kinds}
 
 
 def _boxes(rows: np.ndarray) -> np.ndarray:

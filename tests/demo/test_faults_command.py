@@ -355,13 +355,13 @@ def test_a_view_switch_never_changes_the_log(place, monkeypatch):
 
 def test_one_score_for_boxes_drawn_logged_tracked_and_measured(place, monkeypatch):
     seen = {}
-    road = command.RoadStage.__call__
+    update = command.RoadGeometry.update
 
-    def spy(self, packet):
-        road(self, packet)
-        seen["measured"] = self.geometry.score
+    def spy(self, *given):
+        seen["measured"] = self.score
+        return update(self, *given)
 
-    monkeypatch.setattr(command.RoadStage, "__call__", spy)
+    monkeypatch.setattr(command.RoadGeometry, "update", spy)
     kept = command.Overlay.__init__
     monkeypatch.setattr(
         command.Overlay,
