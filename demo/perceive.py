@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from demo.options import Job, Options, read_options
 from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
 from demo.progress import Statistics
-from demo.save import ClipSink, PictureSink, check_save
+from demo.save import ClipSink, check_save, save_picture
 from demo.sinks import is_stdout
 from demo.sources import open_source
 from demo.temporal import BoxTracker, Steady, tracking_available
@@ -231,7 +232,7 @@ class Run:
             sinks.append(stack.enter_context(ClipSink(Path(job.save), source.fps)).write)
         elif job.save:
             alone = source.still and source.count == 1
-            sinks.append(stack.enter_context(PictureSink(job.save, alone)).write)
+            sinks.append(partial(save_picture, job.save, alone))
         if job.json:
             metric = self._geometry().metric
             logged = ScalabelSink(job.json, source.name, self.scores, geometry=metric)

@@ -2,7 +2,6 @@
 
 import math
 import os
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -57,22 +56,13 @@ def picture_path(text: str, name: str, alone: bool) -> Path:
     return path if alone else path.with_stem(f"{path.stem}-{own.stem}")
 
 
-class PictureSink(AbstractContextManager["PictureSink"]):
-    """One picture per frame; `alone`: the source has one frame."""
-
-    def __init__(self, text: str, alone: bool) -> None:
-        self.text, self.alone = text, alone
-
-    def write(self, packet: Packet) -> None:
-        """Writes the packet's canvas."""
-        assert packet.canvas is not None
-        path = picture_path(self.text, packet.frame.name, self.alone)
-        jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-        _, data = cv2.imencode(path.suffix, packet.canvas, JPEG_QUALITY if jpeg else ())
-        write_atomic(path, data.tobytes())
-
-    def __exit__(self, *_: object) -> None:
-        return
+def save_picture(text: str, alone: bool, packet: Packet) -> None:
+    """Writes the packet's canvas under its frame's name; `alone`: the source has one frame."""
+    assert packet.canvas is not None
+    path = picture_path(text, packet.frame.name, alone)
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    _, data = cv2.imencode(path.suffix, packet.canvas, JPEG_QUALITY if jpeg else ())
+    write_atomic(path, data.tobytes())
 
 
 @dataclass(frozen=True)

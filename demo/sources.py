@@ -46,8 +46,6 @@ def open_source(text: str, loop: bool = False, topic: str | None = None) -> Sour
     """A source from what the user typed; `topic` is that of a bag. Raises UserError where there is
     none."""
     kind, path = kind_of(text), Path(local_name(text))
-    if topic is not None and kind != BAG:
-        raise UserError(f"--topic {topic}: only a ROS bag has topics, and {text} is none")
     if kind == CAMERA or (kind == STREAM and not _is_finite(text)):
         return Live(text)
     source: Source

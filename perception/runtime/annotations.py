@@ -7,10 +7,10 @@ and CVAT.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -21,9 +21,6 @@ from perception.runtime.road import Road
 from perception.runtime.scene import Scene, Score
 from perception.runtime.shapes import Annotated, annotate
 from perception.runtime.view import BOXES, View
-
-if TYPE_CHECKING:  # in typing from Python 3.11
-    from typing_extensions import Self
 
 # scalabel 0.3 with pydantic 2 requires these fields of a label and a frame without a value too.
 FIELDS: Final = ("box2d", "box3d", "poly2d", "rle", "graph")
@@ -188,7 +185,7 @@ def check_export(name: str, path: Path, replace: bool = False) -> None:
         raise UserError(f"{target}: holds {found}; name a new folder")
 
 
-class Export:
+class Export(AbstractContextManager["Export"]):
     """Collects frames and writes them when it is left without an error: all files or none.
 
     `subset` puts every frame in a split. Raises UserError where the path cannot be written to, or
@@ -220,12 +217,7 @@ class Export:
         frame.shapes = [shape for shape in frame.shapes if kinds[shape.kind]]
         self.frames.append(frame)
 
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             return
         shown = dict.fromkeys(shape.category for frame in self.frames for shape in frame.shapes)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -24,9 +24,6 @@ from perception.runtime.compare import (
 )
 from perception.runtime.letterbox import Letterbox, resize
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
-
-if TYPE_CHECKING:  # in typing from Python 3.11
-    from typing_extensions import Self
 
 
 class Output(ABC):
@@ -155,7 +152,7 @@ class Pixels(Output):
     view: View
 
     @classmethod
-    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Self":
+    def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Pixels":
         return cls(np.ascontiguousarray(box.crop(array)), box.frame_hw, view)
 
     @cached_property

@@ -135,8 +135,3 @@ def test_a_database_that_is_no_bag_is_one_line(tmp_path):
         database.execute("create table t (a)")
     with pytest.raises(UserError, match="not a bag that can be read"):
         open_source(str(tmp_path / "a.db3"))
-
-
-def test_a_topic_of_what_is_no_bag_is_an_error(video):
-    with pytest.raises(UserError, match="only a ROS bag has topics"):
-        open_source(str(video), topic="/front")
