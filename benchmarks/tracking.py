@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from drives import SIZE_HW, true_boxes
 from supervision import Detections
 from trackers import BoTSORTTracker, ByteTrackTracker, CBIoUTracker, OCSORTTracker
 from trackers.eval import (
@@ -30,12 +31,10 @@ from trackers.eval import (
 )
 
 from demo.temporal import LOWEST_SCORE, BoxTracker
-from perception.classes import DETECTION
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Scene
 from training.data import rendered
 
-SIZE_HW = (384, 640)
 CLASSES = 8  # of BDD100K MOT: without traffic lights and signs
 COLUMNS = ("boxes", "light", "drives", "tracker", "HOTA", "DetA", "AssA", "IDF1", "MOTA",
            "identity switches", "fragments", "time / first")  # fmt: skip
@@ -91,12 +90,9 @@ def clip(seed: int, args: argparse.Namespace) -> Clip:
     frames = rendered.drive(seed, args.frames, args.fps, SIZE_HW, ())
     for number, frame in enumerate(frames):
         items = [item for item in frame.found if item.track >= 0 and item.kind < CLASSES]
-        xyxy = np.array([item.box_xyxy for item in items], np.float32).reshape(-1, 4)
-        kinds, tracks = np.array([(i.kind, i.track) for i in items], np.int64).reshape(-1, 2).T
-        ones = np.ones(len(items), np.float32)
         made.pictures.append(frame.image)
         made.seconds.append(number / args.fps)
-        made.real.append(Boxes(xyxy, ones, kinds, DETECTION, tracks))
+        made.real.append(true_boxes(items))
         made.light = "night" if frame.moment.attributes["timeofday"] == "night" else "day"
     kept = np.random.default_rng(3).random(args.frames) >= args.drop
     moves = np.random.default_rng(args.frames).normal(size=(args.frames, 2))
