@@ -1,13 +1,13 @@
 """The page that runs a model in the browser: its files, a server for them, a folder of them."""
 
 import json
-import shutil
 import socket
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from demo.options import LOCAL
 from demo.web_runtime import runtime_files
@@ -35,7 +35,6 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-CHUNK: Final = 1 << 20
 IDLE_S: Final = 30
 Site = dict[str, Path | bytes]  # path below the root -> file, or its bytes
 
@@ -92,49 +91,39 @@ class Server(ThreadingHTTPServer):
         """Disconnects of clients are not reported."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(SimpleHTTPRequestHandler):
     """GET and HEAD of the site's files."""
 
     timeout = IDLE_S  # drops idle connections
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, content: Site, local: bool, *args: object) -> None:
+    def __init__(self, content: Site, local: bool, *args: Any) -> None:
         self.content, self.local = content, local
-        super().__init__(*args)  # type: ignore[arg-type]
+        super().__init__(*args)
 
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def answer(self, body: bool) -> None:
+    def send_head(self) -> BinaryIO | None:
         """One file, with the headers; 404 for any other name, 421 for a foreign host name."""
         host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        if self.local and host.strip("[]") not in LOCAL:  # against DNS rebinding
-            return self.refuse(HTTPStatus.MISDIRECTED_REQUEST)
         name = self.path.partition("?")[0].lstrip("/") or "index.html"
+        foreign = self.local and host.strip("[]") not in LOCAL  # against DNS rebinding
         content = self.content.get(name)
-        if content is None:
-            return self.refuse(HTTPStatus.NOT_FOUND)
-        size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        self.head(HTTPStatus.OK, TYPES.get(Path(name).suffix, "application/octet-stream"), size)
-        if body and isinstance(content, bytes):
-            self.wfile.write(content)
-        elif body and isinstance(content, Path):
-            with open(content, "rb") as file:
-                shutil.copyfileobj(file, self.wfile, CHUNK)
-
-    def refuse(self, status: HTTPStatus) -> None:
-        text = f"{status.value} {status.phrase}\n".encode()
-        self.head(status, "text/plain", len(text))
-        self.wfile.write(text)
-
-    def head(self, status: HTTPStatus, kind: str, size: int) -> None:
-        self.send_response(status)
-        for name, value in (HEADERS | {"Content-Type": kind, "Content-Length": str(size)}).items():
-            self.send_header(name, value)
+        if foreign or content is None:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST if foreign else HTTPStatus.NOT_FOUND)
+            return None
+        file = BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+        self.send_response(HTTPStatus.OK)
+        kind = TYPES.get(Path(name).suffix, "application/octet-stream")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(file.seek(0, SEEK_END)))
         self.end_headers()
+        file.seek(0)
+        return file
+
+    def end_headers(self) -> None:
+        """Adds those of every answer."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are not logged."""
