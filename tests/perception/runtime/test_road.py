@@ -429,7 +429,7 @@ def test_the_costmap_asks_for_the_ground_at_the_middle_of_a_cell():
     seen = scene({})
     seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
     grid = birds_eye.costmap(seen, with_camera().update(seen, 0.0), 0.3)
-    row = grid.cells[200 - 40]
+    row = grid[200 - 40]
     assert row[49] == birds_eye.UNKNOWN
     assert row[50] == birds_eye.FREE
 
