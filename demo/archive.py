@@ -16,6 +16,7 @@ from demo.archive_jobs import Settings, VideoOutcome, find_jobs, is_done
 from demo.archive_ray import label_all
 from demo.archive_worker import TIMEOUT_S, label_here
 from demo.command_line import add_model
+from demo.progress import say
 from demo.temporal import tracking_available
 from perception.errors import UserError, cli, require_extra
 from perception.files import write_atomic
@@ -27,6 +28,7 @@ from perception.runtime.providers import read_description
 SUMMARY = "summary.json"
 SAVE_EVERY_S = 5.0
 FAILED = 1
+LEAST = {"every": 1, "frames": 0, "workers": 0, "threads": 1, "gpus": 0, "timeout": 1}
 DESCRIPTION = """\
 Runs the perception model on every video of an archive and writes one Scalabel file per video.
 Run it again to continue.
@@ -100,14 +102,7 @@ def check(args: argparse.Namespace) -> Settings:
         raise UserError("--gpus is for a Ray cluster; add --address")
     if args.score is not None and not 0 <= args.score <= 1:
         raise UserError(f"--score {args.score}: give a number from 0 to 1")
-    for name, least in (
-        ("every", 1),
-        ("frames", 0),
-        ("workers", 0),
-        ("threads", 1),
-        ("gpus", 0),
-        ("timeout", 1),
-    ):
+    for name, least in LEAST.items():
         if getattr(args, name) < least:
             raise UserError(f"--{name} {getattr(args, name)}: give {least} or more")
     if args.track and not tracking_available():
@@ -271,10 +266,6 @@ def parser() -> argparse.ArgumentParser:
         help="stop a video when no frame is finished for so long (default: %(default)s)",
     )
     return made
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

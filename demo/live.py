@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 
 from demo.pipeline import BoundedQueue, EndedError, Source, SourceFrame, frame_name
+from demo.progress import say
 from perception.errors import UserError
 from perception.runtime.letterbox import as_bgr
 
@@ -75,7 +75,7 @@ class Live(Source):
             self.complain(f"{self.shown}: {reason}, {failures} reconnections gave no frame")
             return False
         number = f"reconnecting, {failures + 1} of {self.attempts}"
-        print(f"{self.shown}: {reason}; {number}", file=sys.stderr, flush=True)
+        say(f"{self.shown}: {reason}; {number}")
         self.reconnects += 1
         self.closed.wait(self.pause_s * 2**failures)
         self.connection = Connection(lambda: connect(self.address))

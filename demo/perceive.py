@@ -14,7 +14,7 @@ from demo.log import ScalabelSink
 from demo.options import Job, Options, read_options
 from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
-from demo.progress import Statistics
+from demo.progress import Statistics, say
 from demo.save import ClipSink, check_save, save_picture
 from demo.sinks import is_stdout
 from demo.sources import open_source
@@ -282,10 +282,6 @@ def save_still(packet: Packet) -> None:
         number += 1
     if cv2.imwrite(str(path), packet.canvas):
         say(f"saved {path}")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ KEPT = 2000  # timings per stage, so that long runs need no more memory
 EVERY_S, EVERY_S_IN_A_FILE = 0.5, 15.0
 
 
+def say(line: str) -> None:
+    """A line for the user, next to what goes to stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class Statistics:
     """Counts frames and keeps the newest timings of each stage; prints the progress."""
 

@@ -7,7 +7,6 @@ picture and the buttons: put a reverse proxy with a login in front.
 
 import asyncio
 import math
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -26,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from demo.options import LOCAL
 from demo.overlay import Controls
 from demo.pipeline import Packet
-from demo.progress import Statistics
+from demo.progress import Statistics, say
 from perception.errors import UserError
 
 MAX_CONNECTIONS = 64  # more get the answer 503
@@ -122,7 +121,7 @@ class ServeSink(AbstractContextManager["ServeSink"]):
         if not self.server.started:
             raise UserError(f"--serve: port {self.port} on {self.host} is in use; choose another")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        print(f"live view at http://{host}:{self.port}", file=sys.stderr, flush=True)
+        say(f"live view at http://{host}:{self.port}")
         return self
 
     def write(self, packet: Packet) -> None:
