@@ -119,10 +119,16 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
     check_numbers(args)
     if args.provider != "auto":
         check_provider(args.provider)
-    args.serve, args.web = (address(args, name) for name in ("serve", "web"))
+    args.serve, args.web = (
+        parse_address(f"--{name}", text) if (text := getattr(args, name)) else None
+        for name in ("serve", "web")
+    )
     jobs = () if args.web else tuple(job(args, video) for video in args.videos)
     check_ignored(args, jobs)
-    read = {"camera": args.camera, "speed": args.speed if is_path(args.speed) else None}
+    read = {
+        "camera": args.camera,
+        "speed": args.speed if Path(args.speed or "").is_file() else None,
+    }
     args.camera = read_camera(args.camera, args.camera_height) if args.camera else None
     args.speed = read_speed(args.speed) if args.speed else None
     if not PREFIX.match(args.model):
@@ -262,21 +268,6 @@ def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None
             )
         before[at] = source
     check_outputs([(option, path) for option, _, path in outputs], [*read, *inputs])
-
-
-def is_path(text: str | None) -> bool:
-    """Whether --speed names a file."""
-    try:
-        float(text or "0")
-    except ValueError:
-        return True
-    return False
-
-
-def address(args: argparse.Namespace, name: str) -> tuple[str, int] | None:
-    """(host, port) of --serve or --web. Raises UserError for anything else."""
-    text = getattr(args, name)
-    return parse_address(f"--{name}", text) if text else None
 
 
 def parse_address(option: str, text: str) -> tuple[str, int]:
