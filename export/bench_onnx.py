@@ -93,14 +93,9 @@ def report(found: "Sequence[Subject]", seed: int) -> list[dict[str, Any]]:
     base = found[0].times[MODEL]
     return [
         {
-            "name": subject.name,
-            "provider": subject.provider,
-            "megabytes": subject.megabytes,
-            "load_s": subject.load_s,
-            "cost": subject.cost,
+            **{key: value for key, value in vars(subject).items() if key != "run"},
             "ms": {stage: summary(times) for stage, times in subject.times.items()},
             "ratio": ratio(subject.times[MODEL], base, seed),
-            "times": subject.times,
         }
         for subject in found
     ]
