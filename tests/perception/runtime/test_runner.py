@@ -7,6 +7,7 @@ import pytest
 
 from perception.errors import UserError
 from perception.runtime import choose, providers
+from perception.runtime.compare import LIMITS
 from perception.runtime.description import Description
 from perception.runtime.runner import Runner, read_description
 from perception.runtime.scene import KINDS, Boxes, Labels, Map, Mask
@@ -278,8 +279,10 @@ def test_a_twentieth_of_the_pixels_may_differ(wrong, refused):
     assert bool(choose.difference(description, {"x": expected}, {"x": got})) == refused
 
 
-def test_numbers_near_zero_agree_within_five_percent_of_the_median():
-    """The median is 1: 0.04 for 0 agrees, 0.06 does not; nor 1.11 for 1, more than 2 x 5 %."""
-    expected = np.array([0.0, 0.0, 1.0, 1.0, 1.0])
-    got = np.array([0.04, 0.06, 1.0, 1.09, 1.11])
-    assert KINDS["map"].same(expected, got) == pytest.approx(3 / 5)
+def test_numbers_differ_by_a_share_of_the_largest():
+    """The largest is 4, so 0.2 of difference is 5 % of it; one NaN is a disagreement."""
+    wanted, got = np.array([0.0, 2.0, 4.0]), np.array([0.1, 2.2, 4.1])
+    (measured,) = KINDS["map"].compare(wanted, got, LIMITS["bf16"])
+    assert measured[1:] == (pytest.approx(0.05), LIMITS["bf16"].relative)
+    (measured,) = KINDS["map"].compare(wanted, got * [1, 1, np.nan], LIMITS["bf16"])
+    assert np.isnan(measured[1])
