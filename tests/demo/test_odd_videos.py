@@ -210,5 +210,5 @@ def test_a_progressive_video_is_not_filtered(tmp_path, monkeypatch):
     def refuse(frame):
         raise AssertionError("the frames are progressive")
 
-    monkeypatch.setattr("demo.video._Deinterlacer", refuse)
+    monkeypatch.setattr("demo.deinterlace._Deinterlacer", refuse)
     assert len(list(VideoFile(make("plain.mp4", tmp_path)))) == 50
