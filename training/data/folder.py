@@ -1,5 +1,6 @@
 """Base class of datasets that are a list of files per split."""
 
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -114,7 +115,8 @@ class FolderDataset(Dataset):
         words = {"split": self.part(), "folder": frame.parent.name, "stem": self.stem(frame)}
         wanted = {task: place for task, place in self.places.items() if task in self.tasks}
         files = {task: self.root / place.format(**words) for task, place in wanted.items()}
-        return {task: path for task, path in files.items() if path.is_file()}
+        # Unlike Path.is_file, this takes a name of any length.
+        return {task: path for task, path in files.items() if os.path.isfile(path)}
 
     def presence(self) -> dict[str, np.ndarray]:
         if not self.places:

@@ -746,6 +746,16 @@ def test_a_list_of_voc_may_begin_with_a_byte_order_mark(tmp_path: Path):
     assert [dataset.name(index) for index in range(len(dataset))] == ["a"]
 
 
+def test_a_list_of_voc_with_a_line_of_another_file(tmp_path: Path):
+    """A name longer than file systems take has no labels."""
+    image(tmp_path / "JPEGImages/a.jpg")
+    put(tmp_path / "Annotations/a.xml", "<annotation></annotation>")
+    put(tmp_path / "ImageSets/Main/train.txt", f"a\n{'x' * 300}\n")
+    dataset = open_dataset(f"voc:{tmp_path}", "train", ["det_voc"])
+    assert len(dataset) == 1
+    assert [kind for kind, _ in dataset.unused()] == ["image without label"]
+
+
 def test_boxes_in_fractions_may_stand_a_little_outside(tmp_path: Path):
     """By up to a hundredth of the frame: annotation tools round."""
     image(tmp_path / "data/a.png", size_hw=(480, 800))
