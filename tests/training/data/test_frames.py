@@ -5,9 +5,11 @@ import pytest
 from torch.utils.data import DataLoader
 
 from perception.errors import UserError
+from training.data.classes import ClassLists
 from training.data.dataset import Dataset
 from training.data.formats.bdd100k import BDD100K
 from training.data.frames import Frames, draw, repeat_factors, weighed, whole
+from training.data.labels import LaneMask
 from training.data.sample import Sample, collate
 from training.data.sampling import SkipBad
 
@@ -40,6 +42,24 @@ def test_union_is_one_after_the_other():
     assert union.counts() == {"det": 5, "lane": 2}
     with pytest.raises(IndexError):
         union[5]
+
+
+class Kerbs(Numbers):
+    """Lanes of the categories kerb (byte 0) and edge (1), solid and parallel, dashed and vertical;
+    background, not annotated, and a line of unknown type."""
+
+    lane = np.array([[0, 1, 1 | 16 | 32, 255, 254, 64 | 128]], np.uint8)
+    parts = {"styles": ("solid", "dashed"), "directions": ("parallel", "vertical")}  # noqa: RUF012
+    classes = {"lane": {"categories": ("kerb", "edge"), **parts}}  # noqa: RUF012
+
+    def __getitem__(self, index):
+        return Sample(np.zeros((1, 6, 3), np.uint8), {"lane": LaneMask(self.lane)}, "0")
+
+
+def test_lanes_of_a_category_that_the_list_lacks_are_of_no_known_one():
+    lists = ClassLists({"lane": {"categories": ("edge",), **Kerbs.parts}}, strict=False)
+    (found,) = Frames([Kerbs(1, ("lane",))], lists=lists)[0].labels.values()
+    assert found.lane.tolist() == [[64, 0, 16 | 32, 255, 254, 64 | 128]]
 
 
 @pytest.mark.parametrize("weights", [[1], [0, 0], [1, -1], [1, float("nan")]])
