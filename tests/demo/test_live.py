@@ -77,6 +77,14 @@ def test_a_stream_without_frames_ends_after_the_attempts(cameras):
     assert "3 reconnections" in source.problems[0]
 
 
+def test_the_pauses_before_reconnecting_double(cameras):
+    cameras += [Camera() for _ in range(50)]
+    source, pauses = Live("rtsp://car/front", attempts=4, pause_s=0.5), []
+    source.closed.wait = pauses.append
+    assert list(source) == []
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
 def test_a_stalled_stream_closes_at_once(cameras):
     """As Ctrl-C, q and --seconds do it: without waiting for the frame that never comes."""
     cameras.append(Camera([SMALL], hangs=True))

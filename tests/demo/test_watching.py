@@ -1,5 +1,6 @@
 """The overlay, its switches, the window, the statistics, and the MCAP log."""
 
+import io
 import time
 from types import SimpleNamespace
 
@@ -81,6 +82,13 @@ def test_statistics_of_a_run(capsys):
     snapshot = figures.snapshot()
     assert snapshot["frames"] == snapshot["total"] == 4
     assert snapshot["stages"]["decode"] == {"median_ms": 3.0, "p90_ms": 4.0}
+
+
+def test_the_time_left_is_that_of_the_frames_to_come():
+    figures = Statistics(io.StringIO())
+    figures.begin(200)
+    figures.frames, figures.start, figures.end = 50, 0.0, 25.0
+    assert figures.progress() == "50/200 frames, 2.0 fps, 1:15 left"
 
 
 def test_statistics_are_bounded_in_memory():

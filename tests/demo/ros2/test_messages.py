@@ -51,6 +51,13 @@ def ranges() -> Ranges:
     return found
 
 
+def test_axes_on_the_road_in_the_camera_s_frame():
+    """Of a level camera: forward is z, left is -x, up is -y, a turn by 120 degrees."""
+    level = Camera((100, 200), (170, 170), (100, 50), 1.4)
+    assert Place(level, ground=False).quaternion() == pytest.approx((0.5, -0.5, 0.5, 0.5))
+    assert Place(CAMERA, ground=True).quaternion() == pytest.approx((0, 0, 0, 1))
+
+
 def xyz(point) -> tuple[float, float, float]:
     return point.x, point.y, point.z
 

@@ -3,7 +3,7 @@ import pytest
 
 from perception.classes import DRIVABLE, LANE_CATEGORIES, SEMANTIC
 from perception.runtime.colours import COLOURS, colour, lookup, map_picture, vector_picture
-from perception.runtime.drawing import chip, draw, text_height
+from perception.runtime.drawing import chip, draw, shown_classes, text_height
 from perception.runtime.runner import Runner
 from perception.runtime.scene import Boxes, Labels, Map, Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
@@ -185,3 +185,20 @@ def test_letters_are_light_on_dark_paper_and_dark_on_light(paper, dark):
     written = image[40:75, 20:80]
     assert (written.min() < 20) == dark
     assert (written.max() > 240) == (not dark)
+
+
+@pytest.mark.parametrize(
+    ("view", "background", "values", "names"),
+    [
+        (LANES, 255, {6: 94, 2: 6}, ["double white", "single white"]),  # more than 5 % of the lines
+        (LANES, 255, {6: 95, 2: 5}, ["single white"]),
+        (AREAS, 2, {0: 13, 1: 12}, ["direct"]),  # more than 0.2 % of 6000 pixels
+    ],
+)
+def test_the_legend_has_the_classes_that_cover_enough(view, background, values, names):
+    small = mask_of(view, background)
+    place = 0
+    for value, count in values.items():
+        small.ravel()[place : place + count] = value
+        place += count
+    assert shown_classes(Mask(small, (120, 200), view)) == names

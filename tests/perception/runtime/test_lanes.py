@@ -55,6 +55,13 @@ def test_a_wide_band_becomes_its_centre():
     assert (line.category, line.style) == ("single white", "solid")
 
 
+def test_the_points_of_a_line_are_the_middles_of_its_rows():
+    byte = band(empty(), left, lambda y: WHITE, half=3)
+    (line,) = lines_along(Mask(byte, (200, 320), VIEW), AHEAD)
+    rows = line[:, 1] / 2 - 0.5
+    np.testing.assert_allclose(line[:, 0] / 2 - 0.5, [round(left(y)) for y in rows])
+
+
 def test_a_line_has_one_category_although_its_pixels_have_two():
     (line,) = lines(band(empty(), left, lambda y: YELLOW if y % 3 else WHITE))
     assert line.category == "single yellow"
@@ -176,6 +183,14 @@ def test_markings_of_unequal_length_are_fitted_as_if_alone():
         np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-9)
     np.testing.assert_allclose(together[0].coefficients, (2, 300, 400), rtol=0.01)
     assert together[1].x(90.0) == pytest.approx(310 - 20 + 20, abs=1.0)
+
+
+def test_points_of_one_row_lead_to_the_vanishing_point():
+    """100 a + c = 500 says nothing of c: it keeps its prior, 320 with 0.05 of the width."""
+    line = np.array([[500.0, 170.0]] * 8)
+    (curve,) = fit_curves([line], (320.0, 70.0), 640)
+    assert curve.coefficients == pytest.approx((1.8, 320, 0), abs=0.01)
+    assert curve.covariance[1, 1] ** 0.5 == pytest.approx(0.05 * 640, rel=1e-3)
 
 
 def test_a_curve_s_columns():

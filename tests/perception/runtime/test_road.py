@@ -101,6 +101,14 @@ def test_a_crosswalk_and_a_stop_line_are_lines_across():
     assert {"ego left", "ego right"} <= {lane.side for lane in lanes}
 
 
+@pytest.mark.parametrize(("wide", "found"), [(32, 1), (28, 0)])
+def test_what_is_across_is_half_as_wide_again_as_high(wide, found):
+    byte = np.full(SIZE, 255, np.uint8)
+    byte[280:300, 200 : 200 + wide] = WHITE | ACROSS
+    seen = Scene(SIZE, {"paint": Mask(byte, SIZE, VIEW)})
+    assert len(with_camera().update(seen, 0.0).lanes) == found
+
+
 def test_reflections_in_the_bonnet_do_not_bend_a_border():
     seen = scene()
     byte = seen.outputs["paint"].small
@@ -298,6 +306,18 @@ def test_time_to_collision_comes_from_the_track():
     assert road.headway_s == pytest.approx(gap / 20, rel=0.05)
     assert warned[-1]
     assert not any(warned[:15])
+
+
+def test_a_warning_is_given_where_it_holds_one_standard_deviation_later():
+    geometry, early = with_camera(), 0
+    for step in range(34):
+        road = geometry.update(scene(cars={7: (0, 40 - 0.8 * step)}), step / 10)
+        ranges = road.ranges["b"]
+        ttc, sigma = ranges.ttc_s[0], ranges.ttc_sigma_s[0]
+        assert road.collision == (ttc + sigma < 2.7)
+        early += bool(ttc - sigma < 2.7 <= ttc + sigma)
+    assert road.collision
+    assert early > 0
 
 
 def test_errors_of_a_small_far_box_are_no_approach():

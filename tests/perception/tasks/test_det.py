@@ -210,6 +210,14 @@ def test_positives_of_rare_classes_are_weighted_more() -> None:
     assert task.seen.sum() == 1900  # not counted in evaluation mode
 
 
+def test_the_score_of_a_rare_class_is_weighted_too() -> None:
+    task, bus = Det(16, STRIDES).eval(), target([(10, 12, 34, 30, 4)])
+    raw = {key: x.clamp(max=0) if "one" in key else x for key, x in encode(bus).items()}  # p = 1/2
+    before = task.loss(raw, bus)["one_score"].sum
+    task.seen[2] = 1000
+    assert task.loss(raw, bus)["one_score"].sum / before == pytest.approx(10**0.3, rel=1e-3)
+
+
 def test_a_rare_class_is_weighted_five_times_at_most() -> None:
     task, bus = Det(16, STRIDES).eval(), target([(10, 12, 34, 30, 4)])
     before = task.loss(encode(bus), bus)["one_box"].sum

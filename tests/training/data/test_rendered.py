@@ -153,6 +153,16 @@ def test_a_point_of_the_ground_has_the_depth_of_its_pixel(curve: Curve) -> None:
         assert seen == pytest.approx(truth, rel=0.03)
 
 
+def test_points_along_a_curved_and_sloping_road() -> None:
+    """x = t + yaw z + bend z^2 / 2 and y = lift z^2 / 2, ten metres ahead."""
+    curve = Curve(yaw=0.1, bend=0.01, lift=0.002)
+    np.testing.assert_allclose(curve.place(np.array([10.0]), np.array([2.0])), [[3.5, 0.1, 10]])
+    assert curve.heading(np.array([10.0])) == pytest.approx(np.arctan(0.2))
+    assert curve.sight(1.5) == 260
+    # The crest of a hill is where the ray touches it: z^2 = 2 h / lift.
+    assert Curve(lift=-0.001).sight(1.5) == pytest.approx(0.97 * 3000**0.5)
+
+
 def test_a_camera_that_looks_down_sees_the_horizon_above_its_middle() -> None:
     view = Camera((720, 1280), 1000.0, (640.0, 360.0), 1.5, pitch=float(np.arctan(0.1)))
     far = view.pixels(view.to_camera(np.array([[0.0, 0.0, 1e7]], np.float32)))[0]

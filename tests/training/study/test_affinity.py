@@ -88,3 +88,9 @@ def test_partitions_are_complete(count: int, bell: int):
 
 def test_mean_over_probes():
     assert mean_matrix([{"a": {"b": 1.0}}, {"a": {"b": 3.0}}]) == {"a": {"b": 2.0}}
+
+
+def test_of_equal_affinities_the_fewest_networks_are_proposed():
+    tasks = ("a", "b", "c")
+    ahead = {one: dict.fromkeys(tasks, 0.0) for one in tasks}
+    assert best_groups(tasks, ahead) == (tasks,)
