@@ -56,6 +56,11 @@ def test_axes_on_the_road_in_the_camera_s_frame():
     level = Camera((100, 200), (170, 170), (100, 50), 1.4)
     assert Place(level, ground=False).quaternion() == pytest.approx((0.5, -0.5, 0.5, 0.5))
     assert Place(CAMERA, ground=True).quaternion() == pytest.approx((0, 0, 0, 1))
+    tilted = Place(CAMERA, ground=False)
+    x, y, z, w = tilted.quaternion()
+    near, far = tilted.points(np.array([[0.0, 5.0], [0.0, 6.0]]))
+    turned = (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y))  # of (1, 0, 0)
+    np.testing.assert_allclose(turned, far - near, atol=1e-9)
 
 
 def xyz(point) -> tuple[float, float, float]:
