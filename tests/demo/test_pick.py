@@ -97,6 +97,42 @@ def test_uncertain_unconfirmed_and_rare_frames_have_the_highest_value() -> None:
     assert values(empty).tolist() == [0]
 
 
+def test_parts_of_a_frame_s_value_by_hand() -> None:
+    frames = [seen(n, [0.5, 0.9], ["car", "car"]) for n in range(3)]
+    frames.append(seen(3, [0.5], ["train"]))
+    compare_neighbours(frames)
+    # 4 s (1 - s) of each box; the root of 4 frames per frame that shows the class, less one.
+    assert frames[0].parts["scores"] == pytest.approx(1 + 0.36)
+    assert frames[0].parts["rare"] == pytest.approx((4 / 3) ** 0.5 - 1)
+    assert frames[3].parts["rare"] == pytest.approx(1)
+    # One in ten with a part of 1: ten times the mean, of which five count.
+    some = [seen(n, [], []) for n in range(10)]
+    for frame in some:
+        frame.parts = {"rare": float(frame.index == 4)}
+    assert values(some).tolist() == [0] * 4 + [5] + [0] * 5
+
+
+def test_differences_are_the_same_both_ways() -> None:
+    """One of three boxes in common, of four in all; areas of two rows and of four."""
+    few, many = seen(0, [0.9], ["car"]), seen(1, [0.9] * 3, ["car"] * 3)
+    many.found.xyxy[1:, [0, 2]] += [[50], [90]]
+    assert difference(few, many) == difference(many, few) == 0.5
+    small, large = (seen(n, [], []) for n in range(2))
+    for frame, rows in ((small, 2), (large, 4)):
+        frame.grids["road"] = np.arange(24)[:, None] * np.ones((1, 40)) < rows
+    assert difference(small, large) == difference(large, small) == 0.5
+
+
+def test_a_thin_box_of_the_mirrored_frame_is_at_its_place() -> None:
+    def scene(left: float, right: float) -> Scene:
+        xyxy = np.array([[left, 10, right, 20]], np.float32)
+        boxes = Boxes(xyxy, np.array([0.9], np.float32), np.zeros(1, int), ("car",))
+        return Scene((50, 100), {"b": boxes})
+
+    assert mirror_parts(scene(10, 11.25), scene(88.75, 90), 0.3) == {"mirrored boxes": 0}
+    assert mirror_parts(scene(10, 11.25), scene(10, 11.25), 0.3) == {"mirrored boxes": 1}
+
+
 def test_neighbours_count_within_half_a_second() -> None:
     frames = [seen(0, [0.9], ["car"], 0, 0.0), seen(1, [0.9], ["car"], 50, 0.4)]
     compare_neighbours(frames)

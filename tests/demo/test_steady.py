@@ -53,7 +53,7 @@ def test_a_change_is_as_late_in_seconds_at_any_rate():
 
 def test_specks_and_small_holes_are_removed():
     mask = np.zeros((40, 40), np.uint8)
-    mask[10:12, 10:12] = 1
+    mask[10:13, 10:13] = 1
     mask[20:40, 20:40] = 1
     scene = Scene((40, 40), {"m": Mask(mask, (40, 40), View("mask", classes=("a", "b")))})
     found = Steady().update(scene, 0.0)

@@ -133,6 +133,19 @@ def test_the_score_of_a_lane_is_smoothed():
     assert after.score == pytest.approx(mix * alone.score + (1 - mix) * before.score)
 
 
+def test_a_new_lane_is_shown_after_its_confirmation():
+    """CONFIRM_S is 0.07 s; the lanes of the first frame are shown at once."""
+    alone = band(empty(), left, lambda y: WHITE)
+    both = Mask(band(alone.copy(), right, lambda y: YELLOW), (200, 320), VIEW)
+    tracker, counts = LaneTracker(), []
+    for mask, seconds in (
+        (Mask(alone, (200, 320), VIEW), 0.0), (both, 0.1), (both, 0.15), (both, 0.18)
+    ):  # fmt: skip
+        found = tracker.update(mask, lines_along(mask, AHEAD), AHEAD, seconds)
+        counts.append(len(found))
+    assert counts == [1, 1, 1, 2]
+
+
 def test_a_marking_a_lane_further_is_another_one():
     tracker, ids = LaneTracker(), []
     for step, side in enumerate((left, right, right)):

@@ -11,6 +11,7 @@ from perception.runtime import birds_eye
 from perception.runtime.camera import Camera
 from perception.runtime.camera_estimate import FLOOR, SIGMA_MOUNT, CameraEstimator, usual_camera
 from perception.runtime.camera_file import CameraFile
+from perception.runtime.distance import foot_sigma
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
@@ -255,6 +256,28 @@ def test_distances_offsets_and_the_vehicle_ahead():
     assert (ranges.distance_sigma_m / ranges.distance_m)[2] > 0.05
 
 
+def test_uncertainties_of_a_car_at_the_side():
+    """Of the foot: 1.5 % of the box's height and a row of 384; of the offset: that of the distance
+    along the ray, and across it those of the column and of the camera's direction."""
+    seen = scene(cars={1: (3.4, 20.0)})
+    boxes = seen.outputs["b"]
+    ranges = with_camera().update(seen, 0.0).ranges["b"]
+    tall = float(boxes.xyxy[0, 3] - boxes.xyxy[0, 1])
+    foot = np.hypot(0.015 * tall, 360 / 384)
+    assert foot_sigma(boxes, 360)[0] == pytest.approx(foot)
+    share = ranges.distance_sigma_m[0] / ranges.distance_m[0]
+    across = ranges.distance_m[0] * np.hypot(foot / 550, CAMERA.sigma_yaw)
+    expected = np.hypot(share * ranges.offset_m[0], across)
+    assert ranges.offset_sigma_m[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_uncertainty_of_the_own_place_is_that_of_the_mean_of_two_borders():
+    exact = replace(CAMERA, sigma_roll=0.0, sigma_height=0.0)
+    road = RoadGeometry(CameraFile(exact, True, "camera.yaml")).update(scene(), 0.0)
+    left, right = (1.4 * road.borders[s].curve.covariance[0, 0] ** 0.5 for s in ("left", "right"))
+    assert road.ego_offset_sigma_m == pytest.approx(np.hypot(left, right) / 2)
+
+
 def test_values_that_the_geometry_does_not_support_are_nan():
     seen = scene(cars={1: (0, 20.0), 2: (0, 20.0), 3: (0, 20.0), 4: (0, 20.0), 5: (0, 20.0)})
     boxes = seen.outputs["b"]
@@ -306,6 +329,14 @@ def test_time_to_collision_comes_from_the_track():
     assert road.headway_s == pytest.approx(gap / 20, rel=0.05)
     assert warned[-1]
     assert not any(warned[:15])
+
+
+def test_a_track_that_is_hidden_for_a_moment_keeps_its_history():
+    geometry = with_camera()
+    for step in range(12):
+        cars = {} if step in (8, 9, 10) else {7: (0, 40 - 0.8 * step)}
+        road = geometry.update(scene(cars=cars), step / 10)
+    assert road.ranges["b"].ttc_s[0] == pytest.approx(3.9, rel=0.1)
 
 
 def test_a_warning_is_given_where_it_holds_one_standard_deviation_later():
@@ -404,6 +435,19 @@ def test_a_parked_car_at_the_edge_of_the_frame_is_not_the_vehicle_ahead():
     seen = scene({-1.9: YELLOW}, cars={1: (0, 12.0), 2: (0, 6.0)})
     seen.outputs["b"].xyxy[1] = (420, 140, 640, 356)  # its visible part is inside the path
     assert with_camera().update(seen, 0.0).ranges["b"].lead == 0
+
+
+@pytest.mark.parametrize(("gap", "markings"), [(0.25, 2), (0.3, 2), (0.4, 3), (0.5, 3)])
+def test_parallel_stripes_of_a_quarter_of_a_camera_height_are_one_marking(gap, markings):
+    road = with_camera().update(scene({-1.9: YELLOW, 1.6: WHITE, 1.6 + gap: WHITE}), 0.0)
+    assert len(road.lanes) == markings
+
+
+def test_a_line_less_than_a_lane_further_is_not_the_next_one():
+    """MIN_LANE_WIDTH is 1.2 camera heights of 1.4 m."""
+    lines = dict.fromkeys((-1.9, 1.6, 2.8, 5.0), WHITE)
+    lanes = with_camera().update(scene(lines), 0.0).lanes
+    assert [lane.side for lane in lanes] == ["ego left", "ego right", "", "next right"]
 
 
 @pytest.mark.parametrize(("kerb", "borders"), [(2.3, {"left", "right"}), (2.45, {"left"})])

@@ -142,6 +142,7 @@ def test_cross_stitch_mixes_by_its_weights():
     assert isinstance(trunk, CrossStitch)
     with torch.no_grad():
         for mix in trunk.mixes:
+            torch.testing.assert_close(mix, torch.tensor([[0.9, 0.1], [0.1, 0.9]]))
             mix.copy_(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
         maps = trunk(model.image(frame()))
         alone = trunk.columns[1](model.image(frame()))

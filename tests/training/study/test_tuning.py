@@ -46,6 +46,8 @@ def test_each_row_takes_its_own_best_rate_and_every_rate_is_printed(tmp_path: Pa
 def test_a_rate_between_others_is_not_at_the_edge():
     assert "edge" not in Search(ROWS[0], {1e-3: 1.0, 2e-3: 2.0, 4e-3: 1.0}).text()
     assert "edge" not in Search(ROWS[0], {1e-3: 1.0}).text()
+    assert "edge" in Search(ROWS[0], {1e-3: 2.0, 2e-3: 1.0}).text()
+    assert "edge" in Search(ROWS[0], {1e-3: 1.0, 2e-3: 2.0}).text()
     assert "no learning rate" in Search(ROWS[0], {}).text()
 
 
