@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from demo import perceive as command
+from perception.classes import DRIVABLE
 from perception.runtime.annotations import scalabel_frame
-from perception.runtime.scene import Scene
+from perception.runtime.scene import Mask, Scene
 from perception.runtime.shapes import annotate
+from perception.runtime.view import View
 
 
 @pytest.fixture
@@ -77,3 +79,13 @@ def test_the_size_of_a_frame_in_scalabel() -> None:
     scene = Scene((120, 200), {})
     frame = scalabel_frame(annotate("a", scene, 0.3), 0)
     assert frame["size"] == {"width": 200, "height": 120}
+
+
+def test_areas_come_largest_first() -> None:
+    """A reader draws them in this order: small ones lie on large ones."""
+    small = np.full((40, 60), 2, np.uint8)
+    small[10:30, 10:50] = DRIVABLE.index("alternative")
+    small[15:20, 20:30] = DRIVABLE.index("direct")
+    mask = Mask(small, (40, 60), View("mask", classes=DRIVABLE))
+    shapes = annotate("a", Scene((40, 60), {"m": mask}), 0.3).shapes
+    assert [shape.category for shape in shapes] == ["alternative", "direct"]

@@ -5,7 +5,7 @@ import pytest
 
 from demo.temporal import LABEL_S, BoxTracker, CameraMotion, Steady, tracking_available
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
-from perception.runtime.view import View
+from perception.runtime.view import LANE_BYTE, View
 
 
 def shown(*values: int, fps: float = 25) -> list[int]:
@@ -49,6 +49,15 @@ def test_a_change_is_as_late_in_seconds_at_any_rate():
     assert [round(count / fps, 2) for count, fps in zip(late, (10, 25, 50), strict=True)] == [
         0.1, 0.12, 0.14,
     ]  # fmt: skip
+
+
+def test_a_lane_byte_is_what_two_of_the_last_three_frames_have():
+    steady, view, seen = Steady(), View("mask", encoding=LANE_BYTE), []
+    for index, value in enumerate((6, 6, 255, 6, 7, 7, 255, 255)):
+        mask = Mask(np.full((9, 9), value, np.uint8), (9, 9), view)
+        out = steady.update(Scene((9, 9), {"m": mask}), index / 25)
+        seen.append(int(out.outputs["m"].small[4, 4]))
+    assert seen == [6, 6, 6, 6, 7, 7, 7, 255]
 
 
 def test_specks_and_small_holes_are_removed():

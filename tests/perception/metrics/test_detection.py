@@ -189,3 +189,19 @@ def test_map75_is_at_an_iou_of_75_percent(width, map75, thresholds):
     scores = score(decoded([0, 0, width - 1, 9, 0.9, 0]), target([[0, 0, 99, 9]], [0]))
     assert scores["mAP75"] == pytest.approx(map75)
     assert scores["mAP"] == pytest.approx(10.0 * thresholds)
+
+
+def test_recall_of_the_first_and_of_the_first_ten_boxes():
+    truth = [[20 * n, 0, 20 * n + 9, 9] for n in range(11)]
+    found = decoded(*([*box, 0.9 - 0.01 * n, 0] for n, box in enumerate(truth)))
+    scores = score(found, target(truth, [0] * 11))
+    assert scores["AR1"] == pytest.approx(100 / 11)
+    assert scores["AR10"] == pytest.approx(1000 / 11)
+    assert scores["AR100"] == HUNDRED
+
+
+@pytest.mark.parametrize(("objects", "rare"), [(29, True), (30, False)])
+def test_fewer_than_thirty_objects_are_rare(objects, rare):
+    metric = DetectionMetric(CLASSES)
+    metric.update(decoded(), target([BOX] * objects, [0] * objects))
+    assert bool(metric.notes()) == rare

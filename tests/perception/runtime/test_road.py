@@ -225,6 +225,19 @@ def test_the_flank_of_a_vehicle_in_the_next_lane_is_not_in_the_own_path():
     assert ranges.offset_m[0] == pytest.approx(2.9, abs=0.15)
 
 
+@pytest.mark.parametrize(
+    ("kind", "width"), [("car", 1.8), ("truck", 2.5), ("bus", 2.5), ("train", 2.6)]
+)
+def test_the_near_side_of_a_vehicle_is_as_wide_as_its_kind(kind, width):
+    seen = scene({}, cars={1: (2.9, 9.0)})
+    boxes = seen.outputs["b"]
+    edges = CAMERA.pixels(np.array([[2.9 - width / 2, 9.0], [2.9 + width / 2, 9.0]]))
+    boxes.xyxy[0, [0, 2]] = edges[:, 0] - (60, 0)  # its flank is visible as well
+    boxes.classes[0] = DETECTION.index(kind)
+    ranges = with_camera().update(seen, 0.0).ranges["b"]
+    assert ranges.offset_m[0] == pytest.approx(2.9, abs=0.02)
+
+
 @pytest.mark.parametrize("fps", [10, 30])
 def test_lanes_are_smoothed_per_second(fps):
     geometry = with_camera()
@@ -475,6 +488,12 @@ def test_what_the_camera_saw_long_ago_is_forgotten():
     rows = estimate_from_cars(list(range(100)), [0.02] * 20 + [0.03] * 80)
     assert rows[19][0] == pytest.approx(180 - 550 * 0.02, abs=1)
     assert rows[-1][0] == pytest.approx(180 - 550 * 0.03, abs=1)
+
+
+def test_a_measurement_far_off_counts_little():
+    """One frame of 55 rows further down after ten: a tenth of it would be five rows."""
+    rows = estimate_from_cars([4.0 * step for step in range(11)], [0.02] * 10 + [-0.08])
+    assert abs(rows[10][0] - rows[9][0]) < 1
 
 
 def test_frames_of_one_moment_count_as_one_measurement():

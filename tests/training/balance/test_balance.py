@@ -233,6 +233,15 @@ def test_stch_weighs_by_relative_loss_after_the_first_epoch() -> None:
     np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 
 
+def test_stch_takes_the_mean_over_the_steps_of_each_task() -> None:
+    balancer, toy = make("stch"), Toy()
+    toy.step(balancer, {"a": A, "b": B}, {"a": 5.0, "b": 6.0})
+    toy.step(balancer, {"a": A}, {"a": 3.0})
+    balancer.end_epoch()
+    gradient = toy.step(balancer, {"a": A, "b": B}, {"a": 1.0, "b": 3.0})
+    np.testing.assert_allclose(gradient, 2 / (1 / 4 + 3 / 6) * (A / 4 + B / 6), rtol=1e-5)
+
+
 def test_gradnorm_moves_towards_equal_rates() -> None:
     balancer, toy = make("gradnorm"), Toy()
     first = toy.step(balancer, {"a": A, "b": B}, {"a": 2.0, "b": 3.0})

@@ -231,3 +231,9 @@ def test_the_chance_of_a_change_grows_with_the_strength(strength, drawn, changed
     plain = photometric(image, strength, Drawn(random=1.0))
     found = photometric(image, strength, Drawn(random=drawn))
     assert (found != plain).any() == changed
+
+
+def test_the_noise_has_a_deviation_of_14_at_most():
+    """Of the changes, compression and noise have a chance of more than 14.5 %."""
+    grey = np.full((200, 200, 3), 128, np.uint8)
+    assert photometric(grey, 1.0, Drawn(1.0, random=0.145)).std() == pytest.approx(14, rel=0.1)
