@@ -115,7 +115,7 @@ def test_parts_of_a_frame_s_value_by_hand() -> None:
 def test_differences_are_the_same_both_ways() -> None:
     """One of three boxes in common, of four in all; areas of two rows and of four."""
     few, many = seen(0, [0.9], ["car"]), seen(1, [0.9] * 3, ["car"] * 3)
-    many.found.xyxy[1:, [0, 2]] += [[50], [90]]
+    many.boxes.xyxy[1:, [0, 2]] += [[50], [90]]
     assert difference(few, many) == difference(many, few) == 0.5
     small, large = (seen(n, [], []) for n in range(2))
     for frame, rows in ((small, 2), (large, 4)):
