@@ -40,6 +40,8 @@ OBJECT_WEIGHT, BOX_WEIGHT, CLASS_WEIGHT = 30.0, 1.5, 1.9
 MAX_BOXES: Final = 300
 NMS_CANDIDATES: Final = 1000
 NMS_IOU: Final = 0.6
+# Of half a side, in pixels: a box without a height has no finite gradient in torchvision's CIoU.
+LEAST_HALF: Final = 0.01
 
 
 class DensePAN(nn.Module):
@@ -230,6 +232,7 @@ def _boxes(logits: Tensor, anchors: Tensor, stride: int) -> Tensor:
     cell = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
     centre = (logits[..., :2].sigmoid() * 2 - 0.5 + cell) * stride
     half = (logits[..., 2:4].sigmoid() * 2).square() * anchors[:, None, None] / 2
+    half = half.clamp(min=LEAST_HALF)
     return torch.cat([centre - half, centre + half], -1)
 
 

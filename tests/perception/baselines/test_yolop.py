@@ -99,6 +99,15 @@ def test_loss_is_finite_and_has_gradients(wanted: dict[str, Tensor]) -> None:
         assert torch.isfinite(parameter.grad).all()
 
 
+def test_boxes_that_shrank_to_a_point_have_a_finite_gradient() -> None:
+    task, raw = AnchorDet(16, STRIDES), encode(SCENE)
+    for value in raw.values():
+        value[:, :, 2:4] = -20.0
+        value.requires_grad_()
+    total_loss(task.loss(raw, SCENE)).backward()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in raw.values())
+
+
 def test_training_on_one_scene_lowers_the_loss() -> None:
     torch.manual_seed(0)
     task, inputs = AnchorDet(64, STRIDES), features(channels=64)
