@@ -5,6 +5,7 @@ Boxes may swap places where their scores are equal to the last bit, and a pixel 
 where two classes tie.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +61,9 @@ LIMITS: Final[dict[str, Limits]] = {
 
 def unmatched_boxes(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> float:
     """Share of our boxes (N, 6) clearly above their lowest score that have no counterpart: the same
-    class, score and corners within the limits."""
+    class, score and corners within the limits. NaN where a number of either is NaN."""
+    if np.isnan(ours).any() or np.isnan(theirs).any():
+        return math.nan
     cutoff = theirs[:, 4].min() + limits.score
     clear = ours[ours[:, 4] > cutoff]
     if not len(clear):

@@ -279,6 +279,17 @@ def test_a_twentieth_of_the_pixels_may_differ(wrong, refused):
     assert bool(choose.difference(description, {"x": expected}, {"x": got})) == refused
 
 
+@pytest.mark.parametrize("column", [0, 4], ids=["corner", "score"])
+@pytest.mark.parametrize("boxes", [1, 100], ids=["one", "all"])
+def test_boxes_that_are_no_numbers_are_refused(column, boxes):
+    expected = np.random.default_rng(0).uniform(0.3, 1, (100, 6)).astype(np.float32)
+    expected[:, 5] = 2
+    got = expected.copy()
+    got[:boxes, column] = np.nan
+    description = Description("t", (48, 80), {"x": View("boxes", ("a", "b", "c"))})
+    assert "is nan" in choose.difference(description, {"x": expected}, {"x": got})
+
+
 def test_numbers_differ_by_a_share_of_the_largest():
     """The largest is 4, so 0.2 of difference is 5 % of it; one NaN is a disagreement."""
     wanted, got = np.array([0.0, 2.0, 4.0]), np.array([0.1, 2.2, 4.1])
