@@ -22,8 +22,8 @@ class ExportArguments:
     """Command line of export-onnx."""
 
     checkpoint: Path
-    """Checkpoint written by train-bdd (.safetensors), hf://OWNER/NAME[@REVISION] or `default` (the
-    pretrained model)."""
+    """Checkpoint written by train-bdd (.safetensors), hf://OWNER/NAME[@REVISION], or `default` or
+    `fast` (the pretrained models)."""
     out: Path = Path("model.onnx")
     """ONNX file to write; also -o."""
     tasks: Tasks = ()

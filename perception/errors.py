@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import io
 import os
+import re
 import select
 import signal
 import sys
@@ -74,11 +75,11 @@ def cli(run: Callable[[], int | None]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
+    except ImportError as error:
+        problem = opencv_problem(error)
+        if not problem:
             raise
-        extras = "[cpu], [gpu], or [headless] (without libGL)"
-        print(f"error: OpenCV is not installed: pip install pvt-hydranet{extras}", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -89,6 +90,21 @@ def cli(run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def opencv_problem(error: ImportError) -> str:
+    """What to do where OpenCV is missing or does not load; empty for other imports."""
+    if isinstance(error, ModuleNotFoundError):
+        extras = "[cpu], [gpu], or [headless] (without libGL)"
+        wanted = f"OpenCV is not installed: pip install pvt-hydranet{extras}"
+        return wanted if error.name == "cv2" else ""
+    library = re.match(r"(lib\S+): cannot open shared object file", str(error))
+    if not library or "cv2" not in (error.name or "") + (error.path or ""):
+        return ""
+    return (
+        f"OpenCV needs {library[1]}, which this system lacks: apt install libgl1 libglib2.0-0, "
+        "or install [headless] in place of [cpu]"
+    )
 
 
 def nobody_reads(number: int) -> bool:

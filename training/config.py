@@ -122,8 +122,8 @@ class ModelArgs:
     pad-net, mti-net, or sparse (with --init of its masks, from study-mtl); default: one trunk for
     all."""
     init: str = ""
-    """Weights to start from: `default` (the pretrained model), a checkpoint of train-bdd,
-    hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""
+    """Weights to start from: `default` or `fast` (the pretrained models), a checkpoint of
+    train-bdd, hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""
     init_part: str = "all"
     """What to copy from --init: `all` that fits, `shared` (trunk and neck) or `trunk`."""
     pretrained: bool = False

@@ -100,7 +100,7 @@ class Arguments:
 
     file: Path
     """Checkpoint of train-bdd (.safetensors), exported .onnx, hf://OWNER/NAME[@REVISION] or
-    `default` (the pretrained model)."""
+    `default` or `fast` (the pretrained models)."""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     scores: ScoreOptions = field(default_factory=ScoreOptions)

@@ -70,6 +70,8 @@ class OpenVinoEngine:
         self.model = openvino.Core().compile_model(str(path), "CPU", config)
         self.names = tuple(_own_name(output) for output in self.model.outputs)
         self.own = threading.local()  # one request per thread
+        # Its binding to NumPy is set up by the first array; two threads at once deadlock there.
+        openvino.Tensor(np.zeros(1, np.uint8))
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
         """Outputs for one uint8 (1, H, W, 3) BGR image."""

@@ -55,13 +55,14 @@ def test_depthwise_gradients(
         torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2 * float(b.abs().max()))
 
 
-def test_gelu_gradient_is_the_same_to_the_bit() -> None:
+def test_gelu_gradient_is_that_of_torch() -> None:
     torch.manual_seed(0)
     x = (torch.randn(3, (1 << 20) + 5) * 4).bfloat16().requires_grad_()
     weight = torch.randn(x.shape).bfloat16()
     (mine,) = torch.autograd.grad(Gelu()(x), x, weight)
     (true,) = torch.autograd.grad(nn.functional.gelu(x), x, weight)
-    assert torch.equal(mine, true)
+    # To the bit with AVX-512; with AVX2 torch rounds the last few elements otherwise.
+    torch.testing.assert_close(mine, true, rtol=2**-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -262,6 +262,11 @@ def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> Non
         if not dataset.tasks and split != "test":  # that of BDD100K has none
             text = f"no labels for split {split!r}; are they where they are expected?"
             report.add("split without labels", f"{report.root}: {text}", split)
+        elif split not in ("train", "test") and "train" in datasets:
+            for task in datasets["train"].tasks:
+                if task not in dataset.tasks:
+                    text = f"no labels of {task} for split {split!r}, which 'train' has"
+                    report.add("task without labels", f"{report.root}: {text}", split)
         if "det" not in dataset.tasks:
             continue
         if not any(boxes.values()):

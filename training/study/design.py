@@ -57,13 +57,14 @@ def plan_of(trials: Sequence[Trial], stored: Mapping[str, Record], devices: int,
     speeds = measured_speeds([r for r in stored.values() if r.get("size") == size])
     whole: dict[tuple[str, ...], int] = {}
     frames, seconds = 0, 0.0
-    for trial in todo:
+    for at, trial in enumerate(todo):
         row = trial.row
         if row.tasks not in whole:
             data = replace(trial.base.data, share=1.0)
             whole[row.tasks] = epoch_frames(replace(trial.base, data=data), row.tasks)
         if row not in speeds:
-            log(f"Timing {row.name()}")
+            more = len({other.row for other in todo[at:]} - {row, *speeds})
+            log(f"Timing {row.name()}" + (f"; {more} more to time" if more else ""))
             speeds[row] = time_row(row, trial.base)
         own = round(whole[row.tasks] * trial.base.data.share) * trial.base.optim.epochs
         # Every round of pruning trains each task alone, which costs about one pass of one task.

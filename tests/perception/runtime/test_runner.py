@@ -170,7 +170,9 @@ def test_auto_falls_back_to_the_cpu(tiny_onnx, cache, monkeypatch):
 
 def test_a_refusal_for_time_does_not_hold_for_ever(tiny_onnx, cache, monkeypatch):
     """Measured on a busy machine, the faster engine was refused; later it is tried again."""
-    verdicts = {"openvino": {"reason": "slower than cpu (900 against 860 ms)", "slow": True}}
+    verdicts = {
+        "openvino": {"reason": "slower than ONNX Runtime (900 against 860 ms)", "slow": True}
+    }
     tried = offer(monkeypatch, ["openvino", "cpu"], verdicts)
     assert choose.choose(tiny_onnx, 1)[0] == "cpu"
     verdicts["openvino"] = {"reason": "", "ms": 30.0, "cpu_ms": 40.0}
@@ -216,7 +218,7 @@ def test_a_provider_that_crashes_in_its_trial_is_not_used(death, tiny_onnx, monk
     )
     verdict = choose.trial(tiny_onnx, "openvino", 1)
     assert verdict["reason"].startswith("its trial")
-    assert verdict.get("slow", False) == (death == "slow")
+    assert "slow" not in verdict  # it is not tried again
 
 
 def test_a_trial_runs_in_a_child_process(tiny_onnx):
@@ -225,7 +227,7 @@ def test_a_trial_runs_in_a_child_process(tiny_onnx):
     verdict = choose.trial(tiny_onnx, "openvino", 1)
     slower = verdict["ms"] > verdict["cpu_ms"] > 0
     assert bool(verdict["reason"]) == slower
-    assert not slower or verdict["reason"].startswith("slower than cpu (")
+    assert not slower or verdict["reason"].startswith("slower than ONNX Runtime (")
 
 
 @pytest.mark.parametrize(("times", "reason"), [([1.0, 2.0], "slower"), ([2.0, 1.0], "")])

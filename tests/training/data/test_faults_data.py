@@ -692,6 +692,17 @@ def test_a_split_of_which_no_label_is_found_is_named(tmp_path: Path):
     assert [kind for kind, _ in findings(f"bdd100k:{root}")] == ["split without labels"] * 2
 
 
+def test_a_task_that_only_the_training_frames_have_is_named(tmp_path: Path):
+    root = bdd(tmp_path, "labels/det_20/det_{}.json")
+    put(root / "labels/det_20/det_val.json", "[]")
+    for split in ("train", "val"):
+        mask = image(root / f"labels/drivable/masks/{split}/{split}0.png")
+        cv2.imwrite(str(mask), np.zeros(HW, np.uint8))
+    ((kind, said),) = findings(f"bdd100k:{root}")
+    assert kind == "task without labels"
+    assert said.endswith("no labels of det for split 'val', which 'train' has")
+
+
 def test_links_that_repeat_a_release_are_not_other_candidates(tmp_path: Path, capsys):
     root = bdd(tmp_path, "labels/det_20/det_{}.json")
     (root / "self").symlink_to(root)
