@@ -22,7 +22,7 @@ from perception.runtime.description import Description
 from perception.runtime.providers import Engine, candidates, load, read_description, versions
 from perception.runtime.scene import differences
 
-RULES = 2  # results of older rules, which refused for ever, do not count
+RULES = 2  # part of the cache key: results from before refusals expired are ignored
 TRIAL_TIMEOUT_S = 180
 REPEATS = 5
 # How long a refusal for time holds. No shorter way is known to see that the machine was busy: the

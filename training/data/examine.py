@@ -254,8 +254,8 @@ def _duplicates(report: CheckReport, checked: Mapping[str, list[FrameCheck]]) ->
 
 
 def _without_labels(report: CheckReport, datasets: Mapping[str, Dataset]) -> None:
-    """Splits without any label or any box, and classes of the folder's own list without one in any
-    split."""
+    """Splits without any label, without boxes, or without a task of the training split; and classes
+    of the folder's own list without a box in any split."""
     listed: Counter[str] = Counter()
     for split, dataset in datasets.items():
         boxes = report.splits[split]["boxes"]

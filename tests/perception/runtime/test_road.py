@@ -270,8 +270,8 @@ def test_distances_offsets_and_the_vehicle_ahead():
 
 
 def test_uncertainties_of_a_car_at_the_side():
-    """Of the foot: 1.5 % of the box's height and a row of 384; of the offset: that of the distance
-    along the ray, and across it those of the column and of the camera's direction."""
+    """Foot point: 1.5 % of the box's height and one of 384 rows, in quadrature. Offset: the
+    distance's uncertainty along the ray; across it, those of the column and the camera's yaw."""
     seen = scene(cars={1: (3.4, 20.0)})
     boxes = seen.outputs["b"]
     ranges = with_camera().update(seen, 0.0).ranges["b"]
