@@ -7,7 +7,6 @@ Z(i -> j) = 1 - L_j(after) / L_j(before).
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -21,42 +20,34 @@ from training.loop import forward
 from training.nonfinite import Memory
 
 Matrix = dict[str, dict[str, float]]
-Sources = tuple[str, ...]
 
 
 def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, object]:
-    """Cosines, and look-ahead affinity of single tasks and of pairs, for one batch.
+    """Cosines over all shared parameters, and look-ahead affinity, for one batch: plain JSON.
 
-    The result is plain JSON. Costs T + T(T-1)/2 forward passes for T tasks. The weights, running
+    Costs T + 1 forward passes and T backward passes of the trunk for T tasks. The weights, running
     statistics and random states of the learner are unchanged afterwards.
     """
     with preserved_state(learner):
-        gradients = task_gradients(learner, batch)
-        tasks = list(gradients)
-        moves: list[Sources] = [(task,) for task in tasks]
-        if len(tasks) > 2:
-            moves += list(combinations(tasks, 2))
-        ahead = look_ahead(learner, batch, gradients, moves, reach)
+        directions = task_directions(learner, batch)
         return {
             "step": learner.state.step,
-            "tasks": tasks,
-            "cosine": {"all": cosines(gradients)},  # over all shared parameters
-            "ahead": {"+".join(sources): found for sources, found in ahead.items()},
+            "tasks": list(directions),
+            "cosine": {"all": cosines(directions)},
+            "ahead": look_ahead(learner, batch, directions, reach),
         }
 
 
 @contextmanager
 def preserved_state(learner: Learner) -> Iterator[None]:
-    """Training mode inside; buffers, mode and random states are restored afterwards."""
+    """Training mode inside; buffers and mode are restored afterwards."""
     mode, memory = learner.model.training, Memory(learner.model)
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        learner.train_mode()
-        try:
-            yield
-        finally:
-            learner.model.train(mode)
-            memory.put_back()
+    learner.train_mode()
+    try:
+        yield
+    finally:
+        learner.model.train(mode)
+        memory.put_back()
 
 
 def task_losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], Border]:
@@ -69,45 +60,42 @@ def task_losses(learner: Learner, batch: Batch) -> tuple[dict[str, Tensor], Bord
     return {task: total_loss(own) for task, own in parts.items()}, border
 
 
-def task_gradients(learner: Learner, batch: Batch) -> dict[str, list[Tensor]]:
-    """The gradient of each labelled task's loss on every shared parameter."""
+def task_directions(learner: Learner, batch: Batch) -> dict[str, list[Tensor]]:
+    """The gradient of each labelled task's loss on every shared parameter, scaled to length 1."""
     losses, border = task_losses(learner, batch)
-    return {
-        task: border.push(border.pull(loss, [])[0], keep_graph=True)
-        for task, loss in losses.items()
-    }
+    found = {}
+    for task, loss in losses.items():
+        grads = border.push(border.pull(loss, [])[0], keep_graph=True)
+        length = get_total_norm(grads).clamp(min=1e-20)
+        found[task] = [grad / length for grad in grads]
+    return found
 
 
-def cosines(gradients: Mapping[str, Sequence[Tensor]]) -> Matrix:
+def cosines(directions: Mapping[str, Sequence[Tensor]]) -> Matrix:
     """Cosine between the gradients of every two tasks."""
-    unit = {
-        task: torch.cat([part.flatten() for part in _direction([grads])]).double()
-        for task, grads in gradients.items()
+    flat = {
+        task: torch.cat([part.flatten() for part in parts]).double()
+        for task, parts in directions.items()
     }
-    return {a: {b: float(unit[a] @ unit[b]) for b in unit} for a in unit}
+    return {a: {b: float(flat[a] @ flat[b]) for b in flat} for a in flat}
 
 
 def look_ahead(
-    learner: Learner,
-    batch: Batch,
-    gradients: Mapping[str, Sequence[Tensor]],
-    moves: Sequence[Sources],
-    reach: float,
-) -> dict[Sources, dict[str, float]]:
-    """Z(sources -> task) for each of the moves and every task, the sources included.
+    learner: Learner, batch: Batch, directions: Mapping[str, Sequence[Tensor]], reach: float
+) -> Matrix:
+    """Z(i -> j) for every two tasks, also i = j.
 
-    A move follows the sum of its sources' gradients, each normalised to unit length, and has the
-    length `reach` times the norm of the weights, so that Z does not depend on the scale of a loss.
+    A step has the length `reach` times the norm of the weights, so that Z does not depend on the
+    scale of a loss.
     """
     before = _values(learner, batch)
-    found = {}
-    for sources in moves:
-        direction = _direction([gradients[task] for task in sources])
-        size = reach * float(get_total_norm(learner.shared))
+    found: Matrix = {}
+    size = reach * float(get_total_norm(learner.shared))
+    for source, direction in directions.items():
         with moved(learner.shared, direction, -size):
             after = _values(learner, batch)
-        found[sources] = {
-            task: 1 - after[task] / before[task] if before[task] else 0.0 for task in gradients
+        found[source] = {
+            task: 1 - after[task] / before[task] if before[task] else 0.0 for task in directions
         }
     return found
 
@@ -116,17 +104,6 @@ def _values(learner: Learner, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
         losses, _ = task_losses(learner, batch)
     return {task: float(loss) for task, loss in losses.items()}
-
-
-def _direction(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Unit vector along the sum of the unit gradients."""
-    units = []
-    for grads in gradients:
-        length = get_total_norm(grads).clamp(min=1e-20)
-        units.append([grad / length for grad in grads])
-    summed = [torch.stack(parts).sum(0) for parts in zip(*units, strict=True)]
-    length = get_total_norm(summed).clamp(min=1e-20)
-    return [part / length for part in summed]
 
 
 @contextmanager

@@ -63,9 +63,11 @@ class StudyArgs:
     zoom: tuple[float, float] = (0.75, 1.6)
     """Scale jitter, as train-bdd --zoom."""
     epochs: int = 10
+    """Passes over the training frames in every run."""
     seen: int = 0
     """Least number of frames seen per run; sets --epochs. 0: as --epochs says."""
     batch: int = 16
+    """Frames per training step of every run."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Optimiser of every run, as train-bdd --optimizer."""
     lr: float = 1e-3

@@ -26,7 +26,7 @@ def study() -> int:
     from training.study.run_study import run_study
 
     console = Console()
-    questions = "\n".join(f"  {name}: {make.__doc__}" for name, make in QUESTIONS.items())
+    questions = "\n".join(f"  {name}: {about}" for name, (about, _) in QUESTIONS.items())
     args = parse_command_line(about=f"{__doc__}\nQuestions:\n{questions}")
     report = run_study(args, console.print, shlex.join(["study-mtl", *sys.argv[1:]]))
     if report:

@@ -1,6 +1,7 @@
 """Which tasks should share a network: the best partition under look-ahead affinities."""
 
 import random
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,33 +10,19 @@ from training.study.gain import RowResult
 from training.study.plan import Row
 
 Ahead = Mapping[str, Mapping[str, float]]
-"""Source tasks joined by + -> target task -> Z (see affinity.py)."""
+"""Source task -> target task -> Z (see affinity.py)."""
 Groups = tuple[tuple[str, ...], ...]
 
 
 def mean_matrix(probes: Sequence[Ahead]) -> dict[str, dict[str, float]]:
-    """The mean of every entry over probes."""
-    sums: dict[str, dict[str, list[float]]] = {}
-    for probe in probes:
-        for source, targets in probe.items():
-            for target, value in targets.items():
-                sums.setdefault(source, {}).setdefault(target, []).append(value)
+    """The mean of every entry over probes of the same tasks."""
     return {
-        source: {target: sum(values) / len(values) for target, values in targets.items()}
-        for source, targets in sums.items()
+        source: {
+            target: statistics.fmean(probe[source][target] for probe in probes)
+            for target in targets
+        }
+        for source, targets in probes[0].items()
     }
-
-
-def affinity_onto(others: Sequence[str], task: str, ahead: Ahead) -> float:
-    """Affinity of the others in a group onto a task: the joint term where it was measured (two
-    others, a group of three), else the mean over single sources as in TAG; 0 for a task alone."""
-    if not others:
-        return 0.0
-    measured = {frozenset(sources.split("+")): targets for sources, targets in ahead.items()}
-    joint = measured.get(frozenset(others), {})
-    if task in joint:
-        return joint[task]
-    return sum(ahead[other][task] for other in others) / len(others)
 
 
 def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
@@ -54,19 +41,20 @@ def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
 def best_groups(tasks: Sequence[str], ahead: Ahead, most: int = 0) -> Groups:
     """The partition with the highest mean affinity; `most` groups, 0 for any number.
 
-    All of them are tried: 877 for seven tasks. Raises UserError for more than ten tasks.
+    The affinity onto a task is the mean over the others in its group, as in TAG, and 0 for a task
+    alone. All partitions are tried: 877 for seven tasks. Raises UserError for more than ten tasks.
     """
     if len(tasks) > 10:
         raise UserError(f"{len(tasks)} tasks have too many groupings to try all; name at most 10")
 
     def rank(groups: Sequence[Sequence[str]]) -> tuple[float, int]:
         received = [
-            affinity_onto([other for other in group if other != task], task, ahead)
+            statistics.fmean([ahead[other][task] for other in group if other != task] or [0.0])
             for group in groups
             for task in group
         ]
         # Of equal affinities the one with fewer networks: it costs less.
-        return round(sum(received) / max(len(received), 1), 12), -len(groups)
+        return round(statistics.fmean(received or [0.0]), 12), -len(groups)
 
     best = max(partitions(tasks, most or len(tasks)), key=rank)
     return tuple(sorted(map(tuple, best), key=lambda group: tasks.index(group[0])))

@@ -1,7 +1,5 @@
-"""The questions that a study can ask, each as the rows that it has to train."""
+"""The questions that a study can ask, each as grids of the rows that it has to train."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations, product
 from typing import Final
 
@@ -10,51 +8,40 @@ from training.study.arguments import StudyArgs
 from training.study.plan import HARD, Row
 
 ANSWERS: Final = {"yes": True, "no": False}
+BASELINES: Final = "tasks=singles,all"
+# Question -> what it is, and its grids; names in braces stand for the option's values.
+QUESTIONS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "stl-vs-mtl": ("Single-task networks against one for all tasks.", (BASELINES,)),
+    "sharing": (
+        "Ways of sharing (--sharings), against one trunk and against single-task networks.",
+        (BASELINES, "tasks=all sharing={sharings}"),
+    ),
+    "balance": (
+        "Balancing methods (--methods), against equal weights and single-task networks.",
+        (BASELINES, "tasks=all balance={methods}"),
+    ),
+    "groups": (
+        "Groups of tasks by look-ahead affinity, against random groups and one network, on fresh "
+        "seeds.",
+        (BASELINES,),
+    ),
+    "trunks": ("stl-vs-mtl for several networks (--models).", (BASELINES + " model={models}",)),
+    "grid": (
+        'Every combination of --grid "model=A,B tasks=singles,all sharing=hard,mtan balance=equal '
+        'pretrained=yes,no"; repeat it to join grids.',
+        (),
+    ),
+}
 
 
-def together(args: StudyArgs) -> Row:
-    """One network for all tasks."""
-    return Row(args.tasks, args.model, pretrained=args.pretrained)
-
-
-def stl_vs_mtl(args: StudyArgs) -> list[Row]:
-    """Single-task networks against one for all tasks."""
-    return [*[replace(together(args), tasks=(task,)) for task in args.tasks], together(args)]
-
-
-def sharing(args: StudyArgs) -> list[Row]:
-    """Ways of sharing (--sharings), against one trunk and against single-task networks."""
-    return [
-        *stl_vs_mtl(args),
-        *[replace(together(args), sharing=name) for name in args.sharings],
-    ]
-
-
-def balance(args: StudyArgs) -> list[Row]:
-    """Balancing methods (--methods), against equal weights and single-task networks."""
-    return [
-        *stl_vs_mtl(args),
-        *[replace(together(args), balance=name) for name in args.methods],
-    ]
-
-
-def groups(args: StudyArgs) -> list[Row]:
-    """Groups of tasks by look-ahead affinity, against random groups and one network, on fresh
-    seeds."""
-    return stl_vs_mtl(args)
-
-
-def trunks(args: StudyArgs) -> list[Row]:
-    """stl-vs-mtl for several networks (--models)."""
-    return [row for model in args.models for row in stl_vs_mtl(replace(args, model=model))]
-
-
-def grid(args: StudyArgs) -> list[Row]:
-    """Every combination of --grid "model=A,B tasks=singles,all sharing=hard,mtan balance=equal
-    pretrained=yes,no"; repeat it to join grids."""
-    if not args.grid:
+def rows_of(args: StudyArgs) -> list[Row]:
+    """The different rows of a study's question. Raises UserError for a wrong --grid."""
+    _, grids = QUESTIONS[args.question]
+    if not grids and not args.grid:
         raise UserError('the question grid needs --grid, e.g. --grid "balance=equal,pcgrad"')
-    return [row for text in args.grid for row in grid_rows(text, args)]
+    lists = {name: ",".join(getattr(args, name)) for name in ("sharings", "methods", "models")}
+    texts = [grid.format_map(lists) for grid in grids] or args.grid
+    return list(dict.fromkeys(row for text in texts for row in grid_rows(text, args)))
 
 
 def grid_rows(text: str, args: StudyArgs) -> list[Row]:
@@ -91,13 +78,3 @@ def task_sets(word: str, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
     if word in ("singles", "pairs"):
         return list(combinations(tasks, 1 if word == "singles" else 2))
     return [tuple(word.split("+"))]
-
-
-QUESTIONS: Final[dict[str, Callable[[StudyArgs], list[Row]]]] = {
-    "stl-vs-mtl": stl_vs_mtl,
-    "sharing": sharing,
-    "balance": balance,
-    "groups": groups,
-    "trunks": trunks,
-    "grid": grid,
-}

@@ -1,7 +1,8 @@
 """report.md: the answer, one figure, the tables, how to repeat it, notes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -9,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from perception.files import replacing, write_atomic
+from perception.sizes import format_size
 from perception.tasks import TASKS
 from training.config import Config
-from training.study.cost import Cost
 from training.study.gain import Estimate, Reference, RowResult, Study, estimate, mean_over_tasks
 from training.study.grouping import mean_matrix, probes_of, propose
-from training.study.plan import Row, budget_text
+from training.study.plan import HARD, budget_text
 
 Table = tuple[list[str], list[list[str]]]
 Compared = tuple[RowResult, dict[str, Estimate | None]]
@@ -30,7 +31,6 @@ class About:
 
     title: str
     base: Config
-    costs: Mapping[Row, Cost] = field(default_factory=dict)
     command: str = ""
     rates: Sequence[str] = ()  # a line per search of learning rates
     quick: bool = False
@@ -48,7 +48,6 @@ def write_report(folder: Path, study: Study, about: About) -> Path:
     text.append(f"## Scores\n\n{markdown(score_table(study))}")
     for name, reference in study.comparisons.items():
         text.append(f"## Against {name}\n\n{markdown(gain_table(study, reference))}")
-    text.append(f"## Cost\n\n{markdown(cost_table(study, about.costs))}")
     for task in study.tasks:
         text.append(f"## All scores of {task}\n\n{markdown(full_table(study, task))}")
     if table := affinity_table(study):
@@ -101,13 +100,17 @@ def compared(study: Study, reference: Reference) -> list[Compared]:
 
 
 def score_table(study: Study) -> Table:
-    """Every row with the headline score of its tasks."""
+    """Every row with the headline score of its tasks, its parameters, and the time of a run."""
     heads = [f"{task} {TASKS[task].score} ({seeds_text(study, task)})" for task in study.tasks]
-    body = [
-        [study.name(result), *[shown(study.score(result, task)) for task in study.tasks]]
-        for result in study.results
-    ]
-    return ["run", *heads], body
+    body = []
+    for result in study.results:
+        size, time = "–", "–"
+        if result.records:
+            size = f"{result.records[0]['parameters'] / 1e6:.2f}"
+            time = f"{statistics.fmean(float(r['seconds']) for r in result.records):.0f}"
+        scores = [shown(study.score(result, task)) for task in study.tasks]
+        body.append([study.name(result), *scores, size, time])
+    return ["run", *heads, "parameters M", "training s"], body
 
 
 def full_table(study: Study, task: str) -> Table:
@@ -141,21 +144,6 @@ def gain_table(study: Study, reference: Reference) -> Table:
 def shown(value: Estimate | None) -> str:
     """An estimate, or a dash."""
     return value.text() if value else "–"
-
-
-def cost_table(study: Study, costs: Mapping[Row, Cost]) -> Table:
-    """Parameters, multiply-adds, latency, and training time per run."""
-    head = ["run", "parameters M", "MACs G", "p10 ms", "latency, relative", "training s"]
-    body = []
-    for result in (result for result in study.results if result.records):
-        seconds = sum(float(r["seconds"]) for r in result.records) / len(result.records)
-        cost = None if result.label else costs.get(result.row)
-        measured = ["–"] * 3
-        if cost:
-            measured = [f"{cost.macs / 1e9:.2f}", f"{cost.p10_ms:.1f}", f"{cost.ratio:.2f}"]
-        size = f"{result.records[0]['parameters'] / 1e6:.2f}"
-        body.append([study.name(result), size, *measured, f"{seconds:.0f}"])
-    return head, body
 
 
 def affinity_table(study: Study) -> Table | None:
@@ -223,9 +211,18 @@ def draw_panel(axes: Axes, study: Study, rows: Sequence[Compared]) -> None:
 
 
 def commands(study: Study, about: About) -> str:
-    """The command of the study, and one of each row: its first seed."""
-    rows = [str(r.records[0]["command"]) for r in study.results if r.records and not r.label]
-    return "\n".join([about.command, *rows] if about.command else rows)
+    """The command of the study, one of each row (its first seed), and one that times the networks
+    with all tasks."""
+    found = [about.command] if about.command else []
+    ran = [r for r in study.results if r.records and not r.label]
+    found += [str(result.records[0]["command"]) for result in ran]
+    rows = [result.row for result in ran if len(result.row.tasks) == len(study.tasks)]
+    names = [f"zoo:{row.model}" + f"+{row.sharing}" * (row.sharing != HARD) for row in rows]
+    if names:
+        words = [*dict.fromkeys(names), "--tasks", ",".join(study.tasks)]
+        size = format_size(about.base.data.size)
+        found.append(f"bench-onnx {' '.join(words)} --size {size} --rounds 50")
+    return "\n".join(found)
 
 
 def notes(study: Study, about: About) -> list[str]:
@@ -264,10 +261,6 @@ def notes(study: Study, about: About) -> list[str]:
             "Every run saw the same number of frames, so the single-task networks together were "
             "trained as many times longer as there are tasks."
         )
-    found.append(
-        "Latency: exported networks with all tasks, batch 1, ONNX Runtime with two threads, "
-        "interleaved by `bench-onnx`; only ratios count."
-    )
     return found
 
 

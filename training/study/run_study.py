@@ -14,12 +14,11 @@ from training.balance import BALANCERS, check_method
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.sources import DATASETS, kind_and_root, open_dataset
 from training.study.arguments import StudyArgs
-from training.study.cost import costs
 from training.study.design import epoch_frames, plan_of, resolution_text
 from training.study.gain import Study, by_row
 from training.study.grouping import joined, propose, random_splits
 from training.study.plan import HARD, Row, Trial, budget_text
-from training.study.questions import QUESTIONS, together
+from training.study.questions import rows_of
 from training.study.report import MEANINGLESS, About, write_report
 from training.study.trials import Log, Store, run_trials
 from training.study.tuning import Search, base_of, search_rates, search_trials
@@ -39,7 +38,7 @@ class Runner:
         base = base_config(args)
         self.args, self.log = completed(args, base), log
         args = self.args
-        self.rows = list(dict.fromkeys(QUESTIONS[args.question](args)))
+        self.rows = rows_of(args)
         for row in self.rows:  # those of a grid
             check_names(row.tasks, [row.model], [row.balance], [row.sharing])
         if args.seen:
@@ -98,7 +97,7 @@ class Runner:
         """Groups are proposed from the probes of one network; with fresh seeds they train against
         random groups of the same sizes, single-task networks and one network."""
         seeds = range(self.args.seeds)
-        whole = together(self.args)
+        whole = self.rows[-1]
         probed = self.train([whole], seeds)
         proposed = propose(probed.results, self.args.networks)
         if not proposed:
@@ -133,11 +132,9 @@ def run_study(args: StudyArgs, log: Log, command: str = "") -> Path | None:
     if not any(result.records for result in study.results):
         reasons = {result.failed for result in study.results if result.failed}
         raise UserError("no run of this study is finished" + "".join(f"; {r}" for r in reasons))
-    whole = [r.row for r in study.results if r.records and r.row.tasks == runner.args.tasks]
     about = About(
         title=f"{args.question}: {', '.join(runner.args.tasks)}",
         base=runner.base,
-        costs=costs(whole, args.size, 3 if args.quick else 50, log) if whole else {},
         command=command,
         rates=[search.text() for search in runner.searches],
         quick=args.quick,

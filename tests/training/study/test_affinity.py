@@ -13,7 +13,7 @@ from training.distributed import World
 from training.learner import Learner
 from training.optimiser import make_optimizer
 from training.study.affinity import probe
-from training.study.grouping import affinity_onto, best_groups, mean_matrix, partitions
+from training.study.grouping import best_groups, mean_matrix, partitions
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,6 @@ def test_look_ahead_is_positive_for_equal_and_negative_for_opposite_targets(foun
     assert ahead["near"]["close"] > 0 > ahead["near"]["far"]
     assert ahead["near"]["close"] == pytest.approx(ahead["close"]["near"], rel=1e-3)
     assert ahead["far"]["near"] < 0 < ahead["far"]["far"]
-    assert ahead["near+close"]["far"] < 0
 
 
 def test_the_grouping_search_separates_opposite_tasks(found):
@@ -70,13 +69,12 @@ def test_a_probe_changes_no_state(planted):
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 
-def test_joint_and_mean_affinity_differ():
-    ahead = {"a": {"b": 0.1, "c": 0.4}, "b": {"c": 0.2, "a": 0.1}, "c": {"a": 0, "b": 0},
-             "a+b": {"c": -0.5}}  # fmt: skip
-    assert affinity_onto(["b", "a"], "c", ahead) == -0.5
-    del ahead["a+b"]
-    assert affinity_onto(["b", "a"], "c", ahead) == pytest.approx(0.3)
-    assert affinity_onto([], "c", ahead) == 0
+def test_the_affinity_onto_a_task_is_the_mean_over_the_others():
+    # Onto c: 0.4 from a and -0.6 from b; their mean is below 0, that of a task alone.
+    ahead = {"a": {"b": 0.2, "c": 0.4}, "b": {"a": 0.2, "c": -0.6}, "c": {"a": 0.0, "b": 0.0}}
+    assert best_groups(("a", "b", "c"), ahead) == (("a", "b"), ("c",))
+    ahead["b"]["c"] = 0.6  # their mean is now 0.5, the mean over the three 0.23
+    assert best_groups(("a", "b", "c"), ahead) == (("a", "b", "c"),)
 
 
 @pytest.mark.parametrize(("count", "bell"), [(0, 1), (1, 1), (3, 5), (5, 52)])

@@ -1,6 +1,7 @@
 """A study from end to end: its rows, its queue that is interrupted and resumed, its report."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -12,7 +13,7 @@ from training.config import Config, DataArgs, ModelArgs, OptimArgs
 from training.study import trials
 from training.study.arguments import SLIPS, StudyArgs, parse_command_line
 from training.study.plan import Row, Trial, command, options, row_from_json
-from training.study.questions import QUESTIONS, grid_rows
+from training.study.questions import QUESTIONS, grid_rows, rows_of
 from training.study.run_study import base_config, completed, run_study
 from training.study.trials import Store
 
@@ -29,7 +30,7 @@ ARGS = StudyArgs(
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_rows_of_a_question_can_be_told_apart_and_stored(question: str):
-    rows = [*dict.fromkeys(QUESTIONS[question](ARGS))]
+    rows = rows_of(replace(ARGS, question=question))
     assert len(rows) > 3
     assert len({row.name(3) for row in rows}) == len(rows)
     assert all(row_from_json(Trial(row, 0).to_json()["row"]) == row for row in rows)
@@ -39,7 +40,7 @@ def test_rows_of_a_question_can_be_told_apart_and_stored(question: str):
 def test_every_trial_is_the_train_run_of_its_command_line(question: str):
     data = DataArgs(data=("a", "b"), size=(64, 96), zoom=(0.8, 2.2), limit=5, share=0.5)
     base = Config(data, optim=OptimArgs(epochs=3, lr=5e-4, ema=0.0))
-    for row in QUESTIONS[question](ARGS):
+    for row in rows_of(replace(ARGS, question=question)):
         trial = Trial(row, 2, base)
         program, *words = shlex.split(command(trial.config(), "runs/x"))
         assert program == "train-bdd"
@@ -91,7 +92,7 @@ def test_two_grids_give_the_eleven_rows_of_the_prior_study():
               "tasks=all model=pvt-hydranet-b2,resnet50,swin-tiny pretrained=yes",
               "tasks=singles,pairs pretrained=yes"),
     )  # fmt: skip
-    rows = [*dict.fromkeys(QUESTIONS["grid"](args))]
+    rows = rows_of(args)
     assert len(rows) == 11
     assert len([row for row in rows if row.pretrained]) == 9
 
@@ -104,7 +105,7 @@ def test_a_wrong_grid_is_refused(wrong: str):
 
 def test_the_question_grid_needs_one():
     with pytest.raises(UserError, match="needs --grid"):
-        QUESTIONS["grid"](StudyArgs("grid", tasks=("det",)))
+        rows_of(StudyArgs("grid", tasks=("det",)))
 
 
 def test_the_key_depends_on_everything_that_changes_results_and_on_nothing_else():
@@ -201,7 +202,6 @@ def fake(trial: Trial, folder: Path, device: str = "auto", say=print) -> dict:
 
 def test_a_study_trains_its_rows_and_writes_its_report(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(trials, "train_trial", fake)
-    monkeypatch.setattr("training.study.run_study.costs", lambda *rest: {})
     args = StudyArgs("grid", tasks=("drivable", "depth", "normals"), seeds=2, quick=True,
                      grid=("tasks=singles,pairs,all",), out=tmp_path)  # fmt: skip
     said: list[str] = []
@@ -218,7 +218,6 @@ def test_a_study_trains_its_rows_and_writes_its_report(tmp_path: Path, monkeypat
 
 def test_proposed_groups_are_tested_on_fresh_seeds_against_random_ones(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(trials, "train_trial", fake)
-    monkeypatch.setattr("training.study.run_study.costs", lambda *rest: {})
     args = StudyArgs("groups", tasks=("drivable", "depth", "normals"), seeds=2, quick=True,
                      out=tmp_path)  # fmt: skip
     text = run_study(args, print).read_text()
