@@ -27,7 +27,7 @@ from training.data.roads.ground import MarkingPainter, Viewpoint
 from training.data.roads.layout import LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Thing
 from training.data.roads.plants import tree
-from training.data.roads.traffic import DET, vehicle
+from training.data.roads.traffic import vehicle
 from training.data.roads.world import build
 from training.data.sample import collate
 
@@ -51,11 +51,8 @@ def plain_road() -> Road:
 
 
 def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
-    mesh = vehicles.car(kind, False, False)
-    return Thing(
-        mesh, s, t, kinds=(DET["car"],), tracks=(track,),
-        shadow=(4.7, 1.9, 1.7), blocks=True, reach=2.3,
-    )  # fmt: skip
+    mesh, size = vehicles.vehicle(kind, False, False), (4.7, 1.9, 1.7)
+    return Thing(mesh, s, t, tracks=(track,), shadow=size, blocks=True, reach=2.3)
 
 
 def picture(
@@ -63,7 +60,7 @@ def picture(
 ) -> RenderedFrame:
     """A clear day on a plain straight road, seen by a flawless camera."""
     rng = np.random.default_rng(0)
-    device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), 0, 0, -1, 0)
+    device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0), -1, 0)
     attributes = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
     air = atmosphere(rng, "clear", "daytime")
     things = [*things, Thing(tree(0), 90.0, 30.0, None)]  # a frame is never without a thing
@@ -128,7 +125,7 @@ def test_rendered_roads_have_every_attribute_object_and_marking() -> None:
         world = build(17, index, SMALL)
         for group, value in world.attributes.items():
             attributes[group].add(value)
-        kinds |= {kind for thing in world.things for kind in thing.kinds}
+        kinds |= {kind for thing in world.things for kind in thing.mesh.kinds}
         marker = MarkingPainter(world.view(0.0), world.road)
         marker.everything()
         values |= set(np.unique(marker.lane).tolist())
@@ -176,7 +173,7 @@ def test_a_camera_that_looks_down_sees_the_horizon_above_its_middle() -> None:
 def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     rng = np.random.default_rng(1)
     bus = vehicle(rng, 20.0, 0.0, 0.0, False, 0.0)
-    bus.mesh, bus.scale, bus.kinds = vehicles.bus(False, False), (1, 1, 1), (DET["bus"],)
+    bus.mesh, bus.scale = vehicles.vehicle("bus", False, False), (1, 1, 1)
     frame = picture([bus])
     depth = frame.labels["depth"].arrays()["map"]
     normals = frame.labels["normals"].arrays()["normals"]

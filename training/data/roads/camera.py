@@ -25,7 +25,7 @@ class Curve:
         return (self.yaw + 0.5 * self.bend * z) * z
 
     def place(self, s: np.ndarray, t: np.ndarray, above: np.ndarray | float = 0.0) -> np.ndarray:
-        """World points (N, 3) of road coordinates, `above` metres over the ground."""
+        """World points (..., 3) of road coordinates, `above` metres over the ground."""
         s = np.asarray(s, np.float32)
         x = t + self.shift(s)
         y = 0.5 * self.lift * s * s + above
@@ -76,13 +76,13 @@ class Camera:
         return r[:, 0] * x + r[:, 1] * y + r[:, 2]
 
     def to_camera(self, world: np.ndarray) -> np.ndarray:
-        """(N, 3) world -> (N, 3) camera frame."""
+        """(..., 3) world -> (..., 3) camera frame."""
         return (world - np.array([0, self.height, 0], np.float32)) @ self.rotation
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """(N, 3) camera-frame points -> (N, 2) pixels; points behind the camera move in front."""
-        scale = self.focal / np.maximum(points[:, 2:], NEAR * 0.5)
-        return points[:, :2] * scale + np.asarray(self.centre_xy, np.float32)
+        """(..., 3) camera-frame points -> (..., 2) pixels; those behind it move in front."""
+        scale = self.focal / np.maximum(points[..., 2:], NEAR * 0.5)
+        return points[..., :2] * scale + np.asarray(self.centre_xy, np.float32)
 
     def horizon(self) -> float:
         """Row of the horizon at the middle column."""

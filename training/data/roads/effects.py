@@ -23,8 +23,7 @@ class DashCam:
     bonnet: float  # height as a share of the frame height, 0 = not in view
     bonnet_shape: tuple[float, float]  # bulge, skew
     bonnet_colour: Sequence[float]
-    reflection: float
-    dirt: float
+    haze: Sequence[float]  # strength of dirt and reflections in the first and in the last row
     clutter: int  # seed of the object in the windscreen, -1 = none
     jpeg: int  # quality, 0 = none
 
@@ -44,8 +43,7 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
         bonnet=float(rng.uniform(0.03, 0.2)) if low else 0.0,
         bonnet_shape=(float(rng.uniform(0.01, 0.08)), float(rng.uniform(-0.02, 0.02))),
         bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
-        reflection=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
-        dirt=float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0,
+        haze=[float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0 for _ in range(2)],
         clutter=int(rng.integers(1 << 30)) if rng.random() < 0.3 else -1,
         jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
     )
@@ -65,25 +63,14 @@ def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def clutter_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: a mirror, a pillar or a phone holder in the windscreen."""
+    """(H, W) bool: a mirror at the upper edge, or a phone holder at the lower one."""
     h, w = size_hw
     out = np.zeros(size_hw, np.uint8)
-    if device.clutter < 0:
-        return out.astype(bool)
-    rng = np.random.default_rng(device.clutter)
-    kind, sign = int(rng.integers(3)), int(rng.choice([-1, 1]))
-    side = 0 if sign < 0 else w
-    if kind == 0:  # the mirror, at the top
-        size = (int(w * rng.uniform(0.08, 0.16)), int(h * rng.uniform(0.05, 0.14)))
-        cv2.ellipse(out, (int(w * rng.uniform(0.6, 0.95)), 0), size, 0, 0, 360, 1, -1)
-    elif kind == 1:  # a pillar across the upper corner
-        a, b = w * rng.uniform(0.06, 0.2), h * rng.uniform(0.2, 0.7)
-        corner = np.array([[side, 0], [side - sign * a, 0], [side, b]])
-        cv2.fillPoly(out, [corner.astype(np.int32)], 1)
-    else:  # a holder on the dashboard
-        x, y = int(side - sign * w * rng.uniform(0.03, 0.2)), int(h * rng.uniform(0.75, 0.95))
-        cv2.circle(out, (x, y), int(h * rng.uniform(0.05, 0.12)), 1, -1)
-        cv2.line(out, (x, y), (x + int(0.05 * w), h), 1, max(2, h // 24))
+    if device.clutter >= 0:
+        rng = np.random.default_rng(device.clutter)
+        x, y = rng.choice([(0.75, 0.0), (0.9, 0.0), (0.1, 1.0), (0.95, 1.0)])
+        axes = (int(w * rng.uniform(0.04, 0.15)), int(h * rng.uniform(0.06, 0.2)))
+        cv2.ellipse(out, (int(x * w), int(y * h)), axes, 0, 0, 360, 1, -1)
     return out.astype(bool)
 
 
@@ -118,44 +105,10 @@ def _streaks(size_hw: tuple[int, int], rng: np.random.Generator, air: Atmosphere
     return cv2.blur(out, (2, 3)) if air.snow else out
 
 
-def _drops(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Water drops on the windscreen: each shows the scene upside down and blurred."""
-    h, w = image.shape[1:]
-    for _ in range(int(rng.integers(0, 22))):
-        r = int(rng.uniform(2, 7) * h / 384) + 1
-        x, y = int(rng.uniform(r, w - r)), int(rng.uniform(r, h - r))
-        part = image[:, y - r : y + r, x - r : x + r]
-        yy, xx = np.mgrid[-r:r, -r:r] + 0.5
-        inside = np.clip(1.2 - (xx * xx + yy * yy) / (r * r), 0, 1).astype(np.float32) * 0.75
-        for c in range(3):
-            drop = cv2.blur(np.ascontiguousarray(part[c, ::-1]), (3, 3)) * 1.05
-            part[c] += (drop - part[c]) * inside
-
-
 def _edges(face: np.ndarray) -> np.ndarray:
     """(H, W) uint8, 1 at pixels that border another face."""
-    number, cross = face.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return (cv2.dilate(number, cross) != cv2.erode(number, cross)).view(np.uint8)
-
-
-def _windscreen(
-    image: np.ndarray, device: DashCam, air: Atmosphere, rng: np.random.Generator
-) -> None:
-    """Adds dashboard reflections, dirt and vignetting."""
-    h, w = image.shape[1:]
-    if device.reflection:
-        y, x = int(rng.integers(0, 300)), int(rng.integers(0, 300))
-        ghost = cv2.resize(textures.noise(53)[y : y + 48, x : x + 80], (w, h))
-        ghost = ghost * np.linspace(0, device.reflection, h, dtype=np.float32)[:, None]
-        image += ghost * (air.ambient + 0.02)[:, None, None]
-    if device.dirt:
-        veil = cv2.resize(textures.noise(54)[:128, :200], (w, h))
-        veil = veil * veil * np.float32(0.5 * device.dirt)
-        image += veil * air.horizon[:, None, None]
-    if device.vignette:
-        down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
-        across = np.linspace(-1, 1, w, dtype=np.float32)
-        image *= 1 - np.float32(device.vignette) * (0.6 * across**2 + 0.4 * down**2)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return (cv2.morphologyEx(face.astype(np.float32), cv2.MORPH_GRADIENT, cross) > 0).view(np.uint8)
 
 
 def develop(
@@ -181,9 +134,13 @@ def develop(
         image *= 1 - np.float32(0.94) * soft
     if air.wet or air.snow:
         image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
-    if air.wet:
-        _drops(image, rng)
-    _windscreen(image, device, air, rng)
+    if any(device.haze):
+        veil = cv2.resize(textures.noise(53)[:128, :200], (w, h))
+        veil *= np.linspace(*device.haze, h, dtype=np.float32)[:, None]
+        image += veil * (air.ambient + 0.02)[:, None, None]
+    down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
+    across = np.linspace(-1, 1, w, dtype=np.float32)
+    image *= 1 - np.float32(device.vignette) * (0.6 * across**2 + 0.4 * down**2)
     pad_y, pad_x = int(rng.integers(0, 256)), int(rng.integers(0, 256))
     grain = textures.grain(1024 if h <= 720 else 2 * h)
     out = []

@@ -196,7 +196,7 @@ def paint(
             thing, slot = things[owners[start]], slots[start]
             track = thing.tracks[slot] if thing.tracks else -1
             first, last = numbers[start], numbers[stop - 1]
-            item = VisibleObject(thing.kinds[slot], track, first, last, extent)
+            item = VisibleObject(thing.mesh.kinds[slot], track, first, last, extent)
             item.alone = int(np.count_nonzero(item.part(face)[0]))
             seen.append(item)
     return GBuffer(face, faces, seen)

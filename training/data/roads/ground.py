@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND
-from training.data.roads.camera import NEAR, Camera, Curve
+from training.data.roads.camera import Camera, Curve
 from training.data.roads.layout import WHITE, Crossing, LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Colour
 
@@ -56,14 +56,9 @@ class Viewpoint:
     ) -> np.ndarray:
         """Pixels (..., 2) of road coordinates of the drive; s is clipped to the visible range."""
         z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
-        x = np.asarray(t, np.float32) - np.float32(self.t) + self.curve.shift(z)
-        y = 0.5 * self.curve.lift * z * z + (above - self.camera.height)
-        r, centre = self.camera.rotation.tolist(), self.camera.centre_xy
-        scale = self.camera.focal / np.maximum(x * r[0][2] + y * r[1][2] + z * r[2][2], NEAR * 0.5)
-        out = np.empty((*x.shape, 2), np.float32)
-        for i in range(2):
-            out[..., i] = (x * r[0][i] + y * r[1][i] + z * r[2][i]) * scale + centre[i]
-        return out
+        t = np.asarray(t, np.float32) - np.float32(self.t)
+        world = self.curve.place(z, t, above)
+        return self.camera.pixels(self.camera.to_camera(world))
 
     def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
         """Positions along s that are evenly spaced in the image."""

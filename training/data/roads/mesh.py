@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from perception.classes import SEMANTIC
+from perception.classes import DETECTION, SEMANTIC
 from training.data.roads.textures import TILES
 
 Point = tuple[float, float, float]
@@ -37,10 +37,12 @@ FACE = np.dtype([
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """F faces in drawing order and their N vertices."""
+    """F faces in drawing order, their N vertices, and the class of the detectable object of each
+    slot."""
 
     vertices: np.ndarray  # (N, 3) float32
     faces: np.ndarray  # (F,) FACE
+    kinds: tuple[int, ...]
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Builder:
     tile: str = "flat"
     vertices: list[np.ndarray] = field(default_factory=list)
     faces: list[tuple] = field(default_factory=list)
+    kinds: dict[int, str] = field(default_factory=dict)  # of each slot
 
     def face(
         self,
@@ -70,6 +73,8 @@ class Builder:
         if normal @ np.asarray(outward) < 0:
             normal = -normal
         self.vertices.append(vertices)
+        if self.slot >= 0:
+            self.kinds[self.slot] = "pedestrian" if self.kind == "person" else self.kind
         kind, tile_index = CLASS[self.kind], TILES[tile or self.tile]
         self.faces.append(
             (len(vertices), normal, colour, glow, kind, self.slot, tile_index, -1, 0, 0)
@@ -118,7 +123,7 @@ class Builder:
     ) -> None:
         """Extrudes a (z, y) outline along x; `half` is half the width at each of its points.
 
-        The strip that closes the outline, the floor, is left out.
+        The strip that closes the outline is left out.
         """
         outline = np.asarray(profile, np.float32)
         middle = outline.mean(0)
@@ -148,7 +153,8 @@ class Builder:
         self.face(np.add(np.stack(offset, 1), (x, y, z)), colour, outward, glow, "flat")
 
     def build(self) -> Mesh:
-        return Mesh(np.concatenate(self.vertices), np.array(self.faces, FACE))
+        kinds = tuple(DETECTION.index(self.kinds[slot]) for slot in sorted(self.kinds))
+        return Mesh(np.concatenate(self.vertices), np.array(self.faces, FACE), kinds)
 
 
 @dataclass
@@ -162,9 +168,7 @@ class Thing:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     paint: Colour = (0.5, 0.5, 0.5)
     above: float = 0.0
-    # Classes of the detectable objects in it, by slot, and their track ids.
-    kinds: tuple[int, ...] = ()
-    tracks: tuple[int, ...] = ()
+    tracks: tuple[int, ...] = ()  # track id of each slot of the mesh
     speed: float = 0.0  # along s, m/s
     drift: float = 0.0  # along t, m/s
     reach: float = 0.0  # half its extent along the road

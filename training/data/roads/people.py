@@ -19,10 +19,6 @@ SHOE: Colour = (0.08, 0.08, 0.08)
 HAIR = (
     (-0.12, 1.62), (-0.1, 1.72), (0, 1.76), (0.1, 1.72), (0.12, 1.62), (0.06, 1.69), (-0.05, 1.69),
 )  # fmt: skip
-RIDER_SHIRTS: tuple[Colour, ...] = (
-    (0.5, 0.2, 0.15), (0.12, 0.12, 0.12), (0.2, 0.25, 0.6), (0.2, 0.6, 0.7),
-)  # fmt: skip
-RIDER_TROUSERS: tuple[Colour, ...] = ((0.3, 0.22, 0.18), (0.1, 0.1, 0.1))
 VARIANTS = 24
 
 
@@ -98,7 +94,7 @@ def two_wheeler(motor: bool, rider: bool, lit: bool, paint_seed: int) -> Mesh:
 
 
 def _rider(b: Builder, seat: float, motor: bool, seed: int) -> None:
-    shirt, trousers = RIDER_SHIRTS[seed % 4], RIDER_TROUSERS[seed % 2]
+    shirt, trousers = SHIRTS[seed], TROUSERS[seed % 2]
     for sign in (-1, 1):
         b.box((sign * 0.08, sign * 0.22), (0.28, seat + 0.08), (-0.1, 0.22), trousers)
         b.box((sign * 0.2, sign * 0.3), (seat + 0.22, seat + 0.5), (-0.05, 0.42), shirt)

@@ -28,7 +28,7 @@ def tree(variant: int) -> Mesh:
     w = 0.16 + 0.1 * rng.random()
     top = 6.6 if shape == "palm" else 4.0
     trunk = [(-w, 0), (w, 0), (w * 0.7, top), (-w * 0.7, top)]
-    b.flat(trunk, (0.13, 0.17, 0.22), tile="bark")
+    b.flat(trunk, (0.13, 0.17, 0.22), tile="metal")
     green = GREENS[rng.integers(4)]
     if shape == "fir":
         for i in range(4):

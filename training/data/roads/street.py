@@ -4,12 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception.classes import DETECTION
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import Crossing, Road
 from training.data.roads.mesh import BLACK, Builder, Colour, Mesh, Thing
 
-LIGHT, SIGN = (DETECTION.index("traffic light"),), (DETECTION.index("traffic sign"),)
 # The second looks of signs that have two.
 OTHER = {"parking": "no parking", "street": "green street"}
 TOWN_SIGNS = ("parking", "parking", "no entry", "speed", "arrow", "back", "warning")
@@ -169,7 +167,7 @@ def posts(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
 
 def plate(kind: str, s: float, t: float, above: float, size: float, yaw: float = 0.0) -> Thing:
     """A sign without a post."""
-    return Thing(sign(kind), s, t, yaw, (size, size, size), above=above, kinds=SIGN)
+    return Thing(sign(kind), s, t, yaw, (size, size, size), above=above)
 
 
 def _look(rng: Rng, kind: str) -> str:
@@ -212,7 +210,7 @@ def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
 
     def head(s: float, t: float, y: float, back: bool = False) -> None:
         mesh, yaw = signal(state, back), float(rng.normal(0, 0.06))
-        out.append(Thing(mesh, s, t, yaw, above=road.kerb + y, kinds=LIGHT))
+        out.append(Thing(mesh, s, t, yaw, above=road.kerb + y))
 
     far, near = crossing.s + crossing.width + 1.0, crossing.s - 1.0
     right, left = road.right + 0.8, road.left - 0.8

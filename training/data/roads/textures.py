@@ -14,7 +14,7 @@ LEVELS = 7
 # Texels per metre of each tile.
 DENSITY = {
     "flat": 8, "asphalt": 40, "grass": 24, "paving": 64, "flats": 11, "offices": 11, "glass": 12,
-    "shops": 16, "leaves": 60, "brick": 60, "text": 90, "metal": 40, "bark": 60, "sheen": 110,
+    "shops": 16, "leaves": 60, "brick": 60, "text": 90, "metal": 40, "sheen": 110,
 }  # fmt: skip
 TILES = {name: index for index, name in enumerate(DENSITY)}
 
@@ -75,15 +75,6 @@ def _joints(values: np.ndarray, dx: int, dy: int, depth: float) -> np.ndarray:
     return values
 
 
-def _bricks() -> np.ndarray:
-    base = 105 + 45 * noise(8, TILE)
-    base[::8] *= 0.75
-    for row in range(0, TILE, 16):
-        base[row : row + 8, ::16] *= 0.8
-        base[row + 8 : row + 16, 8::16] *= 0.8
-    return base
-
-
 def _shops() -> np.ndarray:
     rng = np.random.default_rng(5)
     out = np.zeros((TILE, TILE, 2), np.float32)
@@ -142,10 +133,9 @@ def _tiles() -> list[np.ndarray]:
         _windows(23, 16, 8, (0.84, 0.86)),
         _shops(),
         _leaves(),
-        _bricks(),
+        _joints(105 + 45 * noise(8, TILE), 16, 8, 0.78),
         _text(),
         _joints(122 + 20 * noise(9, TILE), 16, 256, 0.85),
-        100 + 60 * cv2.resize(noise(10, TILE), (TILE, 32))[:1].repeat(TILE, 0),
         _sheen(),
     ]
 

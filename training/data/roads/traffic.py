@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from perception.classes import DETECTION
 from training.data.roads import people, vehicles
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.layout import LaneStrip, Road
@@ -14,15 +13,14 @@ from training.data.roads.mesh import Colour, Thing
 
 T = TypeVar("T")
 Rng = np.random.Generator
-DET = {name: index for index, name in enumerate(DETECTION)}
 PAINTS: tuple[Colour, ...] = (
     (0.78, 0.78, 0.78), (0.08, 0.08, 0.08), (0.42, 0.42, 0.41), (0.6, 0.6, 0.6), (0.2, 0.2, 0.2),
     (0.1, 0.08, 0.45), (0.4, 0.18, 0.08), (0.25, 0.3, 0.33), (0.85, 0.86, 0.86), (0.12, 0.5, 0.8),
     (0.22, 0.3, 0.16), (0.5, 0.55, 0.6),
 )  # fmt: skip
 PAINT_ODDS = (16, 20, 12, 12, 10, 7, 7, 4, 8, 2, 1, 3)
-CAR_ODDS = (0.38, 0.14, 0.32, 0.1, 0.06)
-HEAVY_ODDS = (0.42, 0.26, 0.1, 0.17, 0.05)
+CAR_ODDS = {"sedan": 0.38, "hatch": 0.14, "suv": 0.32, "van": 0.1, "coupe": 0.06}
+HEAVY_ODDS = {"pickup": 0.42, "box": 0.26, "semi": 0.1, "bus": 0.17, "tram": 0.05}
 SPEEDS = {
     "city street": 8.0,
     "residential": 6.0,
@@ -56,23 +54,12 @@ def vehicle(
 
     `loaded` is the share of trucks, buses and trams.
     """
-    draw = rng.random()
+    odds = HEAVY_ODDS if rng.random() < loaded else CAR_ODDS
     size = float(rng.uniform(0.95, 1.05))
-    if draw < loaded:
-        kind = pick(rng, list(vehicles.HEAVY), HEAVY_ODDS)
-        shape = vehicles.HEAVY[kind]
-    else:
-        kind = pick(rng, list(vehicles.CARS), CAR_ODDS)
-        shape = vehicles.CARS[kind][:3]
-    if kind in vehicles.CARS:
-        mesh, name = vehicles.car(kind, lit, brake), "car"
-    elif kind in ("bus", "tram"):
-        mesh, name = vehicles.bus(lit, brake, kind == "tram"), "bus" if kind == "bus" else "train"
-    else:
-        mesh, name = vehicles.truck(kind, lit, brake, bool(abs(np.cos(yaw / 2)) < 0.5)), "truck"
-    length, width, height = (size * side for side in shape)
+    kind = pick(rng, list(odds), list(odds.values()))
+    length, width, height = (size * side for side in vehicles.SIZES[kind])
     return Thing(
-        mesh, s, t, yaw, (size, size, size), _paint(rng), kinds=(DET[name],),
+        vehicles.vehicle(kind, lit, brake), s, t, yaw, (size, size, size), _paint(rng),
         shadow=(length, width, height), blocks=True,
         reach=(length if abs(np.cos(yaw)) > 0.7 else width) / 2,
     )  # fmt: skip
@@ -81,9 +68,7 @@ def vehicle(
 def two_wheeler(rng: Rng, s: float, t: float, yaw: float, lit: bool, ridden: bool) -> Thing:
     motor = bool(rng.random() < 0.4)
     mesh = people.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
-    kinds = (DET["motorcycle" if motor else "bicycle"], *((DET["rider"],) if ridden else ()))
-    shadow = (1.7, 0.5, 1.5)
-    return Thing(mesh, s, t, yaw, paint=_paint(rng), kinds=kinds, shadow=shadow, blocks=ridden)
+    return Thing(mesh, s, t, yaw, paint=_paint(rng), shadow=(1.7, 0.5, 1.5), blocks=ridden)
 
 
 def pedestrian(
@@ -93,7 +78,7 @@ def pedestrian(
     wide = tall * float(rng.choice([-1.0, 1.0]))
     return Thing(
         people.pedestrian(int(rng.integers(people.VARIANTS))), s, t, None, (wide, tall, tall),
-        above=above, kinds=(DET["pedestrian"],), speed=speed, drift=drift,
+        above=above, speed=speed, drift=drift,
         shadow=(0.35, 0.5, 1.7 * tall), blocks=drift != 0,
     )  # fmt: skip
 
@@ -216,5 +201,5 @@ def populate(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
     out += _lot(rng, road)
     ids = count()
     for thing in out:
-        thing.tracks = tuple(next(ids) for _ in thing.kinds)
+        thing.tracks = tuple(next(ids) for _ in thing.mesh.kinds)
     return out

@@ -1,8 +1,6 @@
-"""Cars, pickups, trucks, buses and trams; sizes in metres."""
+"""Motor vehicles: cars, pickups, trucks, buses and trams; sizes in metres."""
 
 from functools import lru_cache
-
-import numpy as np
 
 from training.data.roads.mesh import BLACK, BODY, Builder, Colour, Mesh
 
@@ -12,14 +10,6 @@ DARK: Colour = (0.1, 0.1, 0.1)
 RED: Colour = (0.08, 0.06, 0.55)
 LAMP: Colour = (0.8, 0.85, 0.85)
 PLATE: Colour = (0.75, 0.75, 0.75)
-# length, width, height
-HEAVY = {
-    "pickup": (5.6, 2.0, 1.8),
-    "box": (7.0, 2.3, 3.3),
-    "semi": (14.0, 2.5, 3.9),
-    "bus": (11.5, 2.55, 3.1),
-    "tram": (26.0, 2.5, 3.5),
-}
 # length, width, height, belt height, hood end, windscreen base, roof front, roof rear, rear base
 CARS = {
     "sedan": (4.7, 1.82, 1.45, 0.93, 0.70, 0.95, 0.25, -1.05, -1.70),
@@ -27,7 +17,31 @@ CARS = {
     "suv": (4.7, 1.92, 1.75, 1.08, 0.88, 0.98, 0.40, -1.85, -2.20),
     "van": (5.0, 1.98, 1.98, 1.15, 0.95, 1.60, 0.95, -2.35, -2.45),
     "coupe": (4.5, 1.82, 1.34, 0.88, 0.66, 0.75, 0.05, -0.85, -1.85),
+    "pickup": (5.6, 2.0, 1.86, 1.12, 1.0, 1.15, 0.55, -0.25, -0.4),
 }
+# length, width, height
+SIZES = {kind: shape[:3] for kind, shape in CARS.items()} | {
+    "box": (7.0, 2.3, 3.3),
+    "semi": (14.0, 2.5, 3.9),
+    "bus": (11.5, 2.55, 3.1),
+    "tram": (26.0, 2.5, 3.5),
+}
+# Kinds that are not of the class car.
+CLASSES = {"pickup": "truck", "box": "truck", "semi": "truck", "bus": "bus", "tram": "train"}
+
+
+@lru_cache
+def vehicle(kind: str, lit: bool, brake: bool) -> Mesh:
+    """A motor vehicle of one of SIZES."""
+    length, width, top = SIZES[kind]
+    b = Builder(kind=CLASSES.get(kind, "car"), slot=0, tile="sheen")
+    if kind in CARS:
+        _car(b, kind, lit, brake)
+    elif kind in ("bus", "tram"):
+        _bus(b, width / 2, length / 2, top, lit, brake)
+    else:
+        _truck(b, width / 2, length / 2, top, lit, brake)
+    return b.build()
 
 
 def wheels(b: Builder, half: float, axles: tuple[float, ...], radius: float) -> None:
@@ -93,19 +107,16 @@ def cabin(
             b.face(pane, GLASS, (sign, 0.2, 0))
 
 
-@lru_cache
-def car(kind: str, lit: bool, brake: bool) -> Mesh:
-    """A passenger car of one of CARS."""
+def _car(b: Builder, kind: str, lit: bool, brake: bool) -> None:
     length, width, top, belt, hood, f0, f1, r1, r0 = CARS[kind]
     half, rear, front = width / 2, -length / 2, length / 2
-    b = Builder(kind="car", slot=0, tile="sheen")
     tyres(b, half - 0.06, (rear + 0.35, front - 0.35), 0.5)
     profile = [
         (rear + 0.08, 0.3), (rear, 0.55), (rear + 0.06, belt * 0.97), (r0 + 0.05, belt),
         (f0, belt), (front - 0.25, hood), (front, hood - 0.18), (front - 0.08, 0.27),
     ]  # fmt: skip
     b.prism(profile, [half * w for w in (1, 1, 0.97, 0.97, 0.97, 0.94, 0.94, 1)], BODY)
-    wheels(b, half, (rear + 0.85, front - 0.9), 0.33)
+    wheels(b, half, (rear + 0.85, front - 0.9), 0.27 * belt + 0.08)
     _ends(b, half * 0.9, (rear - 0.012, front + 0.012), 0.68)
     lamps(b, half * 0.97, 0.34, belt * 0.73, 0.15, rear - 0.014, lit, brake)
     lamps(b, half * 0.97, 0.34, belt * 0.73 - 0.12, 0.15, front + 0.014, lit)
@@ -113,86 +124,41 @@ def car(kind: str, lit: bool, brake: bool) -> Mesh:
     if brake:
         y = (belt + 0.03, belt + 0.08)
         b.rect((-0.2, 0.2), y, r0 + 0.1, RED, -1, (0.2, 0.2, 1.8), "flat")
-    return b.build()
 
 
-@lru_cache
-def truck(kind: str, lit: bool, brake: bool, rear_first: bool) -> Mesh:
-    """A pickup, a box truck or a semi-trailer; `rear_first`: seen from its front."""
-    b = Builder(kind="truck", slot=0, tile="sheen")
-    length, width, top = HEAVY[kind]
-    cab, load = (_pickup_cab, _pickup_bed) if kind == "pickup" else (_truck_cab, _truck_box)
-    for part in (load, cab) if rear_first else (cab, load):
-        part(b, width / 2, length / 2, top, lit, brake)
-    return b.build()
-
-
-def _pickup_cab(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
-    tyres(b, half - 0.06, (-0.3, front - 0.4), 0.6)
-    profile = [
-        (-0.4, 0.4), (-0.4, 1.12), (1.1, 1.12), (front - 0.2, 1.0), (front, 0.85),
-        (front - 0.05, 0.4),
-    ]  # fmt: skip
-    b.prism(profile, [half] * 6, BODY)
-    cabin(b, half, 1.11, 1.86, (-0.4, -0.25, 0.55, 1.15))
-    wheels(b, half, (front - 1.0,), 0.4)
-    lamps(b, half * 0.95, half * 0.35, 0.72, 0.2, front + 0.012, lit)
-    b.rect((-0.6, 0.6), (0.5, 0.9), front + 0.012, DARK, 1, tile="flat")
-
-
-def _pickup_bed(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
-    rear, z = -front, -front - 0.012
-    tyres(b, half - 0.06, (rear + 0.4, -0.4), 0.6)
-    b.box((-half, half), (0.45, 1.12), (rear, -0.4), BODY, top=(0.08, 0.08, 0.08))
-    wheels(b, half, (rear + 1.1,), 0.4)
-    b.rect((-half, half), (0.42, 0.58), z, (0.55, 0.55, 0.55), -1)
-    b.rect((-0.27, 0.27), (0.6, 0.74), z, PLATE, -1)
-    lamps(b, half * 0.98, 0.16, 0.75, 0.3, z, lit, brake)
-
-
-def _truck_cab(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
-    half, top = half * 0.96, top * 0.8
-    tyres(b, half - 0.05, (front - 2.0, front - 0.5), 0.8)
-    b.box((-half, half), (0.55, top), (front - 2.1, front), BODY)
-    wheels(b, half, (front - 1.0,), 0.5)
-    z, ya, yb = front + 0.012, top * 0.55, top * 0.88
-    xa, xb = half * 0.9, half * 0.85
-    b.face([(-xa, ya, z), (xa, ya, z), (xb, yb, z), (-xb, yb, z)], GLASS, (0, 0, 1))
-    b.rect((-half * 0.6, half * 0.6), (0.8, ya - 0.15), z, DARK, 1)
-    side = np.array([(ya, front - 1.5), (ya, front - 0.3), (yb, front - 0.4), (yb, front - 1.5)])
-    for sign in (-1, 1):
-        b.face(np.insert(side, 0, sign * (half + 0.012), axis=1), GLASS, (sign, 0, 0))
-    lamps(b, half * 0.95, half * 0.3, 0.75, 0.2, z, lit)
-
-
-def _truck_box(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
-    rear, z = -front, -front - 0.012
-    tyres(b, half - 0.05, (rear + 0.6, front - 2.4), 1.0)
-    b.box((-half, half), (0.95, top), (rear, front - 2.3), (0.72, 0.73, 0.72), tile="metal")
-    wheels(b, half - 0.05, (rear + 1.2, rear + 2.3) if front > 5 else (rear + 1.4,), 0.5)
+def _truck(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
+    """A box or a trailer, then the cab, which has no back and so never covers the box."""
+    rear, z, gap, roof = -front, -front - 0.012, front - 2.3, 0.8 * top
+    tyres(b, half - 0.05, (rear + 0.6, front - 0.5), 0.9)
+    b.box((-half, half), (0.95, top), (rear, gap), (0.72, 0.73, 0.72), tile="metal")
     y = (1.05, top - 0.1)
     b.rect((-half * 0.94, half * 0.94), y, z, (0.6, 0.6, 0.6), -1, tile="metal")
     b.rect((-half, half), (0.5, 0.95), z, DARK, -1)
     b.rect((-0.02, 0.02), y, z - 0.01, DARK, -1)
     middle = (top + 0.95) / 2
     for sign in (-1, 1):
-        y, length = (middle - 0.5, middle + 0.6), (rear + 0.8, front - 3.2)
-        b.rect(sign * (half + 0.012), y, length, BODY, sign, tile="text")
+        advert = (middle - 0.5, middle + 0.6), (rear + 0.8, front - 3.2)
+        b.rect(sign * (half + 0.012), *advert, BODY, sign, tile="text")
     lamps(b, half * 0.98, 0.16, 0.6, 0.2, z - 0.01, lit, brake)
+    b.prism([(gap, roof), (front, roof), (front, 0.55), (gap, 0.55)], [half] * 4, BODY)
+    axles = (rear + 1.2, rear + 2.3) if front > 5 else (rear + 1.4,)
+    wheels(b, half, (*axles, front - 1.0), 0.5)
+    low, high, z = roof * 0.55, roof * 0.88, front + 0.012
+    b.rect((-half * 0.9, half * 0.9), (low, high), z, GLASS, 1)
+    b.rect((-half * 0.6, half * 0.6), (0.8, low - 0.15), z, DARK, 1)
+    for sign in (-1, 1):
+        b.rect(sign * (half + 0.012), (low, high), (front - 1.5, front - 0.3), GLASS, sign)
+    lamps(b, half * 0.95, half * 0.3, 0.75, 0.2, z, lit)
 
 
-@lru_cache
-def bus(lit: bool, brake: bool, tram: bool = False) -> Mesh:
-    """A city bus, or a tram (class train) of the same shape, but longer."""
-    length, width, top = HEAVY["tram" if tram else "bus"]
-    half, rear, front = width / 2, -length / 2, length / 2
-    b = Builder(kind="train" if tram else "bus", slot=0, tile="sheen")
+def _bus(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
+    """A city bus, or a tram of the same shape, but longer."""
+    rear = -front
     tyres(b, half - 0.05, (rear + 0.5, front - 0.5), 0.6)
     b.box((-half, half), (0.35, top), (rear, front), BODY)
-    if not tram:
-        wheels(b, half, (rear + 2.6, front - 2.6), 0.48)
-    count = int(length / 1.5)
-    pitch = (length - 0.4) / count
+    wheels(b, half, (rear + 2.6, front - 2.6), 0.48)
+    count = int(2 * front / 1.5)
+    pitch = (2 * front - 0.4) / count
     inside = (0.16, 0.2, 0.2) if lit else BLACK
     for sign in (-1, 1):
         for i in range(count):
@@ -205,4 +171,3 @@ def bus(lit: bool, brake: bool, tram: bool = False) -> Mesh:
         b.rect((-half, half), (0.35, 0.62), z, DARK, out)
     lamps(b, half * 0.97, 0.3, 0.85, 0.22, rear - 0.02, lit, brake)
     lamps(b, half * 0.97, 0.3, 0.73, 0.22, front + 0.02, lit)
-    return b.build()

@@ -51,7 +51,7 @@ class Drive:
     offset: float
     tone: float
     speed: float
-    backdrop: list[tuple[float, float, float, int]]  # t, width, height, variant
+    backdrop: list[Thing]  # a hedge where sight ends
 
     def view(self, s: float) -> Viewpoint:
         """The camera s metres along the drive; the curvature of the road changes slowly."""
@@ -65,11 +65,9 @@ class Drive:
     def moment(self, s: float) -> Moment:
         """Everything that the frame at s is rendered from."""
         view = self.view(s)
-        far = [
-            Thing(plants.bush(variant), s + view.sight - 1.0, t, None, (wide, high, 1.0))
-            for t, wide, high, variant in self.backdrop
-        ]
-        things = far + self.things
+        for thing in self.backdrop:
+            thing.s = s + view.sight - 1.0
+        things = self.backdrop + self.things
         return Moment(self.road, things, self.air, self.device, view, self.attributes, self.tone)
 
     def step(self, seconds: float, s: float) -> float:
@@ -131,9 +129,13 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     straight = scene in ("city street", "parking lot", "gas stations") and rng.random() < 0.75
     bend = float(rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018))
     backdrop = [
-        (float(t), float(rng.uniform(14, 30)), float(rng.uniform(3, 9)), int(rng.integers(6)))
+        Thing(
+            s=0.0, t=float(t), yaw=None,
+            scale=(float(rng.uniform(14, 30)), float(rng.uniform(3, 9)), 1.0),
+            mesh=plants.bush(int(rng.integers(6))),
+        )
         for t in np.arange(-200, 201, 22.0)
-    ]
+    ]  # fmt: skip
     things = scenery.furnish(rng, road, length, air)
     return Drive(
         attributes, road, things + traffic.populate(rng, road, length, air), air,
