@@ -146,7 +146,7 @@ def forward(
     with learner.autocast(), torch.set_grad_enabled(trains):
         outputs = learner.model.features(batch.frames)
     # Heads read detached copies of the features; the balancer passes their gradients on.
-    border = Border.cut(outputs, learner.shared, learner.heads, learner.world.reduce)
+    border = Border(outputs, learner.shared, learner.heads, learner.world.reduce)
     parts, raws = {}, {}
     for task, head in learner.tasks.items():
         rows = batch.rows.get(task)

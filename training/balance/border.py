@@ -6,7 +6,7 @@ compare the tasks' gradients.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +18,19 @@ def alone(tensor: Tensor) -> None:
 
 @dataclass
 class Border:
-    """The border of one step. `reduce` sums a tensor over the ranks in place."""
+    """The border of one step, at the neck's `outputs`; with a frozen trunk `shared` is empty.
 
-    outputs: list[Tensor]  # the neck's, with their graph
-    leaves: list[Tensor]  # the same values, independent; the heads read these
+    `reduce` sums a tensor over the ranks in place.
+    """
+
+    outputs: Sequence[Tensor]  # with their graph
     shared: list[nn.Parameter]  # trained parameters behind the outputs
     heads: Mapping[str, list[nn.Parameter]]  # trained parameters of each task's head
     reduce: Callable[[Tensor], object] = alone
+    leaves: list[Tensor] = field(init=False)  # values of the outputs, for the heads to read
 
-    @staticmethod
-    def cut(
-        outputs: Sequence[Tensor],
-        shared: list[nn.Parameter],
-        heads: Mapping[str, list[nn.Parameter]],
-        reduce: Callable[[Tensor], object] = alone,
-    ) -> "Border":
-        """A border at `outputs`; with a frozen trunk `shared` is empty."""
-        leaves = [output.detach().requires_grad_(bool(shared)) for output in outputs]
-        return Border(list(outputs), leaves, shared, heads, reduce)
+    def __post_init__(self) -> None:
+        self.leaves = [out.detach().requires_grad_(bool(self.shared)) for out in self.outputs]
 
     def pull(self, loss: Tensor, tasks: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of `loss` at the leaves and on the parameters of the heads of `tasks`."""
@@ -50,7 +45,7 @@ class Border:
         if not self.shared:
             return []
         found = torch.autograd.grad(
-            self.outputs,
+            list(self.outputs),
             self.shared,
             grad_outputs=list(at_leaves),
             retain_graph=keep_graph,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from perception.errors import UserError
-from training.study.gain import RowResult
+from training.study.gain import Record, RowResult
 from training.study.plan import Row
 
 Ahead = Mapping[str, Mapping[str, float]]
@@ -65,14 +65,25 @@ def probes_of(result: RowResult) -> list[dict[str, Any]]:
     return [probe for record in result.records for probe in record["probes"]]
 
 
+def largest_probed(results: Sequence[RowResult]) -> RowResult | None:
+    """The network with the most tasks, of those with several that were probed."""
+    probed = [result for result in results if not result.row.single and probes_of(result)]
+    return max(probed, key=lambda result: len(result.row.tasks), default=None)
+
+
 def propose(results: Sequence[RowResult], most: int) -> Groups:
-    """The best partition into at most `most` groups for the largest probed network, or ()."""
-    probed = [result for result in results if len(result.row.tasks) > 2 and probes_of(result)]
-    if not probed:
+    """The best partition into at most `most` groups for the largest probed network; () with fewer
+    than three tasks."""
+    whole = largest_probed(results)
+    if whole is None or len(whole.row.tasks) < 3:
         return ()
-    whole = max(probed, key=lambda result: len(result.row.tasks))
     ahead = mean_matrix([probe["ahead"] for probe in probes_of(whole)])
     return best_groups(whole.row.tasks, ahead, most)
+
+
+def text_of(groups: Groups) -> str:
+    """a+b | c."""
+    return " | ".join("+".join(group) for group in groups)
 
 
 def random_splits(tasks: Sequence[str], like: Groups, count: int = 2) -> list[Groups]:
@@ -93,7 +104,7 @@ def joined(groups: Groups, whole: Row, label: str, results: Sequence[RowResult])
     network, and parameters and time are added up."""
     members = [next(r for r in results if r.row.tasks == group and not r.label) for group in groups]
     seeds = [s for s in members[0].by_seed if all(s in member.by_seed for member in members)]
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     for seed in seeds:
         parts = [member.by_seed[seed] for member in members]
         record: dict[str, Any] = {"seed": seed, "steps": parts[0]["steps"], "probes": []}
@@ -102,5 +113,4 @@ def joined(groups: Groups, whole: Row, label: str, results: Sequence[RowResult])
         for name in ("parameters", "seconds"):
             record[name] = sum(part[name] for part in parts)
         records.append(record)
-    names = " | ".join("+".join(group) for group in groups)
-    return RowResult(whole, list(records), label=f"{label} {names}")
+    return RowResult(whole, records, label=f"{label} {text_of(groups)}")

@@ -14,7 +14,7 @@ from perception.sizes import format_size
 from perception.tasks import TASKS
 from training.config import Config
 from training.study.gain import Estimate, Reference, RowResult, Study, estimate, mean_over_tasks
-from training.study.grouping import mean_matrix, probes_of, propose
+from training.study.grouping import largest_probed, mean_matrix, probes_of, propose, text_of
 from training.study.plan import HARD, budget_text
 
 Table = tuple[list[str], list[list[str]]]
@@ -149,10 +149,9 @@ def shown(value: Estimate | None) -> str:
 def affinity_table(study: Study) -> Table | None:
     """Look-ahead affinity in 1/1000 and gradient cosine of each pair of tasks, mean over training,
     for the largest network that was probed."""
-    probed = [r for r in study.results if not r.row.single and probes_of(r)]
-    if not probed:
+    result = largest_probed(study.results)
+    if result is None:
         return None
-    result = max(probed, key=lambda found: len(found.row.tasks))
     probes, tasks = probes_of(result), result.row.tasks
     ahead = mean_matrix([probe["ahead"] for probe in probes])
     cosine = mean_matrix([probe["cosine"]["all"] for probe in probes])
@@ -242,7 +241,9 @@ def notes(study: Study, about: About) -> list[str]:
         for seed, why in study.gaps[task].items()
     ]
     found += list(about.rates)
-    found += group_notes(study)
+    for most, limit in ((2, "at most 2 networks"), (0, "any number of networks")):
+        if groups := propose(study.results, most):
+            found.append(f"Highest look-ahead affinity, {limit}: {text_of(groups)}.")
     steps = max([int(record["steps"]) for record in records], default=0)
     if steps < FEW_STEPS:
         found.append(f"{steps} steps are far from convergence; the order of the rows may change.")
@@ -261,18 +262,6 @@ def notes(study: Study, about: About) -> list[str]:
             "Every run saw the same number of frames, so the single-task networks together were "
             "trained as many times longer as there are tasks."
         )
-    return found
-
-
-def group_notes(study: Study) -> list[str]:
-    """The groups with the highest look-ahead affinity."""
-    found = []
-    for most in (2, 0):
-        groups = propose([r for r in study.results if probes_of(r)], most)
-        if groups:
-            names = " | ".join("+".join(group) for group in groups)
-            limit = f"at most {most} networks" if most else "any number of networks"
-            found.append(f"Highest look-ahead affinity, {limit}: {names}.")
     return found
 
 

@@ -44,7 +44,7 @@ class Toy:
         for head in self.heads.values():
             head[0].grad = None
         outputs = [self.shared[:1].view(1, 1, 1, 1), self.shared[1:].view(1, 1, 1, -1)]
-        border = Border.cut(outputs, [self.shared], self.heads)
+        border = Border(outputs, [self.shared], self.heads)
         seen = torch.cat([leaf.flatten() for leaf in border.leaves])
         losses = {
             task: torch.tensor(gradient, dtype=torch.float32) @ seen
@@ -73,7 +73,7 @@ def test_at_features_gradients_are_compared_before_the_trunk() -> None:
     trunk = torch.tensor([[1.0, 3.0], [0.0, 1.0]])  # features = trunk @ shared
     shared, heads = nn.Parameter(torch.zeros(2)), {"a": [], "b": []}
     features = (trunk @ shared).view(1, 2, 1, 1)
-    border = Border.cut([features], [shared], heads)
+    border = Border([features], [shared], heads)
     seen = border.leaves[0].flatten()
     losses = {
         task: torch.tensor(row, dtype=torch.float32) @ seen for task, row in (("a", A), ("b", B))
@@ -85,7 +85,7 @@ def test_at_features_gradients_are_compared_before_the_trunk() -> None:
 
 def test_at_features_works_behind_a_trunk_in_bf16() -> None:
     shared, heads = nn.Parameter(torch.zeros(2)), {"a": [], "b": []}
-    border = Border.cut([shared.view(1, 2, 1, 1).bfloat16()], [shared], heads)
+    border = Border([shared.view(1, 2, 1, 1).bfloat16()], [shared], heads)
     seen = border.leaves[0].float().flatten()
     losses = {t: torch.tensor(row, dtype=torch.float32) @ seen for t, row in (("a", A), ("b", B))}
     make_balancer("upgrad@features", ["a", "b"]).backward(losses, border)
@@ -434,7 +434,7 @@ def test_gradients_accumulate_over_batches(name: str) -> None:
     balancer, toy = make(name), Toy()
     first = toy.step(balancer, {"a": A, "b": B}, {"a": 1.0, "b": 1.0}).clone()
     toy.shared.grad = None
-    border = Border.cut([toy.shared.view(1, 1, 1, -1)], [toy.shared], toy.heads)
+    border = Border([toy.shared.view(1, 1, 1, -1)], [toy.shared], toy.heads)
     for _ in range(2):
         losses = {"a": torch.tensor(A).float() @ border.leaves[0].flatten()}
         losses["b"] = torch.tensor(B).float() @ border.leaves[0].flatten()
@@ -447,7 +447,7 @@ def test_gradients_accumulate_over_batches(name: str) -> None:
 def test_gradients_have_the_layout_of_their_parameters(name: str) -> None:
     kernel = nn.Parameter(torch.zeros(4, 3, 2, 2).to(memory_format=torch.channels_last))
     factor = torch.arange(48.0).view(4, 3, 2, 2)
-    border = Border.cut([kernel * factor], [kernel], {"a": [], "b": []})
+    border = Border([kernel * factor], [kernel], {"a": [], "b": []})
     losses = {"a": border.leaves[0].sum(), "b": 2 * border.leaves[0].sum()}
     make_balancer(name, ["a", "b"]).backward(losses, border)
     assert kernel.grad is not None
@@ -472,7 +472,7 @@ def test_equal_is_plain_backward_through_the_real_trunk() -> None:
     heads = {name: list(task.parameters()) for name, task in model.tasks.items()}
     own = {id(parameter) for parameters in heads.values() for parameter in parameters}
     shared = [parameter for parameter in model.parameters() if id(parameter) not in own]
-    border = Border.cut(model.features(frames), shared, heads)
+    border = Border(model.features(frames), shared, heads)
     BALANCERS["equal"](list(heads)).backward(losses(border.leaves), border)
     scale = max(float(gradient.abs().max()) for gradient in plain.values())
     for name, parameter in model.named_parameters():

@@ -23,7 +23,7 @@ class DashCam:
     bonnet: float  # height as a share of the frame height, 0 = not in view
     bonnet_shape: tuple[float, float]  # bulge, skew
     bonnet_colour: Sequence[float]
-    haze: Sequence[float]  # strength of dirt and reflections in the first and in the last row
+    haze: tuple[float, float]  # dirt and reflections: strength in the first and in the last row
     clutter: int  # seed of the object in the windscreen, -1 = none
     jpeg: int  # quality, 0 = none
 
@@ -43,10 +43,14 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
         bonnet=float(rng.uniform(0.03, 0.2)) if low else 0.0,
         bonnet_shape=(float(rng.uniform(0.01, 0.08)), float(rng.uniform(-0.02, 0.02))),
         bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
-        haze=[float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0 for _ in range(2)],
+        haze=(_haze(rng), _haze(rng)),
         clutter=int(rng.integers(1 << 30)) if rng.random() < 0.3 else -1,
         jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
     )
+
+
+def _haze(rng: np.random.Generator) -> float:
+    return float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0
 
 
 def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
@@ -135,8 +139,9 @@ def develop(
     if air.wet or air.snow:
         image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
     if any(device.haze):
-        veil = cv2.resize(textures.noise(53)[:128, :200], (w, h))
-        veil *= np.linspace(*device.haze, h, dtype=np.float32)[:, None]
+        first, last = device.haze
+        strength = np.linspace(first, last, h, dtype=np.float32)[:, None]
+        veil = cv2.resize(textures.noise(53)[:128, :200], (w, h)) * strength
         image += veil * (air.ambient + 0.02)[:, None, None]
     down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     across = np.linspace(-1, 1, w, dtype=np.float32)

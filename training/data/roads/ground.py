@@ -56,9 +56,8 @@ class Viewpoint:
     ) -> np.ndarray:
         """Pixels (..., 2) of road coordinates of the drive; s is clipped to the visible range."""
         z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
-        t = np.asarray(t, np.float32) - np.float32(self.t)
-        world = self.curve.place(z, t, above)
-        return self.camera.pixels(self.camera.to_camera(world))
+        x = np.asarray(t, np.float32) - np.float32(self.t)
+        return self.camera.pixels(self.camera.to_camera(self.curve.place(z, np.asarray(x), above)))
 
     def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
         """Positions along s that are evenly spaced in the image."""
@@ -158,29 +157,23 @@ class MarkingPainter:
             self.crossing(crossing)
 
     def line(self, line: RoadLine, start: float, end: float) -> None:
-        s, w, half = self.view.steps(start, end), line.width, line.half
-
-        def edges(a: float, b: float) -> np.ndarray:
-            return self.view.project(s[None], line.t + np.array([[a], [b]]))
-
-        left, right = edges(-half, half)
+        s, w, half = self.view.steps(start, end)[None], line.width, line.half
+        left, right = self.view.project(s, line.t + np.array([[-half], [half]]))
         self.label(left, right, lane_byte(line.category, line.dashed))
+        pieces = self._dashes(line, start, end) if line.dashed else s
         double = ((-1.5 * w, -0.5 * w), (0.5 * w, 1.5 * w))
-        for a, b in double if line.double else ((-half, half),):
-            if line.dashed:
-                self._dashes(line, a, b, start, end)
-            else:
-                self.paint(band(*edges(a, b)), line.colour)
+        for stripe in double if line.double else ((-half, half),):
+            sides = self.view.project(pieces, line.t + np.reshape(stripe, (2, 1, 1)))
+            for edges in zip(*sides, strict=True):
+                self.paint(band(*edges), line.colour)
 
-    def _dashes(self, line: RoadLine, a: float, b: float, start: float, end: float) -> None:
+    def _dashes(self, line: RoadLine, start: float, end: float) -> np.ndarray:
+        """(N, 3) start, middle and end of each dash."""
         view, (paint, gap) = self.view, line.period
         first = np.floor(max(start, view.s) / (paint + gap)) * (paint + gap)
         begin = np.arange(first, min(end, view.s + min(view.sight, 160)), paint + gap)
-        ends = np.clip(np.stack([begin, begin + paint / 2, begin + paint]), start, end)
-        ends = ends[:, (ends[2] - view.s > START) & (ends[2] > ends[0])]
-        left, right = view.project(ends.T, line.t + np.array([a, b])[:, None, None])  # (N, 3, 2)
-        for edges in zip(left, right, strict=True):
-            self.paint(band(*edges), line.colour)
+        dashes = np.clip(begin[:, None] + np.array([0, paint / 2, paint]), start, end)
+        return dashes[(dashes[:, 2] - view.s > START) & (dashes[:, 2] > dashes[:, 0])]
 
     def curb(self, sign: int, t: float, start: float, end: float) -> None:
         s, raised = self.view.steps(start, end), self.road.kerb

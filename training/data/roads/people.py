@@ -16,9 +16,6 @@ TROUSERS: tuple[Colour, ...] = (
     (0.3, 0.2, 0.14), (0.1, 0.1, 0.1), (0.35, 0.4, 0.45), (0.2, 0.2, 0.22),
 )  # fmt: skip
 SHOE: Colour = (0.08, 0.08, 0.08)
-HAIR = (
-    (-0.12, 1.62), (-0.1, 1.72), (0, 1.76), (0.1, 1.72), (0.12, 1.62), (0.06, 1.69), (-0.05, 1.69),
-)  # fmt: skip
 VARIANTS = 24
 
 
@@ -61,7 +58,8 @@ def pedestrian(variant: int) -> Mesh:
     b.flat([(-waist, hem), *half, *((-x, y) for x, y in half[:0:-1])], shirt)
     b.disc(0, 1.53, 0, 0.06, skin, (0, 0, -1), 6)
     b.disc(0, 1.63, 0, 0.115, skin, (0, 0, -1), 10)
-    b.flat(HAIR, (0.06, 0.07, 0.1) if rng.random() < 0.75 else (0.25, 0.4, 0.5))
+    hair = (0.06, 0.07, 0.1) if rng.random() < 0.75 else (0.25, 0.4, 0.5)
+    b.disc(0, 1.7, 0, 0.08, hair, (0, 0, -1), 10)
     return b.build()
 
 
