@@ -223,16 +223,19 @@ def test_too_many_labels_in_one_frame_are_refused(root, write):
 
 
 def test_xml_entities_are_not_expanded(tmp_path, write):
-    from training.data.voc import read_objects
+    from training.data.formats.voc_xml import PascalXML
 
+    write(tmp_path / "a.jpg", picture())
+    write(tmp_path / "b.jpg", picture())
     lol = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
     text = f'<!DOCTYPE x [<!ENTITY a0 "ha">{lol}]><annotation><object><name>&a9;</name></object>'
     path = write(tmp_path / "a.xml", text + "</annotation>")
-    with pytest.raises(UserError, match=r"a\.xml: not a VOC annotation"):
-        read_objects(path, (36, 64))
-    path = write(tmp_path / "b.xml", b"<annotation>" + b" " * (2 << 20) + b"</annotation>")
+    with pytest.raises(UserError, match=r"a\.xml: not XML of Pascal VOC"):
+        PascalXML(tmp_path, "val")
+    path.unlink()
+    write(tmp_path / "b.xml", b"<annotation>" + b" " * (2 << 20) + b"</annotation>")
     with pytest.raises(UserError, match=r"b\.xml: 2 MB, at most 1"):
-        read_objects(path, (36, 64))
+        PascalXML(tmp_path, "val")
 
 
 def test_the_header_of_an_array_is_checked(tmp_path):

@@ -4,7 +4,6 @@
 (http://sceneparsing.csail.mit.edu). Cite: Zhou et al., CVPR 2017.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -14,18 +13,19 @@ from perception.classes import ADE20K as CLASSES
 from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.images import read_pixels
-from training.data.folder import FolderDataset, deeper, images_in
 from training.data.labels import Label, Mask
+from training.data.pairs import Pairs, deeper
 
-SPLITS: Final = {"train": "training", "val": "validation"}
 TASK: Final = "semantic_ade20k"
 
 
-class ADE20K(FolderDataset):
+class ADE20K(Pairs):
     """Scenes of all kinds; label files count classes from 1, 0 is not annotated."""
 
+    format = "ADE20K"
     labels = (TASK,)
-    places: ClassVar = {TASK: "annotations/{split}/{stem}.png"}
+    frames_at = "images/{split}/{stem}.*"
+    labels_at: ClassVar = {TASK: "annotations/{split}/{stem}.png"}
 
     @classmethod
     def place(cls, root: Path) -> Path:
@@ -34,18 +34,9 @@ class ADE20K(FolderDataset):
     @classmethod
     def recognises(cls, root: Path) -> bool:
         folder = cls.place(root) / "annotations"
-        return any((folder / split).is_dir() for split in SPLITS.values())
+        return any((folder / split).is_dir() for split in ("training", "validation"))
 
-    def part(self) -> str:
-        return SPLITS.get(self.split, self.split)
-
-    def find(self) -> Sequence[Path]:
-        return images_in(self.root / "images" / self.part())
-
-    def expected(self) -> str:
-        return f"expected images/{self.part()}/NAME.jpg and annotations/{self.part()}/NAME.png"
-
-    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+    def pixels(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
         stored = read_pixels(path, size_hw)
         if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):
             raise UserError(f"{path}: not class numbers 0..{len(CLASSES)}; restore the file")

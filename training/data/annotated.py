@@ -1,4 +1,4 @@
-"""The dataset behind every reader of label files: a reader fills a table, this makes samples of it.
+"""The base class of every dataset in a folder: its reader fills a table, this makes samples of it.
 
 Boxes label `det`; areas `drivable`, or `semantic` where only that has a class list; lines `lane`;
 masks the task that they are for; frame attributes `scene`.
@@ -8,7 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -28,14 +28,14 @@ from training.data.images import (
 )
 from training.data.labels import Label
 from training.data.sample import Sample
-from training.data.table import AREA, MASK_TASKS, NO_MASK, Table, cached_table
+from training.data.table import AREA, Table, cached_table
 from training.data.table_labels import TableLabels, is_boxes, lists_of_table
 
 VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
 
 
 class Annotated(Dataset):
-    """One split of a folder in an annotation format. A subclass is a format.
+    """One split of a folder. A subclass is an annotation format, or one published dataset.
 
     The classes are the folder's own: BDD100K's where it uses no other names. Without splits the
     last tenth of the frames, by name, is `val`.
@@ -59,7 +59,7 @@ class Annotated(Dataset):
         labels: Path | None = None,
         classes: ClassLists | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = self.place(Path(root))
         if not self.root.exists():
             raise UserError(f"{self.root}: no such folder; give the one with images and labels")
         self.label_root = labels or self.root
@@ -82,8 +82,8 @@ class Annotated(Dataset):
                 more = f" (and {count} more)" if count else ""
                 raise UserError(f"{text}{more}; check-bdd {self.root} lists them all")
         self.bad = dict(reversed(self._problems))  # the first problem of each frame
-        labelled = {task: self._labelled(task) for task in self._drawable(tasks or ())}
-        some = {task: bool(labelled[task].any()) for task in self.labels if task in labelled}
+        labelled = {task: self.labelled(task) for task in self._drawable(tasks or ())}
+        some = {task: bool(has.any()) for task, has in labelled.items()}
         self.tasks = wanted_tasks(tasks, some, f"{self.root}: split {split!r}")
         self._has = {task: labelled[task][self.frames] for task in self.tasks}
         if self.tasks and strict is not None:
@@ -100,6 +100,11 @@ class Annotated(Dataset):
     @abstractmethod
     def read(self, builder: Builder, images: Images) -> None:
         """Adds every frame of the folder, all splits. Raises UserError for an unusable folder."""
+
+    @classmethod
+    def place(cls, root: Path) -> Path:
+        """The folder that holds the data: `root`, or one in it that the archive unpacks to."""
+        return root
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
@@ -136,9 +141,35 @@ class Annotated(Dataset):
         """The class lists of the folder."""
         return lists_of_table(self.table, self.areas)
 
-    def sort_key(self, image: str) -> str:
+    def expected(self) -> str:
+        """What the folder should contain for the split, for messages."""
+        return ""
+
+    def sort_key(self, image: str) -> Any:
         """What the frames are ordered by."""
         return image
+
+    def labelled(self, task: str) -> np.ndarray:
+        """(N,) bool over all frames of the table."""
+        table = self.table
+        if task == "scene":
+            return np.asarray((table.attributes >= 0).any(1))
+        if task not in self.lists:
+            return table.has_mask(task)
+        if is_boxes(task):
+            return table.boxes
+        if task not in ("lane", self.areas):
+            return table.has_mask(task)
+        drawn = bool(((table.shape_kind == AREA) == (task != "lane")).any())
+        return table.has_mask(task) | ((table.lines if task == "lane" else table.areas) & drawn)
+
+    def image(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+        """(uint8 (h, w, 3) BGR, native size_hw) of a frame; maybe decoded at a reduced size."""
+        return read_image(path, self.decode_size_hw)
+
+    def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
+        """The label of a frame of the table. Raises UserError naming the file."""
+        return self._labels.label(task, frame, size_hw)
 
     # The interface of Dataset ------------------------------------------------------------------
 
@@ -150,17 +181,15 @@ class Annotated(Dataset):
         if frame in self.bad:
             raise UserError(self.bad[frame])
         path = self.root / self.table.image(frame)
-        image, size_hw = read_image(path, self.decode_size_hw)
+        image, size_hw = self.image(path)
         stated = tuple(self.table.size_hw[frame].tolist())
         if stated != size_hw and all(stated):
             raise UserError(
                 f"{path}: {size_hw[1]}x{size_hw[0]}, but its label says "
                 f"{stated[1]}x{stated[0]}; restore the pair"
             )
-        labels: dict[str, Label] = {}
-        for task in self.tasks:
-            if self._has[task][index]:
-                labels[task] = self._labels.label(task, frame, size_hw)
+        has = [task for task in self.tasks if self._has[task][index]]
+        labels = {task: self.label(task, frame, size_hw) for task in has}
         return Sample(image, labels, self.name(index))
 
     def name(self, index: int) -> str:
@@ -207,7 +236,7 @@ class Annotated(Dataset):
 
     def annotated_classes(self, task: str) -> tuple[str, ...] | None:
         names = self.lists.groups.get(task, {}).get(ONLY)
-        if names is None or self._masked(task):
+        if names is None or self.table.has_mask(task).any():
             return None
         found = set(self._labels.class_tables[task].tolist())
         annotated = tuple(name for n, name in enumerate(names) if n in found or name == BACKGROUND)
@@ -223,7 +252,7 @@ class Annotated(Dataset):
                     used[group, value] = f"{first}, {group} ({len(frames)} frames)"
             return used
         part = "categories" if task == "lane" else ONLY
-        if self._masked(task):
+        if self.table.has_mask(task).any():
             palettes = [one for one in texts["encodings"] if isinstance(one, dict)]
             found = next((one for one in palettes if one["task"] == task), None)
             if found is None:
@@ -248,7 +277,7 @@ class Annotated(Dataset):
         if not builder.images:
             reasons = [*builder.problems, *builder.unused, ("", f"in {self.format} format")]
             why = reasons[0][1]
-            raise NoFramesError(f"{self.root}: no frames found; {why}")
+            raise NoFramesError(f"{self.root}: no frames found; {why}{self._where()}")
         check_duplicates(builder)
         self.unlisted(builder, images)
         for path in attribute_files(self.label_root):
@@ -282,13 +311,18 @@ class Annotated(Dataset):
             others = ", ".join(name for name, frames in parts.items() if len(frames))
             problems = self.table.texts["problems"]
             why = "".join(f"; {text}" for frame, text in problems[:1] if frame < 0)
-            raise NoFramesError(f"{self.root}: no frames for split {split!r}; it has {others}{why}")
+            why = f"no frames for split {split!r}; it has {others}{why}{self._where()}"
+            raise NoFramesError(f"{self.root}: {why}")
         return parts[split]
+
+    def _where(self) -> str:
+        return f"; expected {self.expected()}" if self.expected() else ""
 
     def _drawable(self, wanted: Sequence[str]) -> list[str]:
         """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""
         tasks: list[str] = []
-        for task, groups in self.lists.groups.items():
+        for task in self.labels:
+            groups = self.lists.groups.get(task, {})
             count = 0 if is_boxes(task) else len(groups.get(ONLY, ()))
             if count <= MOST_CLASSES:
                 tasks.append(task)
@@ -298,24 +332,6 @@ class Annotated(Dataset):
                     f"{self.root}: {task}: {count} classes; at most {MOST_CLASSES}; {fix}"
                 )
         return tasks
-
-    def _masked(self, task: str) -> bool:
-        """Whether any frame has a mask of the task."""
-        column = MASK_TASKS.index(task) if task in MASK_TASKS else None
-        return column is not None and bool((self.table.mask_code[:, column] != NO_MASK).any())
-
-    def _labelled(self, task: str) -> np.ndarray:
-        """(N,) bool over all frames of the table."""
-        table = self.table
-        if is_boxes(task):
-            return table.boxes
-        if task == "scene":
-            return np.asarray((table.attributes >= 0).any(1))
-        masks = table.mask_code[:, MASK_TASKS.index(task)] != NO_MASK
-        if task not in ("lane", self.areas):
-            return masks
-        drawn = bool(((table.shape_kind == AREA) == (task != "lane")).any())
-        return masks | ((table.lines if task == "lane" else table.areas) & drawn)
 
     def _shown_classes(self, task: str) -> np.ndarray:
         starts = self.table.box_start

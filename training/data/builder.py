@@ -52,6 +52,7 @@ class Builder:
         self.unused: list[tuple[str, str]] = []
         self.groups: dict[str, dict[str, int]] = {}
         self.encodings: list[Any] = []
+        self.masked = list(MASK_TASKS)
         self.columns: dict[str, Any] = {name: array(kind) for name, kind in COLUMNS.items()}
         self.columns["vertex_start"].append(0)
         self._masks: dict[tuple[int, int], tuple[str, int]] = {}
@@ -202,8 +203,10 @@ class Builder:
         return self.encodings.index(value)
 
     def mask(self, frame: int, task: str, path: str, code: int) -> None:
-        """Gives the frame a mask; its first one counts."""
-        self._masks.setdefault((frame, MASK_TASKS.index(task)), (path, code))
+        """Gives the frame a mask, relative to the label root; its first one counts."""
+        if task not in self.masked:
+            self.masked.append(task)
+        self._masks.setdefault((frame, self.masked.index(task)), (path, code))
 
     def attribute(self, frame: int, group: str, value: Any) -> None:
         """Sets one attribute of a frame, if the value is a text that says something."""
@@ -234,8 +237,8 @@ class Builder:
         for column, group in enumerate(self.groups):
             for frame, value in self._values[group].items():
                 attributes[frame, column] = value
-        files = np.full((count, len(MASK_TASKS)), b"", object)
-        codes = np.full((count, len(MASK_TASKS)), NO_MASK, np.int8)
+        files = np.full((count, len(self.masked)), b"", object)
+        codes = np.full((count, len(self.masked)), NO_MASK, np.int8)
         for place_, (path, code) in self._masks.items():
             files[place_], codes[place_] = os.fsencode(path), code
         for kind, number in self._left_out.items():
@@ -250,6 +253,7 @@ class Builder:
             "problems": self.problems,
             "unused": self.unused,
             "encodings": self.encodings,
+            "masked": self.masked,
         }
         return Table(
             texts=texts,

@@ -5,7 +5,6 @@ https://www.cityscapes-dataset.com unpack. Cite: Cordts et al., CVPR 2016.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -16,22 +15,24 @@ from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_pixels
 from training.data.files import expecting
-from training.data.folder import FolderDataset, visible
 from training.data.labels import Distance, Label, Mask
+from training.data.pairs import Pairs
 
 # Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
 IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 # Metres times pixels of the usual camera, for frames without a camera file.
 BASELINE_FOCAL: Final = 0.209313 * 2262.52
 MAX_CAMERA: Final = 1 << 16
-IMAGE: Final = "_leftImg8bit.png"
+IMAGE: Final = "_leftImg8bit"  # end of the images' names
 
 
-class Cityscapes(FolderDataset):
+class Cityscapes(Pairs):
     """Frames with a fine annotation or a disparity map."""
 
+    format = "Cityscapes"
     labels = ("semantic", "depth")
-    places: ClassVar = {
+    frames_at = f"leftImg8bit/{{split}}/{{folder}}/{{stem}}{IMAGE}.png"
+    labels_at: ClassVar = {
         "semantic": "gtFine/{split}/{folder}/{stem}_gtFine_labelIds.png",
         "depth": "disparity/{split}/{folder}/{stem}_disparity.png",
     }
@@ -40,24 +41,14 @@ class Cityscapes(FolderDataset):
     def recognises(cls, root: Path) -> bool:
         return (root / "leftImg8bit").is_dir()
 
-    def find(self) -> Sequence[Path]:
-        place = self.root / "leftImg8bit" / self.split
-        return sorted(visible(place.glob(f"*/*{IMAGE}")))
+    def name(self, index: int) -> str:
+        return super().name(index).removesuffix(IMAGE)
 
-    def expected(self) -> str:
-        return (
-            f"expected leftImg8bit/{self.split}/CITY/*_leftImg8bit.png and, for "
-            f"{', '.join(self.tasks)}, gtFine/ or disparity/ next to it"
-        )
-
-    def stem(self, frame: Path) -> str:
-        return frame.name.removesuffix(IMAGE)
-
-    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+    def pixels(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
         if task == "semantic":
             return Mask(to_train_ids(_plain(path, size_hw, np.uint8)))
         camera = self.root / "camera" / self.split / path.parent.name
-        metres = baseline(camera / path.name.replace("_disparity.png", "_camera.json"))
+        metres = baseline(camera / f"{path.stem.removesuffix('_disparity')}_camera.json")
         return Distance(to_metres(_plain(path, size_hw, np.uint16), metres))
 
 

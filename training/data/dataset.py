@@ -17,9 +17,10 @@ import numpy as np
 from typing_extensions import Unpack
 
 from perception.errors import UserError
+from perception.images import IMAGE_SUFFIXES
 from perception.runtime.view import MASK
 from training.data.classes import OFFICIAL, ClassLists
-from training.data.files import tree_digest
+from training.data.files import tree_digest, walk
 from training.data.sample import Sample
 
 MASK_CHECKSUMS: Final = "mask checksums"  # in `label_columns`: contents of mask files
@@ -104,8 +105,12 @@ class Dataset(ABC):
 
     def label_paths(self) -> Sequence[Path | None]:
         """Files with labels of the frames; None: a frame has none of a kind. `label_columns` has
-        their contents, so that a run is not resumed on others."""
-        return ()
+        their contents, so that a run is not resumed on others. By default any file of the folder
+        that is no image."""
+        root = self.root or Path()
+        inside = (f"{folder}{name}" for folder, names in walk(root) for name in names)
+        files = [root / path for path in inside if not path.lower().endswith(IMAGE_SUFFIXES)]
+        return files if self.root else []
 
     def label_columns(self) -> dict[str, np.ndarray]:
         """Labels known without reading the frames, as arrays; equal where the folder has moved."""

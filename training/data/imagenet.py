@@ -6,7 +6,6 @@ Cite: Russakovsky et al., IJCV 2015.
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,49 +13,47 @@ import numpy as np
 from timm.data import ImageNetInfo
 
 from perception.errors import UserError
-from perception.images import read_image
-from training.data.folder import FolderDataset, images_in
-from training.data.labels import Labels
-from training.data.sample import Sample
+from training.data.annotated import Annotated
+from training.data.builder import Builder
+from training.data.classes import ClassLists
+from training.data.files import split_folder
+from training.data.images import Images
+from training.data.labels import Label, Labels
 
 TASK: Final = "imagenet"
-SYNSETS: Final = tuple(ImageNetInfo("imagenet-1k").label_names())
+SYNSETS: Final = {name: n for n, name in enumerate(ImageNetInfo("imagenet-1k").label_names())}
 
 
-class ImageNet(FolderDataset):
+class ImageNet(Annotated):
     """One class per image; the folder may hold a part of the classes."""
 
+    format = "ImageNet"
     labels = (TASK,)
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        splits = (root / "train", root / "val")
-        return any(
-            re.fullmatch(r"n\d{8}", name)
-            for split in splits
-            if split.is_dir()
-            for name in os.listdir(split)
-        )
-
-    def find(self) -> Sequence[Path]:
-        folder = self.root / self.split
-        classes = sorted(path.name for path in folder.glob("n*") if path.is_dir())
-        for name in classes:
-            if name not in SYNSETS:
-                raise UserError(f"{folder / name}: not one of the 1000 classes of ImageNet-1k")
-        return [path for name in classes for path in images_in(folder / name)]
+        splits = [root / split for split in ("train", "val") if (root / split).is_dir()]
+        return any(re.fullmatch(r"n\d{8}", name) for split in splits for name in os.listdir(split))
 
     def expected(self) -> str:
-        return f"expected {self.split}/n01440764/*.JPEG"
+        return f"{self.split}/n01440764/*.JPEG"
 
-    def name_of(self, frame: Path) -> str:
-        return frame.name
+    def read(self, builder: Builder, images: Images) -> None:
+        for image in images.paths:
+            folder = image.rpartition("/")[0]
+            name = folder.rpartition("/")[2]
+            if name in SYNSETS:
+                builder.frame(image, split_folder(image))
+            elif re.fullmatch(r"n\d{8}", name):
+                place = self.root / folder
+                raise UserError(f"{place}: not one of the 1000 classes of ImageNet-1k")
 
-    def label_columns(self) -> dict[str, np.ndarray]:
-        return {TASK: np.array([SYNSETS.index(frame.parent.name) for frame in self.frames])}
+    def own_lists(self) -> ClassLists:
+        return ClassLists({})
 
-    def read(self, frame: Path) -> Sample:
-        image, _ = read_image(frame, self.decode_size_hw)
-        return Sample(
-            image, {TASK: Labels(np.array([SYNSETS.index(frame.parent.name)]))}, frame.name
-        )
+    def labelled(self, task: str) -> np.ndarray:
+        return np.full(len(self.table.images), task == TASK)
+
+    def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
+        name = self.table.image(frame).split("/")[-2]
+        return Labels(np.array([SYNSETS[name]]))

@@ -5,6 +5,7 @@ import csv
 import io
 import os
 from collections import defaultdict
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,11 @@ class Images:
 
     def __init__(self, root: Path) -> None:
         self.root = images_root(root)
-        self.real: dict[str, str] = {}  # {path with links resolved: path below the root}
+
+    @cached_property
+    def real(self) -> dict[str, str]:
+        """{path with links resolved: path below the root}."""
+        found: dict[str, str] = {}
         base = os.path.realpath(self.root)
         for folder, files in walk(self.root):
             place = os.path.realpath(self.root / folder)
@@ -31,14 +36,23 @@ class Images:
             for name in files:
                 if name.lower().endswith(IMAGE_SUFFIXES):
                     path, real = folder + name, f"{place}/{name}"
-                    if own or real not in self.real:
-                        self.real[real] = path
-        self.paths = sorted(self.real.values())
-        self._by_name: dict[str, list[str]] = defaultdict(list)
+                    if own or real not in found:
+                        found[real] = path
+        return found
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Every image below the root, sorted."""
+        return sorted(self.real.values())
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             name = spelled(path.rsplit("/", 1)[-1])
-            self._by_name[name].append(path)
-            self._by_name[stem_of(name)].append(path)
+            found[name].append(path)
+            found[stem_of(name)].append(path)
+        return found
 
     def any_below(self, folder: str) -> bool:
         """Whether an image lies below a folder, written with a trailing slash."""

@@ -5,7 +5,7 @@ depth in metres with 0 invalid, unit normals with zeros invalid. The download is
 https://github.com/lorenmt/mtan (Liu et al., 2019); data by Silberman et al., ECCV 2012.
 """
 
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -13,17 +13,19 @@ import numpy as np
 
 from perception.classes import IGNORE, NYUV2
 from perception.errors import UserError
-from training.data.folder import FolderDataset, by_number, visible
 from training.data.labels import Distance, Label, Mask, Normals
+from training.data.pairs import Pairs
 
 MAX_NUMBERS: Final = 3 * 2048 * 2048
 
 
-class NYUv2(FolderDataset):
+class NYUv2(Pairs):
     """Indoor frames with semantic classes, depth and normals."""
 
+    format = "NYUv2"
     labels = ("semantic_nyuv2", "depth", "normals")
-    places: ClassVar = {
+    frames_at = "{split}/image/{stem}.npy"
+    labels_at: ClassVar = {
         "semantic_nyuv2": "{split}/label/{stem}.npy",
         "depth": "{split}/depth/{stem}.npy",
         "normals": "{split}/normal/{stem}.npy",
@@ -34,26 +36,24 @@ class NYUv2(FolderDataset):
         splits = [root / split for split in ("train", "val")]
         return all(any((s / name).is_dir() for s in splits) for name in ("image", "normal"))
 
-    def find(self) -> Sequence[Path]:
-        return by_number(visible((self.root / self.split / "image").glob("*.npy")))
+    def sort_key(self, image: str) -> list[int]:
+        """2.npy comes before 10.npy."""
+        return [int(number) for number in re.findall(r"\d+", Path(image).stem)]
 
-    def expected(self) -> str:
-        return f"expected {self.split}/image/0.npy and label/, depth/, normal/ next to it"
+    def name(self, index: int) -> str:
+        return f"{self.split}-{super().name(index)}"
 
-    def name_of(self, frame: Path) -> str:
-        return f"{self.split}-{frame.stem}"
-
-    def image(self, frame: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    def image(self, path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         """From RGB in 0..1, or 0..255."""
-        image = read_array(frame).astype(np.float32)
+        image = read_array(path).astype(np.float32)
         if image.shape[2] != 3:
-            raise UserError(f"{frame}: {image.shape} is not a colour image; restore the file")
+            raise UserError(f"{path}: {image.shape} is not a colour image; restore the file")
         if image.max(initial=0) <= 1.0:
             image = image * 255
         image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(image[..., ::-1]), image.shape[:2]
 
-    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
+    def pixels(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
         array = read_array(path)
         if array.shape[:2] != size_hw:
             raise UserError(f"{path}: another size than its image; restore both")

@@ -20,7 +20,7 @@ import numpy as np
 from perception.files import cache_folder
 from training.data.files import stamp
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 REACH: Final = 100_000  # pixels; no frame is larger
 TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
 FRACTION_TOLERANCE: Final = 0.01  # the same of boxes in fractions of the frame
@@ -28,7 +28,7 @@ OUTSIDE: Final = "is outside the frame"
 IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG = 1, 2, 4
 # What an outline is: a filled area, a line, or a filled lane marking.
 AREA, LINE, MARKING = 0, 1, 2
-MASK_TASKS: Final = ("drivable", "lane", "semantic")
+MASK_TASKS: Final = ("drivable", "lane", "semantic")  # the first of `masked`
 NO_MASK: Final = -1
 
 
@@ -37,7 +37,8 @@ class Table:
     """Columns over N frames, B boxes, P outlines and V vertices; class numbers index `names`."""
 
     texts: dict[str, Any]
-    """splits, names, first (place of a name's first label), groups, problems, unused, encodings."""
+    """splits, names, first (place of a name's first label), groups, problems, unused, encodings;
+    masked: the tasks that have a column of mask files."""
     images: np.ndarray  # (N,) bytes: path relative to the root
     order: np.ndarray  # (N,) int64: frames by name
     size_hw: np.ndarray  # (N, 2) int32, 0 = not known before the image is read
@@ -58,8 +59,8 @@ class Table:
     vertex_xy: np.ndarray  # (V, 2) float64
     vertex_curve: np.ndarray  # (V,) bool: of a Bezier curve
     attributes: np.ndarray  # (N, groups) int16: value of each group, -1 = unknown
-    mask_file: np.ndarray  # (N, 3) bytes: path of the mask of MASK_TASKS relative to the label root
-    mask_code: np.ndarray  # (N, 3) int8: number in `encodings`, or NO_MASK
+    mask_file: np.ndarray  # (N, masked) bytes: path of the mask relative to the label root
+    mask_code: np.ndarray  # (N, masked) int8: number in `encodings`, or NO_MASK
     folder: Path | None = None
     """Where its columns are cached."""
 
@@ -75,11 +76,19 @@ class Table:
 
     def mask(self, frame: int, task: str) -> tuple[str, Any] | None:
         """(path relative to the label root, encoding) of the frame's mask of a task."""
-        column = MASK_TASKS.index(task)
+        if task not in self.texts["masked"]:
+            return None
+        column = self.texts["masked"].index(task)
         code = int(self.mask_code[frame, column])
         if code == NO_MASK:
             return None
         return os.fsdecode(self.mask_file[frame, column]), self.texts["encodings"][code]
+
+    def has_mask(self, task: str) -> np.ndarray:
+        """(N,) bool: frames with a mask of a task."""
+        if task not in self.texts["masked"]:
+            return np.zeros(len(self.images), bool)
+        return np.asarray(self.mask_code[:, self.texts["masked"].index(task)] != NO_MASK)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A spawned worker maps the columns from the cache instead of receiving a copy.

@@ -74,7 +74,7 @@ class TableLabels:
     def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
         """The label of a frame of `size_hw`. Raises UserError naming the file."""
         if is_boxes(task):
-            return self._boxes(task, frame, size_hw)
+            return self.boxes(task, frame, size_hw)
         if task == "scene":
             found = dict.fromkeys(self.lists.groups["scene"], -1)
             for group, (column, classes) in self.groups.items():
@@ -85,7 +85,7 @@ class TableLabels:
             return self._mask(task, *mask, size_hw)
         return self._lanes(frame, size_hw) if task == "lane" else self._areas(task, frame, size_hw)
 
-    def _boxes(self, task: str, frame: int, size_hw: tuple[int, int]) -> Boxes:
+    def boxes(self, task: str, frame: int, size_hw: tuple[int, int]) -> Boxes:
         table = self.table
         rows = slice(*table.box_start[frame : frame + 2].tolist())
         xyxy, limit = np.array(table.box_xyxy[rows]), np.array(size_hw[::-1] * 2, np.float32)

@@ -5,10 +5,8 @@
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Final
-from xml.etree import ElementTree
+from typing import Final
 
 import numpy as np
 
@@ -16,32 +14,27 @@ from perception.classes import VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_pixels
-from training.data.classes import ClassLists
+from training.data.builder import Builder
+from training.data.classes import ONLY, ClassLists
 from training.data.dataset import Dataset
-from training.data.files import expecting, read_text
-from training.data.folder import FolderDataset, deeper
-from training.data.formats.voc_xml import MAX_XML, PascalXML, objects
+from training.data.files import expecting, files_below, nfc
+from training.data.formats.voc_xml import MAX_XML, PascalXML, split_lists
+from training.data.images import Images
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.masks import by_palette
-from training.data.table import IGNORE_FLAG
+from training.data.pairs import deeper
 
 BOXES: Final = "det_voc"
 MASKS: Final = "semantic_voc"
 CLASSES: Final = "classes_voc"
-MAX_LIST: Final = 16 << 20
 MOST_READ: Final = 200  # annotations that are read to recognise VOC
 PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 
 
-class VOC(FolderDataset):
-    """Frames of ImageSets/Main, and of ImageSets/Segmentation where masks are wanted."""
+class VOC(PascalXML):
+    """Boxes of the frames in ImageSets/Main, masks of those in ImageSets/Segmentation."""
 
     labels = (BOXES, MASKS, CLASSES)
-    places: ClassVar = {
-        BOXES: "Annotations/{stem}.xml",
-        MASKS: "SegmentationClass/{stem}.png",
-        CLASSES: "Annotations/{stem}.xml",
-    }
 
     @classmethod
     def place(cls, root: Path) -> Path:
@@ -57,47 +50,41 @@ class VOC(FolderDataset):
         own = labels is not None or not _is_voc(cls.place(Path(root)))
         return PascalXML if own or (classes is not None and classes.is_own("det")) else cls
 
-    def find(self) -> Sequence[Path]:
-        lists = ("Main", "Segmentation") if MASKS in self.tasks else ("Main",)
-        if self.tasks == (MASKS,):
-            lists = ("Segmentation",)
-        names: set[str] = set()
-        for folder in lists:
-            path = self.root / "ImageSets" / folder / f"{self.split}.txt"
-            if path.is_file():
-                names |= set(read_text(path, MAX_LIST).split())
-        for name in sorted(names):
-            if not name.isprintable() or name[0] == "/" or ".." in name.split("/"):
-                raise UserError(
-                    f"{self.root}: {self.split}.txt names {name!r:.100}, which leaves its folder; "
-                    "fix it"
-                )
-        return [self.root / "JPEGImages" / f"{name}.jpg" for name in sorted(names)]
-
     def expected(self) -> str:
-        return f"expected JPEGImages/ and ImageSets/Main/{self.split}.txt"
+        return f"JPEGImages/, Annotations/ and ImageSets/Main/{self.split}.txt"
 
-    def unused(self) -> list[tuple[str, str]]:
-        # Labels of all splits lie together.
-        return [item for item in super().unused() if item[0] != "label without frame"]
+    def own_lists(self) -> ClassLists:
+        return ClassLists({BOXES: {ONLY: VOC_OBJECTS}})
 
-    def label(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
-        if task == MASKS:
-            return Mask(read_class_mask(path, size_hw))
-        boxes = read_objects(path, size_hw)
-        return boxes if task == BOXES else shown(boxes)
+    def read(self, builder: Builder, images: Images) -> None:
+        super().read(builder, images)
+        for name, first in builder.first.items():
+            if name not in VOC_OBJECTS:
+                raise UserError(f"{first}: {name!r:.60} is no class of VOC; pass --classes")
+        code, listed = builder.encoding(""), split_lists(self.root, "Segmentation")
+        for inside in files_below(self.root / "SegmentationClass", ".png"):
+            path = f"SegmentationClass/{inside}"
+            splits = listed.get(nfc(Path(path).stem), [])
+            if not splits:
+                text = f"{self.root / path}: in no list of ImageSets/Segmentation"
+                builder.leave_out("label without frame", text)
+                continue
+            image = images.need(Path(path).stem, str(self.root / path), "JPEGImages/")
+            for split in splits:
+                builder.mask(builder.frame(image, split), MASKS, path, code)
 
+    def unlisted(self, builder: Builder, images: Images) -> None:
+        """An archive holds more images than the lists name."""
 
-def read_objects(path: Path, size_hw: tuple[int, int]) -> Boxes:
-    """The boxes of an annotation; `difficult` ones are ignored."""
-    with expecting(path, "a VOC annotation"):
-        found = list(objects(ElementTree.fromstring(read_bounded(path, MAX_XML))))
-        xyxy = np.array([box for _, _, box in found], np.float32).reshape(-1, 4)
-        classes = np.array([VOC_OBJECTS.index(name) for name, _, _ in found])
-        if not (np.abs(xyxy) <= 2 * max(size_hw)).all():
-            raise ValueError("a box is outside the frame")
-    ignore = np.array([flags & IGNORE_FLAG > 0 for _, flags, _ in found], bool)
-    return Boxes(xyxy, classes, size_hw, ignore=ignore)
+    def labelled(self, task: str) -> np.ndarray:
+        return super().labelled(BOXES if task == CLASSES else task)
+
+    def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
+        if task == CLASSES:
+            return shown(self._labels.boxes(BOXES, frame, size_hw))
+        if (file := self.table.mask(frame, task)) is None:
+            return super().label(task, frame, size_hw)
+        return Mask(read_class_mask(self.root / file[0], size_hw))
 
 
 def shown(boxes: Boxes) -> Labels:

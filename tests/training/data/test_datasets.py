@@ -17,10 +17,9 @@ from perception.runtime.scene import read_scene
 from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
-from training.data.annotated import Annotated
 from training.data.augment import Augment
 from training.data.contents import contents
-from training.data.folder import FolderDataset, images_in
+from training.data.dataset import Dataset
 from training.data.rendered import RenderedRoads
 from training.data.sample import Sample, collate
 from training.data.sources import DATASETS, kind_and_root, near_names, open_dataset
@@ -156,7 +155,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_every_dataset_is_tested():
     """Those of an annotation format in test_formats.py."""
-    formats = {name for name, kind in DATASETS.items() if issubclass(kind, Annotated)}
+    formats = {name for name, kind in DATASETS.items() if ".formats." in kind.__module__}
     assert set(WRITERS) | {"bdd100k", "rendered"} | formats == set(DATASETS)
 
 
@@ -328,7 +327,7 @@ def test_imagenet_numbers_follow_the_synsets(tmp_path: Path):
         [0],
         [999],
     ]
-    (tmp_path / "train/n99999999").mkdir()
+    picture(tmp_path / "train/n99999999/a.JPEG")
     with pytest.raises(UserError, match="n99999999"):
         open_dataset(str(tmp_path), "train", ["imagenet"])
 
@@ -403,36 +402,58 @@ def test_a_run_is_not_resumed_on_other_labels(what: str, tmp_path: Path):
         check_same_data(held(root), held(moved))
 
 
-class Listed(FolderDataset):
+class Listed(Dataset):
     """Images with a number each in list.txt; does not say where its labels are."""
 
-    labels = ("luminance",)
+    labels = tasks = ("luminance",)
 
-    def find(self) -> list[Path]:
-        return images_in(self.root)
+    def __init__(self, root: Path) -> None:
+        self.root, self.paths = root, sorted(root.glob("*.png"))
 
-    def expected(self) -> str:
-        return ""
+    def __len__(self) -> int:
+        return len(self.paths)
 
-    def read(self, frame: Path) -> Sample:
-        return Sample(np.zeros((8, 8, 3), np.uint8), {}, frame.stem)
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(np.zeros((8, 8, 3), np.uint8), {}, self.paths[index].stem)
 
 
 def test_labels_of_an_unknown_place_are_any_files_but_images(tmp_path: Path):
     picture(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text("1")
-    first = contents(Listed(tmp_path, "train"))
+    first = contents(Listed(tmp_path))
     picture(tmp_path / "a.png", seed=1)
-    check_same_data({"train": first}, {"train": contents(Listed(tmp_path, "train"))})
+    check_same_data({"train": first}, {"train": contents(Listed(tmp_path))})
     (tmp_path / "list.txt").write_text("2")
     with pytest.raises(UserError, match="--resume: the masks are not those"):
-        check_same_data({"train": first}, {"train": contents(Listed(tmp_path, "train"))})
+        check_same_data({"train": first}, {"train": contents(Listed(tmp_path))})
 
 
 def test_voc_frames_without_a_mask_are_known_to_have_none(tmp_path: Path):
     write_voc(tmp_path)
     next(tmp_path.rglob("SegmentationClass/*.png")).unlink()
-    presence = open_dataset(f"voc:{tmp_path}", "train").presence()
-    assert {task: has.tolist() for task, has in presence.items()} == {
-        "det_voc": [True], "semantic_voc": [False], "classes_voc": [True],
-    }  # fmt: skip
+    dataset = open_dataset(f"voc:{tmp_path}", "train")
+    assert dataset.tasks == ("det_voc", "classes_voc")
+    wanted = {"det_voc": True, "classes_voc": True, "det_voc/dog": True, "det_voc/cow": False}
+    assert {trait: dataset.presence()[trait].tolist() for trait in wanted} == {
+        trait: [has] for trait, has in wanted.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"),
+    [
+        ("cityscapes", ".png", ".PNG"),
+        ("voc", ".jpg", ".JPG"),
+        ("voc", ".xml", ".XML"),
+        ("ade20k", ".png", ".PNG"),
+        ("nyuv2", ".npy", ".NPY"),
+        ("imagenet", ".JPEG", ".jpeg"),
+    ],
+)
+def test_suffixes_of_data_sets_may_be_in_capitals(tmp_path: Path, kind: str, old: str, new: str):
+    WRITERS[kind](tmp_path)
+    for path in [*tmp_path.rglob(f"*{old}")]:
+        path.rename(path.with_suffix(new))
+    dataset = open_dataset(f"{kind}:{tmp_path}", "train")
+    assert dataset.tasks == DATASETS[kind].labels
+    assert set(dataset[0].labels) == set(dataset.tasks)

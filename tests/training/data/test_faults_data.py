@@ -710,6 +710,14 @@ def test_links_that_repeat_a_release_are_not_other_candidates(tmp_path: Path, ca
     assert capsys.readouterr().err == ""
 
 
+def test_samples_of_fiftyone_may_be_in_capitals(tmp_path: Path):
+    image(tmp_path / "data/a.png")
+    sample = {"filepath": "data/a.png", "found": {"detections": []}}
+    put(tmp_path / "samples.JSON", json.dumps({"samples": [sample]}))
+    assert kind_and_root(str(tmp_path))[0] == "fiftyone"
+    assert len(open_dataset(str(tmp_path), "val")) == 1
+
+
 def test_the_suffix_of_an_image_may_differ_in_case(tmp_path: Path):
     root = coco(tmp_path, [{"category_id": 1, "bbox": [8, 8, 20, 20]}])
     for split in ("train", "val"):
@@ -764,7 +772,7 @@ def test_a_list_of_voc_with_a_line_of_another_file(tmp_path: Path):
     put(tmp_path / "ImageSets/Main/train.txt", f"a\n{'x' * 300}\n")
     dataset = open_dataset(f"voc:{tmp_path}", "train", ["det_voc"])
     assert len(dataset) == 1
-    assert [kind for kind, _ in dataset.unused()] == ["image without label"]
+    assert [kind for kind, _ in dataset.unused()] == ["list line without image"]
 
 
 def test_boxes_in_fractions_may_stand_a_little_outside(tmp_path: Path):

@@ -20,8 +20,8 @@ from training.data.formats import bdd_layouts as layouts
 from training.data.formats.bdd_layouts import LabelSource
 from training.data.formats.scalabel import add_box, add_outlines
 from training.data.formats.yolo import class_names, name_files, read_lines
-from training.data.images import Images
-from training.data.table import AREA, IGNORE_FLAG, LINE, MARKING, Table
+from training.data.images import Images, attribute_files
+from training.data.table import AREA, IGNORE_FLAG, LINE, MARKING
 
 MOST_LABELS: Final = 10_000  # of a frame; a crowded one of the releases has 100
 DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
@@ -46,7 +46,7 @@ class BDD100K(Annotated):
 
     def stamped(self) -> Iterator[str | Path]:
         yield from (*self.layout.images, *(mask.folder for mask in self.layout.masks))
-        yield from name_files(self.label_root)
+        yield from (*name_files(self.label_root), *attribute_files(self.label_root))
         for source in self.layout.labels:
             yield from dict.fromkeys((source.path, *source.files()))
 
@@ -70,13 +70,11 @@ class BDD100K(Annotated):
         name = self.name(index)
         return name[:DRIVE_LETTERS] if "-" in name else ""
 
-    def _build(self) -> Table:
-        builder = Builder(self.root)
-        _Reader(self, builder).read()
-        return builder.table(self.sort_key)
-
     def read(self, builder: Builder, images: Images) -> None:
         _Reader(self, builder).read()
+
+    def unlisted(self, builder: Builder, images: Images) -> None:
+        """Those of other splits are in other tables."""
 
 
 class _Reader:

@@ -11,6 +11,7 @@ from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.files import SPLITS, expecting
+from training.data.formats.coco_json import json_files
 from training.data.images import Images
 from training.data.table import AREA, IGNORE_FLAG, LINE, OCCLUDED_FLAG, TRUNCATED_FLAG
 
@@ -25,7 +26,7 @@ class FiftyOne(Annotated):
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
-        return [path for path in (root / FILE,) if path.is_file()]
+        return [path for path in json_files(root, ["."]) if path.name.lower() == FILE]
 
     def read(self, builder: Builder, images: Images) -> None:
         (path,) = self.label_files()

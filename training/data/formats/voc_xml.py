@@ -4,11 +4,13 @@ Splits are the lists of `ImageSets/Main`, or folders called train, val and test.
 """
 
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
+from perception.errors import UserError
 from perception.files import read_bounded
 from training.data.annotated import Annotated
 from training.data.builder import Builder
@@ -25,6 +27,7 @@ from training.data.images import Images
 from training.data.table import IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 MAX_XML: Final = 1 << 20
+MAX_LIST: Final = 64 << 20
 FLAGS: Final = {
     "difficult": IGNORE_FLAG,
     "occluded": OCCLUDED_FLAG,
@@ -43,35 +46,66 @@ class PascalXML(Annotated):
         return first_has(root, ".xml", "<annotation>")
 
     def read(self, builder: Builder, images: Images) -> None:
-        splits = _lists(self.label_root)
+        listed = split_lists(self.label_root, "Main")
+        whole_set = images.any_below("JPEGImages/")
+        seen: set[str] = set()
         for inside in files_below(self.label_root, ".xml", distinct=True):
             path, folder = self.label_root / inside, inside.rpartition("/")[0]
-            with expecting(path, "XML"):
-                root = ElementTree.fromstring(read_bounded(path, MAX_XML))
-            if root.tag != "annotation":
+            found = read_annotation(path)
+            if found is None:
                 continue
-            stem, where = path.stem, str(path)
-            name = stem + os.path.splitext(root.findtext("filename") or "")[1]
-            image = images.find(name, where, folder) or images.need(stem, where, folder)
-            split = splits.get(nfc(stem)) or split_folder(image) or split_folder(inside)
-            with expecting(path, "a VOC annotation"):
-                sides = (root.findtext(f"size/{side}") or "0" for side in ("height", "width"))
-                height, width = (int(float(side)) for side in sides)
-                frame = builder.frame(image, split, (height, width), where)
+            stem, where, near = path.stem, str(path), "JPEGImages/" if whole_set else folder
+            name = stem + os.path.splitext(found.filename)[1]
+            image = images.find(name, where, near) or images.need(stem, where, near)
+            seen.add(nfc(stem))
+            for split in listed.get(nfc(stem), [split_folder(image) or split_folder(inside)]):
+                frame = builder.frame(image, split, found.size_hw, where)
                 builder.annotated(frame, "boxes")
-                for number, (kind, flags, xyxy) in enumerate(objects(root), 1):
+                if found.wrong:
+                    builder.problem(frame, found.wrong)
+                for number, (kind, flags, xyxy) in enumerate(found.objects, 1):
                     builder.box(frame, kind, xyxy, f"{where} object", flags, number)
+        for name in (name for name in listed if name not in seen and listed[name] != ["test"]):
+            text = f"{self.label_root}: ImageSets/Main names {name:.100}, which has no annotation"
+            builder.leave_out("list line without image", text)
 
 
-def _lists(root: Path) -> dict[str, str]:
-    """{name: split} of ImageSets/Main."""
-    found: dict[str, str] = {}
-    for name, split in SPLITS.items():
-        path = root / "ImageSets/Main" / f"{name}.txt"
-        if path.is_file():
-            lines = read_text(path, 64 << 20).splitlines()
-            found |= {nfc(line.split()[0]): split for line in lines if line.strip()}
+def split_lists(root: Path, folder: str) -> dict[str, list[str]]:
+    """{name: its splits} of the lists in a folder of ImageSets. Raises UserError for a name that
+    leaves its folder."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for word, split in SPLITS.items():
+        path = root / "ImageSets" / folder / f"{word}.txt"
+        for line in read_text(path, MAX_LIST).splitlines() if path.is_file() else ():
+            name = (line.split() or [""])[0]
+            if not name.isprintable() or name[:1] == "/" or ".." in name.split("/"):
+                raise UserError(f"{path} names {name!r:.100}, which leaves its folder; fix it")
+            if name:
+                found[nfc(name)].append(split)
     return found
+
+
+class Annotation(NamedTuple):
+    """What an XML file says of an image."""
+
+    filename: str = ""
+    size_hw: tuple[int, int] = (0, 0)
+    objects: Sequence[tuple[str, int, list[float]]] = ()  # name, flags, xyxy
+    wrong: str = ""  # why it cannot be read
+
+
+def read_annotation(path: Path) -> Annotation | None:
+    """None for XML of another kind."""
+    try:
+        with expecting(path, "XML of Pascal VOC"):
+            root = ElementTree.fromstring(read_bounded(path, MAX_XML))
+            if root.tag != "annotation":
+                return None
+            sides = (root.findtext(f"size/{side}") or "0" for side in ("height", "width"))
+            height, width = (int(float(side)) for side in sides)
+            return Annotation(root.findtext("filename") or "", (height, width), [*objects(root)])
+    except UserError as error:
+        return Annotation(wrong=str(error))
 
 
 def objects(root: ElementTree.Element) -> Iterator[tuple[str, int, list[float]]]:
