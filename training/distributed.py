@@ -1,23 +1,22 @@
 """The ranks of one run: started by torchrun (nccl on GPUs, gloo on CPUs), or a single process.
 
 Gradients are summed explicitly, because a task may be labelled on one rank only and gradient
-methods bypass the hooks of DistributedDataParallel. Messages are tensors, never pickles.
+methods bypass the hooks of DistributedDataParallel.
 """
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-import numpy as np
 import torch
-from safetensors.numpy import load, save
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from perception.errors import UserError
 from training.balance.border import alone, split_like
+
+T = TypeVar("T")
 
 STARTS: Final = "TORCHELASTIC_RESTART_COUNT"  # how often torchrun has started this group again
 
@@ -67,34 +66,16 @@ class World:
         """Whether all ranks hold the same number."""
         return self.largest(number) == -self.largest(-number)
 
-    def gather_all(self, data: Tensor) -> list[Tensor]:
-        """Every rank's bytes (uint8, any length), in rank order, on every rank."""
-        if self.size == 1:
-            return [data]
-        data = data.to(self.device)
-        lengths = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.size)]
-        torch.distributed.all_gather(lengths, torch.tensor([len(data)], device=self.device))
-        most = max(int(length) for length in lengths)
-        padded = torch.zeros(most, dtype=torch.uint8, device=self.device)
-        padded[: len(data)] = data
-        received = [torch.empty_like(padded) for _ in range(self.size)]
-        torch.distributed.all_gather(received, padded)
-        return [part[: int(length)] for part, length in zip(received, lengths, strict=True)]
-
-    def gather(self, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Every rank's arrays in rank order, on the leading rank; an empty list elsewhere."""
-        if self.size == 1:
-            return [arrays]
-        everyone = self.gather_all(torch.frombuffer(bytearray(save(arrays)), dtype=torch.uint8))
-        return [load(data.cpu().numpy().tobytes()) for data in everyone] if self.leads else []
+    def gather(self, own: T) -> list[T]:
+        """Every rank's value in rank order, on every rank."""
+        everyone = [own] * self.size
+        if self.size > 1:
+            torch.distributed.all_gather_object(everyone, own)
+        return everyone
 
     def gather_names(self, own: Sequence[str]) -> list[str]:
         """Every rank's names in rank order, on every rank."""
-        if self.size == 1:
-            return list(own)
-        text = torch.frombuffer(bytearray(json.dumps(list(own)).encode()), dtype=torch.uint8)
-        everyone = [json.loads(data.cpu().numpy().tobytes()) for data in self.gather_all(text)]
-        return [name for names in everyone for name in names]
+        return [name for names in self.gather(own) for name in names]
 
     def same_weights(self, module: nn.Module) -> None:
         """Gives every rank the leading rank's parameters and buffers."""

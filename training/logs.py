@@ -123,7 +123,8 @@ class EpochProgress:
             self.bar.update(self.line, completed=self.done, text=text)
         elif 10 * self.done // self.steps > 10 * (self.done - 1) // self.steps:
             left = seconds / (self.done - self.first) * (self.steps - self.done)
-            text = f"{text}, {timedelta(seconds=round(left))} left, {', '.join(parts)}"
+            time = timedelta(seconds=round(left or seconds))
+            text = f"{text}, {time}{' left' if left else ''}, {', '.join(parts)}"
             line = f"{self.title}: {self.done}/{self.steps} steps, {text}"
             self.console.print(line, soft_wrap=True, highlight=False)
 

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Final
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -132,11 +131,11 @@ def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
     return found.hexdigest()
 
 
-def save_state(folder: Path, learner: Learner, random: Sequence[Mapping[str, np.ndarray]]) -> Path:
+def save_state(folder: Path, learner: Learner, random: Sequence[Mapping[str, Tensor]]) -> Path:
     """Writes state-STEP.safetensors and removes older ones; `random` holds each rank's states."""
     parts = collect(learner)
     for rank, states in enumerate(random):
-        parts |= {f"random{rank}/{key}": torch.from_numpy(v) for key, v in states.items()}
+        parts |= {f"random{rank}/{key}": value for key, value in states.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in parts.items()}
     state = asdict(learner.state)
     header = {"format": FORMAT, "state": state, "sha256": digest(tensors, _text(state))}

@@ -290,8 +290,7 @@ class Run:
         """Writes the resume state; it is on disk when this returns."""
         self.state.seconds = self.seconds
         self.learner.average_statistics()
-        states = {key: value.numpy() for key, value in random_states().items()}
-        random = self.world.gather(states)
+        random = self.world.gather(random_states())
         if self.world.leads:
             self.state.log_offset = self.log.sync()
             save_state(self.folder, self.learner, random)

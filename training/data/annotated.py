@@ -16,7 +16,7 @@ from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
 from training.data.builder import Builder
-from training.data.classes import BACKGROUND, ONLY, UNKNOWN, ClassLists
+from training.data.classes import BACKGROUND, ONLY, ClassLists
 from training.data.dataset import Dataset, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
 from training.data.images import (
@@ -205,17 +205,8 @@ class Annotated(Dataset):
         return dict.fromkeys(self.classes.get("scene", ()), "undefined") | found
 
     def presence(self) -> dict[str, np.ndarray]:
-        found = dict(self._has)
-        for task in filter(is_boxes, self.tasks):
-            shown, names = self._shown_classes(task), self.lists.names(task)
-            found |= {f"{task}/{name}": shown[:, number] for number, name in enumerate(names)}
-        if "scene" in self.tasks:
-            known, codes = self._attribute_values(), self.table.attributes[self.frames]
-            for group, values in self.lists.groups["scene"].items():
-                for value in values:
-                    column, code = known.get((group, value), (0, -2))
-                    found[f"{group}/{value}"] = codes[:, column] == code
-        return found
+        traits = [self._labels.traits(task) for task in self.tasks]
+        return self._has | {name: has[self.frames] for some in traits for name, has in some.items()}
 
     def problems(self) -> list[str]:
         return [text for _, text in self._problems]
@@ -243,30 +234,7 @@ class Annotated(Dataset):
         return None if annotated == names else annotated
 
     def used(self, task: str) -> dict[tuple[str, str], str]:
-        table, texts, used = self.table, self.table.texts, dict[tuple[str, str], str]()
-        if task == "scene":
-            for (group, value), (column, code) in self._attribute_values().items():
-                frames = np.flatnonzero(table.attributes[:, column] == code)
-                if len(frames):
-                    first = self.root / table.image(int(frames[0]))
-                    used[group, value] = f"{first}, {group} ({len(frames)} frames)"
-            return used
-        part = "categories" if task == "lane" else ONLY
-        if self.table.has_mask(task).any():
-            palettes = [one for one in texts["encodings"] if isinstance(one, dict)]
-            found = next((one for one in palettes if one["task"] == task), None)
-            if found is None:
-                return super().used(task)
-            return {(part, name): found["path"] for name in found["names"]}
-        kinds = table.shape_class[(table.shape_kind == AREA) == (task != "lane")]
-        counts = np.bincount(table.box_class if is_boxes(task) else kinds, minlength=1)
-        for number in np.flatnonzero(counts).tolist():
-            name = texts["names"][number]
-            if self._labels.class_tables[task][number] != UNKNOWN:
-                first = texts["first"].get(name, str(self.root))
-                own = self.lists.aliases.get(task, {}).get(name, name)
-                used.setdefault((part, own), f"{first} ({counts[number]} labels)")
-        return used
+        return super().used(task) if (found := self._labels.used(task)) is None else found
 
     # Building ---------------------------------------------------------------------------------
 
@@ -332,20 +300,3 @@ class Annotated(Dataset):
                     f"{self.root}: {task}: {count} classes; at most {MOST_CLASSES}; {fix}"
                 )
         return tasks
-
-    def _shown_classes(self, task: str) -> np.ndarray:
-        starts = self.table.box_start
-        classes = self._labels.class_tables[task][self.table.box_class]
-        frame = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        shown = np.zeros((len(starts) - 1, len(self.lists.names(task))), bool)
-        shown[frame[classes >= 0], classes[classes >= 0]] = True
-        return shown[self.frames]
-
-    def _attribute_values(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """{(group, value): (column, code) of the table's `attributes`}."""
-        groups = enumerate(self.table.texts["groups"].items())
-        return {
-            (group, value): (column, code)
-            for column, (group, values) in groups
-            for code, value in enumerate(values)
-        }

@@ -205,7 +205,6 @@ def _summary(
     counts = Counter(code for frame in frames for code in frame.boxes)
     known = [dataset.attributes(index) or {} for index in range(len(dataset))]
     groups = dataset.classes.get("scene", ()) if "scene" in dataset.tasks else ()
-    partly = {task: ~labelled for task, labelled in has.items() if labelled.any()}
     return {
         "frames": len(dataset),
         "sizes": dict(Counter(frame.size for frame in frames)),
@@ -213,11 +212,6 @@ def _summary(
         "boxes": {name: counts[code] for code, name in enumerate(names) if "det" in dataset.tasks},
         "attributes": {
             group: dict(Counter(one.get(group, "undefined") for one in known)) for group in groups
-        },
-        "missing": {
-            task: [dataset.name(int(index)) for index in np.flatnonzero(lacking)]
-            for task, lacking in partly.items()
-            if lacking.any()
         },
     }
 

@@ -75,6 +75,18 @@ def files_below(
         seen |= {place} if distinct else set()
 
 
+def names_in(folder: Path, suffixes: str | tuple[str, ...] = "") -> Iterator[str]:
+    """Names of what is directly in a folder, if there is one, with a suffix, whatever its case;
+    those that begin with a dot are no data."""
+    names = os.listdir(folder) if folder.is_dir() else ()
+    return (name for name in names if name[0] != "." and name.lower().endswith(suffixes))
+
+
+def files_in(folder: Path, suffixes: str | tuple[str, ...] = "") -> list[Path]:
+    """As `names_in`, as paths by name."""
+    return [folder / name for name in sorted(names_in(folder, suffixes))]
+
+
 def stem_of(path: str) -> str:
     """The path without suffix, in NFC: macOS stores names decomposed, label files composed."""
     stem, dot, suffix = path.rpartition(".")

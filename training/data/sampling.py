@@ -39,7 +39,8 @@ Key = tuple[int, ...]  # epoch, index, and which repeat where a frame is drawn m
 class Order:
     """Batches of (epoch, index) for one rank: its share of each joint batch of `batch` frames.
 
-    The joint batches are the same for any number of ranks, so a run may be resumed on another.
+    The joint batches are the same for any number of ranks, so a run may be resumed on another. The
+    last one of an epoch is filled with the epoch's first frames, so that none is left out.
     """
 
     count: int
@@ -64,8 +65,8 @@ class Order:
 
     @property
     def steps(self) -> int:
-        """Joint batches per epoch, without the last one where it is not full."""
-        return max(self.count // self.batch, 1)
+        """Joint batches per epoch."""
+        return -(-self.count // self.batch)
 
     def __len__(self) -> int:
         return self.steps - self.start
@@ -79,11 +80,10 @@ class Order:
     def _keys(self, epoch: int) -> list[Key]:
         """The epoch's frames in order; a repeat has its own key and so its own augmentation."""
         rng = np.random.default_rng((self.seed, epoch))
-        if self.weights is None:
-            return [(epoch, int(index)) for index in rng.permutation(self.count)]
+        drawn = rng.permutation(self.count) if self.weights is None else draw(self.weights, rng)
         keys: list[Key] = []
         repeats: Counter[int] = Counter()
-        for index in draw(self.weights, rng).tolist():
+        for index in np.resize(drawn, self.steps * min(self.batch, self.count)).tolist():
             keys.append((epoch, index, repeats[index]) if repeats[index] else (epoch, index))
             repeats[index] += 1
         return keys

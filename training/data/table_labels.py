@@ -71,6 +71,48 @@ class TableLabels:
             if group in groups
         }
 
+    def traits(self, task: str) -> dict[str, np.ndarray]:
+        """(N,) bool per class of boxes or value of an attribute: frames that show it."""
+        table, traits = self.table, dict[str, np.ndarray]()
+        if is_boxes(task):
+            shown = np.zeros((len(table.images), len(self.lists.names(task))), bool)
+            classes = self.class_tables[task][table.box_class]
+            frame = np.repeat(np.arange(len(shown)), np.diff(table.box_start))
+            shown[frame[classes >= 0], classes[classes >= 0]] = True
+            traits = {f"{task}/{n}": shown[:, i] for i, n in enumerate(self.lists.names(task))}
+        for group, values in self.lists.groups["scene"].items() if task == "scene" else ():
+            column, classes = self.groups.get(group, (0, np.zeros(0, np.int64)))
+            codes = table.attributes[:, column] if len(classes) else np.full(len(table.images), -1)
+            found = np.append(classes, UNKNOWN)[codes]  # code -1 takes the last
+            traits |= {f"{group}/{value}": found == n for n, value in enumerate(values)}
+        return traits
+
+    def used(self, task: str) -> dict[tuple[str, str], str] | None:
+        """As `Dataset.used`; None for masks without a palette."""
+        table, texts, used = self.table, self.table.texts, dict[tuple[str, str], str]()
+        part = "categories" if task == "lane" else ONLY
+        if task == "scene":
+            for column, (group, values) in enumerate(texts["groups"].items()):
+                for code, value in enumerate(values):
+                    frames = np.flatnonzero(table.attributes[:, column] == code)
+                    if len(frames):
+                        first = self.root / table.image(int(frames[0]))
+                        used[group, value] = f"{first}, {group} ({len(frames)} frames)"
+            return used
+        if table.has_mask(task).any():
+            palettes = [one for one in texts["encodings"] if isinstance(one, dict)]
+            named = next((one for one in palettes if one["task"] == task), None)
+            return named and {(part, name): named["path"] for name in named["names"]}
+        kinds = table.shape_class[(table.shape_kind == AREA) == (task != "lane")]
+        counts = np.bincount(table.box_class if is_boxes(task) else kinds, minlength=1)
+        for number in np.flatnonzero(counts).tolist():
+            name = texts["names"][number]
+            if self.class_tables[task][number] != UNKNOWN:
+                first = texts["first"].get(name, str(self.root))
+                own = self.lists.aliases.get(task, {}).get(name, name)
+                used.setdefault((part, own), f"{first} ({counts[number]} labels)")
+        return used
+
     def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
         """The label of a frame of `size_hw`. Raises UserError naming the file."""
         if is_boxes(task):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from perception.runtime.view import View
 from training.data.dataset import Dataset
 from training.data.labels import Arrays, Labels
 from training.data.sample import Sample
+from training.distributed import World
 
 
 class Predictor(Protocol):
@@ -140,6 +141,16 @@ def read_frames(
             raise UserError(f"{frame} (or pass --skip-bad)")
         else:
             skipped.append(str(frame))
+
+
+def gather(
+    world: World, found: Sequence[tuple[LabelledFrame, dict[str, np.ndarray]]]
+) -> list[tuple[LabelledFrame, dict[str, np.ndarray]]]:
+    """Every rank's frames and outputs, without the images, in the dataset's order, on the leading
+    rank; else empty."""
+    parts = world.gather([(replace(frame, image=None), outputs) for frame, outputs in found])
+    every = [item for part in parts for item in part] if world.leads else []
+    return sorted(every, key=lambda item: item[0].index)
 
 
 def attributes_of(dataset: Dataset, index: int, sample: Sample) -> dict[str, str]:

@@ -25,8 +25,13 @@ from perception.tasks import TASKS, check_tasks
 from perception.tasks.base import Task
 from training.data.dataset import Dataset
 from training.distributed import ALONE, World
-from training.evaluation.predictor import LabelledFrame, Predictor, TorchPredictor, read_frames
-from training.evaluation.ranks import gather
+from training.evaluation.predictor import (
+    LabelledFrame,
+    Predictor,
+    TorchPredictor,
+    gather,
+    read_frames,
+)
 from training.logs import make_progress
 
 TaskScores = Mapping[str, Mapping[str, float]]

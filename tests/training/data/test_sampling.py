@@ -39,9 +39,13 @@ def test_ranks_share_the_joint_batches_of_one(ranks: int) -> None:
         assert sorted(key for share in shares for key in share[number]) == sorted(joint)
 
 
-def test_a_last_batch_that_is_not_full_is_dropped() -> None:
-    assert (Order(20, 6, 0).steps, Order(18, 6, 0).steps, Order(5, 6, 0).steps) == (3, 3, 1)
-    assert [len(batch) for batch in batches(Order(20, 6, 0), 0)] == [6, 6, 6]
+@pytest.mark.parametrize("weights", [None, np.ones(20)])
+def test_the_last_batch_is_filled_with_the_first_frames_of_the_epoch(weights) -> None:
+    assert (Order(20, 6, 0).steps, Order(18, 6, 0).steps, Order(5, 6, 0).steps) == (4, 3, 1)
+    found = batches(Order(20, 6, 0, weights=weights), 7)
+    assert [len(batch) for batch in found] == [6, 6, 6, 6]
+    assert {index for batch in found for _, index, *_ in batch} == set(range(20))
+    assert found[-1][2:] == [(7, index, 1) for _, index in found[0][:4]]  # augmented another way
 
 
 def test_fewer_frames_than_a_batch_still_train() -> None:

@@ -2,36 +2,24 @@
 
 import numpy as np
 import pytest
-from safetensors.numpy import load, save
 
 from training.data.sources import open_dataset
 from training.distributed import ALONE, World
 from training.evaluation import scores as scores_module
-from training.evaluation.predictor import LabelledFrame, TorchPredictor
-from training.evaluation.ranks import packed, unpacked
+from training.evaluation.predictor import LabelledFrame, TorchPredictor, gather
 from training.evaluation.scores import evaluate
 
 NATIVE = (180, 320)
 
 
-def test_frames_and_outputs_survive_the_way_to_another_rank():
-    boxes = {"boxes_xyxy": np.ones((2, 4), np.float32), "classes": np.array([2, 0])}
-    frames = [
-        LabelledFrame(1, "b/ü", NATIVE, np.zeros((*NATIVE, 3), np.uint8), {"det": boxes}, {}),
-        LabelledFrame(2, "a", (90, 160), None, {}, {"weather": "rainy"}),
-    ]
-    outputs = [{"det": np.full((3, 6), 0.5, np.float32)}, {"det": np.zeros((3, 6), np.float32)}]
-    found = unpacked(load(save(packed(list(zip(frames, outputs, strict=True))))))
-    assert [(f.index, f.name, f.size_hw, f.image, f.attributes) for f, _ in found] == [
-        (1, "b/ü", NATIVE, None, {}),
-        (2, "a", (90, 160), None, {"weather": "rainy"}),
-    ]
-    for key, value in boxes.items():
-        np.testing.assert_array_equal(found[0][0].targets["det"][key], value)
-    assert found[1][0].targets == {}
-    for (_, arrays), expected in zip(found, outputs, strict=True):
-        np.testing.assert_array_equal(arrays["det"], expected["det"])
-    assert unpacked(load(save(packed([])))) == []
+def test_images_stay_on_their_rank():
+    frame = LabelledFrame(
+        1, "b", NATIVE, np.zeros((*NATIVE, 3), np.uint8), {}, {"weather": "rainy"}
+    )
+    outputs = {"det": np.full((3, 6), 0.5, np.float32)}
+    ((found, same),) = gather(ALONE, [(frame, outputs)])
+    assert (found.name, found.attributes, found.image) == ("b", frame.attributes, None)
+    assert same is outputs
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -15,7 +15,7 @@ from training.data.annotated import Annotated
 from training.data.bdd_names import BOXES, IGNORED, area_name, lane_name
 from training.data.builder import UNDEFINED, Builder, place
 from training.data.classes import OFFICIAL, ClassLists
-from training.data.files import nfc, stem_of
+from training.data.files import names_in, nfc, stem_of
 from training.data.formats import bdd_layouts as layouts
 from training.data.formats.bdd_layouts import LabelSource
 from training.data.formats.scalabel import add_box, add_outlines
@@ -96,9 +96,7 @@ class _Reader:
         for mask in self.layout.masks:
             prefix = os.path.relpath(mask.folder, self.label_root)
             code = self.builder.encoding(mask.encoding)
-            for name in layouts.names_in(mask.folder):
-                if not name.lower().endswith(mask.suffix):
-                    continue
+            for name in names_in(mask.folder, mask.suffix):
                 frame = self.frames.get(nfc(name[: -len(mask.suffix)]))
                 if frame is None:
                     self._orphan(mask.folder / name, name)

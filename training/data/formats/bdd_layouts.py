@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES
 from training.data.builder import Builder
-from training.data.files import nfc, stem_of
+from training.data.files import files_in, names_in, nfc, stem_of
 from training.data.stream import looks_like_frames
 
 SPLITS: Final = ("train", "val", "test")
@@ -168,10 +168,9 @@ def _image_folders(places: Sequence[Path], split: str) -> Iterator[Path]:
                 yield from (path for path in inner if _holds(path, IMAGE_SUFFIXES))
 
 
-def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
+def _holds(folder: Path, suffixes: str | tuple[str, ...]) -> bool:
     """Whether a folder exists and has a file with one of the suffixes."""
-    names = names_in(folder) if folder.is_dir() else ()
-    return any(name.lower().endswith(suffixes) for name in names)
+    return any(names_in(folder, suffixes))
 
 
 def frames_of(root: Path, layout: Layout, builder: Builder) -> dict[str, str]:
@@ -196,16 +195,6 @@ def frames_of(root: Path, layout: Layout, builder: Builder) -> dict[str, str]:
     return found
 
 
-def names_in(folder: Path) -> list[str]:
-    """Names of the entries of a folder; those that begin with a dot are no data."""
-    return [name for name in os.listdir(folder) if not name.startswith(".")]
-
-
-def files_in(folder: Path, suffix: str) -> list[Path]:
-    """The files of a folder with a suffix, by name."""
-    return [folder / name for name in sorted(names_in(folder)) if name.lower().endswith(suffix)]
-
-
 def image_stem(name: str) -> str:
     """`b1d0091f-75824d0d` of `b1d0091f-75824d0d.jpg`, and of a name without suffix."""
     name = name.rsplit("/", 1)[-1]
@@ -215,13 +204,13 @@ def image_stem(name: str) -> str:
 def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
     for pattern, format_, kinds in LABELS:
         suffix = SUFFIXES[format_]
-        exists = partial(_holds, suffixes=(suffix,)) if suffix else Path.is_file
+        exists = partial(_holds, suffixes=suffix) if suffix else Path.is_file
         for path in _found(places, pattern, split, exists):
             yield LabelSource(path, format_, frozenset(kinds))
     # A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames.
     known = {base / pattern.format(split=split) for pattern, _, _ in LABELS for base in places}
     for folder in (*places, *(base / "labels" for base in places)):
-        for path in files_in(folder, ".json") if folder.is_dir() else ():
+        for path in files_in(folder, ".json"):
             # A file of exactly this name holds the labels: if it is damaged, that is an error.
             meant = path.stem == split
             new = path.with_suffix(".json") not in known and split in path.name

@@ -6,7 +6,6 @@ frames (`annotations.json`, `instances_default.json`). Images lie anywhere below
 
 import json
 import mmap
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -15,7 +14,7 @@ from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
-from training.data.files import expecting, head_of, split_word
+from training.data.files import expecting, files_in, head_of, split_word
 from training.data.formats.run_lengths import add_mask
 from training.data.images import Images
 from training.data.table import AREA, IGNORE_FLAG
@@ -46,13 +45,8 @@ class CocoJSON(Annotated):
 
 def json_files(root: Path, folders: Iterable[str]) -> list[Path]:
     """The JSON files directly in some folders, by name; at most MOST of each."""
-    found: list[Path] = []
-    for folder in folders:
-        place = root / folder
-        names = sorted(os.listdir(place)) if place.is_dir() else []
-        some = [name for name in names if name.lower().endswith(".json") and name[0] != "."]
-        found += [path for name in some[:MOST] if (path := place / name).is_file()]
-    return list(dict.fromkeys(found))
+    paths = (path for folder in folders for path in files_in(root / folder, ".json")[:MOST])
+    return [path for path in dict.fromkeys(paths) if path.is_file()]
 
 
 def looks_like_coco(path: Path) -> bool:

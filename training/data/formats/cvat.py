@@ -4,7 +4,6 @@
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ import numpy as np
 from perception.errors import UserError
 from training.data.annotated import Annotated
 from training.data.builder import Builder
-from training.data.files import SPLITS, expecting, head_of, split_folder, split_word
+from training.data.files import SPLITS, expecting, files_in, head_of, split_folder, split_word
 from training.data.formats.run_lengths import add_mask
 from training.data.images import Images
 from training.data.table import AREA, LINE, OCCLUDED_FLAG
@@ -31,9 +30,7 @@ class CVAT(Annotated):
 
     @classmethod
     def sources(cls, root: Path) -> list[Path]:
-        names = sorted(os.listdir(root)) if root.is_dir() else []
-        xml = [name for name in names if name.lower().endswith(".xml") and name[0] != "."]
-        files = [path for path in [root / name for name in xml] or [root] if path.is_file()]
+        files = [path for path in files_in(root, ".xml") or [root] if path.is_file()]
         heads = {path: head_of(path, 512) for path in files}
         # Reading an empty file says so.
         return [path for path, head in heads.items() if not head or "<annotations>" in head]
