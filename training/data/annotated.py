@@ -143,7 +143,7 @@ class Annotated(Dataset):
 
     def expected(self) -> str:
         """What the folder should contain for the split, for messages."""
-        return ""
+        return f"labels in {self.format} format"
 
     def sort_key(self, image: str) -> Any:
         """What the frames are ordered by."""
@@ -154,11 +154,9 @@ class Annotated(Dataset):
         table = self.table
         if task == "scene":
             return np.asarray((table.attributes >= 0).any(1))
-        if task not in self.lists:
-            return table.has_mask(task)
-        if is_boxes(task):
+        if is_boxes(task) and task in self.lists:
             return table.boxes
-        if task not in ("lane", self.areas):
+        if task not in self.lists or task not in ("lane", self.areas):
             return table.has_mask(task)
         drawn = bool(((table.shape_kind == AREA) == (task != "lane")).any())
         return table.has_mask(task) | ((table.lines if task == "lane" else table.areas) & drawn)
@@ -243,9 +241,8 @@ class Annotated(Dataset):
         images = Images(self.root)
         self.read(builder, images)
         if not builder.images:
-            reasons = [*builder.problems, *builder.unused, ("", f"in {self.format} format")]
-            why = reasons[0][1]
-            raise NoFramesError(f"{self.root}: no frames found; {why}{self._where()}")
+            why = "".join(f"; {text}" for _, text in [*builder.problems, *builder.unused][:1])
+            raise NoFramesError(f"{self.root}: no frames found{why}; expected {self.expected()}")
         check_duplicates(builder)
         self.unlisted(builder, images)
         for path in attribute_files(self.label_root):
@@ -279,12 +276,9 @@ class Annotated(Dataset):
             others = ", ".join(name for name, frames in parts.items() if len(frames))
             problems = self.table.texts["problems"]
             why = "".join(f"; {text}" for frame, text in problems[:1] if frame < 0)
-            why = f"no frames for split {split!r}; it has {others}{why}{self._where()}"
-            raise NoFramesError(f"{self.root}: {why}")
+            why = f"it has {others}{why}; expected {self.expected()}"
+            raise NoFramesError(f"{self.root}: no frames for split {split!r}; {why}")
         return parts[split]
-
-    def _where(self) -> str:
-        return f"; expected {self.expected()}" if self.expected() else ""
 
     def _drawable(self, wanted: Sequence[str]) -> list[str]:
         """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -11,24 +11,10 @@ from safetensors.numpy import load_file, save_file
 
 from perception.files import replacing
 from perception.runtime.letterbox import Letterbox
+from training.data import labels as kinds
 from training.data.dataset import Dataset
-from training.data.labels import (
-    WHOLE,
-    Boxes,
-    Distance,
-    Label,
-    Labels,
-    LaneMask,
-    Map,
-    Mask,
-    Normals,
-    Number,
-)
+from training.data.labels import WHOLE, Label
 from training.data.sample import Sample
-
-KINDS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind for kind in (Boxes, Mask, LaneMask, Map, Distance, Normals, Labels, Number)
-}
 
 
 class Cached:
@@ -46,7 +32,7 @@ class Cached:
         path = self.folder / f"{index // 1000:04d}" / f"{index:07d}.safetensors"
         try:
             return unpack(load_file(path))
-        except (OSError, SafetensorError, KeyError, TypeError):
+        except (OSError, SafetensorError, LookupError, TypeError, AttributeError):
             sample = shrink(self.dataset[index], self.size_hw)
             with replacing(path) as temporary:
                 save_file(pack(sample), temporary)
@@ -84,5 +70,5 @@ def unpack(arrays: dict[str, np.ndarray]) -> Sample:
     for (task, kind), values in parts.items():
         if "size_hw" in values:
             values["size_hw"] = tuple(int(side) for side in values["size_hw"])
-        labels[task] = KINDS[kind](**values)
+        labels[task] = getattr(kinds, kind)(**values)
     return Sample(arrays["image"], labels, arrays["name"].tobytes().decode())

@@ -119,7 +119,7 @@ def find(root: Path, split: str, labels: Path | None = None) -> Layout:
     masks = tuple(
         MaskSource(task, folder, suffix, encoding, late)
         for task, pattern, suffix, encoding, late in MASKS
-        for folder in _found(places, pattern, split, Path.is_dir)
+        if (folder := _found(places, pattern, split, Path.is_dir))
     )
     return Layout(images, tuple(_label_sources(places, split)), masks)
 
@@ -145,30 +145,28 @@ def _bases(root: Path) -> list[Path]:
 
 def _found(
     places: Sequence[Path], pattern: str, split: str, exists: Callable[[Path], bool]
-) -> list[Path]:
-    """The first base's path of a pattern that exists, also with its suffix in capitals; none or
-    one."""
+) -> Path | None:
+    """The first base's path of a pattern that exists, also with its suffix in capitals."""
     paths = dict.fromkeys(base / pattern.format(split=split) for base in places)
     capitals = (path.with_suffix(path.suffix.upper()) for path in paths)
     found = [path for path in paths if exists(path)] or [path for path in capitals if exists(path)]
     if len(found) > 1 and not pattern.startswith("{split}"):
         others = ", ".join(str(path) for path in found[1:])
         print(f"{found[0]}: used instead of {others}", file=sys.stderr, flush=True)
-    return found[:1]
+    return found[0] if found else None
 
 
 def _image_folders(places: Sequence[Path], split: str) -> Iterator[Path]:
     """Folders of images; below the split's folder mirrors may have one more level."""
     for pattern in IMAGE_FOLDERS:
-        for folder in _found(places, pattern, split, Path.is_dir):
-            if _holds(folder, IMAGE_SUFFIXES):
+        if folder := _found(places, pattern, split, Path.is_dir):
+            if _holds(folder):
                 yield folder
             elif pattern != "{split}":
-                inner = sorted(folder.iterdir())
-                yield from (path for path in inner if _holds(path, IMAGE_SUFFIXES))
+                yield from filter(_holds, sorted(folder.iterdir()))
 
 
-def _holds(folder: Path, suffixes: str | tuple[str, ...]) -> bool:
+def _holds(folder: Path, suffixes: str | tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
     """Whether a folder exists and has a file with one of the suffixes."""
     return any(names_in(folder, suffixes))
 
@@ -205,7 +203,7 @@ def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
     for pattern, format_, kinds in LABELS:
         suffix = SUFFIXES[format_]
         exists = partial(_holds, suffixes=suffix) if suffix else Path.is_file
-        for path in _found(places, pattern, split, exists):
+        if path := _found(places, pattern, split, exists):
             yield LabelSource(path, format_, frozenset(kinds))
     # A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames.
     known = {base / pattern.format(split=split) for pattern, _, _ in LABELS for base in places}
