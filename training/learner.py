@@ -36,7 +36,7 @@ class TrainState:
     bad_total: int = 0
     log_offset: int = 0  # length of log.jsonl
     config: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, dict[str, Any]] = field(default_factory=dict)  # see contents.py
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)  # contents of the datasets
 
 
 @dataclass

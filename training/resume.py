@@ -239,7 +239,7 @@ def check_same_settings(before: Mapping[str, Any], now: Config, finished: bool) 
 def check_same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises UserError where the frames, classes or labels differ from those a run began with.
 
-    Both map `train` and `val` to the contents of a dataset (contents.py), which may have moved.
+    Both map `train` and `val` to the `contents` of a dataset, which may have moved.
     """
     for split, was in before.items():
         found = now[split]

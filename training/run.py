@@ -20,7 +20,6 @@ from perception.tasks import check_tasks
 from training.config import Config
 from training.data.augment import make_augmentation
 from training.data.classes import views_of
-from training.data.contents import contents
 from training.data.frames import Frames
 from training.data.sampling import Order, training_loader, worker_count
 from training.data.sources import open_sources
@@ -104,7 +103,7 @@ class Run:
             )
         if self.world.leads:
             self.lock = lock(self.folder)
-        data = {"train": contents(self.train), "val": contents(self.val)}
+        data = {"train": self.train.contents(), "val": self.val.contents()}
         if found:
             tensors, state = found
             finished = state.epoch >= state.config["optim"]["epochs"]

@@ -19,7 +19,6 @@ from rich.console import Console
 from perception.errors import UserError
 from training.command_line import read_command_line
 from training.config import Config, OptimArgs
-from training.data.contents import contents
 from training.data.sources import open_dataset
 from training.resume import check_same_data, check_same_settings, drop_states, lock, state_files
 from training.run import Run
@@ -170,15 +169,15 @@ def test_contents_depend_on_labels_and_not_on_the_place(
 ) -> None:
     root = Path(bdd_write(tmp_path / "data", "masks", bdd_frames))
     tasks = ("det", "drivable", "lane", "scene")
-    before = contents(open_dataset(str(root), "train", tasks))
+    before = open_dataset(str(root), "train", tasks).contents()
     assert before["frames"] == 3
     moved = Path(shutil.copytree(root, tmp_path / "elsewhere"))
-    assert contents(open_dataset(str(moved), "train", tasks)) == before
+    assert open_dataset(str(moved), "train", tasks).contents() == before
     mask = next((moved / "labels/drivable/masks/train").glob("*.png"))
     pixels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
     pixels[::3, ::2] = 1
     cv2.imwrite(str(mask), pixels)
-    after = contents(open_dataset(str(moved), "train", tasks))
+    after = open_dataset(str(moved), "train", tasks).contents()
     assert after["names"] == before["names"]
     assert after["labels"] != before["labels"]
 
@@ -192,14 +191,14 @@ def test_a_run_is_not_resumed_on_masks_of_equal_size(
     for number, mask in enumerate(masks):
         pixels = np.full((180, 320), number % 3, np.uint8)
         cv2.imwrite(str(mask), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])
-    before = contents(open_dataset(str(root), "train", ("drivable",)))
+    before = open_dataset(str(root), "train", ("drivable",)).contents()
     check_same_data({"train": before}, {"train": before})
     first, second = masks[0].read_bytes(), masks[1].read_bytes()
     assert len(first) == len(second)
     times = masks[0].stat()
     masks[0].write_bytes(second)
     os.utime(masks[0], ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = contents(open_dataset(str(root), "train", ("drivable",)))
+    after = open_dataset(str(root), "train", ("drivable",)).contents()
     with pytest.raises(UserError, match="--resume: the masks are not those the run began with"):
         check_same_data({"train": before}, {"train": after})
     del before["masks"]  # as a run of before this digest has it

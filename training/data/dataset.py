@@ -6,12 +6,14 @@ Loaders, unions, the evaluation and the checks use these members only, so a new 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Final, TypedDict
+from typing import Any, ClassVar, Final, TypedDict
 
 import numpy as np
 from typing_extensions import Unpack
@@ -107,10 +109,10 @@ class Dataset(ABC):
         """Files with labels of the frames; None: a frame has none of a kind. `label_columns` has
         their contents, so that a run is not resumed on others. By default any file of the folder
         that is no image."""
-        root = self.root or Path()
-        inside = (f"{folder}{name}" for folder, names in walk(root) for name in names)
-        files = [root / path for path in inside if not path.lower().endswith(IMAGE_SUFFIXES)]
-        return files if self.root else []
+        if self.root is None:
+            return []
+        inside = [f"{folder}{name}" for folder, names in walk(self.root) for name in names]
+        return [self.root / path for path in inside if not path.lower().endswith(IMAGE_SUFFIXES)]
 
     def label_columns(self) -> dict[str, np.ndarray]:
         """Labels known without reading the frames, as arrays; equal where the folder has moved."""
@@ -120,6 +122,33 @@ class Dataset(ABC):
         sizes = [path.stat().st_size if path else 0 for path in paths]
         sums = [zlib.crc32(path.read_bytes()) if path else 0 for path in paths]
         return {"mask sizes": np.array(sizes), MASK_CHECKSUMS: np.array(sums, np.uint32)}
+
+    def contents(self) -> dict[str, Any]:
+        """Number of frames, SHA-256 of their names, labels and mask files, and class lists: a
+        resumed run compares them with those it began with.
+
+        No digest depends on where the folder is. Labels count as far as they are known without
+        reading the frames: which labels and classes a frame has, and `label_columns`.
+        """
+        names = hashlib.sha256()
+        for index in range(len(self)):
+            names.update(self.name(index).encode() + b"\n")
+        columns: dict[str, np.ndarray] = {**self.presence(), **self.label_columns()}
+        labels, masks = hashlib.sha256(), hashlib.sha256()
+        for name, column in sorted(columns.items()):
+            digest = masks if name.endswith(MASK_CHECKSUMS) else labels
+            digest.update(f"{name} {column.dtype} {column.shape}\n".encode())
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return {
+            "frames": len(self),
+            "names": names.hexdigest(),
+            "labels": labels.hexdigest(),
+            "masks": masks.hexdigest(),
+            # As JSON gives them back: lists instead of tuples.
+            "classes": json.loads(
+                json.dumps({t: dict(lists) for t, lists in self.classes.items()})
+            ),
+        }
 
     def attributes(self, index: int) -> dict[str, str] | None:
         """Weather, scene and time of day of a frame; None: as in the sample's own labels."""

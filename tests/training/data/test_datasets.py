@@ -18,7 +18,6 @@ from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.augment import Augment
-from training.data.contents import contents
 from training.data.dataset import Dataset
 from training.data.rendered import RenderedRoads
 from training.data.sample import Sample, collate
@@ -391,7 +390,7 @@ def test_a_run_is_not_resumed_on_other_labels(what: str, tmp_path: Path):
     kind, root, moved = what.split()[0], tmp_path / "set", tmp_path / "moved"
 
     def held(folder: Path) -> dict[str, dict]:
-        return {"train": contents(open_dataset(f"{kind}:{folder}", "train"))}
+        return {"train": open_dataset(f"{kind}:{folder}", "train").contents()}
 
     root.mkdir()
     WRITERS[kind](root)
@@ -420,12 +419,12 @@ class Listed(Dataset):
 def test_labels_of_an_unknown_place_are_any_files_but_images(tmp_path: Path):
     picture(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text("1")
-    first = contents(Listed(tmp_path))
+    first = Listed(tmp_path).contents()
     picture(tmp_path / "a.png", seed=1)
-    check_same_data({"train": first}, {"train": contents(Listed(tmp_path))})
+    check_same_data({"train": first}, {"train": Listed(tmp_path).contents()})
     (tmp_path / "list.txt").write_text("2")
     with pytest.raises(UserError, match="--resume: the masks are not those"):
-        check_same_data({"train": first}, {"train": contents(Listed(tmp_path))})
+        check_same_data({"train": first}, {"train": Listed(tmp_path).contents()})
 
 
 def test_voc_frames_without_a_mask_are_known_to_have_none(tmp_path: Path):

@@ -117,9 +117,9 @@ def find(root: Path, split: str, labels: Path | None = None) -> Layout:
         raise NoFramesError(f"{root}: no frames found; expected one of {expected}")
     places = _bases(labels) if labels else bases
     masks = tuple(
-        MaskSource(task, folder, suffix, encoding, late)
+        MaskSource(task, place, suffix, encoding, late)
         for task, pattern, suffix, encoding, late in MASKS
-        if (folder := _found(places, pattern, split, Path.is_dir))
+        if (place := _found(places, pattern, split, Path.is_dir))
     )
     return Layout(images, tuple(_label_sources(places, split)), masks)
 
