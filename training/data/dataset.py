@@ -135,6 +135,7 @@ class Dataset(ABC):
             names.update(self.name(index).encode() + b"\n")
         columns: dict[str, np.ndarray] = {**self.presence(), **self.label_columns()}
         labels, masks = hashlib.sha256(), hashlib.sha256()
+        classes = json.dumps({task: dict(lists) for task, lists in self.classes.items()})
         for name, column in sorted(columns.items()):
             digest = masks if name.endswith(MASK_CHECKSUMS) else labels
             digest.update(f"{name} {column.dtype} {column.shape}\n".encode())
@@ -144,10 +145,7 @@ class Dataset(ABC):
             "names": names.hexdigest(),
             "labels": labels.hexdigest(),
             "masks": masks.hexdigest(),
-            # As JSON gives them back: lists instead of tuples.
-            "classes": json.loads(
-                json.dumps({t: dict(lists) for t, lists in self.classes.items()})
-            ),
+            "classes": json.loads(classes),  # as a state gives them back: lists instead of tuples
         }
 
     def attributes(self, index: int) -> dict[str, str] | None:

@@ -57,6 +57,8 @@ class VOC(PascalXML):
         return ClassLists({BOXES: {ONLY: VOC_OBJECTS}})
 
     def read(self, builder: Builder, images: Images) -> None:
+        for name in VOC_OBJECTS:  # all are annotated, also those that a part of VOC does not show
+            builder.name(name)
         super().read(builder, images)
         for name, first in builder.first.items():
             if name not in VOC_OBJECTS:

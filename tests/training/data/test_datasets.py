@@ -19,6 +19,7 @@ from perception.tasks.base import total_loss
 from training.config import Config, DataArgs, ModelArgs, OptimArgs, RunArgs
 from training.data.augment import Augment
 from training.data.dataset import Dataset
+from training.data.frames import Frames
 from training.data.rendered import RenderedRoads
 from training.data.sample import Sample, collate
 from training.data.sources import DATASETS, kind_and_root, near_names, open_dataset
@@ -305,9 +306,8 @@ def test_ade20k_counts_from_one(tmp_path: Path):
 
 def test_voc_values(tmp_path: Path):
     write_voc(tmp_path)
-    labels = open_dataset(str(tmp_path), "val", ["det_voc", "semantic_voc", "classes_voc"])[
-        0
-    ].labels
+    dataset = open_dataset(str(tmp_path), "val", ["det_voc", "semantic_voc", "classes_voc"])
+    labels = Frames([dataset])[0].labels
     boxes = labels["det_voc"].arrays()
     assert boxes["boxes_xyxy"][0].tolist() == [4, 2, 30, 40]  # counted from one, both ends in
     assert boxes["ignore"].tolist() == [False, True]
