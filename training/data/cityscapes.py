@@ -31,10 +31,10 @@ class Cityscapes(Pairs):
 
     format = "Cityscapes"
     labels = ("semantic", "depth")
-    frames_at = f"leftImg8bit/{{split}}/{{folder}}/{{stem}}{IMAGE}.png"
+    frames_at = f"leftImg8bit/{{split}}/{{city}}/{{stem}}{IMAGE}.png"
     labels_at: ClassVar = {
-        "semantic": "gtFine/{split}/{folder}/{stem}_gtFine_labelIds.png",
-        "depth": "disparity/{split}/{folder}/{stem}_disparity.png",
+        "semantic": "gtFine/{split}/{city}/{stem}_gtFine_labelIds.png",
+        "depth": "disparity/{split}/{city}/{stem}_disparity.png",
     }
 
     @classmethod

@@ -14,6 +14,8 @@ from training.data.files import SPLITS, files_below, nfc
 from training.data.images import Images
 from training.data.labels import Label
 
+Words = frozenset[tuple[str, str]]  # what stands for each word in braces of a place
+
 
 class Pairs(Annotated):
     """Frames with a label file for some task. Images and labels without the other are noted.
@@ -33,7 +35,8 @@ class Pairs(Annotated):
 
     def expected(self) -> str:
         places = (self.frames_at, *self.labels_at.values())
-        return ", ".join(place.replace("{split}", self.split) for place in places)
+        text = ", ".join(places).replace("{split}", self.split)
+        return text.replace("{stem}", "NAME")
 
     def own_lists(self) -> ClassLists:
         return ClassLists({})
@@ -65,8 +68,8 @@ class Pairs(Annotated):
         return self.pixels(task, self.label_root / file[0], size_hw)
 
 
-def found(root: Path, place: str) -> Iterator[tuple[tuple[tuple[str, str], ...], str]]:
-    """((word, text) of each word in braces, path) of the files whose path reads like `place`."""
+def found(root: Path, place: str) -> Iterator[tuple[Words, str]]:
+    """(words, path) of the files whose path reads like `place`."""
     suffixes = IMAGE_SUFFIXES if place.endswith(".*") else (Path(place).suffix,)
     words = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(place.rpartition(".")[0]))
     for path in files_below(root, suffixes):
@@ -74,7 +77,7 @@ def found(root: Path, place: str) -> Iterator[tuple[tuple[tuple[str, str], ...],
             texts = {word: nfc(text) for word, text in match.groupdict().items()}
             if split := texts.get("split"):
                 texts["split"] = SPLITS.get(split.lower(), split)
-            yield tuple(sorted(texts.items())), path
+            yield frozenset(texts.items()), path
 
 
 def deeper(root: Path, *names: str) -> Path:
