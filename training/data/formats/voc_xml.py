@@ -55,6 +55,9 @@ class PascalXML(Annotated):
             if found is None:
                 continue
             stem, where, near = path.stem, str(path), "JPEGImages/" if whole_set else folder
+            if found.wrong and images.find(stem, where, near) is None:
+                builder.problem(-1, found.wrong)
+                continue
             name = stem + os.path.splitext(found.filename)[1]
             image = images.find(name, where, near) or images.need(stem, where, near)
             seen.add(nfc(stem))
