@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +80,8 @@ class Scalarised(Balancer):
         names = list(losses)
         joint = numbers(losses, values).requires_grad_()
         with self.seeded():
-            scalar = self.scalar(joint, names)
-        own = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        weights, *own_grads = torch.autograd.grad(scalar, [joint, *own], allow_unused=True)
-        for parameter, grad in zip(own, own_grads, strict=True):
-            if grad is not None:  # a parameter of an absent task has none and does not change
-                accumulate([parameter], [grad])
+            self.scalar(joint, names).backward()  # own parameters of present tasks get theirs too
+        weights = cast(Tensor, joint.grad)
         plain_backward(losses, weights, border)
         return dict(zip(names, weights.tolist(), strict=True))
 

@@ -1,6 +1,7 @@
 """Impartial multi-task learning, both halves (Liu et al., ICLR 2021)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,6 @@ from torchjd.aggregation import IMTLG
 from torchjd.scalarization import IMTLL
 
 from training.balance.base import Aggregated
-from training.balance.border import accumulate
 
 
 class IMTL(Aggregated):
@@ -21,7 +21,5 @@ class IMTL(Aggregated):
     def scale(self, values: Tensor, present: Sequence[str]) -> Tensor:
         values = values.requires_grad_()
         terms = [self.scales[task](values[row]) for row, task in enumerate(present)]
-        own = [parameter for task in present for parameter in self.scales[task].parameters()]
-        weights, *grads = torch.autograd.grad(torch.stack(terms).sum(), [values, *own])
-        accumulate(own, grads)
-        return weights
+        torch.stack(terms).sum().backward()  # the scales get their gradients too
+        return cast(Tensor, values.grad)

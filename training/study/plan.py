@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,9 +81,8 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """The part of a stored record that describes the trial."""
-        row = json.loads(json.dumps(dataclasses.asdict(self.row)))
         return {
-            "row": row,
+            "row": dataclasses.asdict(self.row),
             "seed": self.seed,
             "command": command(self.config(), f"runs/{self.key}"),
         }
@@ -97,9 +95,8 @@ def command(config: Config, out: str) -> str:
 
 
 def row_from_json(data: Mapping[str, Any]) -> Row:
-    """The row of a stored record; fields that rows no longer have are left out."""
-    known = {field.name for field in dataclasses.fields(Row)}
-    return Row(**{k: v for k, v in data.items() if k in known} | {"tasks": tuple(data["tasks"])})
+    """The row of a stored record."""
+    return Row(**{**data, "tasks": tuple(data["tasks"])})
 
 
 def options(config: Config, without: tuple[str, ...] = ()) -> list[str]:

@@ -74,12 +74,10 @@ class StudyRun(Run):
     said = 0.0
 
     def record(self, report: StepReport) -> None:
-        """Logs a training step, and says how far the run is at each quarter and every half
-        minute."""
+        """Logs a training step, and says every half minute and at the end how far the run is."""
         super().record(report)
         done, whole, now = report.step + 1, max(self.steps, 1), time.monotonic()
-        quarter = 4 * done // whole > 4 * (done - 1) // whole
-        if quarter or now - self.said > NEWS_SECONDS:
+        if done >= whole or now - self.said > NEWS_SECONDS:
             share = max(self.own_progress(), done / whole)
             left = timedelta(seconds=round(self.seconds * (1 - share) / share))
             self.said = now

@@ -8,6 +8,7 @@ import numpy as np
 
 from training.data.roads import textures
 from training.data.roads.atmosphere import Atmosphere
+from training.data.roads.chance import pick
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
         gamma=float(rng.uniform(0.85, 1.12)),
         balance=rng.uniform(0.93, 1.07, 3).tolist(),
         noise=float(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
-        blur=float(rng.choice([0.0, 0.5, 0.7, 1.0], p=[0.35, 0.3, 0.25, 0.1])),
+        blur=pick(rng, {0.0: 0.35, 0.5: 0.3, 0.7: 0.25, 1.0: 0.1}),
         vignette=float(rng.uniform(0, 0.3)),
         bonnet=float(rng.uniform(0.03, 0.2)) if low else 0.0,
         bonnet_shape=(float(rng.uniform(0.01, 0.08)), float(rng.uniform(-0.02, 0.02))),

@@ -5,17 +5,19 @@ from itertools import pairwise
 
 import numpy as np
 
+from training.data.roads.chance import Rng, pick
 from training.data.roads.layout import WHITE, YELLOW, Crossing, LaneStrip, Road, RoadLine, Stain
 
 WORN = ((0.5, 0.5, 0.52), (0.1, 0.4, 0.8), (0.6, 0.35, 0.15))
-# The line between opposite directions: odds (added up), category, style, paint and gap.
-MIDDLES = (
-    (0.58, "double yellow", False, (3.0, 9.0)),
-    (0.72, "single yellow", True, (3.0, 7.0)),
-    (0.82, "single yellow", False, (3.0, 9.0)),
-    (0.88, "double other", False, (3.0, 9.0)),
-    (0.94, "double yellow", True, (3.0, 9.0)),
-)
+# Odds of the line between opposite directions: category, style, paint and gap; none.
+MIDDLES: dict[tuple[str, bool, tuple[float, float]] | None, float] = {
+    ("double yellow", False, (3.0, 9.0)): 0.58,
+    ("single yellow", True, (3.0, 7.0)): 0.14,
+    ("single yellow", False, (3.0, 9.0)): 0.1,
+    ("double other", False, (3.0, 9.0)): 0.06,
+    ("double yellow", True, (3.0, 9.0)): 0.06,
+    None: 0.06,
+}
 # Surface details without labels: negative examples for a lane head.
 TAR = (0.12, 0.12, 0.12)
 PATCH = (0.2, 0.2, 0.2)
@@ -28,7 +30,6 @@ ARROWS = {
     "right": ((0, -0.1), (2.2, -0.1), (2.2, 0.45), (1.7, 0.45), (2.5, 1.0), (3.3, 0.45),
               (2.8, 0.45), (2.8, -0.26), (0, -0.26)),
 }  # fmt: skip
-Rng = np.random.Generator
 
 
 def _between(rng: Rng, t: float, highway: bool) -> RoadLine:
@@ -48,13 +49,12 @@ def _between(rng: Rng, t: float, highway: bool) -> RoadLine:
 
 def _middle(rng: Rng, t: float) -> list[RoadLine]:
     """The line between opposite directions; sometimes none."""
-    pick = rng.random()
-    width = float(rng.uniform(0.1, 0.15))
-    for most, category, dashed, period in MIDDLES:
-        if pick < most:
-            colour = WORN[rng.integers(3)] if category == "double other" else YELLOW
-            return [RoadLine(t, category, dashed, width, colour, period)]
-    return []
+    found, width = pick(rng, MIDDLES), float(rng.uniform(0.1, 0.15))
+    if found is None:
+        return []
+    category, dashed, period = found
+    colour = WORN[rng.integers(3)] if category == "double other" else YELLOW
+    return [RoadLine(t, category, dashed, width, colour, period)]
 
 
 def _forward(rng: Rng, most: int, width: float) -> list[LaneStrip]:

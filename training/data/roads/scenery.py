@@ -4,6 +4,7 @@ import numpy as np
 
 from training.data.roads import buildings, plants, street
 from training.data.roads.atmosphere import Atmosphere
+from training.data.roads.chance import Rng, pick
 from training.data.roads.layout import Road
 from training.data.roads.mesh import Colour, Thing
 
@@ -14,7 +15,6 @@ WALLS: tuple[Colour, ...] = (
 BRANDS: tuple[Colour, ...] = (
     (0.15, 0.12, 0.6), (0.5, 0.25, 0.08), (0.1, 0.55, 0.75), (0.2, 0.45, 0.15),
 )  # fmt: skip
-Rng = np.random.Generator
 
 
 def _near(rng: Rng, colour: Colour, spread: float = 0.06) -> Colour:
@@ -150,7 +150,7 @@ def _tunnel(road: Road, length: float) -> list[Thing]:
 def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     out = []
     for s in np.arange(float(rng.uniform(14, 40)), length + 30, 70.0).tolist():
-        sign, side = road.sides[int(rng.choice([0, 1], p=[0.3, 0.7]))]
+        sign, side = road.sides[pick(rng, {0: 0.3, 1: 0.7})]
         out.append(Thing(
             buildings.canopy(air.lamps), s, side + sign * 11, paint=BRANDS[rng.integers(4)],
             shadow=(12, 16, 0.0), lamp=9.0 if air.lamps else 0.0,

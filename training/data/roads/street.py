@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from training.data.roads.atmosphere import Atmosphere
+from training.data.roads.chance import Rng, pick
 from training.data.roads.layout import Crossing, Road
 from training.data.roads.mesh import BLACK, Builder, Colour, Mesh, Thing
 
@@ -12,7 +13,6 @@ from training.data.roads.mesh import BLACK, Builder, Colour, Mesh, Thing
 OTHER = {"parking": "no parking", "street": "green street"}
 TOWN_SIGNS = ("parking", "parking", "no entry", "speed", "arrow", "back", "warning")
 HIGHWAY_SIGNS = ("speed", "warning", "back")
-Rng = np.random.Generator
 STEEL: Colour = (0.36, 0.36, 0.35)
 WOOD: Colour = (0.2, 0.26, 0.32)
 WHITE: Colour = (0.85, 0.85, 0.85)
@@ -203,7 +203,7 @@ def signs(rng: Rng, road: Road, length: float) -> list[Thing]:
 def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
     """The traffic lights of one junction: on arms at the far side, on a post at the near side."""
     out: list[Thing] = []
-    state = str(rng.choice(["red", "green", "amber"], p=[0.45, 0.45, 0.1]))
+    state = pick(rng, {"red": 0.45, "green": 0.45, "amber": 0.1})
 
     def pole(s: float, t: float, arm: float = 0.0) -> None:
         out.append(Thing(signal_pole(arm), s, t, above=road.kerb))
@@ -214,7 +214,7 @@ def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
 
     far, near = crossing.s + crossing.width + 1.0, crossing.s - 1.0
     right, left = road.right + 0.8, road.left - 0.8
-    arm = float(rng.choice([0.0, 4.0, 6.5], p=[0.25, 0.35, 0.4]))
+    arm = pick(rng, {0.0: 0.25, 4.0: 0.35, 6.5: 0.4})
     pole(far, right, -arm)
     head(far - 0.2, right - 0.3, 3.0)
     if arm:

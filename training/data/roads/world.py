@@ -7,6 +7,7 @@ import numpy as np
 from training.data.roads import effects, plans, plants, scenery, traffic
 from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve
+from training.data.roads.chance import pick
 from training.data.roads.effects import DashCam
 from training.data.roads.frame import Moment
 from training.data.roads.ground import Viewpoint
@@ -29,10 +30,6 @@ SCENES = {
     "gas stations": 0.03,
 }  # fmt: skip
 SIGHT = 170.0
-
-
-def _choose(rng: np.random.Generator, odds: dict[str, float]) -> str:
-    return str(rng.choice(list(odds), p=list(odds.values())))
 
 
 @dataclass
@@ -107,10 +104,10 @@ def _camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
 def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) -> Drive:
     """The drive of (seed, index), long enough to travel `travel` metres."""
     rng = np.random.default_rng((seed, index))
-    timeofday = _choose(rng, TIMES)
+    timeofday = pick(rng, TIMES)
     night = timeofday == "night"
-    weather = _choose(rng, {name: odds[night] for name, odds in WEATHER.items()})
-    scene = _choose(rng, SCENES)
+    weather = pick(rng, {name: odds[night] for name, odds in WEATHER.items()})
+    scene = pick(rng, SCENES)
     attributes = {"weather": weather, "scene": scene, "timeofday": timeofday}
     air = atmosphere(rng, weather, timeofday)
     length = SIGHT + travel
