@@ -87,8 +87,9 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
     things = gbuffer.visible(moment.things, view)
     kerbs = ground.curbs(view, road)
     rows = shade.ground_faces(road.beyond, air, moment.tone)
-    faces, vertices = gbuffer.assemble(rows, kerbs, things, view)
-    painted = gbuffer.paint(ground.surfaces(view, road, flat), things, faces, vertices, camera)
+    faces, vertices = gbuffer.assemble(rows, kerbs + things, view)
+    surfaces = ground.surfaces(view, road, flat)
+    painted = gbuffer.paint(surfaces, kerbs + things, faces, vertices, camera)
     depth = _depth(painted, view, flat, road.kerb)
     sunny = air.sun_colour.max() > 0.05 and not indoor
     shadow = shadows(view, things, air.sun if sunny else None)
@@ -106,7 +107,7 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
         "drivable": lambda: truth.drivable(
             ground.drivable(view, road.lanes, _stops(road.lanes, things, view)), painted, hidden
         ),
-        "lane": lambda: truth.lane(marker.lane, painted, len(kerbs), hidden),
+        "lane": lambda: truth.lane(marker.lane, painted, hidden),
         "scene": lambda: truth.scene(moment.attributes),
         "semantic": lambda: truth.semantic(painted, hidden),
         "depth": lambda: truth.depth(depth, hidden),

@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from training.data.roads.camera import NEAR, Camera
-from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, KERB, SHIFT, Viewpoint, fixed
-from training.data.roads.mesh import CLASS, FACE, Thing
-from training.data.roads.textures import TILES
+from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, Viewpoint, fixed
+from training.data.roads.mesh import FACE, Thing
 
 CULL_BEHIND = -2.0
 LEAST_PIXELS = 0.5
@@ -95,31 +94,13 @@ def _rotate(points: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return np.stack([x * c + z * s, y, z * c - x * s], axis=1).astype(np.float32)
 
 
-def _joined(tables: list[np.ndarray]) -> np.ndarray:
-    """One FACE table; joined as integers, because numpy concatenates records slowly."""
-    return np.concatenate([table.view(np.int32) for table in tables]).view(FACE)
-
-
-def _kerb_faces(kerbs: np.ndarray, camera_at: np.ndarray) -> np.ndarray:
-    normals = np.cross(kerbs[:, 1] - kerbs[:, 0], kerbs[:, 2] - kerbs[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
-    facing = ((kerbs[:, 0] - camera_at) * normals).sum(1)
-    faces = np.zeros(len(kerbs), FACE)
-    faces["count"], faces["owner"], faces["slot"] = 4, -1, -1
-    faces["normal"] = -np.sign(facing)[:, None] * normals
-    faces["colour"], faces["origin"] = KERB, kerbs[:, 0]
-    faces["kind"], faces["tile"] = CLASS["sidewalk"], TILES["paving"]
-    return faces
-
-
 def assemble(
-    ground: np.ndarray, kerbs: np.ndarray, things: list[Thing], view: Viewpoint
+    ground: np.ndarray, things: list[Thing], view: Viewpoint
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The table of all faces: ground, kerbs, things in their order; and the world vertices.
+    """The table of all faces: ground, things in their order; and the world vertices.
 
     The faces of the ground have no vertices.
     """
-    camera_at = np.array([0, view.camera.height, 0], np.float32)
     positions, turns = _poses(things, view)
     scales = np.array([t.scale for t in things], np.float32)
     paints = np.array([t.paint for t in things], np.float32)
@@ -127,17 +108,19 @@ def assemble(
     by_vertex = np.repeat(np.arange(len(things)), [len(m.vertices) for m in meshes])
     owner = np.repeat(np.arange(len(things)), [len(m.faces) for m in meshes])
     local = np.concatenate([m.vertices for m in meshes]) * scales[by_vertex]
-    placed = _rotate(local, turns[by_vertex]) + positions[by_vertex]
-    vertices = np.concatenate([kerbs.reshape(-1, 3), placed])
-    faces = _joined([ground, _kerb_faces(kerbs, camera_at), *[m.faces for m in meshes]])
-    solid, own = faces[len(ground) :], faces[len(ground) + len(kerbs) :]
+    vertices = _rotate(local, turns[by_vertex]) + positions[by_vertex]
+    # Joined as integers, because numpy concatenates records slowly.
+    tables = [table.view(np.int32) for table in (ground, *[m.faces for m in meshes])]
+    faces = np.concatenate(tables).view(FACE)
+    own = faces[len(ground) :]
     normals = own["normal"] / scales[owner]
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     own["normal"] = _rotate(normals, turns[owner])
     own["colour"] = np.where(own["colour"] < 0, paints[owner], own["colour"])
     own["owner"], own["origin"] = owner, positions[owner]
-    firsts = np.cumsum(solid["count"]) - solid["count"]
-    solid["distance"] = ((vertices[firsts] - camera_at) * solid["normal"]).sum(1)
+    firsts = np.cumsum(own["count"]) - own["count"]
+    camera_at = np.array([0, view.camera.height, 0], np.float32)
+    own["distance"] = ((vertices[firsts] - camera_at) * own["normal"]).sum(1)
     return faces, vertices
 
 

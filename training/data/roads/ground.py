@@ -8,7 +8,7 @@ import numpy as np
 from perception.classes import LANE_BACKGROUND
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.layout import WHITE, Crossing, LaneStrip, Road, RoadLine, lane_byte
-from training.data.roads.mesh import Colour
+from training.data.roads.mesh import Builder, Colour, Thing
 
 # Faces 0..5 of every frame; things come after them.
 SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
@@ -96,16 +96,18 @@ def surfaces(view: Viewpoint, road: Road, depth: np.ndarray) -> np.ndarray:
     return face
 
 
-def curbs(view: Viewpoint, road: Road) -> np.ndarray:
-    """(F, 4, 3) world quads of the kerb faces, left and right."""
-    quads = [np.zeros((0, 4, 3), np.float32)]
+def curbs(view: Viewpoint, road: Road) -> list[Thing]:
+    """The faces of the kerbs, left and right, as one thing that stands under the camera."""
+    b = Builder(kind="sidewalk", tile="paving")
     for start, end in road.spans(view.s + START, view.s + 70, True) if road.walk else ():
         s = view.steps(start, end, 14) - view.s
-        for _, t in road.sides:
+        for sign, t in road.sides:
             foot = view.curve.place(s, np.full_like(s, t - view.t))
             top = foot + np.array([0, road.kerb, 0], np.float32)
-            quads.append(np.stack([foot[:-1], foot[1:], top[1:], top[:-1]], axis=1))
-    return np.concatenate(quads)
+            for quad in np.stack([foot[:-1], foot[1:], top[1:], top[:-1]], axis=1):
+                b.face(quad, KERB, (-sign, 0, 0))
+    yaw = -float(view.curve.heading(np.zeros(())))
+    return [Thing(b.build(), view.s, view.t, yaw)] if b.faces else []
 
 
 def _widened(left: np.ndarray, right: np.ndarray, least: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
 from training.data.labels import Boxes, Distance, Labels, LaneMask, Mask, Normals
 from training.data.roads.gbuffer import GBuffer, VisibleObject
 from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, Viewpoint
+from training.data.roads.mesh import CLASS
 
 LEAST_HEIGHT = 3.5 / 384  # of the frame height: the smallest objects with boxes in BDD100K
 LEAST_SHARE = 0.12
@@ -63,9 +64,11 @@ def boxes(found: list[LabelledObject], size_hw: tuple[int, int]) -> Boxes:
     )
 
 
-def lane(lane: np.ndarray, painted: GBuffer, kerbs: int, hidden: np.ndarray) -> LaneMask:
+def lane(lane: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> LaneMask:
     """The lane byte where nothing occludes it; kerb faces carry their own line."""
-    open_ground = (painted.face > SKY) & (painted.face < GROUND_FACES + kerbs) & ~hidden
+    flat = painted.faces["kind"] == CLASS["sidewalk"]
+    flat[1:GROUND_FACES] = True
+    open_ground = flat.take(painted.index) & ~hidden
     return LaneMask(np.where(open_ground, lane, LANE_BACKGROUND).astype(np.uint8))
 
 
