@@ -47,7 +47,7 @@ class Plan:
 def epoch_frames(base: Config, tasks: Sequence[str]) -> int:
     """Frames of an epoch: whole batches."""
     frames = len(open_sources(base.data, tasks, 0)[0])
-    return max(frames // base.data.batch, 1) * base.data.batch
+    return -(-frames // base.data.batch) * min(base.data.batch, frames)
 
 
 def plan_of(trials: Sequence[Trial], stored: Mapping[str, Record], devices: int, log: Log) -> Plan:
