@@ -92,7 +92,7 @@ class _Reader:
 
     def read(self) -> None:
         for source in self.layout.labels:
-            (self._yolo if source.format == "yolo" else self._scalabel)(source)
+            (self._yolo if source.suffix == ".txt" else self._scalabel)(source)
         for mask in self.layout.masks:
             prefix = os.path.relpath(mask.folder, self.label_root)
             code = self.builder.encoding(mask.encoding)
@@ -133,7 +133,7 @@ class _Reader:
 
     def _entries(self, source: LabelSource) -> Iterator[tuple[Path, dict[str, Any]]]:
         """(file, frame) pairs; a damaged file is listed as a problem, and reading goes on."""
-        whole = source.format == "scalabel"
+        whole = not source.suffix
         for path in source.files():
             try:
                 for frame in stream.frames(path):

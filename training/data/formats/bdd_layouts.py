@@ -42,24 +42,20 @@ class MaskSource(NamedTuple):
     late: bool  # holds less than outlines: used for frames without these
 
 
-# Suffix of the files of a format with one file per frame; "" where one file has all frames.
-SUFFIXES: Final = {"scalabel": "", "scalabel-folder": ".json", "yolo": ".txt"}
-
-
 class LabelSource(NamedTuple):
-    """A JSON file of many frames, or a folder with one file per frame.
+    """A Scalabel file of many frames, or a folder with a Scalabel or YOLO file per frame.
 
     `kinds`: the labels that every frame of it has ("boxes", "drivable", "lane"); empty = those
     that occur in it (a file without a single lane is not annotated with lanes).
     """
 
     path: Path
-    format: str  # in SUFFIXES
+    suffix: str  # of the files in a folder; "" for a file
     kinds: frozenset[str] = frozenset()
 
     def files(self) -> list[Path]:
         """The label files, by name."""
-        return files_in(self.path, SUFFIXES[self.format]) if self.path.is_dir() else [self.path]
+        return files_in(self.path, self.suffix) if self.suffix else [self.path]
 
 
 class Layout(NamedTuple):
@@ -80,19 +76,19 @@ MASKS: Final = (
     ("semantic", "labels/sem_seg/masks/{split}", ".png", "semantic", False),
     ("semantic", "seg/labels/{split}", "_train_id.png", "semantic", False),
 )
-# path, format, kinds.
+# path, kinds.
 LABELS: Final = (
-    ("labels/det_20/det_{split}.json", "scalabel", ("boxes",)),
-    ("labels/drivable/polygons/drivable_{split}.json", "scalabel", ("drivable",)),
-    ("labels/lane/polygons/lane_{split}.json", "scalabel", ("lane",)),
-    ("labels/bdd100k_labels_images_{split}.json", "scalabel", ()),
-    ("labels/100k/{split}", "scalabel-folder", ()),
-    ("100k/{split}", "scalabel-folder", ()),
-    ("det_annotations/{split}", "scalabel-folder", ("boxes",)),
-    ("labels/{split}", "yolo", ("boxes",)),
-    ("labels/yolo/{split}", "yolo", ("boxes",)),
-    ("labels/100k/{split}", "yolo", ("boxes",)),
-    ("{split}/labels", "yolo", ("boxes",)),
+    ("labels/det_20/det_{split}.json", ("boxes",)),
+    ("labels/drivable/polygons/drivable_{split}.json", ("drivable",)),
+    ("labels/lane/polygons/lane_{split}.json", ("lane",)),
+    ("labels/bdd100k_labels_images_{split}.json", ()),
+    ("labels/100k/{split}/*.json", ()),
+    ("100k/{split}/*.json", ()),
+    ("det_annotations/{split}/*.json", ("boxes",)),
+    ("labels/{split}/*.txt", ("boxes",)),
+    ("labels/yolo/{split}/*.txt", ("boxes",)),
+    ("labels/100k/{split}/*.txt", ("boxes",)),
+    ("{split}/labels/*.txt", ("boxes",)),
 )
 
 
@@ -200,17 +196,17 @@ def image_stem(name: str) -> str:
 
 
 def _label_sources(places: Sequence[Path], split: str) -> Iterator[LabelSource]:
-    for pattern, format_, kinds in LABELS:
-        suffix = SUFFIXES[format_]
+    for pattern, kinds in LABELS:
+        place, _, suffix = pattern.partition("/*")
         exists = partial(_holds, suffixes=suffix) if suffix else Path.is_file
-        if path := _found(places, pattern, split, exists):
-            yield LabelSource(path, format_, frozenset(kinds))
+        if path := _found(places, place, split, exists):
+            yield LabelSource(path, suffix, frozenset(kinds))
     # A user's Scalabel export: {split}.json or any *{split}*.json that looks like frames.
-    known = {base / pattern.format(split=split) for pattern, _, _ in LABELS for base in places}
+    known = {base / pattern.format(split=split) for pattern, _ in LABELS for base in places}
     for folder in (*places, *(base / "labels" for base in places)):
         for path in files_in(folder, ".json"):
             # A file of exactly this name holds the labels: if it is damaged, that is an error.
             meant = path.stem == split
             new = path.with_suffix(".json") not in known and split in path.name
             if new and (meant or looks_like_frames(path)):
-                yield LabelSource(path, "scalabel")
+                yield LabelSource(path, "")
