@@ -36,8 +36,7 @@ class Frame:
     distance: np.ndarray  # (N,) per box: forward to the nearest point of the footprint
     occluded: np.ndarray  # bool (N,)
     lead: int  # index of the nearest vehicle in the own lane, -1
-    lines_ground: list[np.ndarray]
-    lines_pixels: list[np.ndarray]
+    lines: list[np.ndarray]  # each (N, 2) right and forward in metres
     offset: float | None  # of the camera from the middle of its lane
     bend: float
 
@@ -82,7 +81,6 @@ def with_truth(rendered: RenderedFrame, seconds: float) -> Frame:
         "area": Mask(area.mask, SIZE_HW, VIEWS["area"]),
         "paint": Mask(lane.lane, SIZE_HW, VIEWS["line"]),
     }
-    lines = list(true_lines(road, view, (lane.lane & LANE_BACKGROUND_BIT) == 0))
     return Frame(
         rendered.image,
         Scene(SIZE_HW, outputs),
@@ -92,8 +90,7 @@ def with_truth(rendered: RenderedFrame, seconds: float) -> Frame:
         distance,
         np.array([item.occluded for item in users], bool),
         min(ahead, key=lambda i: distance[i], default=-1),
-        [ground for ground, _ in lines],
-        [pixels for _, pixels in lines],
+        list(true_lines(road, view, (lane.lane & LANE_BACKGROUND_BIT) == 0)),
         view.t - own.centre if own is not None else None,
         view.curve.bend,
     )
@@ -120,10 +117,8 @@ def footprint(thing: Thing, view: Viewpoint) -> np.ndarray:
     return np.array([place[[0, 2]] + i * along + j * across for i in (-1, 1) for j in (-1, 1)])
 
 
-def true_lines(
-    road: layout.Road, view: Viewpoint, marks: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Lines along the road where the lane byte shows them: on the ground and in pixels."""
+def true_lines(road: layout.Road, view: Viewpoint, marks: np.ndarray) -> Iterator[np.ndarray]:
+    """Lines along the road on the ground where the lane byte shows them."""
     height, width = marks.shape
     kerbs = zip((road.left, road.right), road.curbs, strict=True)
     for t in [line.t for line in road.lines] + [t for t, kerb in kerbs if kerb]:
@@ -135,5 +130,4 @@ def true_lines(
         if len(where) >= 6 and np.ptp(LINE_RANGE_M[where]) >= 5:
             part = slice(where[0], where[-1] + 1)
             z = LINE_RANGE_M[part]
-            ground = np.column_stack([t - view.t + view.curve.shift(z), z])
-            yield ground, seen[part].astype(np.float64)
+            yield np.column_stack([t - view.t + view.curve.shift(z), z])

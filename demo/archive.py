@@ -18,7 +18,7 @@ from demo.archive_worker import TIMEOUT_S, label_here
 from demo.command_line import add_model
 from demo.progress import say
 from demo.temporal import tracking_available
-from perception.errors import UserError, cli, require_extra
+from perception.errors import MALFORMED, UserError, cli, require_extra
 from perception.files import write_atomic
 from perception.hub import ONNX, local_file
 from perception.runtime.annotations import FORMATS, parse_export
@@ -154,7 +154,7 @@ class ArchiveSummary:
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             settings, videos = dict(kept["settings"]), {v["name"]: v for v in kept["videos"]}
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        except (OSError, *MALFORMED) as error:
             raise UserError(
                 f"{self.path}: not a summary of perceive-archive ({error}); move it away"
             ) from None

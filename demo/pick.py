@@ -22,7 +22,7 @@ from demo.archive_jobs import Job, Settings
 from demo.pipeline import SourceFrame
 from demo.video import VideoFile
 from perception.classes import LANE_BACKGROUND_BIT
-from perception.errors import UserError
+from perception.errors import MALFORMED, UserError
 from perception.files import write_atomic
 from perception.metrics.panoptic import box_iou
 from perception.runtime.annotations import FORMATS, Export
@@ -105,7 +105,7 @@ def read_frames(job: int, labels: Path) -> Iterator[Seen]:
         for number, line in enumerate(file, 1):
             try:
                 yield _seen(job, json.loads(line))
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+            except MALFORMED as error:
                 raise UserError(
                     f"{labels} line {number}: not a line of perceive-archive ({error!r:.100}); "
                     "run with --redo"

@@ -43,7 +43,8 @@ class ExportArguments:
     int8_frames: int = 100
     """Number of frames to use from the folder."""
     check: bool = True
-    """Compare the outputs of PyTorch and ONNX Runtime and refuse to write a file that differs."""
+    """Write the file without comparing its outputs with PyTorch's; otherwise one that differs is
+    refused."""
 
     def __post_init__(self) -> None:
         if self.fp16 + bool(self.int8) + self.half_weights > 1:

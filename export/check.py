@@ -12,7 +12,6 @@ from perception.model import Deployed, HydraNet
 from perception.runtime.compare import Difference
 from perception.runtime.description import Description
 from perception.runtime.providers import load
-from perception.runtime.scene import differences
 
 
 class DisagreementError(Exception):
@@ -65,10 +64,9 @@ def compare(
     for frame in frames:
         with torch.no_grad():
             outputs = deployed(torch.from_numpy(frame)[None])
-        views = description.views
-        wanted = {name: one.numpy() for name, one in zip(views, outputs, strict=True)}
+        wanted = {name: one.numpy() for name, one in zip(description.views, outputs, strict=True)}
         got = dict(zip(engine.names, engine.run(frame[None]), strict=True))
-        found.append(differences(views, wanted, got, precision))
+        found.append(description.differences(wanted, got, precision))
     return [_worst(column) for column in zip(*found, strict=True)]
 
 

@@ -13,6 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from perception.stop import StopSignals
 
+# What reading a text of any content as one of ours can raise.
+MALFORMED = (
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(RecursionError, OverflowError),
+)
+
 
 class UserError(Exception):
     """An error the user can fix; the message names the file or field and what to do."""

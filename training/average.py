@@ -33,7 +33,7 @@ class AverageArguments:
     checkpoints: tuple[Path, ...]
     """Checkpoints of train-bdd (.safetensors), all of the same network and tasks."""
     out: Path = Path("average.safetensors")
-    """The file to write."""
+    """Checkpoint to write; also -o."""
     half: bool = False
     """Write half precision."""
 

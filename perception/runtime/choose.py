@@ -17,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from perception.errors import MALFORMED
 from perception.files import cache_folder, write_atomic
 from perception.runtime.description import Description
 from perception.runtime.providers import Engine, candidates, load, read_description, versions
-from perception.runtime.scene import differences
 
 RULES = 2  # part of the cache key: results from before refusals expired are ignored
 TRIAL_TIMEOUT_S = 180
@@ -37,9 +37,10 @@ def choose(path: Path, threads: int) -> tuple[str, str]:
         return "cpu", "the only one installed"
     key, cache = _key(path, threads, names), cache_folder() / "providers.json"
     known = _read(cache)
-    if key not in known:
-        known[key] = _try_all(path, threads, names)
-        _write(cache, known)
+    if key in known:
+        return known[key]["provider"], f"{known[key]['said']}; tried at an earlier start"
+    known[key] = _try_all(path, threads, names)
+    _write(cache, known)
     return known[key]["provider"], known[key]["said"]
 
 
@@ -98,7 +99,7 @@ def difference(
     for name in description.views:
         if name not in got or got[name].shape != expected[name].shape:
             return f"output {name} is missing or has another shape"
-    found = differences(description.views, expected, got, "bf16")
+    found = description.differences(expected, got, "bf16")
     return next((f"output {one.text('the CPU')}" for one in found if not one.agrees), "")
 
 
@@ -148,7 +149,7 @@ def _read(cache: Path) -> dict[str, dict[str, Any]]:
             and isinstance(entry["said"], str)
             and time.time() < entry.get("until", math.inf)
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *MALFORMED):
         return {}
 
 

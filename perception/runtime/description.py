@@ -4,10 +4,14 @@ Tasks declare their `View`, the export writes it into the file, the runtime read
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from perception.errors import UserError
+import numpy as np
+
+from perception.errors import MALFORMED, UserError
+from perception.runtime.compare import LIMITS, Difference
 from perception.runtime.scene import KINDS
 from perception.runtime.view import BOX_SCORE, BOXES, View, valid_text
 
@@ -16,7 +20,6 @@ FORMAT: Final = 1
 # Limits on what is read.
 MAX_TEXT: Final = 4 << 20
 MAX_TASKS: Final = 64
-
 
 # For readers of the file in any language, with those of every kind, as in docs/onnx.md.
 CONVENTIONS: Final = {
@@ -73,6 +76,16 @@ class Description:
         ]
         return min(1.0, max(0.0, min(known))) if known else BOX_SCORE
 
+    def differences(
+        self, wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], precision: str
+    ) -> list[Difference]:
+        """How far the decoded outputs of one frame differ; `precision`: key of LIMITS."""
+        return [
+            Difference(name, view.kind, *measured)
+            for name, view in self.views.items()
+            for measured in KINDS[view.kind].compare(wanted[name], got[name], LIMITS[precision])
+        ]
+
     def to_json(self) -> str:
         """JSON text, format 1."""
         return json.dumps(
@@ -116,14 +129,7 @@ class Description:
                 training=dict(data.get("training", {})),
                 licence=str(data.get("licence", "")),
             )
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            OverflowError,
-        ) as error:
+        except MALFORMED as error:
             raise UserError(
                 f"{source}: its 'perception' description is malformed ({error!s:.300}); "
                 "export the model again with export-onnx"

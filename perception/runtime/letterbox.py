@@ -65,15 +65,6 @@ class Letterbox:
         (top, left), (height, width) = self.top_left, self.inner_hw
         return slice(top, top + height), slice(left, left + width)
 
-    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
-        """(scale, offset), each float64 xyxy: model = frame * scale + offset.
-
-        Each axis has its own scale because the inner size is rounded to whole pixels.
-        """
-        (top, left), (inner_h, inner_w) = self.top_left, self.inner_hw
-        scale_x, scale_y = inner_w / self.frame_hw[1], inner_h / self.frame_hw[0]
-        return np.array([scale_x, scale_y] * 2), np.array([left, top] * 2, np.float64)
-
     def apply(self, frame: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) at the model's size. Shrinks by area, so thin lanes stay visible."""
         out = np.full((*self.size_hw, 3), self.pad_value, np.uint8)
@@ -83,16 +74,15 @@ class Letterbox:
         cv2.resize(frame, (width, height), dst=out[self.inner], interpolation=how)
         return out
 
-    def boxes_to_model(self, boxes_xyxy: np.ndarray) -> np.ndarray:
-        """float32 (N, 4) in model pixels."""
-        scale, offset = self._affine()
-        return (boxes_xyxy.reshape(-1, 4) * scale + offset).astype(np.float32)
-
     def boxes_to_frame(self, boxes_xyxy: np.ndarray) -> np.ndarray:
-        """float32 (N, 4) in frame pixels, clipped to the frame."""
-        scale, offset = self._affine()
-        boxes = (boxes_xyxy.reshape(-1, 4) - offset) / scale
+        """float32 (N, 4) in frame pixels, clipped to the frame.
+
+        Each axis has its own scale because the inner size is rounded to whole pixels.
+        """
+        (top, left), (inner_h, inner_w) = self.top_left, self.inner_hw
         height, width = self.frame_hw
+        scale = np.array([inner_w / width, inner_h / height] * 2)
+        boxes = (boxes_xyxy.reshape(-1, 4) - [left, top] * 2) / scale
         return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
 
     def crop(self, array: np.ndarray) -> np.ndarray:

@@ -14,14 +14,7 @@ import cv2
 import numpy as np
 
 from perception.runtime.colours import map_picture, vector_picture
-from perception.runtime.compare import (
-    LIMITS,
-    Difference,
-    Limits,
-    Measured,
-    largest,
-    unmatched_boxes,
-)
+from perception.runtime.compare import Limits, Measured, largest, unmatched_boxes
 from perception.runtime.letterbox import Letterbox, resize
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
 
@@ -262,10 +255,6 @@ class Normals(Map):
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
         return is_float(array) and array.shape == (3, *size_hw)
 
-    @staticmethod
-    def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-        return [("largest component difference", largest(wanted - got), limits.relative)]
-
     @cached_property
     def full(self) -> np.ndarray:
         """float32 (3, H, W) at frame size, of length 1 again."""
@@ -323,17 +312,3 @@ def read_scene(
 def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:
     """One decoded output of the model, in frame coordinates."""
     return KINDS[view.kind].read(array, view, box)
-
-
-def differences(
-    views: Mapping[str, View],
-    wanted: Mapping[str, np.ndarray],
-    got: Mapping[str, np.ndarray],
-    precision: str,
-) -> list[Difference]:
-    """How far the decoded outputs of one frame differ, by kind; `precision`: key of LIMITS."""
-    return [
-        Difference(name, view.kind, *measured)
-        for name, view in views.items()
-        for measured in KINDS[view.kind].compare(wanted[name], got[name], LIMITS[precision])
-    ]

@@ -87,7 +87,8 @@ class Oracle:
             drivable, lane = np.roll(drivable, 9, 1), np.roll(lane, index, 1)
             hour = 0
         found = np.zeros((100, 6), np.float32)
-        xyxy = BOX.boxes_to_model(boxes[:, :4])
+        (top, left), scale = BOX.top_left, BOX.inner_hw[0] / BOX.frame_hw[0]
+        xyxy = (boxes[:, :4] * scale + [left, top] * 2).astype(np.float32)
         found[: len(boxes)] = np.column_stack([xyxy, scores, boxes[:, 4]])
         padded = [np.full(SIZE, fill, np.uint8) for fill in (2, 255)]
         for out, mask in zip(padded, (drivable, lane), strict=True):
