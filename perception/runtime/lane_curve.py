@@ -40,12 +40,10 @@ class LaneCurve:
         terms = _terms(np.asarray(y, np.float64) - self.horizon)
         return np.sqrt(np.maximum((terms @ self.covariance * terms).sum(-1), 0))
 
-    def heading(self, y: float) -> tuple[float, float]:
-        """Column at a row of the line through the camera that is parallel to the marking, and its
-        standard deviation."""
-        terms = _terms(np.asarray(y - self.horizon, np.float64))[1:]
-        variance = terms @ self.covariance[1:, 1:] @ terms
-        return float(terms @ self.coefficients[1:]), float(np.sqrt(variance))
+    def heading(self, y: float) -> float:
+        """Column at a row of the line through the camera that is parallel to the marking."""
+        terms = _terms(np.asarray(y - self.horizon, np.float64))
+        return float(terms[1:] @ self.coefficients[1:])
 
     @property
     def offset(self) -> float:
