@@ -1,25 +1,22 @@
 """Labelling one video at a time, in a process of its own: a file that crashes or hangs the decoder
 costs that process and one line in the report. Independent of Ray.
 
-`python -m demo.archive_worker SETTINGS` is that process: jobs come in as JSON lines; {"beat":
-frames} at intervals and one outcome per job go out. `Worker` starts it and talks to it.
+To the process go jobs; from it come the number of finished frames, at intervals, and one outcome
+per job.
 """
 
-import json
+import multiprocessing
 import os
-import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import cv2
 
@@ -102,18 +99,17 @@ class Worker(AbstractContextManager["Worker"]):
 
     def __init__(self, settings: Settings, timeout_s: float = TIMEOUT_S) -> None:
         self.settings, self.timeout_s = settings, timeout_s
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: SpawnProcess | None = None
 
     def __call__(self, job: Job) -> VideoOutcome:
         """The outcome of one video. Never raises because of the video."""
         start, frames = time.monotonic(), 0
-        process = self.process = self.process or self._start()
+        process = self.process or self.start()
         try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-            while "name" not in (answer := self._receive(process)):
-                frames = answer["beat"]
-            return VideoOutcome(**answer)
+            self.pipe.send(job)
+            while isinstance(answer := self.receive(), int):
+                frames = answer
+            return answer
         except (TimeoutError, OSError, EOFError) as error:
             problem = f"{job.video}: {self._lost(process, error)} at frame {frames}"
             for left in leftovers(Path(job.labels)):
@@ -122,38 +118,34 @@ class Worker(AbstractContextManager["Worker"]):
                 job.name, False, frames, round(time.monotonic() - start, 3), problem
             )
 
-    def _start(self) -> "subprocess.Popen[bytes]":
-        """The child, with this process's module path. Unbuffered, so that select() on the pipe
-        waits for the next line."""
-        command = [sys.executable, "-m", "demo.archive_worker", json.dumps(asdict(self.settings))]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, bufsize=0, env=environment, start_new_session=True
-        )
+    def start(self) -> SpawnProcess:
+        """Starts the child."""
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=serve, args=(theirs, self.settings), daemon=True)
+        self.process.start()
+        theirs.close()  # the child's copy is the last one, so its end is seen here
+        return self.process
 
-    def _receive(self, process: "subprocess.Popen[bytes]") -> dict[str, Any]:
-        """The next line. Raises TimeoutError after `timeout_s`, EOFError at the child's end."""
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], self.timeout_s)
-        if not ready:
+    def receive(self) -> "int | VideoOutcome":
+        """Finished frames, or the outcome. Raises TimeoutError after `timeout_s`, EOFError at the
+        child's end."""
+        if not self.pipe.poll(self.timeout_s):
             raise TimeoutError
-        line = process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        return json.loads(line)
+        return self.pipe.recv()
 
     def stop(self) -> None:
         """Ends the child from another thread; the call that waits for it returns."""
-        if (process := self.process) is not None:
-            process.kill()
+        if self.process is not None:
+            self.process.kill()
 
-    def _lost(self, process: "subprocess.Popen[bytes]", error: Exception) -> str:
+    def _lost(self, process: SpawnProcess, error: Exception) -> str:
         """Ends a lost child; the reason it was lost."""
         if isinstance(error, TimeoutError):
             reason = f"no frame in {self.timeout_s:g} s, stopped"
         else:
-            code = process.wait()
+            process.join()
+            code = process.exitcode or 0
             name = signal.Signals(-code).name if code < 0 else f"code {code}"
             reason = f"its process died ({name}: a crash in the decoder, or out of memory)"
         self.close()
@@ -163,10 +155,8 @@ class Worker(AbstractContextManager["Worker"]):
         """Ends the child."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
-            for pipe in (self.process.stdin, self.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            self.process.join()
+            self.pipe.close()
             self.process = None
 
     def __exit__(self, *_: object) -> None:
@@ -201,31 +191,27 @@ def label_here(
             thread.join(TIMEOUT_S)
 
 
-def serve(settings: Settings) -> None:
-    """The child: jobs on stdin, outcomes on stdout; exits with its parent."""
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
-    jobs: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+def serve(pipe: Connection, settings: Settings) -> None:
+    """The child; ends with its parent, also during a video."""
+    os.setsid()  # Ctrl-C is for the parent
+    os.dup2(2, 1)  # what libraries print must not mix with the report
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     last = 0.0
 
     def beat(frames: int) -> None:
         nonlocal last
         if time.monotonic() - last >= BEAT_S:
             last = time.monotonic()
-            print(json.dumps({"beat": frames}), file=out)
+            pipe.send(frames)
 
     label = Labeller(settings, beat)
-    while True:
-        print(json.dumps(asdict(label(Job(**json.loads(jobs.get()))))), file=out)
+    with suppress(EOFError):
+        while True:
+            pipe.send(label(pipe.recv()))
 
 
-def _read(jobs: "SimpleQueue[str]") -> None:
-    """Ends the process when its parent ends, also during a video."""
-    for line in sys.stdin:
-        jobs.put(line)
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    serve(Settings(**json.loads(sys.argv[1])))

@@ -1,9 +1,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -127,8 +128,7 @@ def test_a_library_error_fails_one_video_only(video, tiny_onnx, tmp_path):
 
 def test_a_hanging_process_is_killed_and_the_next_video_is_labelled(video, tiny_onnx, tmp_path):
     with Worker(settings(tiny_onnx), timeout_s=0.5) as ask:
-        ask.process = ask._start()
-        ask.process.send_signal(signal.SIGSTOP)
+        os.kill(ask.start().pid, signal.SIGSTOP)
         outcome = ask(job(video, tmp_path / "h.jsonl"))
         assert not outcome.labelled
         assert "no frame in 0.5 s, stopped at frame 0" in outcome.problem
@@ -140,8 +140,7 @@ def test_a_hanging_process_is_killed_and_the_next_video_is_labelled(video, tiny_
 
 def test_a_process_that_dies_is_one_line(video, tiny_onnx, tmp_path):
     with Worker(settings(tiny_onnx)) as ask:
-        ask.process = ask._start()
-        ask.process.kill()
+        ask.start().kill()
         outcome = ask(job(video, tmp_path / "k.jsonl"))
     assert not outcome.labelled
     assert "died (SIGKILL" in outcome.problem
@@ -153,12 +152,26 @@ def test_the_process_ends_with_its_parent_also_during_a_video(tiny_onnx, tmp_pat
     for _ in range(4000):
         writer.write(np.zeros((120, 160, 3), np.uint8))
     writer.release()
-    with Worker(settings(tiny_onnx)) as ask:
-        process = ask.process = ask._start()
-        process.stdin.write(json.dumps(asdict(job(long, tmp_path / "l.jsonl"))).encode() + b"\n")
-        assert "beat" in ask._receive(process)
-        process.stdin.close()
-        assert process.wait(timeout=120) == 0
+    parent = f"""
+import os, sys
+from demo.archive_worker import Job, Settings, Worker
+ask = Worker(Settings({str(tiny_onnx)!r}, "cpu"))
+child = ask.start()
+ask.pipe.send(Job("long.avi", {str(long)!r}, {str(tmp_path / "l.jsonl")!r}))
+assert isinstance(ask.receive(), int)
+print(child.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", parent], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    for _ in range(100):
+        if not Path("/proc", done.stdout.strip()).exists():
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("the process is left")
     assert not (tmp_path / "l.jsonl").exists()
 
 
