@@ -146,7 +146,9 @@ class Warnings:
 
 def run(args: argparse.Namespace) -> dict[tuple[str, str, str], Tally]:
     """{(input, camera, time of day): tally}."""
-    runner = Runner(args.model or default_model(), "cpu") if "model" in args.inputs else None
+    runner = None
+    if "model" in args.inputs:
+        runner = Runner(args.model or default_model(), "cpu", score=SCORE)
     tallies: defaultdict[tuple[str, str, str], Tally] = defaultdict(Tally)
     for seed in range(args.seed, args.seed + args.drives):
         evaluate(frames(seed, args.frames, args.fps), args.inputs, runner, args.fps, tallies)
@@ -164,14 +166,14 @@ def evaluate(
 ) -> None:
     """Adds one drive."""
     states: dict[tuple[str, str], tuple[RoadGeometry, Warnings]] = {}
-    tracker = BoxTracker(fps, SCORE)
+    tracker = BoxTracker(fps)
     for frame in drive:
         scenes = {"truth": frame.scene} if "truth" in inputs else {}
         if runner is not None:
             scenes["model"] = scene = runner(frame.image)
             tracker.update(scene, frame.image, frame.seconds)
             for name, boxes in list(scene.of(Boxes)):
-                scene.outputs[name] = boxes.above(SCORE)
+                scene.outputs[name] = boxes.take(boxes.counted)
         for source, scene in scenes.items():
             for kind in cameras:
                 file = CameraFile(frame.camera, True, Path("true")) if kind == "true" else None

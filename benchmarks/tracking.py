@@ -70,7 +70,7 @@ TRACKERS: dict[str, Callable[[float, float], Any]] = {
     "BoT-SORT": _library(BoTSORTTracker, BOTH),
     "OC-SORT": _library(OCSORTTracker, BOTH[1:]),
     "C-BIoU": _library(CBIoUTracker, BOTH),
-    "perceive": BoxTracker,
+    "perceive": lambda fps, score: BoxTracker(fps),
 }
 
 
@@ -112,9 +112,10 @@ def _moved(picture: np.ndarray, move: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(picture, warp, size, borderMode=cv2.BORDER_REPLICATE)
 
 
-def model_boxes(drive: Clip, runner: Runner) -> list[Boxes]:
+def model_boxes(drive: Clip, runner: Runner, score: float) -> list[Boxes]:
     """The model's detections of every frame."""
-    every = [next(runner(picture).of(Boxes))[1] for picture in drive.pictures]
+    scenes = [runner(picture).from_score(score) for picture in drive.pictures]
+    every = [next(scene.of(Boxes))[1] for scene in scenes]
     return [one.take((one.scores >= LOWEST_SCORE) & (one.classes < CLASSES)) for one in every]
 
 
@@ -158,7 +159,10 @@ def run(args: argparse.Namespace) -> str:
     for seed in range(args.seed, args.seed + args.drives):
         drive = clip(seed, args)
         perfect = [replace(boxes, track_ids=None) for boxes in drive.real]
-        for source, detected in {"perfect": perfect, "model": model_boxes(drive, runner)}.items():
+        for source, detected in {
+            "perfect": perfect,
+            "model": model_boxes(drive, runner, score),
+        }.items():
             for name in args.trackers:
                 tracked, seconds = follow(drive, detected, TRACKERS[name](args.fps, score))
                 found = evaluate(drive, tracked, score)

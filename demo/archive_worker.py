@@ -62,19 +62,18 @@ class Labeller:
         source = VideoFile(Path(job.video))
         if self.runner is None:
             cv2.setNumThreads(settings.threads)
-            self.runner = Runner(settings.model, settings.provider, settings.threads)
-        tracker = (
-            BoxTracker(source.fps / settings.every, settings.score) if settings.track else None
-        )
+            chosen = (settings.provider, settings.threads)
+            self.runner = Runner(settings.model, *chosen, score=settings.score)
+        tracker = BoxTracker(source.fps / settings.every) if settings.track else None
         for left in leftovers(labels):  # of a run that was killed
             left.unlink(missing_ok=True)
-        geometry = RoadGeometry(score=settings.score)
+        geometry = RoadGeometry()
         with ExitStack() as stack:
-            sink = stack.enter_context(ScalabelSink(labels, job.name, settings.score, keep=False))
+            sink = stack.enter_context(ScalabelSink(labels, job.name, keep=False))
             export = None
             if job.export:
                 views, target = self.runner.description.views, parse_export(job.export)
-                export = stack.enter_context(Export(*target, views, settings.score, replace=True))
+                export = stack.enter_context(Export(*target, views, replace=True))
             for frame in source:
                 if frame.index % settings.every:
                     continue

@@ -7,7 +7,6 @@ from pathlib import Path
 from demo.pipeline import Packet
 from demo.sinks import FileSink, is_stdout
 from perception.runtime.annotations import scalabel_frame
-from perception.runtime.scene import Score
 from perception.runtime.shapes import annotate
 
 
@@ -18,11 +17,9 @@ class ScalabelSink(FileSink):
     are open poly2d, and boxes, lanes and frame carry its numbers (docs/geometry.md).
     """
 
-    def __init__(
-        self, path: Path, video: str, score: Score, keep: bool = True, geometry: bool = False
-    ) -> None:
+    def __init__(self, path: Path, video: str, keep: bool = True, geometry: bool = False) -> None:
         super().__init__(path, keep)
-        self.video, self.score, self.geometry, self.frames = video, score, geometry, 0
+        self.video, self.geometry, self.frames = video, geometry, 0
         self.is_list = path.suffix.lower() == ".json"
 
     def open(self) -> None:
@@ -39,7 +36,7 @@ class ScalabelSink(FileSink):
         assert packet.scene is not None
         at = packet.frame
         road = packet.road if self.geometry else None
-        frame = annotate(at.name, packet.scene, self.score, road, outlined=road is None)
+        frame = annotate(at.name, packet.scene, road, outlined=road is None)
         timestamp = round(1000 * at.seconds)
         entry = scalabel_frame(
             frame, at.index, videoName=self.video, frameIndex=at.index, timestamp=timestamp

@@ -28,7 +28,7 @@ from perception.runtime.colours import BGR, colour
 from perception.runtime.distance import Ranges
 from perception.runtime.lanes import Lane
 from perception.runtime.road import Road
-from perception.runtime.scene import Boxes, Labels, Mask, Scene, Score, least_score
+from perception.runtime.scene import Boxes, Labels, Mask, Scene
 
 CAMERA = "camera"
 # Of grid and scene: on the road below the camera, x forward, y left, z up.
@@ -57,9 +57,9 @@ class McapSink(FileSink):
     Times are those of recording where the source knows them, else the video's own from 0 on.
     """
 
-    def __init__(self, path: Path, source: Source, score: Score) -> None:
+    def __init__(self, path: Path, source: Source) -> None:
         super().__init__(path)
-        self.source, self.score = source, score
+        self.source = source
 
     def open(self) -> None:
         """Opens the log; topics get their channels when they first come."""
@@ -76,13 +76,13 @@ class McapSink(FileSink):
         stamp = fox.Timestamp(sec=now // 10**9, nsec=now % 10**9)
         messages = {
             f"/{CAMERA}/image": _picture(packet.frame.image, "jpeg", stamp),
-            f"/{CAMERA}/annotations": _notes(scene, road, self.score, stamp),
+            f"/{CAMERA}/annotations": _notes(scene, road, stamp),
         }
         for name, mask in scene.of(Mask):
             messages[f"/{CAMERA}/{name}"] = _picture(mask.small, "png", stamp)
-        cells = costmap(scene, road, self.score) if road is not None else None
+        cells = costmap(scene, road) if road is not None else None
         if road is not None and cells is not None:
-            entities = [*_lanes(road.lanes, stamp), *_users(scene, road, self.score, stamp)]
+            entities = [*_lanes(road.lanes, stamp), *_users(scene, road, stamp)]
             messages["/road/grid"] = _grid(forward_left(cells), stamp)
             messages["/road/scene"] = fox.SceneUpdate(entities=entities)
         for topic, message in messages.items():
@@ -97,12 +97,12 @@ def _picture(image: np.ndarray, kind: str, stamp: fox.Timestamp) -> Any:
     return fox.CompressedImage(timestamp=stamp, frame_id=CAMERA, data=data, format=kind)
 
 
-def _notes(scene: Scene, road: Road | None, score: Score, stamp: fox.Timestamp) -> Any:
+def _notes(scene: Scene, road: Road | None, stamp: fox.Timestamp) -> Any:
     """Boxes, labels and lanes over the image."""
     points, texts = [], []
     for name, boxes in scene.of(Boxes):
         ranges = road.ranges[name] if road is not None else None
-        for i in np.flatnonzero(boxes.counted(least_score(score, name))).tolist():
+        for i in np.flatnonzero(boxes.counted).tolist():
             points.append(_outline(boxes, i, stamp))
             texts.append(_caption(boxes, i, ranges, stamp))
     for _, labels in scene.of(Labels):
@@ -189,10 +189,8 @@ def _lanes(lanes: Iterable[Lane], stamp: fox.Timestamp) -> Iterable[fox.SceneEnt
             yield _entity(name, stamp, lines=[line])
 
 
-def _users(
-    scene: Scene, road: Road, score: Score, stamp: fox.Timestamp
-) -> Iterable[fox.SceneEntity]:
-    for number, (name, corners, ranges, i) in enumerate(footprints(scene, road, score)):
+def _users(scene: Scene, road: Road, stamp: fox.Timestamp) -> Iterable[fox.SceneEntity]:
+    for number, (name, corners, ranges, i) in enumerate(footprints(scene, road)):
         (wide, long), (x, z) = np.ptp(corners, axis=0).tolist(), corners.mean(axis=0).tolist()
         cube = fox.CubePrimitive(
             pose=_pose(z, -x, HEIGHT_M / 2),

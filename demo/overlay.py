@@ -17,7 +17,7 @@ from perception.runtime.drawing import (
     text_height,
     text_size,
 )
-from perception.runtime.scene import Mask, Scene, Score
+from perception.runtime.scene import Mask, Scene
 
 EGO_COLOUR = (120, 255, 120)
 LEGEND_FRAMES = 50  # a class stays in the legend for so long after it was last seen
@@ -67,7 +67,6 @@ class Controls:
 class Overlay:
     """Draws packets. `controls` are read per frame, so switches act at once.
 
-    `scores`: {output: lowest score of a drawn box per class}, unless `controls` has one;
     `figures`: also draws frame rate and model time; `side_by_side`: the input on the left;
     `birds_eye`: the road from above; `still`: photos, whose legends are their own.
     """
@@ -76,13 +75,12 @@ class Overlay:
         self,
         controls: Controls,
         provider: str,
-        scores: Score,
         figures: bool = False,
         side_by_side: bool = False,
         birds_eye: bool = False,
         still: bool = False,
     ) -> None:
-        self.controls, self.provider, self.scores = controls, provider, scores
+        self.controls, self.provider = controls, provider
         self.figures, self.side_by_side, self.birds_eye = figures, side_by_side, birds_eye
         self.kept = 1 if still else LEGEND_FRAMES
         self.times: deque[float] = deque(maxlen=30)
@@ -90,18 +88,19 @@ class Overlay:
 
     def draw(self, packet: Packet, now: float) -> None:
         """Sets packet.canvas; `now` is a monotonic clock in seconds."""
-        scene = packet.shown or packet.scene
-        assert scene is not None
+        given, controls = packet.scene, self.controls
+        assert given is not None
         self.times.append(now)
-        controls = self.controls
-        score = self.scores if controls.score is None else controls.score
+        scene = packet.shown or given
+        if controls.score is not None:
+            given, scene = (one.from_score(controls.score) for one in (given, scene))
         lanes = packet.road.lanes if packet.road is not None else None
-        canvas = draw(packet.frame.image, scene, controls.hidden, score, lanes)
+        canvas = draw(packet.frame.image, scene, controls.hidden, lanes)
         if controls.ego and packet.road is not None:
             for lane in packet.road.borders.values():
                 draw_ego(canvas, lane.points)
         if packet.road is not None:
-            draw_road(canvas, packet, score, self.birds_eye)
+            draw_road(canvas, given, packet.road, self.birds_eye)
         draw_legend(canvas, self.legend(scene))
         if self.figures:
             self._figures(canvas, packet)

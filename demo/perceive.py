@@ -53,7 +53,8 @@ def perceive(options: Options) -> int:
             for note in source.notes:
                 say(note)
         streams = 1 if any(source.live for source in sources) else AT_ONCE
-        runner = Runner(options.model, options.provider, options.threads, streams)
+        chosen = (options.provider, options.threads, streams, options.score)
+        runner = Runner(options.model, *chosen)
         runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
         say(f"{runner.description.name} on {runner.provider}: {runner.chosen_because}")
         if options.provider == "auto" and (extra := faster_extra()):
@@ -76,10 +77,8 @@ class Run:
         streams: int = 1,
     ) -> None:
         self.options, self.runner, self.stop, self.streams = options, runner, stop, streams
-        self.description = runner.description
-        self.scores = self.description.box_scores(options.score)
-        views = self.description.views
-        titles = {name: view.title(name) for name, view in views.items()}
+        self.views = runner.description.views
+        titles = {name: view.title(name) for name, view in self.views.items()}
         self.controls = Controls(titles, options.score, options.ego, not options.raw)
         self.statistics = Statistics()
         self.watching = self._watching(stack)
@@ -183,13 +182,12 @@ class Run:
         """The stages, one thread each: inference, then everything that is cheap."""
         options, controls, still = self.options, self.controls, source.still
         track = (not still if options.track is None else options.track) and tracking_available()
-        tracker = BoxTracker(source.fps, self.scores) if track else None
+        tracker = BoxTracker(source.fps) if track else None
         steady = None if still or options.raw else Steady()
         geometry = self._geometry()
         overlay = Overlay(
             controls,
             self.runner.provider,
-            self.scores,
             options.fps,
             options.side_by_side,
             options.birds_eye,
@@ -223,7 +221,7 @@ class Run:
 
     def _geometry(self) -> RoadGeometry:
         given = self.options
-        return RoadGeometry(given.camera, given.camera_height, given.camera_view, self.scores)
+        return RoadGeometry(given.camera, given.camera_height, given.camera_view)
 
     def _sinks(self, job: Job, source: Source, stack: ExitStack) -> list[Sink]:
         """Opens the files of an input; libraries of optional ones are imported only here."""
@@ -235,24 +233,23 @@ class Run:
             sinks.append(partial(save_picture, job.save, alone))
         if job.json:
             metric = self._geometry().metric
-            logged = ScalabelSink(job.json, source.name, self.scores, geometry=metric)
+            logged = ScalabelSink(job.json, source.name, geometry=metric)
             sinks.append(stack.enter_context(logged).write)
         if job.export:
-            export = stack.enter_context(Export(*job.export, self.description.views, self.scores))
+            export = stack.enter_context(Export(*job.export, self.views))
             sinks.append(lambda at: export.add(at.frame.name, scene_of(at), at.road))
         if job.mcap:
             from demo.mcap_sink import McapSink
 
-            sinks.append(stack.enter_context(McapSink(job.mcap, source, self.scores)).write)
+            sinks.append(stack.enter_context(McapSink(job.mcap, source)).write)
         if job.rerun:
             from demo.rerun_sink import RerunFile
 
-            file = RerunFile(job.rerun, source.name, self.scores)
-            sinks.append(stack.enter_context(file).write)
+            sinks.append(stack.enter_context(RerunFile(job.rerun, source.name)).write)
         if self.options.viewer:
             from demo.rerun_sink import RerunViewer
 
-            sinks.append(stack.enter_context(RerunViewer(source.name, self.scores)).write)
+            sinks.append(stack.enter_context(RerunViewer(source.name)).write)
         return sinks
 
 

@@ -76,16 +76,17 @@ def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Set
     ]
     if not frames:
         raise UserError("--pick: none of the videos has labels")
-    runner = Runner(settings.model, settings.provider, settings.threads)
+    chosen_by = (settings.provider, settings.threads)
+    runner = Runner(settings.model, *chosen_by, score=settings.score)
     compare_neighbours(frames)
     some = candidates(frames, CANDIDATES * count)
     places = {(frame.job, frame.index): frame for frame in some}
     for number, frame in decoded(jobs, some):
-        examine(places[number, frame.index], frame.image, runner, settings.score)
+        examine(places[number, frame.index], frame.image, runner)
     chosen = distinct([frame for frame in some if frame.picture is not None], count)
     views = runner.description.views
     target = folder / FORMATS[kind].place
-    with Export(kind, target, views, settings.score, subset="train") as export:
+    with Export(kind, target, views, subset="train") as export:
         for number, frame in decoded(jobs, chosen):
             # With its suffix: drive.mp4 and drive.mkv may lie in one folder.
             name = f"{jobs[number].name.replace('/', '_')}-{frame.index + 1:07d}.jpg"
@@ -159,24 +160,24 @@ def compare_neighbours(frames: Sequence[Seen]) -> None:
         }
 
 
-def examine(frame: Seen, image: np.ndarray, runner: Runner, score: float) -> None:
+def examine(frame: Seen, image: np.ndarray, runner: Runner) -> None:
     """Sets the parts for which the model is applied again, and the thumbnail."""
     small = cv2.resize(image, THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
     frame.picture = small - small.mean()
     scene, mirrored = runner(image), runner(np.ascontiguousarray(image[:, ::-1]))
     frame.parts["scores"] = sum(uncertainty(boxes.scores) for _, boxes in scene.of(Boxes))
-    frame.parts |= mirror_parts(scene, mirrored, score)
+    frame.parts |= mirror_parts(scene, mirrored)
 
 
-def mirror_parts(scene: Scene, mirrored: Scene, score: float) -> dict[str, float]:
-    """The shares of boxes from `score` on, and of masks, that differ in the mirrored frame."""
+def mirror_parts(scene: Scene, mirrored: Scene) -> dict[str, float]:
+    """The shares of boxes that count, and of masks, that differ in the mirrored frame."""
     boxes, masks = [], []
     width = scene.frame_hw[1]
     for name, output in scene.outputs.items():
         other = mirrored.outputs[name]
         if isinstance(output, Boxes) and isinstance(other, Boxes):
             back = replace(other, xyxy=[width, 0, width, 0] + other.xyxy[:, MIRROR] * FLIP)
-            boxes.append(unmatched(output.above(score), back.above(score)))
+            boxes.append(unmatched(output.take(output.counted), back.take(back.counted)))
         elif isinstance(output, Mask) and isinstance(other, Mask):
             masks.append(mask_difference(output, other.small[:, ::-1]))
     parts = {"mirrored boxes": boxes, "mirrored masks": masks}

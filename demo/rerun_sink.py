@@ -12,7 +12,7 @@ from demo.pipeline import BoundedQueue, Packet
 from demo.sinks import FileSink
 from perception.errors import UserError
 from perception.runtime.colours import colour
-from perception.runtime.scene import Boxes, Labels, Map, Mask, Score, least_score
+from perception.runtime.scene import Boxes, Labels, Map, Mask
 
 TIMELINE = "video"
 FLUSH_TIMEOUT_S = 5.0  # for the viewer to receive the last frames
@@ -22,8 +22,8 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
     """Opens the viewer and sends it the newest frame whenever it has received the one before, so
     that a slow viewer does not block the pipeline."""
 
-    def __init__(self, title: str, score: Score) -> None:
-        self.recording, self.score = named(title), score
+    def __init__(self, title: str) -> None:
+        self.recording = named(title)
         self.newest: BoundedQueue[Packet] = BoundedQueue(1, newest=True)
         self.thread = threading.Thread(target=self._send, daemon=True)
 
@@ -43,7 +43,7 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
 
     def _send(self) -> None:
         for packet in self.newest:
-            log(self.recording, packet, self.score)
+            log(self.recording, packet)
             self.recording.flush()  # blocks until the viewer has it, so that no backlog forms
 
     def __exit__(self, *_: object) -> None:
@@ -54,9 +54,9 @@ class RerunViewer(AbstractContextManager["RerunViewer"]):
 class RerunFile(FileSink):
     """Every frame in an .rrd file."""
 
-    def __init__(self, path: Path, title: str, score: Score) -> None:
+    def __init__(self, path: Path, title: str) -> None:
         super().__init__(path)
-        self.score, self.recording = score, named(title)
+        self.recording = named(title)
 
     def open(self) -> None:
         """Connects the recording to the file."""
@@ -65,7 +65,7 @@ class RerunFile(FileSink):
 
     def append(self, packet: Packet) -> None:
         """Logs a frame."""
-        log(self.recording, packet, self.score)
+        log(self.recording, packet)
 
 
 def named(title: str) -> rerun.RecordingStream:
@@ -75,14 +75,14 @@ def named(title: str) -> rerun.RecordingStream:
     return recording
 
 
-def log(recording: rerun.RecordingStream, packet: Packet, score: Score) -> None:
+def log(recording: rerun.RecordingStream, packet: Packet) -> None:
     """One frame: picture, boxes, lanes, masks as class images, maps as depth, labels as text."""
     assert packet.scene is not None
     recording.set_time(TIMELINE, duration=packet.frame.seconds)
     rgb = cv2.cvtColor(packet.frame.image, cv2.COLOR_BGR2RGB)
     recording.log("camera", rerun.Image(rgb).compress(jpeg_quality=85))
     for name, boxes in packet.scene.of(Boxes):
-        recording.log(f"camera/{name}", _shapes(boxes.above(least_score(score, name))))
+        recording.log(f"camera/{name}", _shapes(boxes.take(boxes.counted)))
     for name, mask in packet.scene.of(Mask):
         recording.log(f"camera/{name}", rerun.SegmentationImage(mask.full))
     for name, values in packet.scene.of(Map):

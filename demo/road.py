@@ -3,24 +3,20 @@
 import cv2
 import numpy as np
 
-from demo.pipeline import Packet
 from perception.runtime import birds_eye
 from perception.runtime.distance import Ranges
 from perception.runtime.drawing import blend_rectangle, chip, text_height, text_size
-from perception.runtime.scene import Boxes, Scene, Score, least_score
+from perception.runtime.road import Road
+from perception.runtime.scene import Boxes, Scene
 
 LEAD_COLOUR, WARN_COLOUR = (120, 255, 120), (60, 60, 235)
 
 
-def draw_road(canvas: np.ndarray, packet: Packet, score: Score, inset: bool) -> None:
-    """Distances under the boxes from `score` on, warnings at the top, and the view from above."""
-    road, scene = packet.road, packet.scene
-    assert road is not None
-    assert scene is not None
+def draw_road(canvas: np.ndarray, scene: Scene, road: Road, inset: bool) -> None:
+    """Distances under the boxes, warnings at the top, and the view from above."""
     height = max(8, text_height(canvas.shape[:2]) * 4 // 5)
     for name, boxes in scene.of(Boxes):
-        shown = np.flatnonzero(boxes.counted(least_score(score, name)))
-        _draw_ranges(canvas, boxes, shown, road.ranges[name], road.headway_s, height)
+        _draw_ranges(canvas, boxes, road.ranges[name], road.headway_s, height)
     notes = [f"lane departure {road.departure}"] if road.departure else []
     notes += ["collision warning"] if road.collision else []
     y = canvas.shape[0] // 12
@@ -29,18 +25,18 @@ def draw_road(canvas: np.ndarray, packet: Packet, score: Score, inset: bool) -> 
         chip(canvas, note, ((canvas.shape[1] - wide) // 2, y), 2 * height, WARN_COLOUR, 0.85)
         y += tall + height
     if inset:
-        picture = birds_eye.picture(scene, road, round(0.46 * canvas.shape[0]), score)
-        draw_inset(canvas, picture, scene, score)
+        picture = birds_eye.picture(scene, road, round(0.46 * canvas.shape[0]))
+        draw_inset(canvas, picture, scene)
 
 
 def _draw_ranges(
     canvas: np.ndarray,
     boxes: Boxes,
-    shown: np.ndarray,
     ranges: Ranges,
     headway_s: float | None,
     height: int,
 ) -> None:
+    shown = np.flatnonzero(boxes.counted)
     for i in shown[np.argsort(-np.nan_to_num(ranges.distance_m[shown]))]:
         x1, _, x2, y2 = (round(float(value)) for value in boxes.xyxy[i])
         lead = i == ranges.lead
@@ -59,14 +55,14 @@ def _draw_ranges(
         chip(canvas, text, ((x1 + x2 - wide) // 2, y2 + 1), height, opacity=0.6)
 
 
-def draw_inset(canvas: np.ndarray, picture: np.ndarray | None, scene: Scene, score: Score) -> None:
+def draw_inset(canvas: np.ndarray, picture: np.ndarray | None, scene: Scene) -> None:
     """The view from above, at the left or right edge: where it covers fewer boxes."""
     if picture is None or picture.shape[1] > canvas.shape[1] // 2:
         return
     tall, wide = picture.shape[:2]
     margin = text_height(canvas.shape[:2])
     y = canvas.shape[0] - tall - 3 * margin  # above the legend
-    shown = [boxes.above(least_score(score, name)).xyxy for name, boxes in scene.of(Boxes)]
+    shown = [boxes.xyxy[boxes.counted] for _, boxes in scene.of(Boxes)]
     places = (canvas.shape[1] - wide - margin, margin)
     x = min(places, key=lambda left: sum(_covered(xyxy, left, y, wide, tall) for xyxy in shown))
     blend_rectangle(canvas, (x - 2, y - 2, x + wide + 2, y + tall + 2), (240, 240, 240), 0.9)

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception.runtime.scene import Boxes, Labels, Mask, Scene, Score, least_score
+from perception.runtime.scene import Boxes, Labels, Mask, Scene
 
 LOWEST_SCORE = 0.1  # weaker boxes do not even continue a track
 SURE_SCORE = 0.7
@@ -34,8 +34,8 @@ class BoxTracker:
     """Adds track ids to every boxes output of consecutive scenes: BoT-SORT (arXiv 2206.14651) with
     compensation of the camera's motion, from the `trackers` library; one tracker per output."""
 
-    def __init__(self, fps: float, score: Score) -> None:
-        self.fps, self.score = fps, score
+    def __init__(self, fps: float) -> None:
+        self.fps = fps
         import_module("trackers")  # takes a second: at start, not during the first frame
         self.trackers: dict[str, _BoTSORT] = {}
         self.last = -math.inf
@@ -52,8 +52,7 @@ class BoxTracker:
             self.last = seconds
         for name, boxes in list(scene.of(Boxes)):
             if name not in self.trackers:
-                least = least_score(self.score, name)
-                self.trackers[name] = _BoTSORT(self.fps, least, image.shape[1])
+                self.trackers[name] = _BoTSORT(self.fps, boxes.least, image.shape[1])
             ids = self.trackers[name].update(boxes, image, seconds)
             scene.outputs[name] = replace(boxes, track_ids=ids)
 

@@ -203,9 +203,9 @@ def score(arguments: Arguments, predictor: "Predictor") -> None:
             submission = Submission(output.submission, predictor.views)
             sinks.append(stack.enter_context(submission).add)
         if output.export:
-            export = Export(*parse_export(output.export), predictor.views, output.export_score)
-            stack.enter_context(export)
-            sinks.append(lambda frame, scene: export.add(frame.name, scene))
+            export = stack.enter_context(Export(*parse_export(output.export), predictor.views))
+            least = output.export_score
+            sinks.append(lambda frame, scene: export.add(frame.name, scene.from_score(least)))
         result = evaluate(
             predictor,
             dataset,

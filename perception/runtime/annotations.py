@@ -18,7 +18,7 @@ import numpy as np
 from perception.errors import UserError, unknown_name
 from perception.files import write_atomic
 from perception.runtime.road import Road
-from perception.runtime.scene import Scene, Score
+from perception.runtime.scene import Scene
 from perception.runtime.shapes import Annotated, annotate
 from perception.runtime.view import BOXES, View
 
@@ -197,12 +197,11 @@ class Export(AbstractContextManager["Export"]):
         name: str,
         path: Path,
         views: Mapping[str, View],
-        score: Score,
         subset: str = "",
         replace: bool = False,
     ) -> None:
         check_export(name, path, replace)
-        self.format, self.path, self.score, self.subset = FORMATS[name], path, score, subset
+        self.format, self.path, self.subset = FORMATS[name], path, subset
         boxes = [view for view in views.values() if view.kind == BOXES]
         if not self.format.areas and not boxes:
             raise UserError(f"--export {name}:{path}: holds boxes only, and the model finds none")
@@ -212,7 +211,7 @@ class Export(AbstractContextManager["Export"]):
 
     def add(self, name: str, scene: Scene, road: Road | None = None) -> None:
         """One frame; `name` is that of its image."""
-        frame = annotate(name, scene, self.score, road)
+        frame = annotate(name, scene, road)
         kinds = {"box": True, "area": self.format.areas, "line": self.format.lines}
         frame.shapes = [shape for shape in frame.shapes if kinds[shape.kind]]
         self.frames.append(frame)

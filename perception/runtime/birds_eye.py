@@ -12,7 +12,7 @@ from perception.runtime.distance import Ranges
 from perception.runtime.drawing import chip
 from perception.runtime.lanes import EGO_LEFT, EGO_RIGHT, MAX_GROUND_SIGMA
 from perception.runtime.road import Road, drivable_mask
-from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
+from perception.runtime.scene import Boxes, Mask, Scene
 
 CELL_M = 0.25
 FORWARD_M, SIDE_M = 50.0, 12.5  # the map's extent ahead and to either side
@@ -25,7 +25,7 @@ FOOTPRINT_M = {
 PAPER, GROUND, PAINT, OWN = (38, 34, 32), (84, 96, 76), (215, 215, 215), (120, 255, 120)
 
 
-def costmap(scene: Scene, road: Road, score: Score) -> np.ndarray | None:
+def costmap(scene: Scene, road: Road) -> np.ndarray | None:
     """int8 (rows, columns): row 0 is the farthest, the camera stands below the middle column. None
     without a camera.
 
@@ -42,7 +42,7 @@ def costmap(scene: Scene, road: Road, score: Score) -> np.ndarray | None:
     for lane in road.lanes:
         if lane.ground is not None and len(lane.ground) > 1:
             cv2.polylines(canvas, [to_cells(lane.ground)], False, LINE, 1)
-    for _, corners, _, _ in footprints(scene, road, score):
+    for _, corners, _, _ in footprints(scene, road):
         cv2.fillPoly(canvas, [to_cells(corners)], OCCUPIED)
     return cells
 
@@ -77,9 +77,7 @@ def _drivable(mask: Mask, camera: Camera, shape: tuple[int, ...]) -> np.ndarray:
     return found.reshape(shape)
 
 
-def footprints(
-    scene: Scene, road: Road, score: Score
-) -> Iterator[tuple[str, np.ndarray, Ranges, int]]:
+def footprints(scene: Scene, road: Road) -> Iterator[tuple[str, np.ndarray, Ranges, int]]:
     """(class, (4, 2) ground corners, ranges, index) of every road user with a distance.
 
     Width and length are usual ones of the class, not measured; the near side is.
@@ -88,8 +86,7 @@ def footprints(
         ranges = road.ranges.get(name)
         if ranges is None:
             continue
-        given = np.isfinite(ranges.distance_m) & boxes.counted(least_score(score, name))
-        for i in np.flatnonzero(given).tolist():
+        for i in np.flatnonzero(boxes.counted & np.isfinite(ranges.distance_m)).tolist():
             wide, long = FOOTPRINT_M.get(boxes.name(i), (0.8, 0.8))
             x, z = ranges.offset_m[i], ranges.distance_m[i]
             half = wide / 2
@@ -98,9 +95,9 @@ def footprints(
             yield boxes.name(i), corners, ranges, i
 
 
-def picture(scene: Scene, road: Road, height: int, score: Score) -> np.ndarray | None:
+def picture(scene: Scene, road: Road, height: int) -> np.ndarray | None:
     """uint8 (height, height / 2, 3) view from above with distances; None without a camera."""
-    cells = costmap(scene, road, score)
+    cells = costmap(scene, road)
     if cells is None:
         return None
     colours = np.full((*cells.shape, 3), PAPER, np.uint8)
@@ -119,7 +116,7 @@ def picture(scene: Scene, road: Road, height: int, score: Score) -> np.ndarray |
     for z in (10, 20, 30, 40):
         y = round((FORWARD_M - z) / CELL_M * scale)
         cv2.line(canvas, (0, y), (5, y), PAINT, 1)
-    for name, corners, ranges, i in footprints(scene, road, score):
+    for name, corners, ranges, i in footprints(scene, road):
         path = _path(corners, scale)
         cv2.fillPoly(canvas, [path], colour(name), cv2.LINE_AA)
         if i == ranges.lead:

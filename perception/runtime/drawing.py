@@ -10,8 +10,7 @@ from perception.classes import LANE_BACKGROUND_BIT, LANE_CATEGORY_BITS
 from perception.runtime.colours import BACKGROUND, BGR, colour, lookup
 from perception.runtime.lanes import ACROSS, CROSSWALK, LINE_ALONG, Lane, directions
 from perception.runtime.road import RoadGeometry
-from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
-from perception.runtime.view import BOX_SCORE
+from perception.runtime.scene import Boxes, Mask, Scene
 
 AREA_OPACITY = 0.36
 # Width of a marking over the height of the camera, both in metres: what a marking spans in a row,
@@ -32,13 +31,12 @@ def draw(
     frame: np.ndarray,
     scene: Scene,
     hidden: Collection[str] = (),
-    score: Score = BOX_SCORE,
     lanes: Sequence[Lane] | None = None,
 ) -> np.ndarray:
     """A copy of the uint8 (H, W, 3) BGR frame with all outputs drawn on it but the `hidden` ones.
 
-    Boxes below `score`, which may be {output: score per class}, are left out. Maps, and all but
-    the first of masks without a background class, are drawn as small pictures in the corner.
+    Boxes that do not count are left out. Maps, and all but the first of masks without a background
+    class, are drawn as small pictures in the corner.
     `lanes`: those of `RoadGeometry`; None: found in this frame by itself.
     """
     canvas = frame.copy()
@@ -55,9 +53,9 @@ def draw(
             draw_lanes(canvas, mask, found)
         else:
             draw_areas(canvas, mask)
-    for name, output in shown.items():
+    for output in shown.values():
         if isinstance(output, Boxes):
-            draw_boxes(canvas, output.above(least_score(score, name)))
+            draw_boxes(canvas, output.take(output.counted))
     colours = {name: lookup(masks[name].view)[0] for name in covering}
     pictures = {name: cv2.applyColorMap(masks[name].small, colours[name]) for name in covering}
     made = {name: output.picture() for name, output in shown.items()}

@@ -23,8 +23,7 @@ from perception.runtime.distance import (
 from perception.runtime.lane_tracker import LaneTracker
 from perception.runtime.lanes import Lane, ego_lane, in_metres, lane_mask, lines_along
 from perception.runtime.own_path import OwnPath, lead_vehicle
-from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
-from perception.runtime.view import BOX_SCORE
+from perception.runtime.scene import Boxes, Mask, Scene
 
 VIEW_DEG: Final = 60.0  # the horizontal field of view of a usual dash camera
 MIN_HEADWAY_SPEED = 1.0  # m/s
@@ -74,8 +73,8 @@ class RoadGeometry:
 
     The camera is that of a file, or estimated from the lanes for a stated height; with neither,
     lanes stay in pixels and nothing has metres. Raises UserError for frames of another size than
-    the file's. Every box gets a distance; only those from `score` on are measured for the camera,
-    and can be the vehicle ahead.
+    the file's. Every box gets a distance; only those that count are measured for the camera and
+    can be the vehicle ahead.
     """
 
     def __init__(
@@ -83,9 +82,8 @@ class RoadGeometry:
         file: CameraFile | None = None,
         height_m: float | None = None,
         view_deg: float = VIEW_DEG,
-        score: Score = BOX_SCORE,
     ) -> None:
-        self.file, self.view_deg, self.score = file, view_deg, score
+        self.file, self.view_deg = file, view_deg
         self.fixed = file.camera if file is not None and file.has_pitch else None
         self.height_m = file.camera.height if file is not None else height_m
         self.size_hw: tuple[int, int] | None = None
@@ -100,16 +98,13 @@ class RoadGeometry:
         """The geometry of the next frame; `speed_m_s` is the own speed, for the headway only."""
         if self.size_hw != scene.frame_hw:
             self._start(scene.frame_hw)
-        counted = {
-            name: boxes.counted(least_score(self.score, name)) for name, boxes in scene.of(Boxes)
-        }
         mask = lane_mask(scene)
         camera, certain = self.fixed, True
         ahead = self.fixed or self.estimator
         assert ahead is not None
         lines = lines_along(mask, ahead.vanishing_xy) if mask is not None else []
         if camera is None:
-            users = [boxes.take(counted[name]) for name, boxes in scene.of(Boxes)]
+            users = [boxes.take(boxes.counted) for _, boxes in scene.of(Boxes)]
             assert self.estimator is not None
             self.estimator.update([line[:, :2] for line in lines], users, seconds)
             camera, certain = self.estimator.camera(), self.estimator.certain
@@ -122,7 +117,7 @@ class RoadGeometry:
             own_place(road, camera)
         path = OwnPath(road.lanes, camera, drivable_mask(scene))
         for name, boxes in scene.of(Boxes):
-            road.ranges[name] = self._ranges(boxes, counted[name], road, path, seconds)
+            road.ranges[name] = self._ranges(boxes, road, path, seconds)
             self._warn(road, road.ranges[name], speed_m_s)
         return road
 
@@ -137,9 +132,7 @@ class RoadGeometry:
         )
         self.estimator = None if self.fixed else CameraEstimator(base)
 
-    def _ranges(
-        self, boxes: Boxes, counted: np.ndarray, road: Road, path: OwnPath, seconds: float
-    ) -> Ranges:
+    def _ranges(self, boxes: Boxes, road: Road, path: OwnPath, seconds: float) -> Ranges:
         size_hw, feet = path.camera.size_hw, foot_points(boxes, path.camera)
         ranges = Ranges.empty(len(boxes))
         if road.camera is not None:
@@ -148,7 +141,7 @@ class RoadGeometry:
             ranges = measure(boxes, road.camera, feet, sigma, whole)
             rows, horizon = road.camera.undistort(feet)[:, 1], road.camera.horizon
             self.approach.update(boxes, seconds, rows, horizon, whole, sigma, ranges)
-        inside = counted & ~cut_at_side(boxes, size_hw)
+        inside = boxes.counted & ~cut_at_side(boxes, size_hw)
         ranges.lead = lead_vehicle(boxes, inside, feet, ranges, path, self.lead_id)
         if boxes.track_ids is not None:
             self.lead_id = int(boxes.track_ids[ranges.lead]) if ranges.lead >= 0 else -1

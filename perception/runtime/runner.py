@@ -26,15 +26,22 @@ class Runner:
 
     `provider`: auto, cpu, cuda, tensorrt, openvino or openvino-bf16; `threads` 0 leaves the
     number to the engine. `streams` threads may call it at once, which gives more frames per second
-    than one call on all threads, and each frame later. Raises UserError for a file without our
-    description and for a provider this machine lacks.
+    than one call on all threads, and each frame later. Boxes count from `score` on, by default from
+    the file's own scores per class. Raises UserError for a file without our description and for a
+    provider this machine lacks.
     """
 
     def __init__(
-        self, path: str | Path, provider: str = "auto", threads: int = 0, streams: int = 1
+        self,
+        path: str | Path,
+        provider: str = "auto",
+        threads: int = 0,
+        streams: int = 1,
+        score: float | None = None,
     ) -> None:
         self.path = Path(path)
         self.description = read_description(self.path)
+        self.least = self.description.box_scores(score)
         self.chosen_because = "requested"
         adapter = self.description if isinstance(self.description, Adapter) else None
         if adapter and provider == "auto":
@@ -56,7 +63,7 @@ class Runner:
         prepared = time.perf_counter()
         raw = self.raw(image)
         ran = time.perf_counter()
-        scene = read_scene(raw, self.description.views, box)
+        scene = read_scene(raw, self.description.views, box).from_score(self.least)
         done = time.perf_counter()
         moments = {"prepare": prepared - start, "model": ran - prepared, "read": done - ran}
         scene.timings_ms = {key: 1e3 * s for key, s in moments.items()}

@@ -6,7 +6,7 @@ overlay, the logs and the checks of exports and providers look there (docs/exten
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -16,7 +16,7 @@ import numpy as np
 from perception.runtime.colours import map_picture, vector_picture
 from perception.runtime.compare import Limits, Measured, largest, unmatched_boxes
 from perception.runtime.letterbox import Letterbox, resize
-from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
+from perception.runtime.view import BOX_SCORE, BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
 
 
 class Output(ABC):
@@ -78,6 +78,7 @@ class Boxes(Output):
     classes: np.ndarray  # int64 (N,)
     names: tuple[str, ...]
     track_ids: np.ndarray | None = None  # int64 (N,), -1 = not confirmed; None = not tracked
+    least: float | Sequence[float] = BOX_SCORE  # lowest score that counts, or one per class
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
@@ -105,19 +106,23 @@ class Boxes(Output):
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def counted(self) -> np.ndarray:
+        """bool (N,): the boxes that are drawn, logged, measured and sent."""
+        least = self.least
+        each = least if isinstance(least, int | float) else np.asarray(least)[self.classes]
+        return self.scores >= each
+
     def above(self, score: float | Sequence[float]) -> "Boxes":
         """The boxes with at least this score; a sequence has one score per class."""
-        return self.take(self.counted(score))
-
-    def counted(self, score: float | Sequence[float]) -> np.ndarray:
-        """bool (N,): the boxes with at least this score; a sequence has one score per class."""
-        least = score if isinstance(score, int | float) else np.asarray(score)[self.classes]
-        return self.scores >= least
+        boxes = replace(self, least=score)
+        return boxes.take(boxes.counted)
 
     def take(self, index: np.ndarray) -> "Boxes":
         """The boxes at a boolean or integer index."""
         ids = None if self.track_ids is None else self.track_ids[index]
-        return Boxes(self.xyxy[index], self.scores[index], self.classes[index], self.names, ids)
+        parts = self.xyxy[index], self.scores[index], self.classes[index]
+        return Boxes(*parts, self.names, ids, self.least)
 
     def name(self, i: int) -> str:
         """Class name of box i."""
@@ -282,14 +287,13 @@ class Scene:
             if isinstance(output, kind):
                 yield name, output
 
-
-# Lowest score of a box that counts: one for all, or {output: one per class}.
-Score = float | Mapping[str, Sequence[float]]
-
-
-def least_score(score: Score, name: str) -> float | Sequence[float]:
-    """Of one output, as `Boxes.above` takes it."""
-    return score[name] if isinstance(score, Mapping) else score
+    def from_score(self, least: float | Mapping[str, Sequence[float]]) -> "Scene":
+        """The scene with boxes that count from this score on, or {output: from one per class}."""
+        boxes = {
+            name: replace(boxes, least=least[name] if isinstance(least, Mapping) else least)
+            for name, boxes in self.of(Boxes)
+        }
+        return replace(self, outputs=self.outputs | boxes)
 
 
 KINDS: Final[dict[str, type[Output]]] = {

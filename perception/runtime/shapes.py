@@ -15,7 +15,7 @@ from perception.runtime.distance import Ranges
 from perception.runtime.lanes import Lane, lane_mask, named
 from perception.runtime.polygons import MAX_AREAS, outlines
 from perception.runtime.road import Road, RoadGeometry
-from perception.runtime.scene import Boxes, Mask, Scene, Score, least_score
+from perception.runtime.scene import Boxes, Mask, Scene
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,10 @@ class Annotated:
 def annotate(
     name: str,
     scene: Scene,
-    score: Score,
     road: Road | None = None,
     outlined: bool = False,
 ) -> Annotated:
-    """What is in a scene: boxes from `score` on, areas, and the lanes and numbers of `road`, or,
+    """What is in a scene: boxes that count, areas, and the lanes and numbers of `road`, or,
     for a frame by itself, the lanes of this frame; `outlined`: the markings' areas instead."""
     shapes: list[Shape] = []
     attributes: dict[str, Any] = {}
@@ -66,8 +65,7 @@ def annotate(
         attributes |= values.attributes(output)
     for output, boxes in scene.of(Boxes):
         ranges = road.ranges.get(output) if road is not None else None
-        counted = np.flatnonzero(boxes.counted(least_score(score, output))).tolist()
-        shapes += [_box(boxes, i, ranges) for i in counted]
+        shapes += [_box(boxes, i, ranges) for i in np.flatnonzero(boxes.counted).tolist()]
     attributes |= road.attributes() if road is not None else {}
     if lane_mask(scene) is not None and not outlined:
         lanes = (road or RoadGeometry().update(scene, 0.0)).lanes

@@ -77,7 +77,7 @@ def test_a_wrong_target_is_one_line(
 
 def test_the_size_of_a_frame_in_scalabel() -> None:
     scene = Scene((120, 200), {})
-    frame = scalabel_frame(annotate("a", scene, 0.3), 0)
+    frame = scalabel_frame(annotate("a", scene), 0)
     assert frame["size"] == {"width": 200, "height": 120}
 
 
@@ -87,5 +87,5 @@ def test_areas_come_largest_first() -> None:
     small[10:30, 10:50] = DRIVABLE.index("alternative")
     small[15:20, 20:30] = DRIVABLE.index("direct")
     mask = Mask(small, (40, 60), View("mask", classes=DRIVABLE))
-    shapes = annotate("a", Scene((40, 60), {"m": mask}), 0.3).shapes
+    shapes = annotate("a", Scene((40, 60), {"m": mask})).shapes
     assert [shape.category for shape in shapes] == ["alternative", "direct"]

@@ -59,7 +59,7 @@ def log(tmp_path_factory):
     from demo.mcap_sink import McapSink
 
     path = tmp_path_factory.mktemp("log") / "o.mcap"
-    with McapSink(path, SimpleNamespace(epoch_ns=0), 0.3) as sink:
+    with McapSink(path, SimpleNamespace(epoch_ns=0)) as sink:
         sink.write(packet())
     found = {}
     with path.open("rb") as file:

@@ -70,7 +70,7 @@ def open_mcap(path):
     pytest.importorskip("mcap", reason="mcap is not installed (extra car)")
     from demo.mcap_sink import McapSink
 
-    return McapSink(path, SimpleNamespace(epoch_ns=0), 0.3)
+    return McapSink(path, SimpleNamespace(epoch_ns=0))
 
 
 def open_mp4(path):
@@ -79,7 +79,7 @@ def open_mp4(path):
 
 
 SINKS = {
-    ".jsonl": (lambda path: ScalabelSink(path, "clip", 0.3), read_jsonl),
+    ".jsonl": (lambda path: ScalabelSink(path, "clip"), read_jsonl),
     ".mp4": (open_mp4, read_video),
     ".mcap": (open_mcap, read_mcap),
 }
@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_line_and_the_written_part_is_readable(
 
 def test_without_keep_a_full_disk_leaves_nothing(small_disk, tmp_path):
     def fill():
-        with ScalabelSink(tmp_path / "o.jsonl", "clip", 0.3, keep=False) as sink:
+        with ScalabelSink(tmp_path / "o.jsonl", "clip", keep=False) as sink:
             for index in range(2000):
                 sink.write(packet(index))
 
@@ -146,7 +146,7 @@ def test_a_write_that_fails_without_a_full_disk_keeps_whole_lines(tmp_path, monk
 
     def fill():
         nonlocal written
-        with ScalabelSink(path, "clip", 0.3) as sink:
+        with ScalabelSink(path, "clip") as sink:
             for written in range(100):
                 sink.write(packet(written))
 
@@ -176,7 +176,7 @@ def test_a_killed_run_leaves_a_playable_video(suffix, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_device_that_is_always_full(tmp_path):
     def fill():
-        with ScalabelSink(Path("/dev/full"), "clip", 0.3) as sink:
+        with ScalabelSink(Path("/dev/full"), "clip") as sink:
             sink.write(packet(0))
 
     with pytest.raises(UserError, match="/dev/full"):

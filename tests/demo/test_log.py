@@ -39,7 +39,7 @@ def boxes(scores, ids=None) -> Boxes:
 
 def logged(one: Packet, folder: Path, **more) -> dict:
     """The line of a frame in a log."""
-    with ScalabelSink(folder / "o.jsonl", "clip.mp4", 0.3, **more) as sink:
+    with ScalabelSink(folder / "o.jsonl", "clip.mp4", **more) as sink:
         sink.write(one)
     return json.loads((folder / "o.jsonl").read_text())
 
@@ -88,13 +88,13 @@ def test_masks_become_closed_outlines_in_frame_pixels(tmp_path):
 
 def test_the_file_has_one_line_per_frame_and_appears_when_complete(tmp_path):
     path = tmp_path / "o.jsonl"
-    with ScalabelSink(path, "clip.mp4", 0.3) as sink:
+    with ScalabelSink(path, "clip.mp4") as sink:
         sink.write(packet(b=boxes([0.9])))
         sink.write(packet())
         assert not path.exists()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [len(line["labels"]) for line in lines] == [1, 0]
-    with pytest.raises(RuntimeError), ScalabelSink(tmp_path / "x.jsonl", "c", 0.3):
+    with pytest.raises(RuntimeError), ScalabelSink(tmp_path / "x.jsonl", "c"):
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.jsonl"]
 
@@ -144,7 +144,7 @@ def test_an_area_with_a_hole_is_one_polygon(tmp_path):
 
 def test_a_list_is_what_scalabel_loads(tmp_path):
     path = tmp_path / "o.json"
-    with ScalabelSink(path, "clip.mp4", 0.3) as sink:
+    with ScalabelSink(path, "clip.mp4") as sink:
         for _ in range(3):
             sink.write(packet(b=boxes([0.9, 0.8], [5, -1])))
     assert len(json.loads(path.read_text())) == 3
@@ -158,6 +158,6 @@ def test_a_list_is_what_scalabel_loads(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert done.stdout.split() == ["3", "5", "4-1", "30.12"], done.stderr
-    with ScalabelSink(tmp_path / "none.json", "clip.mp4", 0.3):
+    with ScalabelSink(tmp_path / "none.json", "clip.mp4"):
         pass
     assert json.loads((tmp_path / "none.json").read_text()) == []

@@ -129,8 +129,8 @@ def test_a_thin_box_of_the_mirrored_frame_is_at_its_place() -> None:
         boxes = Boxes(xyxy, np.array([0.9], np.float32), np.zeros(1, int), ("car",))
         return Scene((50, 100), {"b": boxes})
 
-    assert mirror_parts(scene(10, 11.25), scene(88.75, 90), 0.3) == {"mirrored boxes": 0}
-    assert mirror_parts(scene(10, 11.25), scene(10, 11.25), 0.3) == {"mirrored boxes": 1}
+    assert mirror_parts(scene(10, 11.25), scene(88.75, 90)) == {"mirrored boxes": 0}
+    assert mirror_parts(scene(10, 11.25), scene(10, 11.25)) == {"mirrored boxes": 1}
 
 
 def test_neighbours_count_within_half_a_second() -> None:
@@ -180,9 +180,9 @@ def test_boxes_and_masks_of_the_mirrored_frame_are_mirrored_back() -> None:
 
     here = scene([[10, 10, 30, 30], [70, 0, 80, 9]], [0.9, 0.1], slice(0, 5))
     same = scene([[70, 10, 90, 30]], [0.8], slice(15, 20))
-    assert mirror_parts(here, same, 0.3) == {"mirrored boxes": 0, "mirrored masks": 0}
+    assert mirror_parts(here, same) == {"mirrored boxes": 0, "mirrored masks": 0}
     lost = scene([[10, 10, 30, 30]], [0.8], slice(0, 5))
-    assert mirror_parts(here, lost, 0.3) == {"mirrored boxes": 1, "mirrored masks": 1}
+    assert mirror_parts(here, lost) == {"mirrored boxes": 1, "mirrored masks": 1}
 
 
 def test_candidates_are_the_best_and_some_of_all_others() -> None:

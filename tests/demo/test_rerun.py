@@ -60,7 +60,7 @@ def test_a_hanging_viewer_does_not_block_the_pipeline(monkeypatch):
     monkeypatch.setattr(rerun_sink, "FLUSH_TIMEOUT_S", 0.1)
     stuck = threading.Event()
     monkeypatch.setattr(rerun_sink, "log", lambda *_: stuck.wait())
-    with rerun_sink.RerunViewer("clip", 0.3) as sink:
+    with rerun_sink.RerunViewer("clip") as sink:
         for index in range(1000):
             sink.write(Packet(SourceFrame(IMAGE, index, index / 25, "")))
     assert sink.newest.dropped >= 998  # at most one on its way and one waiting

@@ -104,7 +104,7 @@ BLANK = np.zeros((200, 300, 3), np.uint8)
 
 @tracking
 def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
-    tracks, seen = BoxTracker(25, 0.3), []
+    tracks, seen = BoxTracker(25), []
     for step in range(12):
         rows = [[200 - step, 9, 240, 50], [10 + 4 * step, 10, 60 + 4 * step, 50]]
         scene = scene_of(rows if step % 2 else rows[::-1], [0.8, 0.9])
@@ -121,7 +121,7 @@ def test_a_moving_box_keeps_its_identity_and_another_gets_its_own():
 
 @tracking
 def test_frames_without_boxes_and_weak_boxes_do_no_harm():
-    tracks = BoxTracker(25, 0.3)
+    tracks = BoxTracker(25)
     for scores in ([], [0.05], [0.9], []):
         scene = scene_of([[10, 10, 60, 60]] * len(scores), scores)
         tracks.update(scene, BLANK)
@@ -131,7 +131,7 @@ def test_frames_without_boxes_and_weak_boxes_do_no_harm():
 @tracking
 def test_identities_survive_a_shaking_camera():
     """Every frame is moved by more than the width of the boxes."""
-    tracks, picture, seen = BoxTracker(25, 0.3), texture(), []
+    tracks, picture, seen = BoxTracker(25), texture(), []
     for step in range(10):
         move = 18 * (step % 2)
         rows = [[x, 90 + move, x + 12, 102 + move] for x in (60, 120, 180)]
@@ -144,7 +144,7 @@ def test_identities_survive_a_shaking_camera():
 @tracking
 def test_a_gap_in_time_moves_boxes_on():
     """Four of five frames are missing: a box moves by its own width."""
-    tracks, seen = BoxTracker(25, 0.3), []
+    tracks, seen = BoxTracker(25), []
     for frame in (*range(10), 15, 20, 25):
         scene = scene_of([[10 + 8 * frame, 90, 50 + 8 * frame, 110]], [0.9])
         tracks.update(scene, BLANK, frame / 25)
@@ -155,7 +155,7 @@ def test_a_gap_in_time_moves_boxes_on():
 
 @tracking
 def test_a_recording_that_starts_again_is_tracked_again():
-    tracks, seen = BoxTracker(25, 0.3), []
+    tracks, seen = BoxTracker(25), []
     for frame in (0, 1, 2, 3, 0, 1, 2, 3):
         tracks.update(scene := scene_of([[10, 90, 50, 110]], [0.9]), BLANK, 100 + frame / 25)
         seen.append(int(scene.outputs["b"].track_ids[0]))
@@ -165,7 +165,7 @@ def test_a_recording_that_starts_again_is_tracked_again():
 
 @tracking
 def test_the_size_of_the_frames_may_change():
-    tracks = BoxTracker(25, 0.3)
+    tracks = BoxTracker(25)
     for size_hw in ((200, 300), (200, 300), (300, 200), (40, 60), (40, 60)):
         scene = scene_of([[10, 10, 30, 30]], [0.9], size_hw)
         tracks.update(scene, texture(size_hw))
@@ -183,10 +183,10 @@ def test_the_camera_s_motion_is_in_pixels_of_the_frame():
 @tracking
 def test_a_track_starts_at_the_lowest_score_of_its_class():
     """Of class b, 0.6: a box of 0.5 starts none, one of class a with 0.4 does."""
-    tracks = BoxTracker(25, {"b": (0.3, 0.6)})
+    tracks = BoxTracker(25)
     xyxy = np.array([[10, 10, 60, 60], [150, 100, 200, 150], [10, 120, 60, 170]], np.float32)
     scores = np.array([0.4, 0.5, 0.7], np.float32)
     for _ in range(6):
-        boxes = Boxes(xyxy, scores, np.array([0, 1, 1]), ("a", "b"))
+        boxes = Boxes(xyxy, scores, np.array([0, 1, 1]), ("a", "b"), least=(0.3, 0.6))
         tracks.update(scene := Scene((200, 300), {"b": boxes}), BLANK)
     assert (scene.outputs["b"].track_ids >= 0).tolist() == [True, False, True]

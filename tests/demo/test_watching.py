@@ -52,7 +52,7 @@ def test_keys(keys, state, controls):
 def test_the_overlay_hides_switched_off_outputs_at_once(controls, tiny_onnx):
     scene = Runner(tiny_onnx, "cpu", 1)(IMAGE)
     controls.outputs = tuple(scene.outputs)
-    overlay = Overlay(controls, "cpu", {"things": (0.3, 0.3)}, figures=True)
+    overlay = Overlay(controls, "cpu", figures=True)
     first, second = packet(scene=scene), packet(1, scene=scene, dropped=3)
     overlay.draw(first, 1.0)
     controls.hidden = frozenset(scene.outputs)
@@ -164,7 +164,7 @@ def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_pat
 
     scene, path = Runner(tiny_onnx, "cpu", 1)(IMAGE), tmp_path / "o.mcap"
     start = 1_700_000_000_000_000_000  # of a recording
-    with McapSink(path, SimpleNamespace(epoch_ns=start), 0.3) as sink:
+    with McapSink(path, SimpleNamespace(epoch_ns=start)) as sink:
         for index in range(7):
             sink.write(packet(index, scene=scene))
         assert not path.exists()
@@ -183,7 +183,7 @@ def test_the_mcap_log_has_one_message_per_frame_with_its_time(tiny_onnx, tmp_pat
     assert b"car 90" in messages[0][2].data
     with (
         pytest.raises(RuntimeError),
-        McapSink(tmp_path / "x.mcap", SimpleNamespace(epoch_ns=0), 0.3),
+        McapSink(tmp_path / "x.mcap", SimpleNamespace(epoch_ns=0)),
     ):
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == ["o.mcap"]

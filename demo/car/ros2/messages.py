@@ -72,12 +72,11 @@ def image_message(msg: Any, values: np.ndarray, header: Any) -> Any:
 def boxes_message(
     msg: Any,
     boxes: Boxes,
-    score: float,
     header: Any,
     ranges: Ranges | None = None,
     place: Place | None = None,
 ) -> Any:
-    """vision_msgs/Detection2DArray of the boxes with at least this score, best first.
+    """vision_msgs/Detection2DArray of the boxes that count, best first.
 
     Boxes are in pixels of the image; `id` is that of the track, empty where there is none. The
     pose of the hypothesis is the object's foot on the road, with its covariance, where the geometry
@@ -85,7 +84,7 @@ def boxes_message(
     """
     found = [
         _detection(msg, boxes, i, header, ranges, place)
-        for i in np.flatnonzero(boxes.scores >= score).tolist()
+        for i in np.flatnonzero(boxes.counted).tolist()
     ]
     return msg.Detection2DArray(header=header, detections=found)
 

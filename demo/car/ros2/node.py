@@ -130,7 +130,7 @@ class Perceive:
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.geometry = _geometry(given)
         track = given.track and tracking_available()
-        self.tracker = BoxTracker(given.fps, given.score) if track else None
+        self.tracker = BoxTracker(given.fps) if track else None
         kind = ros.msg.CompressedImage if given.compressed else ros.msg.Image
         node.create_subscription(kind, "image", self.newest.put, ros.newest_only())
         self.describe()
@@ -191,7 +191,7 @@ class Perceive:
             plain = topic(name)
             if isinstance(output, Boxes):
                 ranges = road.ranges[name] if road is not None else None
-                found = boxes_message(msg, output, self.given.score, header, ranges, place)
+                found = boxes_message(msg, output, header, ranges, place)
                 self._publish(f"~/{plain}", found)
             elif isinstance(output, Labels):
                 for group, message in class_messages(msg, output, header).items():
@@ -208,7 +208,7 @@ class Perceive:
         if frame:
             header = type(header)(stamp=header.stamp, frame_id=frame)
         self._publish("~/lanes", lanes_message(msg, road.lanes, header, place))
-        grid = costmap(scene, road, self.given.score)
+        grid = costmap(scene, road)
         if grid is not None:
             self._publish("~/grid", grid_message(msg, grid, header, place))
         numbers = json.dumps(road.attributes(), allow_nan=False)
@@ -233,7 +233,7 @@ def _geometry(given: Parameters) -> RoadGeometry | None:
     if not (given.camera or height):
         return None
     file = read_camera(Path(given.camera), height) if given.camera else None
-    return RoadGeometry(file, height, score=given.score)
+    return RoadGeometry(file, height)
 
 
 def topic(name: str) -> str:
@@ -253,7 +253,7 @@ def perceive(arguments: Sequence[str] | None, make: Callable[..., Runner] = Runn
         )
         given.check()
         model = local_file(given.model, ONNX)
-        runner = make(model, given.provider, given.threads)
+        runner = make(model, given.provider, given.threads, score=given.score)
         runner(np.zeros((*runner.description.size_hw, 3), np.uint8))  # warm up
         because = f"{runner.description.name} on {runner.provider}: {runner.chosen_because}"
         node.get_logger().info(because)

@@ -72,8 +72,8 @@ def test_every_message_is_equal_after_cdr(msg, header):
     cells = np.random.default_rng(0).integers(-1, 101, (200, 100)).astype(np.int8)
     labels = Labels({"weather": {"clear": 0.9, "rainy": 0.1}, "none": {}})
     sent = [
-        boxes_message(msg, boxes(), 0.3, header),
-        boxes_message(msg, boxes(0.9, 0.5, ids=[7, -1]), 0.3, header, ranges(), place),
+        boxes_message(msg, boxes(), header),
+        boxes_message(msg, boxes(0.9, 0.5, ids=[7, -1]), header, ranges(), place),
         image_message(msg, np.arange(12, dtype=np.uint8).reshape(3, 4), header),
         image_message(msg, np.ones((3, 4), np.float32), header),
         image_message(msg, np.ones((3, 3, 4), np.float32), header),
@@ -92,7 +92,7 @@ def test_every_message_is_equal_after_cdr(msg, header):
 
 
 def test_boxes_below_the_score_are_left_out_and_ids_are_text(msg, header):
-    found = boxes_message(msg, boxes(0.9, 0.5, 0.1, ids=[7, -1, 8]), 0.3, header).detections
+    found = boxes_message(msg, boxes(0.9, 0.5, 0.1, ids=[7, -1, 8]), header).detections
     assert [detection.id for detection in found] == ["7", ""]
     assert found[0].bbox.center.position.x == 20
     assert (found[0].bbox.size_x, found[0].bbox.size_y) == (20, 50)
@@ -102,7 +102,7 @@ def test_boxes_below_the_score_are_left_out_and_ids_are_text(msg, header):
 
 def test_a_distance_is_the_pose_in_the_camera_s_frame(msg, header):
     place = Place(CAMERA, ground=False)
-    first, second = boxes_message(msg, boxes(0.9, 0.5), 0.3, header, ranges(), place).detections
+    first, second = boxes_message(msg, boxes(0.9, 0.5), header, ranges(), place).detections
     x, y, z = xyz(first.results[0].pose.pose.position)
     # Projected by the pinhole model, it is where the ground point is in the image.
     pixel = (170 * x / z + 100, 170 * y / z + 50)

@@ -39,7 +39,7 @@ def one_box(score: float = 0.9) -> Boxes:
     ],
 )
 def test_an_empty_scene_draws_nothing(scene):
-    assert (draw(GREY, scene, score=0.3) == GREY).all()
+    assert (draw(GREY, scene) == GREY).all()
 
 
 def test_the_frame_is_not_modified():

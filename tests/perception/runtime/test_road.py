@@ -257,7 +257,7 @@ def test_with_neither_camera_nor_height_lanes_stay_in_pixels():
     assert np.isnan(road.ranges["b"].distance_m).all()
     assert all(lane.ground is None for lane in road.lanes)
     assert road.ranges["b"].lead == 0  # between the borders in the picture
-    assert birds_eye.costmap(scene(), road, 0.3) is None
+    assert birds_eye.costmap(scene(), road) is None
 
 
 def test_distances_offsets_and_the_vehicle_ahead():
@@ -398,7 +398,7 @@ def test_the_costmap_has_lanes_cars_and_seen_ground():
     seen = scene(cars={1: (0, 20.0)})
     seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
     road = with_camera().update(seen, 0.0)
-    grid = birds_eye.costmap(seen, road, 0.3)
+    grid = birds_eye.costmap(seen, road)
     assert grid.shape == (200, 100)
 
     def at(right: float, forward: float) -> int:
@@ -409,7 +409,7 @@ def test_the_costmap_has_lanes_cars_and_seen_ground():
     assert at(0.5, 21) == birds_eye.OCCUPIED
     assert at(-1.9, 10) == birds_eye.LINE
     assert at(10, 10) == birds_eye.UNKNOWN
-    picture = birds_eye.picture(seen, road, 200, 0.3)
+    picture = birds_eye.picture(seen, road, 200)
     assert picture.shape == (200, 100, 3)
 
 
@@ -511,7 +511,7 @@ def test_the_costmap_asks_for_the_ground_at_the_middle_of_a_cell():
     area[:, 325:] = 0
     seen = scene({})
     seen.outputs["area"] = Mask(area, SIZE, View("mask", classes=DRIVABLE))
-    grid = birds_eye.costmap(seen, with_camera().update(seen, 0.0), 0.3)
+    grid = birds_eye.costmap(seen, with_camera().update(seen, 0.0))
     row = grid[200 - 40]
     assert row[49] == birds_eye.UNKNOWN
     assert row[50] == birds_eye.FREE

@@ -50,7 +50,7 @@ def test_what_is_exported_reads_back(
     root = tmp_path / "set"
     (root / "images/train").mkdir(parents=True)
     scene = scene_of(OWN)
-    with Export(name, root / FORMATS[name].place, OWN, 0.3, subset="train") as export:
+    with Export(name, root / FORMATS[name].place, OWN, subset="train") as export:
         for stem in ("a", "b"):
             cv2.imwrite(str(root / f"images/train/{stem}.png"), np.full((*HW, 3), 50, np.uint8))
             export.add(f"{stem}.png", scene)

@@ -42,7 +42,7 @@ def reread(scenes: dict[str, Scene], images: dict[str, np.ndarray], root: Path) 
     """A dataset in the official layout with the labels that perceive writes."""
     places = [root / f"labels/{kind}/polygons/{kind}_val.json" for kind in ("lane", "drivable")]
     (root / "images/100k/val").mkdir(parents=True)
-    with ScalabelSink(places[0], "clip", 0.3) as sink:
+    with ScalabelSink(places[0], "clip") as sink:
         for index, (name, scene) in enumerate(scenes.items()):
             cv2.imwrite(str(root / f"images/100k/val/{name}"), images[name])
             sink.write(Packet(SourceFrame(images[name], index, index / 10, name), scene))
