@@ -24,6 +24,7 @@ from perception.runtime.providers import check_provider
 from perception.runtime.road import VIEW_DEG
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+LOGS = (".jsonl", ".json")  # of --json: one frame per line, or a list
 HEIGHTS_M, VIEWS_DEG = (0.2, 6.0), (20.0, 150.0)
 
 
@@ -135,6 +136,7 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
         args.model = read["model"] = local_file(args.model, ONNX)
     inputs = [(f"--{name}", Path(path)) for name, path in read.items() if path]
     check_files(jobs, inputs)
+    check_logs(jobs)
     check_extras(args, jobs)
     for option, at in (("--serve", args.serve), ("--web", args.web)):
         if at is not None:
@@ -268,6 +270,14 @@ def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None
             )
         before[at] = source
     check_outputs([(option, path) for option, _, path in outputs], [*read, *inputs])
+
+
+def check_logs(jobs: Sequence[Job]) -> None:
+    """Raises UserError for a --json of another kind; a device or a pipe may have any name."""
+    for path in (one.json for one in jobs):
+        plain = path is not None and (path.is_file() or not path.exists())
+        if plain and path.suffix.lower() not in LOGS:
+            raise UserError(f"--json {path}: end the name in {' or '.join(LOGS)}")
 
 
 def parse_address(option: str, text: str) -> tuple[str, int]:

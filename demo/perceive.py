@@ -19,7 +19,7 @@ from demo.save import ClipSink, check_save, save_picture
 from demo.sinks import is_stdout
 from demo.sources import open_source
 from demo.temporal import BoxTracker, Steady, tracking_available
-from perception.errors import cli
+from perception.errors import cli, some_of
 from perception.hub import DEFAULT, FAST, PACKAGED
 from perception.runtime.annotations import Export
 from perception.runtime.providers import faster_extra
@@ -120,6 +120,9 @@ class Run:
         self.statistics.begin(source.count, source.still, self.streams)
         limited = self.options.seconds and source.live
         self.ends = time.monotonic() + self.options.seconds if limited else 0.0
+        outputs = [path for _, _, path in job.outputs() if path.is_file() and not is_stdout(path)]
+        if outputs:
+            say(f"replacing {some_of([str(path) for path in outputs], 3)}")
         with ExitStack() as stack:
             sinks = [*self._sinks(job, source, stack), *self.watching]
             work = self._stages(job, source)

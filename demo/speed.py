@@ -52,6 +52,8 @@ def read_speed(text: str) -> OwnSpeed:
 
 
 def _from_csv(path: Path) -> OwnSpeed:
+    if not path.exists():
+        raise UserError(f"--speed {path}: no such file; give km/h, or a CSV file")
     try:
         rows = list(csv.DictReader(read_bounded(path, MAX_BYTES).decode("utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:

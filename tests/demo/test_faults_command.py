@@ -113,6 +113,19 @@ def test_labels_of_another_origin_are_never_replaced(target, own, place, capsys)
     assert (place / own).read_text() == "by hand"
 
 
+def test_an_older_output_is_replaced_with_a_word(place, capsys):
+    words = ["b.mp4", "--json", "o.jsonl", "--seconds", "0.1", "--model", "model.onnx"]
+    for said in (False, True):
+        assert run(*words) == 0
+        assert ("replacing o.jsonl" in capsys.readouterr().err) == said
+
+
+def test_a_speed_file_that_does_not_exist_is_named_with_its_option(place):
+    words = ["b.mp4", "--camera-height", "1.4", "--model", "model.onnx"]
+    with pytest.raises(UserError, match=r"--speed gone\.csv: no such file; give km/h"):
+        read_options([*words, "--speed", "gone.csv"])
+
+
 def test_a_link_as_output_is_written_through(place):
     (place / "real").mkdir()
     (place / "o.jsonl").symlink_to("real/o.jsonl")
@@ -141,6 +154,7 @@ LATE = {
     "no picture": ["b.mp4", "--json", "o.jsonl", "--birds-eye", "--camera", "camera.yaml"],
     "fps": ["b.mp4", "--json", "o.jsonl", "--fps"],
     "camera": ["b.mp4", "--camera", "speed.csv"],
+    "json of another kind": ["b.mp4", "--json", "o.txt"],
     "speed": ["b.mp4", "--camera", "camera.yaml", "--speed", "gone.csv"],
     "one of two": ["b.mp4", "gone.mp4"],
     "nothing": [],
