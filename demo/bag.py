@@ -11,7 +11,7 @@ from typing import Any
 
 from demo.car.ros2.images import to_bgr
 from demo.pipeline import Source, SourceFrame, frame_name
-from perception.errors import UserError, require_extra, unknown_name
+from perception.errors import UserError, first_line, require_extra, unknown_name
 
 SUFFIXES = (".mcap", ".db3", ".bag")
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -116,7 +116,7 @@ def _opened(path: Path) -> Iterator[Any]:
         reader = (rosbag1 if path.suffix.lower() == ".bag" else rosbag2).Reader(path)
         reader.open()
     except Exception as error:
-        raise UserError(f"{path}: not a bag that can be read ({_line(error)})") from None
+        raise UserError(f"{path}: not a bag that can be read ({first_line(error)})") from None
     try:
         yield reader
     finally:
@@ -131,7 +131,7 @@ def _read(path: Path, reader: Any, connections: list[Any]) -> Iterator[tuple[Any
         try:
             found = next(messages, None)
         except Exception as error:
-            raise UserError(f"{path}: cut off or damaged ({_line(error)})") from None
+            raise UserError(f"{path}: cut off or damaged ({first_line(error)})") from None
         if found is None:
             return
         yield found
@@ -150,11 +150,6 @@ def _parser(path: Path) -> Any:
         try:
             return parse(data, kind)
         except Exception as error:
-            raise UserError(f"does not parse ({_line(error)})") from None
+            raise UserError(f"does not parse ({first_line(error)})") from None
 
     return read
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:120]

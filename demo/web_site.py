@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, Final
 
 from demo.options import LOCAL
 from demo.web_runtime import runtime_files
-from perception.errors import UserError
 from perception.files import write_atomic
 from perception.hub import ONNX, PACKAGED, is_packaged, local_file
 from perception.runtime.colours import COLOURS
@@ -67,7 +66,7 @@ def build(model: Path, out: Path) -> None:
 
 
 def serve(model: Path, address: tuple[str, int]) -> None:
-    """Serves the page until Ctrl-C. Raises UserError for a port in use."""
+    """Serves the page until Ctrl-C."""
     server = make_server(model, address)
     host = f"[{server.host}]" if ":" in server.host else server.host
     print(f"open http://{host}:{server.server_port} in a browser; Ctrl-C ends it", flush=True)
@@ -131,11 +130,4 @@ class Handler(SimpleHTTPRequestHandler):
 
 def make_server(model: Path, address: tuple[str, int]) -> Server:
     """A server bound to (host, port); port 0 takes a free one."""
-    content = site(model)
-    try:
-        return Server(*address, content)
-    except OSError as error:
-        raise UserError(
-            f"--web {address[0]}:{address[1]}: cannot listen there "
-            f"({error.strerror}); give another HOST:PORT"
-        ) from None
+    return Server(*address, site(model))

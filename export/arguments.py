@@ -2,19 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from perception.errors import UserError
 from perception.fields import FrameSize, Names, Size, Tasks
 from perception.files import check_outputs
 
 FEWEST: Final = 16  # frames to measure the ranges of INT8 on
-
-
-def _at_least_one(arguments: Any, *names: str) -> None:
-    for name in names:
-        if getattr(arguments, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
 
 
 @dataclass
@@ -95,4 +89,6 @@ class BenchOnnxArguments:
         if self.json is not None:
             models = [("model", Path(model)) for model in self.models]
             check_outputs([("--json", self.json)], models)
-        _at_least_one(self, "threads", "rounds", "warmup")
+        for name in ("threads", "rounds", "warmup"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1")

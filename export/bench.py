@@ -13,7 +13,7 @@ import numpy as np
 
 from perception.errors import UserError
 from perception.runtime.description import KEY
-from perception.runtime.providers import load, ort_session, versions
+from perception.runtime.providers import CPU, load, ort_session, versions
 from perception.runtime.runner import Runner
 
 MODEL: Final = "model"
@@ -33,7 +33,7 @@ class Subject:
     run: Callable[[], dict[str, float]]
     megabytes: float = 0.0  # of the file
     load_s: float = 0.0
-    cost: dict[str, Any] = field(default_factory=dict)  # of a network of the zoo, by export.cost
+    cost: dict[str, int] = field(default_factory=dict)  # of a network of the zoo, by export.cost
     times: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -52,7 +52,7 @@ def open_subject(
 
     Raises UserError where the file cannot be read or has more than one input.
     """
-    plain = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
+    plain = ort_session(path, 1, CPU, optimise=False)
     megabytes = path.stat().st_size / 1e6
     if KEY in plain.get_modelmeta().custom_metadata_map:
         start = time.perf_counter()

@@ -5,7 +5,7 @@ Example: bench-onnx timm:resnet50 model.onnx --providers cpu,openvino-bf16 --thr
 
 All models run in one process, interleaved in a random order per round, after warm-up, pinned to
 as many cores as threads. The first model is the reference of all ratios. Of networks of the zoo,
-which are untrained, parameters, multiply-adds and peak memory are counted too.
+which are untrained, parameters and multiply-adds are counted too.
 """
 
 import json
@@ -35,7 +35,7 @@ def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
 
     found = []
     for model in arguments.models:
-        cost: dict[str, Any] = {}
+        cost: dict[str, int] = {}
         if model.startswith(ZOO):
             path, cost = _export_zoo(model.removeprefix(ZOO), arguments, folder)
         elif model.startswith(TIMM):
@@ -62,7 +62,7 @@ def _export_timm(name: str, size_hw: tuple[int, int], folder: Path) -> Path:
 
 def _export_zoo(
     name: str, arguments: "BenchOnnxArguments", folder: Path
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, dict[str, int]]:
     _require_export()
     from timm.layers import set_fused_attn
 
@@ -78,7 +78,7 @@ def _export_zoo(
     path = folder / f"{name}.onnx"
     description = describe(model, Meta(name, tasks, arguments.size), arguments.size)
     save(to_onnx(model, description), path)
-    return path, cost_of(model, path, arguments.size, arguments.threads)
+    return path, cost_of(model, arguments.size)
 
 
 def _require_export() -> None:
@@ -114,7 +114,7 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
     )
     table.title = title
     counted = any(row["cost"] for row in rows)
-    costs = ("params M", "GMAC", "peak MB") if counted else ()
+    costs = ("params M", "GMAC") if counted else ()
     for head in ("x first (95 %)", "x first, p10", *costs, *(f"{stage} ms" for stage in others)):
         table.add_column(head, justify="right")
     for row in rows:
@@ -136,11 +136,10 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
     (console if console.is_terminal else Console(width=180)).print(table)
 
 
-def _costs(cost: dict[str, Any]) -> tuple[str, str, str]:
+def _costs(cost: dict[str, int]) -> tuple[str, str]:
     if not cost:
-        return "", "", ""
-    millions, giga = cost["parameters"] / 1e6, cost["multiply_adds"] / 1e9
-    return f"{millions:.2f}", f"{giga:.2f}", f"{cost['peak_megabytes']:.0f}"
+        return "", ""
+    return f"{cost['parameters'] / 1e6:.2f}", f"{cost['multiply_adds'] / 1e9:.2f}"
 
 
 def run(arguments: "BenchOnnxArguments") -> int:

@@ -43,6 +43,11 @@ def check_known(kind: str, names: Iterable[str], known: Collection[str]) -> None
             raise unknown_name(kind, name, known)
 
 
+def first_line(error: Exception) -> str:
+    """Of an error's text, at most 200 characters; its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
 def some_of(names: Sequence[str], most: int = 12) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import perception
-from perception.errors import UserError, require_extra
+from perception.errors import UserError, first_line, require_extra
 
 if TYPE_CHECKING:
     from perception.runtime.description import Description
@@ -100,12 +100,8 @@ def _download(name: str, repo: str, revision: str | None, filename: str) -> Path
     except errors.EntryNotFoundError:
         why = f"has no {filename}; a model made by push-model has one"
     except (errors.HFValidationError, errors.HTTPError, OSError) as error:
-        why = f"{filename} cannot be downloaded ({_line(error)})"
+        why = f"{filename} cannot be downloaded ({first_line(error)})"
     raise UserError(f"{name}: {why}")
-
-
-def _line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def _check_hash(name: str, path: Path) -> None:
@@ -157,8 +153,8 @@ def push(onnx: Path, description: "Description", checkpoint: Path | None, name: 
         )
     except (errors.HTTPError, ValueError, OSError) as error:
         raise UserError(
-            f"{name}: the hub refused the upload ({_line(error)}); is this your model, and are you "
-            "logged in ('hf auth login')?"
+            f"{name}: the hub refused the upload ({first_line(error)}); is this your model, and "
+            "are you logged in ('hf auth login')?"
         ) from None
     return str(done.commit_url)
 

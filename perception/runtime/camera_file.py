@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.errors import UserError, require_extra
+from perception.errors import UserError, first_line, require_extra
 from perception.files import read_bounded
 from perception.runtime.camera import FISHEYE, Camera
 
@@ -62,8 +62,7 @@ def read_camera(path: Path, height_m: float | None = None) -> CameraFile:
     try:
         found = yaml.safe_load(read_bounded(path, MAX_BYTES))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a YAML file ({line:.80})") from error
+        raise UserError(f"{path}: not a YAML file ({first_line(error):.80})") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: give fields such as 'focal: [1080, 1080]', one per line")
     ros = any(key in found for key in ("camera_matrix", "k", "K"))

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -11,11 +10,12 @@ from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
-from perception.errors import UserError, require_extra, unknown_name
+from perception.errors import UserError, first_line, require_extra, unknown_name
 from perception.runtime.adapters import find_adapter
 from perception.runtime.description import KEY, Description
 from perception.runtime.onnx_file import check
 
+CPU: Final = "CPUExecutionProvider"
 # Names of bfloat16 instructions in /proc/cpuinfo, of x86 and ARM.
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
@@ -33,8 +33,10 @@ class OrtEngine:
     """ONNX Runtime on one of its execution providers."""
 
     def __init__(
-        self, path: Path, threads: int, provider: str = "CPUExecutionProvider", memory: int = 0
+        self, path: Path, provider: str, threads: int, memory: int = 0, streams: int = 1
     ) -> None:
+        if streams > 1 and provider == CPU:
+            threads = -(-(threads or os.cpu_count() or 1) // streams)
         self.path, self.session = path, ort_session(path, threads, provider, memory=memory)
         if provider not in self.session.get_providers():
             raise UserError(f"{provider} did not start on this machine; use --provider cpu")
@@ -47,7 +49,7 @@ class OrtEngine:
             return self.session.run(None, {self.input: image})
         except Exception as error:  # the library raises a dozen unrelated types
             raise UserError(
-                f"{self.path}: fails on a frame ({_first_line(error)}); "
+                f"{self.path}: fails on a frame ({first_line(error)}); "
                 "export the model again with export-onnx"
             ) from None
 
@@ -55,7 +57,9 @@ class OrtEngine:
 class OpenVinoEngine:
     """OpenVINO on the CPU; it reads the same .onnx."""
 
-    def __init__(self, path: Path, threads: int, precision: str = "f32", streams: int = 1) -> None:
+    def __init__(
+        self, path: Path, precision: str, threads: int, memory: int = 0, streams: int = 1
+    ) -> None:
         import openvino
 
         check(path)
@@ -125,60 +129,47 @@ def ort_session(
     import onnxruntime
 
     check(path)
-    if provider in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+    if provider != CPU:
         # The pip builds find CUDA and cuDNN in the nvidia-* wheels only after this call.
         getattr(onnxruntime, "preload_dlls", lambda: None)()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    if memory and provider == "CPUExecutionProvider":
+    if memory and provider == CPU:
         Arena.join(options, memory)
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # the library raises a dozen unrelated types
-        raise UserError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)})") from None
+        raise UserError(f"{path}: ONNX Runtime cannot load it ({first_line(error)})") from None
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
-
-
-# Constructors, best first; `auto` tries them in this order.
-ENGINES: dict[str, Callable[[Path, int, int, int], Engine]] = {
-    "tensorrt": lambda path, threads, *_: OrtEngine(path, threads, "TensorrtExecutionProvider"),
-    "cuda": lambda path, threads, *_: OrtEngine(path, threads, "CUDAExecutionProvider"),
-    "openvino-bf16": lambda path, threads, _, streams: OpenVinoEngine(
-        path, threads, "bf16", streams
-    ),
-    "openvino": lambda path, threads, _, streams: OpenVinoEngine(path, threads, "f32", streams),
-    "cpu": lambda path, threads, memory, streams: OrtEngine(
-        path,
-        -(-(threads or os.cpu_count() or 1) // streams) if streams > 1 else threads,
-        memory=memory,
-    ),
+# Class, and its provider or precision; best first: `auto` tries them in this order.
+ENGINES: Final[dict[str, tuple[type[OrtEngine] | type[OpenVinoEngine], str]]] = {
+    "tensorrt": (OrtEngine, "TensorrtExecutionProvider"),
+    "cuda": (OrtEngine, "CUDAExecutionProvider"),
+    "openvino-bf16": (OpenVinoEngine, "bf16"),
+    "openvino": (OpenVinoEngine, "f32"),
+    "cpu": (OrtEngine, CPU),
 }
-ORT_NAMES = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # Building a TensorRT engine takes minutes at every start: not by default.
 NOT_AUTOMATIC = ("tensorrt",)
 
 
 def missing(provider: str) -> str:
     """Why this machine lacks a provider and how to get it; empty where it has it."""
-    if provider in ORT_NAMES:
+    engine, option = ENGINES[provider]
+    if engine is OrtEngine:
         import onnxruntime
 
-        if ORT_NAMES[provider] in onnxruntime.get_available_providers():
-            return ""
-        return (
-            "this onnxruntime has no GPU support: pip install 'pvt-hydranet[gpu]' in place of cpu"
-        )
-    if provider.startswith("openvino"):
-        if find_spec("openvino") is None:
-            return "pip install 'pvt-hydranet[openvino]'"
-        if provider == "openvino-bf16" and not cpu_has_bf16():
-            return "this CPU has no bfloat16 instructions; use openvino"
+        have = option in onnxruntime.get_available_providers()
+        extra = "pip install 'pvt-hydranet[gpu]' in place of cpu"
+        return "" if have else f"this onnxruntime has no GPU support: {extra}"
+    if find_spec("openvino") is None:
+        return "pip install 'pvt-hydranet[openvino]'"
+    if option == "bf16" and not cpu_has_bf16():
+        return "this CPU has no bfloat16 instructions; use openvino"
     return ""
 
 
@@ -226,8 +217,9 @@ def load(path: Path, provider: str, threads: int, memory: int = 0, streams: int 
     `streams`: calls of `run` at the same time that share the threads.
     """
     check_provider(provider)
+    engine, option = ENGINES[provider]
     try:
-        return ENGINES[provider](path, threads, memory, streams)
+        return engine(path, option, threads, memory, streams)
     except UserError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError for everything
@@ -240,7 +232,7 @@ def read_description(path: str | Path) -> Description:
     where there is none, or where it does not fit the graph's inputs and outputs."""
     path = Path(path)
     # Without optimising the graph, which is the slow part of loading.
-    session = ort_session(path, 1, "CPUExecutionProvider", optimise=False)
+    session = ort_session(path, 1, CPU, optimise=False)
     try:
         text = session.get_modelmeta().custom_metadata_map.get(KEY)
         inputs = [(one.name, one.type, one.shape) for one in session.get_inputs()]
