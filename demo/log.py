@@ -33,7 +33,6 @@ class ScalabelSink(FileSink):
 
     def append(self, packet: Packet) -> None:
         """Writes a frame; one that the disk has no room for is removed again."""
-        assert packet.scene is not None
         at = packet.frame
         road = packet.road if self.geometry else None
         frame = annotate(at.name, packet.scene, road, outlined=road is None)

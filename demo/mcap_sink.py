@@ -71,7 +71,6 @@ class McapSink(FileSink):
     def append(self, packet: Packet) -> None:
         """Logs a frame."""
         scene, road = packet.scene, packet.road
-        assert scene is not None
         now = self.source.epoch_ns + round(1e9 * packet.frame.seconds)
         stamp = fox.Timestamp(sec=now // 10**9, nsec=now % 10**9)
         messages = {

@@ -274,9 +274,8 @@ def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None
 
 def check_logs(jobs: Sequence[Job]) -> None:
     """Raises UserError for a --json of another kind; a device or a pipe may have any name."""
-    for path in (one.json for one in jobs):
-        plain = path is not None and (path.is_file() or not path.exists())
-        if plain and path.suffix.lower() not in LOGS:
+    for path in (one.json for one in jobs if one.json is not None):
+        if path.suffix.lower() not in LOGS and (path.is_file() or not path.exists()):
             raise UserError(f"--json {path}: end the name in {' or '.join(LOGS)}")
 
 

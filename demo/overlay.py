@@ -89,7 +89,6 @@ class Overlay:
     def draw(self, packet: Packet, now: float) -> None:
         """Sets packet.canvas; `now` is a monotonic clock in seconds."""
         given, controls = packet.scene, self.controls
-        assert given is not None
         self.times.append(now)
         scene = packet.shown or given
         if controls.score is not None:

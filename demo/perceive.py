@@ -25,7 +25,6 @@ from perception.runtime.annotations import Export
 from perception.runtime.providers import faster_extra
 from perception.runtime.road import RoadGeometry
 from perception.runtime.runner import Runner
-from perception.runtime.scene import Scene
 from perception.stop import StopSignals
 
 Sink = Callable[[Packet], None]
@@ -205,7 +204,6 @@ class Run:
         def finish(packet: Packet) -> None:
             nonlocal geometry
             scene, frame = packet.scene, packet.frame
-            assert scene is not None
             if tracker is not None:
                 tracker.update(scene, frame.image, frame.seconds)
             if still:  # photos are unrelated
@@ -240,7 +238,7 @@ class Run:
             sinks.append(stack.enter_context(logged).write)
         if job.export:
             export = stack.enter_context(Export(*job.export, self.views))
-            sinks.append(lambda at: export.add(at.frame.name, scene_of(at), at.road))
+            sinks.append(lambda at: export.add(at.frame.name, at.scene, at.road))
         if job.mcap:
             from demo.mcap_sink import McapSink
 
@@ -254,11 +252,6 @@ class Run:
 
             sinks.append(stack.enter_context(RerunViewer(source.name)).write)
         return sinks
-
-
-def scene_of(packet: Packet) -> Scene:
-    assert packet.scene is not None
-    return packet.scene
 
 
 def written(job: Job) -> list[str]:

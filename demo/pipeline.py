@@ -141,7 +141,7 @@ class Packet:
     """One frame and what the stages have added to it."""
 
     frame: SourceFrame
-    scene: Scene | None = None
+    scene: Scene = field(default_factory=lambda: Scene((0, 0), {}))
     canvas: np.ndarray | None = None  # uint8 (H, W, 3) BGR, where a sink shows it
     shown: Scene | None = None  # as it is drawn, where that differs: filtered over time
     road: Road | None = None  # lanes, and distances where there is a camera

@@ -77,7 +77,6 @@ def named(title: str) -> rerun.RecordingStream:
 
 def log(recording: rerun.RecordingStream, packet: Packet) -> None:
     """One frame: picture, boxes, lanes, masks as class images, maps as depth, labels as text."""
-    assert packet.scene is not None
     recording.set_time(TIMELINE, duration=packet.frame.seconds)
     rgb = cv2.cvtColor(packet.frame.image, cv2.COLOR_BGR2RGB)
     recording.log("camera", rerun.Image(rgb).compress(jpeg_quality=85))
