@@ -10,8 +10,8 @@ import os
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -168,26 +168,26 @@ def label_here(
     """An outcome per job, in the order they finish, by child processes of this machine. `workers`
     0: as many as its cores hold."""
     fits = max(1, (os.cpu_count() or 1) // settings.threads)
-    todo, done = deque(jobs), SimpleQueue[VideoOutcome]()
-    pool = [Worker(settings, timeout_s) for _ in range(min(workers or fits, len(jobs)))]
+    count, idle = min(workers or fits, len(jobs)), SimpleQueue[Worker]()
 
-    def work(worker: Worker) -> None:
-        with worker, suppress(IndexError):  # none left
-            while True:
-                done.put(worker(todo.popleft()))
+    def label(job: Job) -> VideoOutcome:
+        worker = idle.get()
+        outcome = worker(job)
+        idle.put(worker)
+        return outcome
 
-    threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in pool]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in jobs:
-            yield done.get()
-    finally:  # also when the run is stopped
-        todo.clear()
+    with ExitStack() as stack:
+        pool = [stack.enter_context(Worker(settings, timeout_s)) for _ in range(count)]
         for worker in pool:
-            worker.stop()
-        for thread in threads:
-            thread.join(TIMEOUT_S)
+            idle.put(worker)
+        threads = stack.enter_context(ThreadPoolExecutor(count))
+        try:
+            for future in as_completed([threads.submit(label, job) for job in jobs]):
+                yield future.result()
+        finally:  # also when the run is stopped
+            threads.shutdown(wait=False, cancel_futures=True)
+            for worker in pool:
+                worker.stop()
 
 
 def serve(pipe: Connection, settings: Settings) -> None:

@@ -106,13 +106,10 @@ def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
 def is_stdout(path: Path) -> bool:
     """Whether a path names standard output (/dev/stdout) or the file it goes to."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(1)) and not _is_null(path)
+        null = os.path.realpath(path) == os.devnull
+        return not null and os.path.samestat(os.stat(path), os.fstat(1))
     except OSError:
         return False
-
-
-def _is_null(path: Path) -> bool:
-    return os.path.realpath(path) == os.devnull
 
 
 def check_space(path: Path) -> None:

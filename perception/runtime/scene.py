@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, ClassVar, Final, TypeVar
 
 import cv2
@@ -60,10 +61,6 @@ class Output(ABC):
         return {}
 
 
-def is_float(array: np.ndarray) -> bool:
-    return array.dtype.kind == "f"
-
-
 @dataclass
 class Boxes(Output):
     """Detections, best first."""
@@ -82,7 +79,7 @@ class Boxes(Output):
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
-        return is_float(array) and array.ndim == 2 and array.shape[1] == 6
+        return array.dtype.kind == "f" and array.ndim == 2 and array.shape[1] == 6
 
     @classmethod
     def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Boxes":
@@ -99,7 +96,7 @@ class Boxes(Output):
     @staticmethod
     def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
         wanted, got = wanted.reshape(-1, 6), got.reshape(-1, 6)
-        lost = max(unmatched_boxes(*pair, limits) for pair in ((wanted, got), (got, wanted)))
+        lost = max(unmatched_boxes(wanted, got, limits), unmatched_boxes(got, wanted, limits))
         what = f"share of boxes without a counterpart within {limits.pixels:g} px"
         return [(what, lost, limits.boxes)]
 
@@ -199,7 +196,7 @@ class Labels(Output):
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
-        return is_float(array) and array.ndim == 2 and len(array) == len(view.groups)
+        return array.dtype.kind == "f" and array.ndim == 2 and len(array) == len(view.groups)
 
     @staticmethod
     def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
@@ -224,11 +221,9 @@ class Labels(Output):
 
     def array(self, native: bool = True) -> np.ndarray:
         """float32 (groups, classes) probabilities; shorter groups are padded with 0."""
-        rows = [list(classes.values()) for classes in self.groups.values()]
-        array = np.zeros((len(rows), max(map(len, rows), default=0)), np.float32)
-        for row, values in enumerate(rows):
-            array[row, : len(values)] = values
-        return array
+        rows = (classes.values() for classes in self.groups.values())
+        columns = list(zip_longest(*rows, fillvalue=0.0))
+        return np.array(columns, np.float32).reshape(len(columns), len(self.groups)).T
 
     def caption(self, name: str) -> str:
         return "   ".join(f"{best} {100 * share:.0f}%" for best, share in self.best().values())
@@ -245,7 +240,7 @@ class Map(Pixels):
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
-        return is_float(array) and array.shape == size_hw
+        return array.dtype.kind == "f" and array.shape == size_hw
 
     def picture(self) -> np.ndarray | None:
         return map_picture(self.small, self.view.range)
@@ -258,7 +253,7 @@ class Normals(Map):
 
     @staticmethod
     def fits(array: np.ndarray, view: View, size_hw: tuple[int, int]) -> bool:
-        return is_float(array) and array.shape == (3, *size_hw)
+        return array.dtype.kind == "f" and array.shape == (3, *size_hw)
 
     @cached_property
     def full(self) -> np.ndarray:
@@ -309,10 +304,5 @@ def read_scene(
     arrays: Mapping[str, np.ndarray], views: Mapping[str, View], box: Letterbox
 ) -> Scene:
     """All outputs of the model for one frame, in frame coordinates. Evaluation uses it too."""
-    outputs = {name: read_output(arrays[name], view, box) for name, view in views.items()}
+    outputs = {name: KINDS[view.kind].read(arrays[name], view, box) for name, view in views.items()}
     return Scene(box.frame_hw, outputs)
-
-
-def read_output(array: np.ndarray, view: View, box: Letterbox) -> Output:
-    """One decoded output of the model, in frame coordinates."""
-    return KINDS[view.kind].read(array, view, box)
