@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from demo import overlay
 from demo import perceive as command
 from demo.options import read_options
 from demo.overlay import Controls
@@ -369,23 +370,25 @@ def test_a_view_switch_never_changes_the_log(place, monkeypatch):
 
 def test_one_score_for_boxes_drawn_logged_tracked_and_measured(place, monkeypatch):
     seen = {}
-    update = command.RoadGeometry.update
+    draw, trackers, update = overlay.draw, command.BoxTracker.update, command.RoadGeometry.update
 
-    def spy(self, *given):
-        seen["measured"] = self.score
-        return update(self, *given)
+    def spied(name, scene, result):
+        seen[name] = scene.outputs["things"].least
+        return result
 
-    monkeypatch.setattr(command.RoadGeometry, "update", spy)
-    kept = command.Overlay.__init__
+    monkeypatch.setattr(overlay, "draw", lambda *given: spied("drawn", given[1], draw(*given)))
     monkeypatch.setattr(
-        command.Overlay,
-        "__init__",
-        lambda self, *given: seen.update(drawn=given[2]) or kept(self, *given),
+        command.BoxTracker, "update", lambda *given: spied("tracked", given[1], trackers(*given))
+    )
+    monkeypatch.setattr(
+        command.RoadGeometry, "update", lambda *given: spied("measured", given[1], update(*given))
     )
     words = ["b.mp4", "--json", "o.jsonl", "--save", "o.mp4", "--model", "model.onnx"]
     for score in ("0", "0.25", "0.5"):
         assert run(*words, "--score", score, "--camera-height", "1.4", "--birds-eye") == 0
-        assert seen == {key: {"things": (float(score),) * 2} for key in seen}
+        for least in seen.values():
+            assert set(np.atleast_1d(least)) == {float(score)}
+        assert {"drawn", "measured"} <= set(seen)
         labels = json.loads((place / "o.jsonl").read_text().splitlines()[0])["labels"]
         found = [label["score"] for label in labels if label["box2d"]]
         assert len(found) == {"0": 2, "0.25": 2, "0.5": 1}[score]
