@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from typing_extensions import Unpack
 
 from perception.errors import NoFramesError, UserError
 from perception.images import IMAGE_SUFFIXES, read_image
 from perception.tasks.class_names import MOST_CLASSES
 from training.data.builder import Builder
 from training.data.classes import BACKGROUND, ONLY, ClassLists
-from training.data.dataset import Dataset, wanted_tasks
+from training.data.dataset import Dataset, OpenOptions, wanted_tasks
 from training.data.files import split_folder, tree_digest, walk
 from training.data.images import (
     Images,
@@ -53,17 +54,15 @@ class Annotated(Dataset):
         root: Path,
         split: str,
         tasks: Sequence[str] | None = None,
-        decode_size_hw: tuple[int, int] | None = None,
-        *,
-        strict: bool | None = True,
-        labels: Path | None = None,
-        classes: ClassLists | None = None,
+        size_hw: tuple[int, int] | None = None,
+        **options: Unpack[OpenOptions],
     ) -> None:
         self.root = self.place(Path(root))
         if not self.root.exists():
             raise UserError(f"{self.root}: no such folder; give the one with images and labels")
-        self.label_root = labels or self.root
-        self.split, self.decode_size_hw = split, decode_size_hw
+        self.split, self.label_root = split, options.get("labels") or self.root
+        self.decode_size_hw = None if options.get("exact") else size_hw
+        strict, classes = options.get("strict", True), options.get("classes")
         semantic = classes is not None and "semantic" in classes and "drivable" not in classes
         self.areas = "semantic" if semantic else "drivable"
         self.table, self.key = cached_table(self.identity(), self.stamped(), self._build)

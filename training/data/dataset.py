@@ -10,7 +10,7 @@ import hashlib
 import json
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypedDict
@@ -81,13 +81,10 @@ class Dataset(ABC):
         `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced
         size that still covers it. Raises UserError naming the folder and what to do.
         """
-        labels, classes = options.get("labels"), options.get("classes")
-        reader = cls.reader(root, labels, classes)
-        size_hw = None if options.get("exact") else size_hw
-        strict = options.get("strict", True)
-        return reader(  # type: ignore[call-arg]
-            root, split, tasks, size_hw, strict=strict, labels=labels, classes=classes
+        reader: Callable[..., Dataset] = cls.reader(
+            root, options.get("labels"), options.get("classes")
         )
+        return reader(root, split, tasks, size_hw, **options)
 
     @classmethod
     def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:

@@ -186,12 +186,12 @@ def test_semantic_frames_of_another_folder_join_by_name(tmp_path, bdd_frames, bd
 
 def test_scaled_decoding_keeps_the_labels_native(tmp_path, bdd_frames, bdd_write):
     root = bdd_write(tmp_path, "masks", bdd_frames)
-    full, half = BDD100K(root, "train")[1], BDD100K(root, "train", decode_size_hw=(96, 160))[1]
+    full, half = BDD100K(root, "train")[1], BDD100K(root, "train", size_hw=(96, 160))[1]
     assert half.image.shape == (90, 160, 3)
     shrunk = cv2.resize(full.image, (160, 90), interpolation=cv2.INTER_AREA)
     assert cv2.absdiff(half.image, shrunk).mean() < 3
     assert half.labels["det"].size_hw == (180, 320)
-    assert BDD100K(root, "train", decode_size_hw=(96, 161))[1].image.shape == (180, 320, 3)
+    assert BDD100K(root, "train", size_hw=(96, 161))[1].image.shape == (180, 320, 3)
 
 
 def damage_json(root):

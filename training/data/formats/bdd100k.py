@@ -38,11 +38,9 @@ class BDD100K(Annotated):
 
     format = "BDD100K"
 
-    def __init__(
-        self, root: Path, split: str, *args: Any, labels: Path | None = None, **options: Any
-    ) -> None:
-        self.layout = layouts.find(Path(root), split, labels)
-        super().__init__(root, split, *args, labels=labels, **options)
+    def __init__(self, root: Path, split: str, *args: Any, **options: Any) -> None:
+        self.layout = layouts.find(Path(root), split, options.get("labels"))
+        super().__init__(root, split, *args, **options)
 
     def stamped(self) -> Iterator[str | Path]:
         yield from (*self.layout.images, *(mask.folder for mask in self.layout.masks))
