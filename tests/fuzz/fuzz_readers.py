@@ -6,6 +6,7 @@ reader looks for them and reads them as a command would; it may raise UserError 
 
 import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -105,6 +106,7 @@ def read_dataset(kind: str, split: str, places: tuple[str, ...], folder: Path, d
     from training.data.sources import DATASETS
 
     root = folder / kind
+    shutil.rmtree(root, ignore_errors=True)  # with what another variant has put there
     put(root / places[0], data)
     for place in places[1:]:
         suffix = Path(place).suffix
