@@ -4,7 +4,8 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -292,10 +293,16 @@ def parse_address(option: str, text: str) -> tuple[str, int]:
 def check_free(option: str, host: str, port: int) -> None:
     """Raises UserError where nothing can listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with listening(option, host, port), socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
+@contextmanager
+def listening(option: str, host: str, port: int) -> Iterator[None]:
+    """Raises UserError for an address that cannot be bound."""
     try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        yield
     except OSError as error:
         raise UserError(
             f"{option} {host}:{port}: cannot listen there ({error.strerror}); "

@@ -9,7 +9,7 @@ from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from demo.options import LOCAL
+from demo.options import LOCAL, listening
 from demo.web_runtime import runtime_files
 from perception.files import write_atomic
 from perception.hub import ONNX, PACKAGED, is_packaged, local_file
@@ -129,5 +129,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def make_server(model: Path, address: tuple[str, int]) -> Server:
-    """A server bound to (host, port); port 0 takes a free one."""
-    return Server(*address, site(model))
+    """A server bound to (host, port); port 0 takes a free one. Raises UserError for a busy one."""
+    content = site(model)
+    with listening("--web", *address):  # it may have become busy since the start
+        return Server(*address, content)

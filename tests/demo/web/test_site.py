@@ -77,6 +77,14 @@ def test_a_model_without_a_description_is_refused(runtime, make_tiny_onnx, tmp_p
         make_server(other, ("127.0.0.1", 0))
 
 
+def test_a_port_that_becomes_busy_is_one_line(runtime, tiny_onnx, capsys, monkeypatch):
+    monkeypatch.setattr("demo.options.check_free", lambda option, host, port: None)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert main(["--web", address, "--model", str(tiny_onnx)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --web {address}: cannot listen there")
+
+
 @pytest.mark.parametrize(
     "address", ["localhost", "localhost:x", "localhost:99999", "nowhere.invalid:1"]
 )
