@@ -35,8 +35,8 @@ class Pairs(Annotated):
 
     def expected(self) -> str:
         places = (self.frames_at, *self.labels_at.values())
-        text = ", ".join(places).replace("{split}", self.split)
-        return text.replace("{stem}", "NAME")
+        text = ", ".join(places).replace("{split}", self.split).replace("{stem}", "NAME")
+        return re.sub(r"\{(\w+)\}", lambda word: word[1].upper(), text)
 
     def own_lists(self) -> ClassLists:
         return ClassLists({})

@@ -18,7 +18,7 @@ from training.data.builder import Builder
 from training.data.classes import ONLY, ClassLists
 from training.data.dataset import Dataset
 from training.data.files import expecting, files_below, nfc
-from training.data.formats.voc_xml import MAX_XML, PascalXML, split_lists
+from training.data.formats.voc_xml import DEVKITS, MAX_XML, PascalXML, split_lists
 from training.data.images import Images
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.masks import by_palette
@@ -28,7 +28,6 @@ BOXES: Final = "det_voc"
 MASKS: Final = "semantic_voc"
 CLASSES: Final = "classes_voc"
 MOST_READ: Final = 200  # annotations that are read to recognise VOC
-PLACES: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 
 
 class VOC(PascalXML):
@@ -38,7 +37,7 @@ class VOC(PascalXML):
 
     @classmethod
     def place(cls, root: Path) -> Path:
-        return deeper(root, *PLACES)
+        return deeper(root, *DEVKITS)
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

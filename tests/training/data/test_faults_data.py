@@ -775,6 +775,35 @@ def test_a_list_of_voc_with_a_line_of_another_file(tmp_path: Path):
     assert [kind for kind, _ in dataset.unused()] == ["list line without image"]
 
 
+def own_voc(root: Path, lists: dict[str, str]) -> None:
+    """Frames `my image 1` and `b` with a class that VOC lacks, and lists of splits."""
+    for number, name in enumerate(("my image 1", "b")):
+        image(root / f"JPEGImages/{name}.jpg", number)
+        image(root / f"SegmentationClass/{name}.png", number)
+        box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+        item = f"<object><name>cone</name><bndbox>{box}</bndbox></object>"
+        put(root / f"Annotations/{name}.xml", f"<annotation>{item}</annotation>")
+    for split, text in lists.items():
+        put(root / f"ImageSets/Main/{split}.txt", text)
+
+
+@pytest.mark.parametrize("lines", ["my image 1", "my image 1\r", "my image 1  1", "my image 1 -1"])
+def test_a_list_of_voc_names_frames_with_spaces(tmp_path: Path, lines: str):
+    own_voc(tmp_path, {"val": f"{lines}\n", "train": "b\t1\n"})
+    for split, name in (("val", "my image 1"), ("train", "b")):
+        dataset = open_dataset(f"voc:{tmp_path}", split)
+        assert [dataset.name(index) for index in range(len(dataset))] == [name]
+        assert "list line without image" not in dict(dataset.unused())
+
+
+def test_own_classes_in_a_folder_that_holds_a_devkit(tmp_path: Path):
+    """Images, masks and lists are those of the devkit."""
+    own_voc(tmp_path / "VOCdevkit/VOC2007", {"train": "b\n", "val": "my image 1\n"})
+    dataset = open_dataset(f"voc:{tmp_path}", "val", ["det"])
+    assert [dataset.name(index) for index in range(len(dataset))] == ["my image 1"]
+    assert dataset.classes["det"] == {"": ("cone",)}
+
+
 def test_boxes_in_fractions_may_stand_a_little_outside(tmp_path: Path):
     """By up to a hundredth of the frame: annotation tools round."""
     image(tmp_path / "data/a.png", size_hw=(480, 800))

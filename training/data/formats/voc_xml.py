@@ -4,6 +4,7 @@ Splits are the lists of `ImageSets/Main`, or folders called train, val and test.
 """
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ FLAGS: Final = {
     "occluded": OCCLUDED_FLAG,
     "truncated": TRUNCATED_FLAG,
 }
+# Where a devkit's archive unpacks to.
+DEVKITS: Final = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOC2007", "VOC2007")
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -40,6 +43,12 @@ class PascalXML(Annotated):
     """Boxes; `difficult` ones are ignored regions."""
 
     format = "Pascal VOC XML"
+
+    @classmethod
+    def place(cls, root: Path) -> Path:
+        """The devkit in the folder, if there is exactly one."""
+        devkits = [root / name for name in DEVKITS if (root / name / "JPEGImages").is_dir()]
+        return devkits[0] if len(devkits) == 1 else root
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -80,7 +89,8 @@ def split_lists(root: Path, folder: str) -> dict[str, list[str]]:
     for word, split in SPLITS.items():
         path = root / "ImageSets" / folder / f"{word}.txt"
         for line in read_text(path, MAX_LIST).splitlines() if path.is_file() else ():
-            name = (line.split() or [""])[0]
+            # Lists of a class end in -1, 0 or 1: whether the image shows it.
+            name = re.sub("(  | -)[01]$", "", line.partition("\t")[0].strip())
             if not name.isprintable() or name[:1] == "/" or ".." in name.split("/"):
                 raise UserError(f"{path} names {name!r:.100}, which leaves its folder; fix it")
             if name:
