@@ -13,7 +13,6 @@ from demo.command_line import LOOPBACK, VIEWER, parser
 from demo.pipeline import frame_name
 from demo.save import check_save, default_target, is_folder, picture_path
 from demo.show import NO_DISPLAY, has_display
-from demo.sinks import is_stdout
 from demo.sources import BAG, CAMERA, PHOTOS, STREAM, kind_of, local_name, photos_of
 from demo.speed import OwnSpeed, read_speed
 from demo.temporal import tracking_available
@@ -277,7 +276,7 @@ def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None
 def check_logs(jobs: Sequence[Job]) -> None:
     """Raises UserError for a --json of another kind; a device or a pipe may have any name."""
     for path in (one.json for one in jobs if one.json is not None):
-        device = is_stdout(path) or (path.exists() and not path.is_file())
+        device = path.is_relative_to("/dev") or (path.exists() and not path.is_file())
         if not device and path.suffix.lower() not in LOGS:
             raise UserError(f"--json {path}: end the name in {' or '.join(LOGS)}")
 

@@ -127,6 +127,13 @@ def test_a_speed_file_that_does_not_exist_is_named_with_its_option(place):
         read_options([*words, "--speed", "gone.csv"])
 
 
+def test_json_takes_a_device_that_goes_to_a_file_of_any_name(place, capfd):
+    """With `capfd` both are files."""
+    for device in ("/dev/stdout", "/dev/stderr"):
+        (job,) = read_options(["b.mp4", "--json", device, "--model", "model.onnx"]).jobs
+        assert job.json == Path(device)
+
+
 def test_a_link_as_output_is_written_through(place):
     (place / "real").mkdir()
     (place / "o.jsonl").symlink_to("real/o.jsonl")
