@@ -1,7 +1,7 @@
 """YOLOP's network (arXiv 2108.11250), untrained, as an ONNX file: what its latency depends on.
 
     python benchmarks/yolop.py yolop.onnx
-    bench-onnx yolop.onnx perception/models/pvt-hydranet-b0.onnx --providers cpu,openvino-bf16
+    bench-onnx yolop.onnx default --providers cpu,openvino-bf16
 
 Layers and widths are those of MCnet_0 in hustvl/YOLOP (7.94 M parameters); boxes are decoded,
 without NMS.

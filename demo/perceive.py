@@ -20,7 +20,7 @@ from demo.sinks import is_stdout
 from demo.sources import open_source
 from demo.temporal import BoxTracker, Steady, tracking_available
 from perception.errors import cli, some_of
-from perception.hub import DEFAULT, FAST, PACKAGED
+from perception.hub import DEFAULT, FAST, packaged_name
 from perception.runtime.annotations import Export
 from perception.runtime.providers import faster_extra
 from perception.runtime.road import RoadGeometry
@@ -140,9 +140,9 @@ class Run:
 
     def other_model(self, source: Source) -> str:
         """What the other packaged model would give; empty where the rate is not that of a CPU."""
-        mine = {stem: name for name, stem in PACKAGED.items()}.get(self.options.model.stem)
+        mine = packaged_name(self.options.model)
         paced = source.live or self.watching or self.runner.provider in GPU
-        if mine is None or paced or self.statistics.frames < FEWEST:
+        if not mine or paced or self.statistics.frames < FEWEST:
             return ""
         other, share = (FAST, FAST_SHARE) if mine == DEFAULT else (DEFAULT, 1 / FAST_SHARE)
         now, then = self.statistics.fps(), self.statistics.fps_with(share)

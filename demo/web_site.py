@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 from demo.options import LOCAL, listening
 from demo.web_runtime import runtime_files
 from perception.files import write_atomic
-from perception.hub import ONNX, PACKAGED, is_packaged, local_file
+from perception.hub import ONNX, PACKAGED, local_file, packaged_name
 from perception.runtime.colours import COLOURS
 from perception.runtime.providers import read_description
 
@@ -54,7 +54,9 @@ def site(model: Path) -> Site:
 
 def offered(model: Path) -> dict[str, tuple[str, Path]]:
     """{file on the page: (name, path)}: the model, and with a packaged one the other ones too."""
-    packaged = {local_file(name, ONNX): name for name in PACKAGED} if is_packaged(model) else {}
+    packaged: dict[Path, str] = {}
+    if packaged_name(model):
+        packaged = {local_file(name, ONNX): name for name, has in PACKAGED.items() if ONNX in has}
     others = {f"{name}.onnx": (name, path) for path, name in packaged.items() if path != model}
     return {"model.onnx": (packaged.get(model, model.stem), model)} | others
 

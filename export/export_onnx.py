@@ -30,10 +30,14 @@ def run(arguments: "ExportArguments") -> int:
     from export.to_onnx import describe, round_to_half, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
-    from perception.hub import CHECKPOINT, local_file
+    from perception.hub import CHECKPOINT, ONNX, PACKAGED, local_file
+    from perception.runtime.providers import read_description
 
     model, meta = load(local_file(arguments.checkpoint, CHECKPOINT), list(arguments.tasks) or None)
-    height, width = arguments.size or meta.size_hw
+    size_hw = meta.size_hw
+    if ONNX in PACKAGED.get(name := str(arguments.checkpoint), {}):  # weights for several sizes
+        size_hw = read_description(local_file(name, ONNX)).size_hw
+    height, width = arguments.size or size_hw
     description = describe(model, meta, (height, width))
     frames = _frames(arguments, description.size_hw)
     if arguments.half_weights:

@@ -1,5 +1,5 @@
-"""Models by name: `default` and `fast` ship with the package, hf://OWNER/NAME[@REVISION] is on a
-model hub.
+"""Models by name: those of PACKAGED ship with the package, hf://OWNER/NAME[@REVISION] is on a model
+hub.
 
 Files of a hub are downloaded once into the hub library's cache and compared with the hash that the
 hub states. HF_HUB_OFFLINE=1 uses the cache only; HF_ENDPOINT names another server. Needs the extra
@@ -8,6 +8,7 @@ hub.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
 
 DEFAULT: Final = "default"
 FAST: Final = "fast"
-PACKAGED: Final = {DEFAULT: "pvt-hydranet-b0", FAST: "hydranet-lite0"}  # files in perception/models
-MODELS: Final = Path(perception.__path__[0]) / "models"
 SCHEME: Final = "hf://"
 ONNX: Final = "model.onnx"
 CHECKPOINT: Final = "model.safetensors"
+MODELS: Final = Path(perception.__path__[0]) / "models"
+# {name: {file on a hub: file in MODELS}}: the same weights for two sizes of input, and the network
+# with a PVT v2 trunk, whose .onnx is left to export-onnx for the size of the package.
+PACKAGED: Final[dict[str, dict[str, str]]] = {
+    DEFAULT: {ONNX: "hydranet-lite0-480x832.onnx", CHECKPOINT: "hydranet-lite0.safetensors"},
+    FAST: {ONNX: "hydranet-lite0-384x640.onnx", CHECKPOINT: "hydranet-lite0.safetensors"},
+    "pvt": {CHECKPOINT: "pvt-hydranet-b0.safetensors"},
+}
 CARD: Final = "README.md"
 # Kinds of output by the hub's names of tasks; it has none for surface normals.
 HUB_TASKS: Final = {
@@ -36,20 +43,16 @@ PREFIX: Final = re.compile("hf://?")  # Path() shortens // to /
 NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def local_file(name: str | Path, filename: str) -> Path:
-    """The path itself; for `default`, `fast` and hf://… the file of that model that is called
-    `filename` on a hub. Every command that takes a model resolves its name here.
+def local_file(name: str | Path, *filenames: str) -> Path:
+    """The path itself; for a packaged model and hf://… the file of that model that is called so on
+    a hub, the first of `filenames` that it ships with. Every command that takes a model resolves
+    its name here.
 
     Raises UserError for an empty, malformed or unknown name, a gated model, a file that the model
     lacks or whose hash differs, or if the file is neither in the cache nor can be downloaded.
     """
     if str(name) in PACKAGED:
-        path = (MODELS / PACKAGED[str(name)]).with_suffix(Path(filename).suffix)
-        if not path.is_file():
-            raise UserError(
-                f"the model {name!r} does not ship with this install: pass a file (FILE.onnx)"
-            )
-        return path
+        return _packaged(str(name), filenames)
     if str(name) in ("", "."):  # Path("") is "."
         raise UserError(
             f"the model's name is empty or '.': write {', '.join(PACKAGED)}, a file or "
@@ -60,14 +63,31 @@ def local_file(name: str | Path, filename: str) -> Path:
     text = PREFIX.sub(SCHEME, str(name), count=1)
     repo, revision = parse(text)
     require_extra("hub", "huggingface_hub")
-    path = _download(text, repo, revision, filename)
+    path = _download(text, repo, revision, filenames[0])
     _check_hash(text, path)
     return path
 
 
-def is_packaged(path: Path) -> bool:
-    """Whether a file is that of a model of this package."""
-    return path.stem in PACKAGED.values() and path.parent == MODELS
+def _packaged(name: str, filenames: Sequence[str]) -> Path:
+    files = PACKAGED[name]
+    found = next((files[one] for one in filenames if one in files), None)
+    if found is None:
+        raise UserError(
+            f"the model {name!r} ships as weights only: export-onnx {name} -o {name}.onnx makes "
+            "the file"
+        )
+    path = MODELS / found
+    if not path.is_file():
+        raise UserError(
+            f"the model {name!r} does not ship with this install: pass a file (FILE.onnx)"
+        )
+    return path
+
+
+def packaged_name(path: Path) -> str:
+    """The name of the packaged model whose .onnx this is, or ""."""
+    names = {MODELS / files[ONNX]: name for name, files in PACKAGED.items() if ONNX in files}
+    return names.get(path, "")
 
 
 def parse(name: str) -> tuple[str, str | None]:
@@ -204,7 +224,8 @@ def _datasets(description: "Description") -> list[str]:
     data = description.training.get("data", {})
     listed = data.get("data", []) if isinstance(data, dict) else []
     names = [re.match(r"[a-z0-9_-]+", str(entry)) for entry in listed]
-    return sorted({match[0] for match in names if match})
+    rendered = {"rendered"} if isinstance(data, dict) and data.get("rendered") else set()
+    return sorted({match[0] for match in names if match} | rendered)
 
 
 def _text(description: "Description", repo: str) -> str:

@@ -65,7 +65,11 @@ def test_wheel_passes_twine_and_declares_both_licences(wheel):
     assert metadata.get_all("License-File") == ["LICENSE", "LICENSE-WEIGHTS"]
     assert f"Repository, {URL}" in metadata.get_all("Project-URL")
     assert "](docs/" not in metadata.get_payload()
-    for wanted in ("demo/web/app.js", "demo/page.html", "perception/models/pvt-hydranet-b0.onnx"):
+    for wanted in (
+        "demo/web/app.js",
+        "demo/page.html",
+        "perception/models/hydranet-lite0-384x640.onnx",
+    ):
         assert wanted in names
     assert {name.split("/")[0].split(".")[0] for name in names} == {
         *("perception", "training", "export", "demo"),

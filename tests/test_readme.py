@@ -42,7 +42,7 @@ def test_linked_files_and_named_tests_exist():
 
 def test_the_example_runs(tmp_path, monkeypatch, capsys):
     example = readme().split("```python\n")[1].split("```")[0]
-    model = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"
+    model = ROOT / "perception" / "models" / "hydranet-lite0-384x640.onnx"
     cv2.imwrite(str(tmp_path / "frame.jpg"), np.full((90, 160, 3), 80, np.uint8))
     monkeypatch.chdir(tmp_path)
     exec(example.replace('"model.onnx"', f'"{model}", provider="cpu"'), {})

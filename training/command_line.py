@@ -19,7 +19,7 @@ import tyro
 
 from perception.arguments import parse
 from perception.errors import UserError, check_known, unknown_name
-from training.config import Config, RunArgs
+from training.config import Config, ModelArgs, RunArgs
 from training.data.classes import read_yaml
 
 CONFIG_FILE: Final = "config.json"
@@ -58,7 +58,25 @@ def read_command_line(words: Sequence[str] | None = None) -> Config:
     stored = Path(given.out or RunArgs().out) / CONFIG_FILE
     if given.resume and not (given.config or given.recipe) and stored.exists():
         return parse_command_line(words, _resumed(stored))
-    return parse_command_line(words, _from_files(given.config, given.recipe))
+    files = _from_files(given.config, given.recipe)
+    config = parse_command_line(words, files)
+    chosen = any(word.partition("=")[0] == "--model" for word in words)
+    if chosen or not config.model.init or files.model.model != ModelArgs().model:
+        return config
+    return _with_network_of_init(config)
+
+
+def _with_network_of_init(config: Config) -> Config:
+    """Its network is that of the model that --init names; a file with a trunk alone names none."""
+    from perception.checkpoint import read
+    from perception.hub import CHECKPOINT, local_file
+
+    try:
+        network = read(local_file(config.model.init, CHECKPOINT))[1].model
+    except UserError:  # reported where the weights are read, or a trunk alone
+        return config
+    plain = network.removesuffix(f"+{config.model.sharing}")
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, model=plain))
 
 
 def _from_files(path: str, recipe: str) -> Config:

@@ -116,14 +116,14 @@ class ModelArgs:
     tasks: Tasks = ("det", "lane", "drivable", "scene")
     """Tasks to train, in the order of the model's outputs."""
     model: str = "pvt-hydranet-b0"
-    """Network."""
+    """Network; with --init of a model and without this flag, that model's."""
     sharing: str = ""
     """How tasks share the network: cross-stitch, mtan, attentive, task-experts, gated-adapters,
     pad-net, mti-net, or sparse (with --init of its masks, from study-mtl); default: one trunk for
     all."""
     init: str = ""
-    """Weights to start from: `default` or `fast` (the pretrained models), a checkpoint of
-    train-bdd, hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""
+    """Weights to start from: `default` or `pvt` (the pretrained models), a checkpoint of train-bdd,
+    hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""
     init_part: str = "all"
     """What to copy from --init: `all` that fits, `shared` (trunk and neck) or `trunk`."""
     pretrained: bool = False

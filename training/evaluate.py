@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
 from perception.files import check_outputs, dataset_folders, write_atomic
-from perception.hub import ONNX, local_file
+from perception.hub import CHECKPOINT, ONNX, local_file
 from perception.runtime.view import BOX_SCORE
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def run() -> None:
         require_extra("bdd", "bdd100k", "scalabel")
     from training.evaluation.predictor import open_predictor
 
-    file = local_file(arguments.file, ONNX)
+    file = local_file(arguments.file, ONNX, CHECKPOINT)
     score(arguments, open_predictor(file, arguments.model.provider))
 
 

@@ -29,7 +29,7 @@ from perception.runtime.view import LANE_BYTE, View
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "demo" / "car" / "cpp"
-MODEL = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"
+MODEL = ROOT / "perception" / "models" / "hydranet-lite0-384x640.onnx"
 HEADER = "onnxruntime_cxx_api.h"
 # MIT-licensed headers of release 1.21; an older header works with every newer library.
 DEB = (

@@ -230,7 +230,7 @@ def test_a_loop_ends_after_the_given_seconds(video, tiny_onnx, tmp_path, capsys)
 
 
 def test_without_a_shipped_model_the_error_says_so(video, capsys, monkeypatch):
-    monkeypatch.setitem(hub.PACKAGED, hub.DEFAULT, "gone")
+    monkeypatch.setitem(hub.PACKAGED, hub.DEFAULT, {hub.ONNX: "gone.onnx"})
     assert main([str(video)]) == 2
     assert "does not ship with this install: pass a file" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from demo.perceive import main
 from demo.pipeline import DEPTH, BoundedQueue, Packet, Pipeline, Source, SourceFrame
 from demo.progress import Statistics
+from perception import hub
 
 DOT = np.zeros((1, 1, 3), np.uint8)
 
@@ -137,8 +139,12 @@ def test_the_rate_with_another_model_follows_from_the_models_share():
     assert timed(60, 55, decode=6, finish=50).fps_with(0.6) == pytest.approx(20)
 
 
-def test_perceive_says_what_the_other_packaged_model_would_give(video, tiny_onnx, tmp_path, capsys):
-    for stem, line in (("pvt-hydranet-b0", "--model fast: about "), ("own", "")):
+def test_perceive_says_what_the_other_packaged_model_would_give(
+    video, tiny_onnx, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(hub, "MODELS", tmp_path)
+    default = Path(hub.PACKAGED[hub.DEFAULT][hub.ONNX]).stem
+    for stem, line in ((default, "--model fast: about "), ("own", "")):
         model = tmp_path / f"{stem}.onnx"
         model.write_bytes(tiny_onnx.read_bytes())
         words = [str(video), "--json", str(tmp_path / f"{stem}.jsonl"), "--provider", "cpu"]

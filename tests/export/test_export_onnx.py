@@ -79,6 +79,14 @@ def test_the_model_that_ships_is_exported_at_another_size(
     assert read_description(out).size_hw == (64, 96)
 
 
+def test_a_packaged_model_is_exported_at_its_own_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "fast.onnx"
+    assert command(monkeypatch, "fast", "-o", out, "--tasks", "scene", "--no-check") == 0
+    assert read_description(out).size_hw == (384, 640)
+
+
 BAD = [
     (["--fp16", "--int8", "."], "exclude each other"),
     (["--half-weights", "--int8", "."], "exclude each other"),

@@ -191,7 +191,7 @@ def descriptions() -> list[bytes]:
     from perception.runtime.providers import read_description
 
     with tempfile.TemporaryDirectory() as folder:
-        shipped = ROOT / "perception" / "models" / "pvt-hydranet-b0.onnx"
+        shipped = ROOT / "perception" / "models" / "hydranet-lite0-384x640.onnx"
         tiny = put(Path(folder, "tiny.onnx"), models()[0])
         return [read_description(path).to_json().encode() for path in (tiny, shipped)]
 

@@ -17,7 +17,7 @@ from perception import checkpoint
 from perception.errors import UserError
 from perception.files import WriteError
 from training import run as run_module
-from training.command_line import parse_command_line
+from training.command_line import parse_command_line, read_command_line
 from training.distributed import World
 from training.learner import make_learner
 from training.resume import read_state, state_files
@@ -152,11 +152,26 @@ def test_a_full_disk_ends_the_run_with_the_last_state_whole(
 def test_the_command_says_what_init_copied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = parse_command_line([*SMALL, "--tasks", "scene", "--init", "default", "--out", "x"])
+    config = read_command_line([*SMALL, "--tasks", "scene", "--init", "default", "--out", "x"])
     learner = make_learner(config, World(0, 1, torch.device("cpu")), print)
     assert "trunk, neck and heads scene" in capsys.readouterr().out
     # The averaged weights follow at first: the decay of step s is 1 - s^(-2/3), see test_loop.py.
     assert learner.ema.get_decay(10) == pytest.approx(1 - 10 ** (-2 / 3))
+
+
+@pytest.mark.parametrize(
+    ("flags", "network"),
+    [
+        ([], "pvt-hydranet-b0"),
+        (["--init", "fast"], "hydranet-lite0"),
+        (["--init", "pvt"], "pvt-hydranet-b0"),
+        (["--init", "fast", "--model", "pvt-hydranet-b0"], "pvt-hydranet-b0"),
+        (["--init", "fast", "--sharing", "mtan"], "hydranet-lite0+mtan"),
+        (["--init", "/nowhere"], "pvt-hydranet-b0"),  # reported where the weights are read
+    ],
+)
+def test_the_network_is_that_of_init_unless_it_is_named(flags: list[str], network: str) -> None:
+    assert read_command_line([*flags, "--out", "x"]).model.model == network
 
 
 def test_init_takes_trunk_neck_and_the_heads_both_have(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from demo.web_site import build
-from perception.hub import DEFAULT, FAST, ONNX, PACKAGED, local_file
+from perception.hub import DEFAULT, ONNX, local_file
 from perception.runtime.colours import colour
 from perception.runtime.letterbox import Letterbox
 from perception.runtime.providers import read_description
@@ -288,9 +288,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def test_the_other_packaged_model_is_one_choice_away(browser, serve):
     visit(browser, address(serve(local_file(DEFAULT, ONNX))))
     browser.wait("!document.getElementById('which').hidden", 20)
-    assert PACKAGED[DEFAULT] in browser.evaluate(MODEL)
+    assert "832×480" in browser.evaluate(MODEL)
     browser.evaluate(
         "(() => { const which = document.getElementById('which'); which.value = 'fast.onnx';"
         "which.dispatchEvent(new Event('change')); })()"
     )
-    browser.wait(f"{MODEL}.includes('{PACKAGED[FAST]}')", 180)
+    browser.wait(f"{MODEL}.includes('640×384')", 180)
