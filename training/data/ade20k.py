@@ -36,6 +36,10 @@ class ADE20K(Pairs):
         folder = cls.place(root) / "annotations"
         return any((folder / split).is_dir() for split in ("training", "validation"))
 
+    def expected(self) -> str:
+        part = {"train": "training", "val": "validation"}.get(self.split, self.split)
+        return f"images/{part}/NAME.jpg, annotations/{part}/NAME.png"
+
     def pixels(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
         stored = read_pixels(path, size_hw)
         if stored.ndim != 2 or stored.dtype != np.uint8 or stored.max(initial=0) > len(CLASSES):

@@ -144,6 +144,10 @@ class Annotated(Dataset):
         """What the folder should contain for the split, for messages."""
         return f"labels in {self.format} format"
 
+    def frame_name(self, image: str) -> str:
+        """The name of a frame, of which a split has one."""
+        return Path(image).stem
+
     def sort_key(self, image: str) -> Any:
         """What the frames are ordered by."""
         return image
@@ -190,7 +194,7 @@ class Annotated(Dataset):
         return Sample(image, labels, self.name(index))
 
     def name(self, index: int) -> str:
-        return Path(self.table.image(int(self.frames[index]))).stem
+        return self.frame_name(self.table.image(int(self.frames[index])))
 
     def file(self, index: int) -> str:
         return str(self.root / self.table.image(int(self.frames[index])))
@@ -242,7 +246,7 @@ class Annotated(Dataset):
         if not builder.images:
             why = "".join(f"; {text}" for _, text in [*builder.problems, *builder.unused][:1])
             raise NoFramesError(f"{self.root}: no frames found{why}; expected {self.expected()}")
-        check_duplicates(builder)
+        check_duplicates(builder, self.frame_name)
         self.unlisted(builder, images)
         for path in attribute_files(self.label_root):
             read_attributes(path, builder)

@@ -48,6 +48,12 @@ class ImageNet(Annotated):
                 place = self.root / folder
                 raise UserError(f"{place}: not one of the 1000 classes of ImageNet-1k")
 
+    def frame_name(self, image: str) -> str:
+        """With the class: the archive's names begin with it (n01440764_10026), others need not."""
+        path = Path(image)
+        known = path.stem.startswith(path.parent.name)
+        return path.stem if known else f"{path.parent.name}_{path.stem}"
+
     def own_lists(self) -> ClassLists:
         return ClassLists({})
 

@@ -5,6 +5,7 @@ import csv
 import io
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -120,11 +121,11 @@ def _common_end(first: list[str], second: list[str]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
-def check_duplicates(builder: Builder) -> None:
-    """Raises UserError for two frames of a split that have the same name."""
+def check_duplicates(builder: Builder, name: Callable[[str], str]) -> None:
+    """Raises UserError for two frames of a split that have the same name; `name`: of an image."""
     seen: dict[tuple[int, str], str] = {}
     for image, split in zip(builder.images, builder.columns["split"], strict=True):
-        other = seen.setdefault((split, Path(image).stem), image)
+        other = seen.setdefault((split, name(image)), image)
         if other != image:
             text = f"{other} and {image} are two frames of one name in two folders"
             raise UserError(f"{builder.root}: {text}; rename one")
