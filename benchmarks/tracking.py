@@ -102,12 +102,12 @@ def clip(seed: int, args: argparse.Namespace) -> Clip:
         replace(boxes, xyxy=boxes.xyxy + np.tile(move, 2))
         for boxes, move in zip(made.real, moves, strict=True)
     ]
-    lists = (made.pictures, made.seconds, made.real)
-    return Clip(*(list(compress(one, kept)) for one in lists), made.light)
+    pictures, seconds = compress(made.pictures, kept), compress(made.seconds, kept)
+    return Clip([*pictures], [*seconds], [*compress(made.real, kept)], made.light)
 
 
 def _moved(picture: np.ndarray, move: np.ndarray) -> np.ndarray:
-    warp = np.float32([[1, 0, move[0]], [0, 1, move[1]]])
+    warp = np.array([[1, 0, move[0]], [0, 1, move[1]]], np.float32)
     size = picture.shape[1::-1]
     return cv2.warpAffine(picture, warp, size, borderMode=cv2.BORDER_REPLICATE)
 
@@ -131,14 +131,19 @@ def follow(drive: Clip, detected: list[Boxes], tracker: Any) -> tuple[list[Boxes
     return tracked, spent
 
 
+def ids_of(boxes: Boxes) -> np.ndarray:
+    """(N,) track ids; -1 without one."""
+    return np.full(len(boxes), -1) if boxes.track_ids is None else boxes.track_ids
+
+
 def evaluate(drive: Clip, tracked: list[Boxes], score: float) -> tuple[Any, ...]:
     """HOTA, CLEAR and identity metrics of a drive; boxes without a confirmed track or below
     `score`, which `perceive` does not show, do not count."""
-    shown = [one.take((one.track_ids >= 0) & (one.scores >= score)) for one in tracked]
+    shown = [one.take((ids_of(one) >= 0) & (one.scores >= score)) for one in tracked]
     similarities = [
         box_iou(real.xyxy, boxes.xyxy) for real, boxes in zip(drive.real, shown, strict=True)
     ]
-    ids = (_contiguous([boxes.track_ids for boxes in one]) for one in (drive.real, shown))
+    ids = (_contiguous([*map(ids_of, one)]) for one in (drive.real, shown))
     given = (*ids, similarities)
     metrics = (compute_hota_metrics, compute_clear_metrics, compute_identity_metrics)
     return tuple(metric(*given) for metric in metrics)
