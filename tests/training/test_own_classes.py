@@ -18,7 +18,7 @@ from perception.classes import DETECTION, DRIVABLE, LANE_CATEGORIES
 from perception.errors import UserError
 from perception.runtime.providers import read_description
 from perception.runtime.view import View
-from training.command_line import parse_command_line
+from training.command_line import read_command_line
 from training.data.sources import open_dataset
 from training.evaluate import parse_arguments, score
 from training.evaluation.predictor import open_predictor
@@ -142,7 +142,7 @@ def train(data: Path, out: Path, *words: str, tasks: str = "det") -> str:
     small = ["--size", "64x96", "--batch", "2", "--epochs", "1", "--workers", "0", "--ema", "0"]
     console = Console(record=True, width=300, quiet=False, file=(out.parent / "log.txt").open("w"))
     given = ["--data", str(data), "--tasks", tasks, "--out", str(out), *words]
-    Run(parse_command_line([*small, *given]), console).go()
+    Run(read_command_line([*small, *given]), console).go()
     return console.export_text()
 
 

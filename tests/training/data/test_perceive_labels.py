@@ -10,7 +10,8 @@ import pytest
 from demo.log import ScalabelSink
 from demo.pipeline import Packet, SourceFrame
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
-from perception.runtime.runner import Runner, default_model
+from perception.hub import DEFAULT, FAST, ONNX, local_file
+from perception.runtime.runner import Runner
 from perception.runtime.scene import Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
 from training.data.formats.bdd100k import BDD100K
@@ -73,17 +74,20 @@ def test_drawn_masks_read_back(tmp_path):
         assert same.sum() / either.sum() > 0.9
 
 
+# Frames are twice the size of `fast`; at 1.54 times that of `default` edges fall between pixels,
+# and lines are eight pixels wide.
 @pytest.mark.slow
-def test_the_model_s_masks_of_real_frames_read_back(tmp_path):
+@pytest.mark.parametrize(("model", "least"), [(FAST, 0.95), (DEFAULT, 0.85)])
+def test_the_model_s_masks_of_real_frames_read_back(tmp_path, model, least):
     folder = Path(__file__).resolve().parents[4] / "shared/data/bdd100k-real/images/100k/val"
     paths = sorted(folder.glob("*.jpg"))[::40]
     if not paths:
         pytest.skip("no frames under ../shared/data/bdd100k-real")
-    runner = Runner(default_model(), "cpu", 1)
+    runner = Runner(local_file(model, ONNX), "cpu", 1)
     images = {path.name: cv2.imread(str(path)) for path in paths}
     scenes = {name: runner(image) for name, image in images.items()}
     dataset = reread(scenes, images, tmp_path)
     for index in range(len(dataset)):
         sample = dataset[index]
         name = next(name for name in scenes if name.startswith(sample.name.split(".")[0]))
-        assert min(overlap(scenes[name], sample)) > 0.95
+        assert min(overlap(scenes[name], sample)) > least
