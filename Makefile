@@ -1,5 +1,5 @@
-# make demo   set up if needed, train the shipped model a little on rendered roads, export, run on a rendered drive;
-#             leaves runs/demo/{best,last}.safetensors, model.onnx, overlay.mp4, overlay.jsonl, and
+# make demo   set up if needed, train the shipped model a little on rendered roads, export, run on a
+#             rendered drive; leaves runs/demo/{best,last}.safetensors, model.onnx, overlay.mp4, overlay.jsonl, and
 #             overlay-default.mp4, the same drive with the shipped model
 # make test   set up if needed, run every test
 # make lint   ruff and mypy

@@ -19,7 +19,7 @@ import tyro
 
 from perception.arguments import parse
 from perception.errors import UserError, check_known, unknown_name
-from training.config import Config, ModelArgs, RunArgs
+from training.config import Config, RunArgs
 from training.data.classes import read_yaml
 
 CONFIG_FILE: Final = "config.json"
@@ -58,16 +58,14 @@ def read_command_line(words: Sequence[str] | None = None) -> Config:
     stored = Path(given.out or RunArgs().out) / CONFIG_FILE
     if given.resume and not (given.config or given.recipe) and stored.exists():
         return parse_command_line(words, _resumed(stored))
-    files = _from_files(given.config, given.recipe)
-    config = parse_command_line(words, files)
-    chosen = any(word.partition("=")[0] == "--model" for word in words)
-    if chosen or not config.model.init or files.model.model != ModelArgs().model:
-        return config
-    return _with_network_of_init(config)
+    settings = _from_files(given.config, given.recipe)
+    config = parse_command_line(words, apply_settings(settings, f"--config {given.config}"))
+    named = "model" in settings or any(word.partition("=")[0] == "--model" for word in words)
+    return config if named or not config.model.init else _with_network_of_init(config)
 
 
 def _with_network_of_init(config: Config) -> Config:
-    """Its network is that of the model that --init names; a file with a trunk alone names none."""
+    """With the network of the checkpoint that --init names, where it is one."""
     from perception.checkpoint import read
     from perception.hub import CHECKPOINT, local_file
 
@@ -79,7 +77,7 @@ def _with_network_of_init(config: Config) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, model=plain))
 
 
-def _from_files(path: str, recipe: str) -> Config:
+def _from_files(path: str, recipe: str) -> dict[str, Any]:
     """The settings of --config and --recipe, before the other flags."""
     settings = read_settings(Path(path), f"--config {path}") if path else {}
     if is_complete(settings):
@@ -88,7 +86,7 @@ def _from_files(path: str, recipe: str) -> Config:
     elif recipe := recipe or str(settings.get("recipe", "")):
         check_known("recipe", [recipe], recipes())
         settings = read_settings(RECIPES / f"{recipe}.yaml", f"--recipe {recipe}") | settings
-    return apply_settings(settings, f"--config {path}")
+    return settings
 
 
 def recipes() -> list[str]:

@@ -33,7 +33,8 @@ class OwnPath:
         self.curves = [lane.curve for lane in lanes if lane.curve]
 
     def holds(self, x: float, y: float, more: float) -> bool:
-        """Whether a foot at this pixel is in the path, or up to `more` half widths beside it."""
+        """Whether the foot of a box at this pixel is in the path, widened by `more` of its half
+        width on each side."""
         half = LANE_WIDTH_M / 2 * self.metre(y)
         borders = {side: float(curve.x(y)) for side, curve in self.borders.items()}
         if len(borders) == 2:

@@ -174,6 +174,12 @@ def test_the_network_is_that_of_init_unless_it_is_named(flags: list[str], networ
     assert read_command_line([*flags, "--out", "x"]).model.model == network
 
 
+def test_a_settings_file_names_the_network_too(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("model: pvt-hydranet-b0\ninit: fast\n")
+    assert read_command_line(["--config", str(file)]).model.model == "pvt-hydranet-b0"
+
+
 def test_init_takes_trunk_neck_and_the_heads_both_have(tmp_path: Path) -> None:
     first = make_run(tmp_path / "first", "--tasks", "scene,drivable")
     first.export("given", {})
