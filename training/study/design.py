@@ -66,7 +66,8 @@ def plan_of(trials: Sequence[Trial], stored: Mapping[str, Record], devices: int,
             more = len({other.row for other in todo[at:]} - {row, *speeds})
             log(f"Timing {row.name()}" + (f"; {more} more to time" if more else ""))
             speeds[row] = time_row(row, trial.base)
-        own = round(whole[row.tasks] * trial.base.data.share) * trial.base.optim.epochs
+        own = round(whole[row.tasks] * trial.base.data.share)
+        own *= trial.base.optim.epochs * row.times
         # Every round of pruning trains each task alone, which costs about one pass of one task.
         extra = ROUNDS * BUDGET * own if needs_masks(row) else 0.0
         frames += own + round(extra * len(row.tasks))

@@ -151,7 +151,7 @@ class Study:
 
     def plain(self, result: RowResult, task: str) -> RowResult | None:
         """The same network with one trunk for all tasks and equal weights."""
-        wanted = replace(result.row, balance="equal", sharing=HARD)
+        wanted = replace(result.row, balance="equal", sharing=HARD, times=1)
         return None if result.row.single else self.find(wanted, result)
 
     def first(self, result: RowResult, task: str) -> RowResult | None:

@@ -25,6 +25,9 @@ class Row:
     balance: str = "equal"
     sharing: str = HARD
     pretrained: bool = False
+    times: int = 1
+    """Epochs relative to the other rows: with one per task, one network for all has the compute of
+    the single-task networks together."""
 
     @property
     def single(self) -> bool:
@@ -39,6 +42,7 @@ class Row:
         parts += [] if self.balance == "equal" else [self.balance]
         parts += [] if self.sharing == HARD else [self.sharing]
         parts += ["pretrained"] if self.pretrained else []
+        parts += [] if self.times == 1 else [f"{self.times} times as long"]
         return " ".join(part for part in parts if part)
 
 
@@ -67,7 +71,9 @@ class Trial:
         return Config(
             data=base.data,
             model=model,
-            optim=dataclasses.replace(base.optim, balance=row.balance),
+            optim=dataclasses.replace(
+                base.optim, balance=row.balance, epochs=base.optim.epochs * row.times
+            ),
             run=dataclasses.replace(
                 base.run, out=out, resume=resume, seed=self.seed, device=device
             ),

@@ -28,7 +28,7 @@ QUESTIONS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "trunks": ("stl-vs-mtl for several networks (--models).", (BASELINES + " model={models}",)),
     "grid": (
         'Every combination of --grid "model=A,B tasks=singles,all sharing=hard,mtan balance=equal '
-        'pretrained=yes,no"; repeat it to join grids.',
+        'pretrained=yes,no times=1,4"; repeat it to join grids.',
         (),
     ),
 }
@@ -55,6 +55,7 @@ def grid_rows(text: str, args: StudyArgs) -> list[Row]:
         "sharing": [HARD],
         "balance": ["equal"],
         "pretrained": ["yes" if args.pretrained else "no"],
+        "times": ["1"],
     }
     for item in text.split():
         name, _, values = item.partition("=")
@@ -62,12 +63,15 @@ def grid_rows(text: str, args: StudyArgs) -> list[Row]:
             raise UserError(f"--grid {item!r}: write one of {', '.join(axes)} as NAME=A,B")
         axes[name] = values.split(",")
     found = []
-    for model, word, sharing, balance, start in product(*axes.values()):
+    for model, word, sharing, balance, start, times in product(*axes.values()):
         if start not in ANSWERS:
             raise UserError(f"--grid pretrained={start}: yes or no")
+        if not times.isdecimal() or times == "0":
+            raise UserError(f"--grid times={times}: a whole number, 1 or more")
         for tasks in task_sets(word, args.tasks):
             several = {"sharing": sharing, "balance": balance} if len(tasks) > 1 else {}
-            found.append(Row(tasks, model, pretrained=ANSWERS[start], **several))
+            row = Row(tasks, model, pretrained=ANSWERS[start], times=int(times), **several)
+            found.append(row)
     return found
 
 

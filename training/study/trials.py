@@ -143,7 +143,7 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = pri
         torch.manual_seed(trial.seed)
         run = kind(config, Console(quiet=True))
         run.say = lambda line: say(f"  {trial.row.name()} seed {trial.seed}: {line}")
-        if run.state.epoch < trial.base.optim.epochs:
+        if run.state.epoch < config.optim.epochs:
             # Affinities are between the tasks' own gradients, so only under equal weights.
             run.probing = trial.probe and trial.row.balance == "equal"
             run.go()

@@ -39,6 +39,8 @@ def test_hours_follow_from_the_seconds_per_frame_of_past_runs(monkeypatch):
     assert said == ["Timing MTL lane+scene pvt-hydranet-b0"]
     assert plan_of(trials, stored, 2, said.append).hours == pytest.approx(plan.hours / 2)
     assert "4 runs, 1 of them stored; 4,800 frames" in plan.text()
+    longer = [Trial(replace(BOTH, times=3), 0, BASE)]
+    assert plan_of(longer, stored, 1, said.append).frames == 3 * 1600
 
 
 def test_runs_of_another_size_and_limits_in_minutes_are_regarded(monkeypatch):

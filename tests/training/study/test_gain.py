@@ -91,6 +91,16 @@ def test_a_seed_that_a_row_lacks_is_left_out_of_every_table_and_named():
     assert found.gaps["depth"] == {1: "MTL pvt-hydranet-b0 pcgrad has no score"}
 
 
+def test_a_longer_row_is_compared_with_the_runs_of_usual_length():
+    longer = Row(BOTH.tasks, times=4)
+    rows = (*SINGLE, BOTH, longer)
+    scores = ((BOTH, 2.0, 50.0), (longer, 1.0, 60.0))
+    joined = [joint(0, {"abs": a}, {"mIoU": m}, row) for row, a, m in scores]
+    found = study(*singles(0), *joined, rows=rows)
+    for against in found.comparisons:
+        assert gains(found, "depth", 3, against) == {0: pytest.approx(50)}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
 def test_a_score_that_is_not_finite_leaves_out_its_seed(value: float | None):
     found = study(

@@ -97,7 +97,17 @@ def test_two_grids_give_the_eleven_rows_of_the_prior_study():
     assert len([row for row in rows if row.pretrained]) == 9
 
 
-@pytest.mark.parametrize("wrong", ["colour=red", "balance=", "tasks", "pretrained=maybe"])
+def test_a_network_that_trains_longer_is_a_row_of_its_own():
+    short, long = grid_rows("tasks=all times=1,3", ARGS)
+    assert short != long and long.name().endswith("3 times as long")
+    assert "times" not in short.name()
+    base = Config(optim=OptimArgs(epochs=5))
+    assert [Trial(row, 0, base).config().optim.epochs for row in (short, long)] == [5, 15]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["colour=red", "balance=", "tasks", "pretrained=maybe", "times=0", "times=twice"]
+)
 def test_a_wrong_grid_is_refused(wrong: str):
     with pytest.raises(UserError, match="--grid"):
         grid_rows(wrong, ARGS)
