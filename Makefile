@@ -1,7 +1,7 @@
 # make demo   set up if needed, train the shipped model a little on rendered roads, export, run on a
 #             rendered drive; leaves runs/demo/{best,last}.safetensors, model.onnx, overlay.mp4, overlay.jsonl, and
 #             overlay-default.mp4, the same drive with the shipped model
-# make test   set up if needed, run every test
+# make test   set up if needed, run every test, a few processes side by side
 # make lint   ruff and mypy
 PYTHON ?= python3
 VENV := .venv
@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/perceive $(DEMO)/drive.mp4 --save $(DEMO)/overlay-default.mp4
 
 test: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Output of a run: log.jsonl, progress bar, score table, overlays of validation frames."""
 
+import io
 import json
 import math
 import os
@@ -41,14 +42,16 @@ class JsonLog:
     """One JSON object per line; NaN is written as null.
 
     `offset` is the length stored in a resume state: a resumed run truncates the file there, so that
-    no step is logged twice.
+    no step is logged twice. A file that is shorter, e.g. one that was deleted, is continued at its
+    end.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
-        self.file.truncate(offset)
-        self.file.seek(offset)
+        end = min(offset, self.file.seek(0, io.SEEK_END))
+        self.file.truncate(end)
+        self.file.seek(end)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line and flushes it to the operating system."""

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import math
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from training import logs
-from training.logs import EpochProgress, score_table
+from training.logs import EpochProgress, JsonLog, score_table
 
 LOSSES = {"det": 12.345, "lane": 0.678, "drivable": 0.123, "scene": 2.5}
 
@@ -117,3 +118,14 @@ def test_validation_gives_the_scores_of_eval_bdd(tmp_path: Path) -> None:
     assert not any("threshold" in key for values in record["val"].values() for key in values)
     value = record["val"]["drivable"]["mIoU_strict"]
     assert value == pytest.approx(found["drivable"]["mIoU_strict"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("before", "offset"), [("", 100), ('{"step": 0}\n{"step": 1}\n', 12)])
+def test_a_log_is_continued_where_the_state_was_saved(before: str, offset: int, tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(before)
+    log = JsonLog(path, offset)
+    log.write({"step": 9})
+    log.close()
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == ([0, 9] if before else [9])  # a log that was lost has no gap of zero bytes
