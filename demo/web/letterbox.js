@@ -1,5 +1,7 @@
 // Frame to model input and back, as perception/runtime/letterbox.py does it: scale to fit, centre,
-// pad. Shrinking averages by area (OpenCV's INTER_AREA), so that thin lane lines stay visible.
+// pad. A frame more than twice as large is halved first, so that thin lane lines stay visible.
+
+const ONE = 2048; // a weight of 1 in whole numbers
 
 /** The geometry between a frame and the model's input, both [height, width]. */
 export class Letterbox {
@@ -17,10 +19,16 @@ export class Letterbox {
   apply(rgba) {
     const [height, width] = this.sizeHw, [innerH, innerW] = this.innerHw;
     const out = new Uint8Array(height * width * 3).fill(this.padValue);
-    const inner = resize(rgba, this.frameHw, this.innerHw); // Float32 (h, w, 3) BGR
+    let [h, w] = this.frameHw, bgr = blueFirst(rgba);
+    while (h > 2 * innerH || w > 2 * innerW) {
+      const halfHw = [Math.max(1, h >> 1), Math.max(1, w >> 1)];
+      bgr = resize(bgr, [h, w], halfHw);
+      [h, w] = halfHw;
+    }
+    bgr = resize(bgr, [h, w], this.innerHw);
     for (let y = 0; y < innerH; y++) {
-      const from = y * innerW * 3, to = ((y + this.top) * width + this.left) * 3;
-      for (let i = 0; i < innerW * 3; i++) out[to + i] = inner[from + i] + 0.5;
+      const row = bgr.subarray(y * innerW * 3, (y + 1) * innerW * 3);
+      out.set(row, ((y + this.top) * width + this.left) * 3);
     }
     return out;
   }
@@ -52,66 +60,61 @@ function roundEven(value) {
   return rest !== 0.5 ? Math.round(value) : floor % 2 ? floor + 1 : floor;
 }
 
-/** RGBA bytes of `fromHw` to Float32 (h, w, 3) BGR: columns first, then rows. */
-function resize(rgba, fromHw, toHw) {
-  const shrinks = toHw[0] < fromHw[0];
+function blueFirst(rgba) {
+  const bgr = new Uint8Array(rgba.length / 4 * 3);
+  for (let from = 0, to = 0; from < rgba.length; from += 4, to += 3) {
+    bgr[to] = rgba[from + 2];
+    bgr[to + 1] = rgba[from + 1];
+    bgr[to + 2] = rgba[from];
+  }
+  return bgr;
+}
+
+/** Uint8Array (h, w, 3) at another size, between the two nearest columns and rows: OpenCV's
+ *  INTER_LINEAR with its whole numbers. */
+function resize(bgr, fromHw, toHw) {
   const [sourceH, sourceW] = fromHw, [height, width] = toHw;
-  const columns = (shrinks ? areaTaps : linearTaps)(sourceW, width);
-  const rows = (shrinks ? areaTaps : linearTaps)(sourceH, height);
-  const out = new Float32Array(height * width * 3), line = new Float32Array(width * 3);
-  let narrowed = -1; // which source row `line` holds
+  const half = sourceH === 2 * height && sourceW === 2 * width; // OpenCV rounds only this exactly
+  const columns = taps(sourceW, width), rows = taps(sourceH, height);
+  const lines = new Map(); // the two source rows in use, at the new width
+  const line = (row) => {
+    if (!lines.has(row)) {
+      if (lines.size > 1) lines.delete(lines.keys().next().value);
+      lines.set(row, narrow(bgr, row * sourceW, columns));
+    }
+    return lines.get(row);
+  };
+  const out = new Uint8Array(height * width * 3);
   for (let y = 0; y < height; y++) {
-    const to = y * width * 3;
-    for (let tap = rows.start[y]; tap < rows.start[y + 1]; tap++) {
-      if (narrowed !== rows.index[tap]) {
-        narrowed = rows.index[tap];
-        narrow(rgba, narrowed * sourceW, columns, line);
-      }
-      const weight = rows.weight[tap];
-      for (let i = 0; i < line.length; i++) out[to + i] += weight * line[i];
+    const upper = line(rows.at[0][y]), lower = line(rows.at[1][y]);
+    const [a, b] = [rows.weight[0][y], rows.weight[1][y]];
+    for (let i = 0, to = y * width * 3; i < width * 3; i++, to++) {
+      out[to] = half ? (upper[i] + lower[i] + ONE) >> 12
+        : (((a * (upper[i] >> 4)) >> 16) + ((b * (lower[i] >> 4)) >> 16) + 2) >> 2;
     }
   }
   return out;
 }
 
-function narrow(rgba, row, { start, index, weight }, line) {
-  for (let x = 0, to = 0; x + 1 < start.length; x++, to += 3) {
-    let blue = 0, green = 0, red = 0;
-    for (let tap = start[x]; tap < start[x + 1]; tap++) {
-      const at = (row + index[tap]) * 4, share = weight[tap];
-      red += share * rgba[at];
-      green += share * rgba[at + 1];
-      blue += share * rgba[at + 2];
-    }
-    line[to] = blue;
-    line[to + 1] = green;
-    line[to + 2] = red;
+function narrow(bgr, row, { at: [low, high], weight: [a, b] }) {
+  const line = new Int32Array(low.length * 3);
+  for (let x = 0, to = 0; x < low.length; x++) {
+    const left = (row + low[x]) * 3, right = (row + high[x]) * 3;
+    for (let c = 0; c < 3; c++, to++) line[to] = a[x] * bgr[left + c] + b[x] * bgr[right + c];
   }
+  return line;
 }
 
-/** For each of `to` pixels: source pixels index[start[i]..start[i + 1]] and their weights, each
- *  weight being the share of the target pixel that the source pixel covers. */
-function areaTaps(from, to) {
-  const start = [0], index = [], weight = [], scale = from / to;
+/** For each of `to` pixels, the two source pixels next to it and their weights, of ONE together. */
+function taps(from, to) {
+  const at = [new Int32Array(to), new Int32Array(to)];
+  const weight = [new Int32Array(to), new Int32Array(to)];
   for (let i = 0; i < to; i++) {
-    const begin = i * scale, end = Math.min((i + 1) * scale, from);
-    for (let s = Math.floor(begin); s < from && s < end - 1e-9; s++) {
-      const share = (Math.min(s + 1, end) - Math.max(s, begin)) / (end - begin);
-      if (share > 1e-6) index.push(s), weight.push(share);
+    const place = Math.fround((i + 0.5) * (from / to) - 0.5), low = Math.floor(place);
+    for (const k of [0, 1]) {
+      at[k][i] = Math.min(Math.max(low + k, 0), from - 1);
+      weight[k][i] = roundEven(ONE * (k ? place - low : 1 - (place - low)));
     }
-    start.push(index.length);
   }
-  return { start, index, weight };
-}
-
-function linearTaps(from, to) {
-  const start = [0], index = [], weight = [], scale = from / to;
-  for (let i = 0; i < to; i++) {
-    const centre = Math.min(Math.max((i + 0.5) * scale - 0.5, 0), from - 1);
-    const low = Math.floor(centre), share = centre - low;
-    index.push(low, Math.min(low + 1, from - 1));
-    weight.push(1 - share, share);
-    start.push(index.length);
-  }
-  return { start, index, weight };
+  return { at, weight };
 }

@@ -25,7 +25,7 @@ class Cached:
 
     def __init__(self, dataset: Dataset, folder: Path, size_hw: tuple[int, int]) -> None:
         self.dataset, self.size_hw = dataset, size_hw
-        key = f"2 {dataset.fingerprint()} {size_hw}"
+        key = f"3 {dataset.fingerprint()} {size_hw}"
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def __getitem__(self, index: int) -> Sample:

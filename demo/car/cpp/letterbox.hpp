@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "image.hpp"
@@ -32,67 +33,59 @@ struct Letterbox {
   }
 };
 
-// Which pixels of a line of `from` make up each pixel of a line of `to`, and in what shares.
+constexpr int one = 2048;  // a weight of 1 in whole numbers
+
+// For a pixel of a line, the two of another line next to it and their weights.
 struct Tap {
-  int at;
-  double share;
+  int at[2], weight[2];
 };
 
-// By area, for shrinking: thin lane marks keep their weight.
-inline std::vector<std::vector<Tap>> area_taps(int from, int to) {
-  std::vector<std::vector<Tap>> taps(static_cast<size_t>(to));
-  const double scale = double(from) / to;
+inline std::vector<Tap> taps_of(int from, int to) {
+  std::vector<Tap> taps(static_cast<size_t>(to));
   for (int i = 0; i < to; ++i) {
-    const double start = i * scale, end = std::min(double(from), (i + 1) * scale);
-    for (int at = int(start); at < end; ++at) {
-      const double share = std::min(end, at + 1.0) - std::max(start, double(at));
-      if (share > 1e-6) taps[size_t(i)].push_back({at, share / (end - start)});
-    }
-  }
-  return taps;
-}
-
-// Between the two nearest, for enlarging.
-inline std::vector<std::vector<Tap>> linear_taps(int from, int to) {
-  std::vector<std::vector<Tap>> taps(static_cast<size_t>(to));
-  for (int i = 0; i < to; ++i) {
-    const double place = (i + 0.5) * from / to - 0.5;
+    const float place = float((i + 0.5) * (double(from) / to) - 0.5);
     const int low = int(std::floor(place));
-    const double share = place - low;
-    taps[size_t(i)] = {{std::clamp(low, 0, from - 1), 1 - share},
-                       {std::clamp(low + 1, 0, from - 1), share}};
+    const float share = place - float(low);
+    taps[size_t(i)] = {{std::clamp(low, 0, from - 1), std::clamp(low + 1, 0, from - 1)},
+                       {int(std::nearbyint((1 - share) * one)), int(std::nearbyint(share * one))}};
   }
   return taps;
 }
 
-// A picture at another size, into a part of `out` that starts at (top, left).
+// A line of pixels at the width of `columns`, in whole numbers.
+inline void narrow(const uint8_t* line, const std::vector<Tap>& columns, std::vector<int>& out) {
+  int* to = out.data();
+  for (const Tap& tap : columns)
+    for (int c = 0; c < 3; ++c)
+      *to++ = tap.weight[0] * line[3 * tap.at[0] + c] + tap.weight[1] * line[3 * tap.at[1] + c];
+}
+
+// A picture at another size, into a part of `out` that starts at (top, left): OpenCV's INTER_LINEAR
+// with its whole numbers.
 inline void resize_into(const Image& in, Image& out, int top, int left, int height, int width) {
-  const bool shrinks = height < in.height;
-  const auto rows = shrinks ? area_taps(in.height, height) : linear_taps(in.height, height);
-  const auto columns = shrinks ? area_taps(in.width, width) : linear_taps(in.width, width);
-  // OpenCV rounds halves up when it halves a picture, and to the even number otherwise.
-  const bool half = in.height == 2 * height && in.width == 2 * width;
-  const size_t values = size_t(in.width) * size_t(in.channels);
-  std::vector<double> line(values);
+  const auto rows = taps_of(in.height, height), columns = taps_of(in.width, width);
+  const bool half = in.height == 2 * height && in.width == 2 * width;  // OpenCV's exact case
+  std::vector<int> upper(3 * size_t(width)), lower(upper);
   for (int y = 0; y < height; ++y) {
-    std::fill(line.begin(), line.end(), 0.0);
-    for (const Tap& tap : rows[size_t(y)]) {
-      const uint8_t* row = in.row(tap.at);
-      for (size_t i = 0; i < values; ++i) line[i] += tap.share * row[i];
+    const auto& [at, weight] = rows[size_t(y)];
+    narrow(in.row(at[0]), columns, upper);
+    narrow(in.row(at[1]), columns, lower);
+    uint8_t* to = out.row(top + y) + 3 * left;
+    for (size_t i = 0; i < upper.size(); ++i) {
+      const int a = (weight[0] * (upper[i] >> 4)) >> 16, b = (weight[1] * (lower[i] >> 4)) >> 16;
+      to[i] = uint8_t(half ? (upper[i] + lower[i] + one) / (2 * one) : (a + b + 2) >> 2);
     }
-    uint8_t* to = out.row(top + y) + left * out.channels;
-    for (int x = 0; x < width; ++x)
-      for (int c = 0; c < in.channels; ++c) {
-        double sum = 0;
-        for (const Tap& tap : columns[size_t(x)])
-          sum += tap.share * line[size_t(tap.at * in.channels + c)];
-        *to++ = uint8_t(half ? std::floor(sum + 0.5) : std::nearbyint(sum));
-      }
   }
 }
 
-// The model's input: height x width x 3, blue first.
-inline Image letterbox(const Image& frame, const Letterbox& box, int pad_value) {
+// The model's input: height x width x 3, blue first. Halved while more than twice as large, so that
+// thin lanes do not fall between the pixels, then scaled.
+inline Image letterbox(Image frame, const Letterbox& box, int pad_value) {
+  while (frame.height > 2 * box.inner_h || frame.width > 2 * box.inner_w) {
+    Image half(std::max(1, frame.height / 2), std::max(1, frame.width / 2), 3);
+    resize_into(frame, half, 0, 0, half.height, half.width);
+    frame = std::move(half);
+  }
   Image out(box.height, box.width, 3, uint8_t(pad_value));
   resize_into(frame, out, box.top, box.left, box.inner_h, box.inner_w);
   return out;

@@ -109,6 +109,17 @@ def test_a_mask_drawn_in_the_frame_returns_to_its_place():
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (100, 299, 400, 799)
 
 
+@pytest.mark.parametrize("width", [640, 833, 960, 1216, 1280, 1281, 1920, 2500, 3840])
+def test_a_thin_line_is_seen_wherever_it_is(width):
+    """Two pixels wide, it keeps at least half of what averaging by area would leave of it."""
+    box = Letterbox((width * 9 // 16, width), (384, 640))
+    by_area = 2 * 240 * 640 / width
+    for x in range(width // 2, width // 2 + 20):
+        frame = np.zeros((*box.frame_hw, 3), np.uint8)
+        frame[:, x : x + 2] = 240
+        assert box.apply(frame)[192, :, 0].sum() >= by_area / 2
+
+
 def test_masks_mix_no_values():
     lane = np.full((384, 640), 255, np.uint8)
     lane[:, ::3] = 6
