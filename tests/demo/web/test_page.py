@@ -58,8 +58,8 @@ def seen(browser, picture: Path) -> dict:
 def frame(request: pytest.FixtureRequest) -> np.ndarray:
     """uint8 (H, W, 3) BGR: a real frame, also cut upright and at the model's size.
 
-    The letterbox scales each by 1/2 or 1, so that the page and Runner compute on equal pixels and
-    the duplicate removal decides alike in both.
+    The page scales them to the same pixels as Runner, so that the duplicate removal decides alike
+    in both.
     """
     found = sorted((SHARED / "bdd100k-real" / "images" / "100k" / "val").glob("*.jpg"))
     if not found:
@@ -100,7 +100,7 @@ def compare_boxes(expected: Boxes, got: list[dict]) -> None:
 
 @pytest.mark.parametrize("frame_hw", [(97, 61), (200, 333), (48, 80), (20, 31), (1, 500), (500, 1)])
 def test_same_pixels_as_the_letterbox_of_the_runtime(browser, serve, tiny_onnx, frame_hw):
-    """At any scale the two resize alike, but for rounding."""
+    """At any scale the two resize alike, but for rounding where OpenCV has other instructions."""
     visit(browser, address(serve(tiny_onnx)))
     frame = np.random.default_rng(0).integers(0, 256, (*frame_hw, 3), np.uint8)
     rgba = cv2.cvtColor(frame, cv2.COLOR_BGR2RGBA)
