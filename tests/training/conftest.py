@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perception.classes import DETECTION, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
-from training.data.outlines import outline, paint, stroke
+from training.data.outlines import TOOLKIT_LINE, TRAINING_LINE, paint
 
 SIZE_HW = (180, 320)
 # What the 2018 release calls them.
@@ -41,11 +41,10 @@ class Frame:
             (("direct", "alternative").index(name), np.array(vertices, float), curved(types))
             for name, vertices, types in self.areas
         ]
-        return paint(shapes, SIZE_HW, 2, filled=True)
+        return paint(shapes, SIZE_HW, 2)
 
-    def lane(self, width: int | None) -> np.ndarray:
-        """Lane bytes `width` pixels wide; None: as the toolkit draws them."""
-        mask = np.full(SIZE_HW, 255, np.uint8)
+    def lane(self, line: float) -> np.ndarray:
+        """Lane bytes, drawn as lines of a width."""
         lines = []
         for category, style, direction, vertices, types in self.lanes:
             byte = (
@@ -53,11 +52,8 @@ class Frame:
                 | LANE_STYLES.index(style) << 4
                 | LANE_DIRECTIONS.index(direction) << 5
             )
-            curve = curved(types)
-            lines.append((byte, np.array(vertices, float), curve))
-            if width is not None:
-                stroke(mask, outline(np.array(vertices), curve), width, byte)
-        return paint(lines, SIZE_HW, 255, filled=False) if width is None else mask
+            lines.append((byte, np.array(vertices, float), curved(types)))
+        return paint(lines, SIZE_HW, 255, line)
 
 
 def frames() -> list[Frame]:
@@ -201,7 +197,7 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
 
 def write_layout(root: Path, layout: str, some: list[Frame], split: str = "train") -> Path:
     """Writes the frames under `root`; lanes are 8 px wide for train, else the toolkit's."""
-    width = 8 if split == "train" else None
+    line = TRAINING_LINE if split == "train" else TOOLKIT_LINE
     images = "images/100k" if layout in {"official", "masks", "2018", "2018-images"} else "images"
     for frame in some:
         write_image(root / images / split / f"{frame.stem}.jpg", frame.image())
@@ -218,7 +214,7 @@ def write_layout(root: Path, layout: str, some: list[Frame], split: str = "train
         for frame in some:
             name = f"{split}/{frame.stem}.png"
             write_image(root / "labels/drivable/masks" / name, frame.drivable())
-            write_image(root / "labels/lane/masks" / name, frame.lane(width))
+            write_image(root / "labels/lane/masks" / name, frame.lane(line))
     elif layout == "2018":
         path = root / f"labels/bdd100k_labels_images_{split}.json"
         write_json(path, [release_2018(frame) for frame in some])
@@ -234,7 +230,7 @@ def write_layout(root: Path, layout: str, some: list[Frame], split: str = "train
             write_json(root / f"det_annotations/{split}/{frame.stem}.json", image_2018(frame))
             area = np.array([255, 127, 0], np.uint8)[frame.drivable()]
             write_image(root / f"da_seg_annotations/{split}/{frame.stem}.png", area)
-            lines = np.where(frame.lane(width) == 255, 0, 255).astype(np.uint8)
+            lines = np.where(frame.lane(line) == 255, 0, 255).astype(np.uint8)
             write_image(root / f"ll_seg_annotations/{split}/{frame.stem}.png", lines)
     elif layout == "yolo":
         height, wide = SIZE_HW

@@ -26,7 +26,7 @@ from training.data.classes import (
 )
 from training.data.labels import Boxes, Label, Labels, LaneMask, Mask
 from training.data.masks import read_mask
-from training.data.outlines import Shape, outline, paint, stroke
+from training.data.outlines import TOOLKIT_LINE, TRAINING_LINE, Shape, paint
 from training.data.table import (
     AREA,
     IGNORE_FLAG,
@@ -39,7 +39,6 @@ from training.data.table import (
     Table,
 )
 
-LANE_WIDTH_TRAIN: Final = 8
 IGNORED_AREA: Final = 253  # value under which ignored areas are drawn
 
 
@@ -171,7 +170,7 @@ class TableLabels:
         shapes = self._shapes(task, frame, size_hw, AREA)
         # Ignored areas are drawn as a value of their own: paint() takes values below 254.
         drawn = [(IGNORED_AREA if value < 0 else value, *rest) for value, *rest in shapes]
-        mask = paint(drawn, size_hw, empty, filled=True)  # type: ignore[arg-type]
+        mask = paint(drawn, size_hw, empty)  # type: ignore[arg-type]
         ignored = any(value == IGNORED_AREA for value, *_ in drawn)
         return Mask(
             np.where(mask == IGNORED_AREA, np.uint8(IGNORE_PIXEL), mask) if ignored else mask
@@ -181,14 +180,10 @@ class TableLabels:
         """Lines are 8 pixels wide for training, else as the official toolkit draws them (about
         2.5); closed markings are filled."""
         lines = self._shapes("lane", frame, size_hw, LINE)
-        if self.train:
-            mask = np.full(size_hw, LANE_BACKGROUND, np.uint8)
-            for value, vertices, curve in lines:
-                stroke(mask, outline(vertices, curve), float(LANE_WIDTH_TRAIN), value)
-        else:
-            mask = paint(lines, size_hw, LANE_BACKGROUND, filled=False)
+        width = TRAINING_LINE if self.train else TOOLKIT_LINE
+        mask = paint(lines, size_hw, LANE_BACKGROUND, width)
         if markings := self._shapes("lane", frame, size_hw, MARKING):
-            filled = paint(markings, size_hw, LANE_BACKGROUND, filled=True)
+            filled = paint(markings, size_hw, LANE_BACKGROUND)
             mask = np.where(mask == LANE_BACKGROUND, filled, mask)
         return LaneMask(mask)
 

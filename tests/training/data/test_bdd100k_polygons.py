@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.data.formats.bdd100k import BDD100K
-from training.data.outlines import outline, paint, stroke
+from training.data.outlines import TOOLKIT_LINE, TRAINING_LINE, paint
 
 GENUINE = Path(__file__).parents[4] / "shared/data/bdd100k-2018"
 SIZE_HW = (720, 1280)
@@ -43,7 +43,7 @@ def by_toolkit(frames, folder, task: str = "drivable") -> list[np.ndarray]:
 
 def fill(vertices, types: str) -> np.ndarray:
     curve = np.array([letter == "C" for letter in types])
-    return paint([(0, np.array(vertices, float), curve)], SIZE_HW, 2, filled=True)
+    return paint([(0, np.array(vertices, float), curve)], SIZE_HW, 2)
 
 
 def test_the_toolkit_draws_polygons(tmp_path):
@@ -111,7 +111,7 @@ def test_random_lanes_equal_the_toolkits(tmp_path):
         lines.append(ours)
     drawn = by_toolkit(frames, tmp_path, "lane_mark")
     for ours, expected in zip(lines, drawn, strict=True):
-        assert np.array_equal(paint(ours, SIZE_HW, 255, filled=False), expected)
+        assert np.array_equal(paint(ours, SIZE_HW, 255, TOOLKIT_LINE), expected)
 
 
 @pytest.mark.slow
@@ -139,44 +139,52 @@ def test_an_area_without_extent_sets_nothing():
         assert (fill(vertices, "L" * len(vertices)) == 2).all()
 
 
-@pytest.mark.parametrize("width", [2, 8])
-@pytest.mark.parametrize("stop", [(400, 100), (400, 300), (150, 420), (100, 400)])
-def test_lanes_have_the_stated_width(width, stop):
-    mask = np.zeros((500, 500), np.uint8)
-    start = np.array([100.0, 100.0])
-    stroke(mask, np.array([start, stop]), width, 1)
-    assert mask.sum() / np.hypot(*(stop - start)) == pytest.approx(width, rel=0.13)
+def training_line(vertices, size_hw: tuple[int, int], types: str = "") -> np.ndarray:
+    """1 where a line for training is, else 0."""
+    curve = np.array([letter == "C" for letter in types or "L" * len(vertices)])
+    return paint([(1, np.array(vertices, float), curve)], size_hw, 0, TRAINING_LINE)
+
+
+@pytest.mark.parametrize("stop", [(400, 100), (400, 300), (150, 420), (100, 400), (400, 400)])
+def test_lanes_for_training_are_8_pixels_wide(stop):
+    mask = training_line([(100, 100), stop], (500, 500))
+    assert mask.sum() / np.hypot(stop[0] - 100, stop[1] - 100) == pytest.approx(8, rel=0.05)
 
 
 def test_lanes_end_where_their_points_do():
-    mask = np.full((20, 40), 255, np.uint8)
-    stroke(mask, np.array([[10.0, 10.0], [20.0, 10.0], [30.0, 10.0]]), 8, 6)
-    rows, columns = np.nonzero(mask == 6)
+    mask = training_line([[10, 10], [20, 10], [30, 10]], (20, 40))
+    rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 13, 10, 29)
     assert len(rows) == 8 * 20
 
 
-def test_a_bent_lane_has_no_gap():
-    mask = np.zeros((200, 200), np.uint8)
-    stroke(mask, np.array([[20.0, 150.0], [100.0, 40.0], [180.0, 150.0]]), 8, 1)
+def test_a_bent_lane_has_no_gap_and_no_spike():
+    mask = training_line([[20, 150], [100, 40], [180, 150]], (200, 200))
     assert cv2.connectedComponents(mask)[0] == 2
     assert mask[40, 100] == 1
+    assert np.nonzero(mask)[0].min() >= 35
 
 
 def test_curves_may_be_marked_either_way():
     vertices = np.array([[0, 0], [30, 0], [60, 30], [60, 60], [80, 80]], float)
-    first = outline(vertices, np.array([1, 1, 1, 0, 0]))  # CCCL...
-    second = outline(vertices, np.array([0, 1, 1, 1, 0]))  # LCCC...
+    first = training_line(vertices, (100, 100), "CCCLL")
+    second = training_line(vertices, (100, 100), "LCCCL")
     assert np.array_equal(first, second)
-    assert len(first) > 5
     middle = vertices[:4].T @ np.array([1, 3, 3, 1]) / 8
-    mask = np.zeros((100, 100), np.uint8)
-    stroke(mask, first, 2, 1)
-    assert mask[int(middle[1]), int(middle[0])] == 1
-    assert len(outline(vertices, np.zeros(5))) == 5
+    assert first[int(middle[1]), int(middle[0])] == 1
+    straight = training_line(vertices, (100, 100))
+    assert straight[15, 45] == 1  # between the second and the third vertex
+    assert straight.sum() != first.sum()
 
 
 def test_a_lane_beyond_the_frame_is_cut():
-    mask = np.zeros((50, 50), np.uint8)
-    stroke(mask, np.array([[-40.0, 25.0], [90.0, 25.0]]), 8, 1)
+    mask = training_line([[-40, 25], [90, 25]], (50, 50))
     assert mask.sum() == 8 * 50
+
+
+def test_a_lane_that_leaves_aslant_is_whole_at_the_border():
+    whole = training_line([[0, 0], [99, 99]], (100, 100))
+    assert np.array_equal(training_line([[-30, -30], [99, 99]], (100, 100))[20:], whole[20:])
+    assert training_line([[-30, -30], [99, 99]], (100, 100))[0, 3] == 1
+    just_outside = training_line([[52, 0], [52, 49]], (50, 50))
+    assert just_outside[25].nonzero()[0].tolist() == [48, 49]
