@@ -29,7 +29,7 @@ from training.data.images import (
 )
 from training.data.labels import Label
 from training.data.sample import Sample
-from training.data.table import AREA, Table, cached_table
+from training.data.table import AREA, Table, cached_table, whole_split
 from training.data.table_labels import TableLabels, is_boxes, lists_of_table
 
 VAL_SHARE: Final = 10  # the last tenth of the frames, where a format has no splits
@@ -73,7 +73,7 @@ class Annotated(Dataset):
             relative=self.relative, train=split == "train",
         )  # fmt: skip
         self.frames = self._frames_of(split)
-        mine = {-1, *self.frames.tolist()}
+        mine = {-1, self._whole_split(), *self.frames.tolist()}
         self._problems = [item for item in self.table.texts["problems"] if item[0] in mine]
         for frame, text in self._problems:
             if strict or (frame < 0 and strict is not None):
@@ -244,7 +244,9 @@ class Annotated(Dataset):
         images = Images(self.root)
         self.read(builder, images)
         if not builder.images:
-            why = "".join(f"; {text}" for _, text in [*builder.problems, *builder.unused][:1])
+            if builder.problems:
+                raise UserError(builder.problems[0][1])
+            why = "".join(f"; {text}" for _, text in builder.unused[:1])
             raise NoFramesError(f"{self.root}: no frames found{why}; expected {self.expected()}")
         check_duplicates(builder, self.frame_name)
         self.unlisted(builder, images)
@@ -260,6 +262,9 @@ class Annotated(Dataset):
         if rest:
             text = f"{rest[0]}: no label file names it (one of {len(rest)} images)"
             builder.leave_out("image without label", text)
+        if both := sorted({*images.again} & {*builder.images}):
+            text = f"{both[0]}: a link to another split (one of {len(both)} images): scores are on"
+            builder.leave_out("one folder for both splits", f"{text} training frames")
         if "" in builder.splits and len(builder.splits) > 1:
             pairs = zip(builder.images, builder.columns["split"], strict=True)
             rest = [image for image, split in pairs if split == builder.splits[""]]
@@ -278,10 +283,18 @@ class Annotated(Dataset):
         if not len(parts.get(split, ())):
             others = ", ".join(name for name, frames in parts.items() if len(frames))
             problems = self.table.texts["problems"]
-            why = "".join(f"; {text}" for frame, text in problems[:1] if frame < 0)
+            for frame, text in problems:
+                if frame == self._whole_split():
+                    raise UserError(text)
+            why = "".join(f"; {text}" for frame, text in problems[:1] if frame == -1)
             why = f"it has {others}{why}; expected {self.expected()}"
             raise NoFramesError(f"{self.root}: no frames for split {split!r}; {why}")
         return parts[split]
+
+    def _whole_split(self) -> int:
+        """The frame that problems of the whole split have."""
+        splits = self.table.texts["splits"]
+        return whole_split(splits.index(self.split)) if self.split in splits else -1
 
     def _drawable(self, wanted: Sequence[str]) -> list[str]:
         """The tasks whose classes fit into a mask. Raises UserError for a wanted one."""

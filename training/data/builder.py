@@ -3,7 +3,8 @@
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from training.data.table import (
     REACH,
     TOLERANCE,
     Table,
+    whole_split,
 )
 
 UNDEFINED: Final = "undefined"  # an attribute that is not annotated, in BDD100K's files
@@ -96,10 +98,21 @@ class Builder:
         return height, width
 
     def problem(self, frame: int, text: str) -> None:
-        """Something wrong; -1 is no single frame. The first of every frame is kept."""
+        """Something wrong; `whole_split` stands for no single frame. The first of each is kept."""
         self._counted[frame] += 1
-        if len(self.problems) < MOST_LISTED or (frame >= 0 and self._counted[frame] == 1):
+        if len(self.problems) < MOST_LISTED or self._counted[frame] == 1:
             self.problems.append((frame, one_line(text)))
+
+    @contextmanager
+    def part(self, *splits: str) -> Iterator[None]:
+        """What is wrong in a part of the files is a problem of the splits that it belongs to, so
+        that the others can be used; "" is the whole folder."""
+        try:
+            yield
+        except UserError as error:
+            for split in splits:
+                number = self.splits.setdefault(split, len(self.splits)) if split else -1
+                self.problem(whole_split(number), str(error))
 
     def leave_out(self, kind: str, text: str) -> None:
         """Something in the files that is not used: "label without frame", "file: what it is".

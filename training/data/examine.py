@@ -223,6 +223,7 @@ def _leaks(
 ) -> None:
     """Frames and drives in two splits: scores would be of training data."""
     drives: dict[str, tuple[str, str]] = {}
+    names = {split: {frame.name for frame in frames} for split, frames in checked.items()}
     for split, dataset in datasets.items():
         for index, frame in enumerate(checked[split]):
             drive = dataset.drive(index)
@@ -230,8 +231,7 @@ def _leaks(
             if drive and other_split != split:
                 same = f"is both in {other_split} and in {split}; delete one"
                 near = f"({split}) is from the same drive as {other} ({other_split})"
-                names = {one.name for one in checked[other_split]}
-                text = f"{frame.name}: {same if frame.name in names else near}"
+                text = f"{frame.name}: {same if frame.name in names[other_split] else near}"
                 report.add("leak", text, split)
 
 

@@ -39,14 +39,15 @@ class ImageNet(Annotated):
         return f"{self.split}/n01440764/*.JPEG"
 
     def read(self, builder: Builder, images: Images) -> None:
-        for image in images.paths:
+        for image in (*images.paths, *images.again):
             folder = image.rpartition("/")[0]
             name = folder.rpartition("/")[2]
             if name in SYNSETS:
                 builder.frame(image, split_folder(image))
             elif re.fullmatch(r"n\d{8}", name):
                 place = self.root / folder
-                raise UserError(f"{place}: not one of the 1000 classes of ImageNet-1k")
+                with builder.part(split_folder(image)):
+                    raise UserError(f"{place}: not one of the 1000 classes of ImageNet-1k")
 
     def frame_name(self, image: str) -> str:
         """With the class: the archive's names begin with it (n01440764_10026), others need not."""

@@ -27,19 +27,32 @@ class Images:
         self.root = images_root(root)
 
     @cached_property
-    def real(self) -> dict[str, str]:
-        """{path with links resolved: path below the root}."""
-        found: dict[str, str] = {}
+    def _files(self) -> list[tuple[str, str, bool]]:
+        """(path with links resolved, path below the root, whether no link is on it)."""
+        found: list[tuple[str, str, bool]] = []
         base = os.path.realpath(self.root)
         for folder, files in walk(self.root):
             place = os.path.realpath(self.root / folder)
             own = place == os.path.normpath(os.path.join(base, folder))
-            for name in files:
-                if name.lower().endswith(IMAGE_SUFFIXES):
-                    path, real = folder + name, f"{place}/{name}"
-                    if own or real not in found:
-                        found[real] = path
+            some = (name for name in files if name.lower().endswith(IMAGE_SUFFIXES))
+            found += [(f"{place}/{name}", folder + name, own) for name in some]
         return found
+
+    @cached_property
+    def real(self) -> dict[str, str]:
+        """{path with links resolved: path below the root}."""
+        found: dict[str, str] = {}
+        for real, path, own in self._files:
+            if own or real not in found:
+                found[real] = path
+        return found
+
+    @cached_property
+    def again(self) -> list[str]:
+        """Further paths of images, by links from the folder of another split: a `val` that is a
+        link to `train`."""
+        pairs = [(split_folder(self.real[real]), path) for real, path, _ in self._files]
+        return [path for split, path in pairs if split and split_folder(path) not in ("", split)]
 
     @cached_property
     def paths(self) -> list[str]:
@@ -122,13 +135,15 @@ def _common_end(first: list[str], second: list[str]) -> int:
 
 
 def check_duplicates(builder: Builder, name: Callable[[str], str]) -> None:
-    """Raises UserError for two frames of a split that have the same name; `name`: of an image."""
+    """Notes two frames of a split that have the same name; `name`: of an image."""
     seen: dict[tuple[int, str], str] = {}
+    splits = list(builder.splits)
     for image, split in zip(builder.images, builder.columns["split"], strict=True):
         other = seen.setdefault((split, name(image)), image)
         if other != image:
             text = f"{other} and {image} are two frames of one name in two folders"
-            raise UserError(f"{builder.root}: {text}; rename one")
+            with builder.part(splits[split]):
+                raise UserError(f"{builder.root}: {text}; rename one")
 
 
 def attribute_files(root: Path) -> list[Path]:

@@ -32,6 +32,12 @@ MASK_TASKS: Final = ("drivable", "lane", "semantic")  # the first of `masked`
 NO_MASK: Final = -1
 
 
+def whole_split(number: int) -> int:
+    """What stands for the frame in problems of a whole split, by its number in `splits`; of -1, the
+    whole folder, it is -1."""
+    return -2 - number
+
+
 @dataclass
 class Table:
     """Columns over N frames, B boxes, P outlines and V vertices; class numbers index `names`."""

@@ -39,8 +39,9 @@ class CocoJSON(Annotated):
     def read(self, builder: Builder, images: Images) -> None:
         files = self.label_files()
         for path in files:
-            with expecting(path, "a COCO file"):
-                _read(path, builder, images, split_of(path, len(files)), self.shapes)
+            split = split_of(path, len(files))
+            with builder.part(split), expecting(path, "a COCO file"):
+                _read(path, builder, images, split, self.shapes)
 
 
 def json_files(root: Path, folders: Iterable[str]) -> list[Path]:
@@ -124,12 +125,14 @@ def _read(path: Path, builder: Builder, images: Images, split: str, shapes: bool
     for item in waiting:
         add(item)
     if missing:
-        builder.problem(
-            -1 if not frames else next(iter(frames.values())),
+        text = (
             f"{path}: {next(iter(missing.values())):.100} ({len(missing)} of "
             f"{len(missing) + len(frames)} images) is not below {images.root}; add it or "
-            "remove its entry",
+            "remove its entry"
         )
+        if not frames:
+            raise UserError(text)
+        builder.problem(next(iter(frames.values())), text)
 
 
 def _near(images: Images, split: str) -> str:

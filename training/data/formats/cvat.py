@@ -37,8 +37,9 @@ class CVAT(Annotated):
 
     def read(self, builder: Builder, images: Images) -> None:
         for path in self.label_files():
-            with expecting(path, "XML"):
-                _read(path, builder, images, split_word(path.stem))
+            split = split_word(path.stem)
+            with builder.part(split), expecting(path, "XML"):
+                _read(path, builder, images, split)
 
 
 def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
@@ -58,47 +59,53 @@ def _read(path: Path, builder: Builder, images: Images, split: str) -> None:
             if not checked:
                 raise UserError(f"{path}: no version; export it as CVAT for images {VERSION}")
             where = f"{path} image {item.get('id', '?')} ({item.get('name', '?'):.60})"
-            with expecting(where, "readable", f"export it as CVAT for images {VERSION}"):
-                _annotate(builder, item, where, images, split)
+            _annotate(builder, item, where, images, split)
             item.clear()
 
 
 def _annotate(
     builder: Builder, item: ElementTree.Element, where: str, images: Images, split: str
 ) -> None:
-    image = images.need(item.attrib["name"], where)
-    subset = SPLITS.get(item.attrib.get("subset", "").lower(), "")
-    size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
-    frame = builder.frame(image, split or subset or split_folder(image), size_hw)
-    builder.annotated(frame, "boxes", "areas", "lines")
-    for child in item:
-        attrib = child.attrib
-        label = attrib.get("label", "")
-        if child.tag == "box":
-            sides = attrib["xtl"], attrib["ytl"], attrib["xbr"], attrib["ybr"]
-            xyxy = turned(tuple(map(float, sides)), float(attrib.get("rotation", 0)))
-            flags = OCCLUDED_FLAG if attrib.get("occluded") == "1" else 0
-            builder.box(frame, label, xyxy, where, flags)
-        elif child.tag in ("polygon", "polyline", "ellipse"):
-            points = (
-                ellipse(attrib)
-                if child.tag == "ellipse"
-                else [tuple(map(float, p.split(","))) for p in attrib["points"].split(";")]
-            )
-            entries = child.findall("attribute")
-            attributes = {entry.attrib["name"]: entry.text for entry in entries}
-            kind = LINE if child.tag == "polyline" else AREA
-            builder.shape(frame, label, points, where, kind, attributes=attributes)
-        elif child.tag == "mask":
-            left, top, width, height = (int(attrib[k]) for k in ("left", "top", "width", "height"))
-            runs = [int(run) for run in attrib["rle"].split(",")]
-            add_mask(builder, frame, label, where, runs, (height, width), "C", (left, top))
-        elif child.tag == "tag":
-            for entry in child.findall("attribute"):
-                builder.attribute(frame, entry.attrib["name"], (entry.text or "").strip())
-        else:
-            text = f"{where}: a {child.tag:.30} is not read; draw a polygon instead"
-            builder.leave_out("shape", text)
+    split = split or SPLITS.get(item.get("subset", "").lower(), "")
+    part = split or split_folder(item.get("name", ""))
+    fix = f"export it as CVAT for images {VERSION}"
+    with builder.part(part), expecting(where, "readable", fix):
+        image = images.need(item.attrib["name"], where)
+        size_hw = (int(item.attrib["height"]), int(item.attrib["width"]))
+        frame = builder.frame(image, split or split_folder(image), size_hw)
+        builder.annotated(frame, "boxes", "areas", "lines")
+        for child in item:
+            _shape(builder, frame, child, where)
+
+
+def _shape(builder: Builder, frame: int, child: ElementTree.Element, where: str) -> None:
+    attrib = child.attrib
+    label = attrib.get("label", "")
+    if child.tag == "box":
+        sides = attrib["xtl"], attrib["ytl"], attrib["xbr"], attrib["ybr"]
+        xyxy = turned(tuple(map(float, sides)), float(attrib.get("rotation", 0)))
+        flags = OCCLUDED_FLAG if attrib.get("occluded") == "1" else 0
+        builder.box(frame, label, xyxy, where, flags)
+    elif child.tag in ("polygon", "polyline", "ellipse"):
+        points = (
+            ellipse(attrib)
+            if child.tag == "ellipse"
+            else [tuple(map(float, p.split(","))) for p in attrib["points"].split(";")]
+        )
+        entries = child.findall("attribute")
+        attributes = {entry.attrib["name"]: entry.text for entry in entries}
+        kind = LINE if child.tag == "polyline" else AREA
+        builder.shape(frame, label, points, where, kind, attributes=attributes)
+    elif child.tag == "mask":
+        left, top, width, height = (int(attrib[k]) for k in ("left", "top", "width", "height"))
+        runs = [int(run) for run in attrib["rle"].split(",")]
+        add_mask(builder, frame, label, where, runs, (height, width), "C", (left, top))
+    elif child.tag == "tag":
+        for entry in child.findall("attribute"):
+            builder.attribute(frame, entry.attrib["name"], (entry.text or "").strip())
+    else:
+        text = f"{where}: a {child.tag:.30} is not read; draw a polygon instead"
+        builder.leave_out("shape", text)
 
 
 def turned(xyxy: Sequence[float], degrees: float) -> tuple[float, ...]:

@@ -33,7 +33,8 @@ class FiftyOne(Annotated):
         number = 0
         for key, sample in stream.members(path):
             if key == "samples":
-                with expecting(where := f"{path} sample {number}", "readable"):
+                where = f"{path} sample {number}"
+                with builder.part(_split(sample)), expecting(where, "readable"):
                     _annotate(builder, sample, where, images)
                 number += 1
 
@@ -44,8 +45,7 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
         # Hub copies are often partial downloads.
         builder.leave_out("label without frame", f"{where}: no image {sample['filepath']!s:.100}")
         return
-    tags = [SPLITS[tag] for tag in sample.get("tags") or () if tag in SPLITS]
-    frame = builder.frame(image, tags[0] if tags else "")
+    frame = builder.frame(image, _split(sample))
     for field, value in sample.items():
         if not isinstance(value, dict):
             continue
@@ -65,6 +65,12 @@ def _annotate(builder: Builder, sample: dict[str, Any], where: str, images: Imag
             builder.attribute(frame, field, value["label"])
         elif {"keypoints", "mask", "mask_path", "map", "map_path", "heatmap"} & value.keys():
             builder.leave_out("shape", f"{where}: the field {field!r:.60} is not read")
+
+
+def _split(sample: Any) -> str:
+    tags = sample.get("tags") if isinstance(sample, dict) else None
+    words = map(str, tags if isinstance(tags, list) else ())
+    return next((SPLITS[word] for word in words if word in SPLITS), "")
 
 
 def _outlines(builder: Builder, frame: int, item: dict[str, Any], where: str) -> None:

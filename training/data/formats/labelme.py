@@ -26,11 +26,12 @@ class LabelMe(Annotated):
     def read(self, builder: Builder, images: Images) -> None:
         for inside in files_below(self.label_root, ".json", distinct=True):
             path, folder = self.label_root / inside, inside.rpartition("/")[0]
-            with expecting(path, "valid JSON"):
-                data = json.loads(read_text(path, MAX_BYTES))
-            if isinstance(data, dict) and "shapes" in data:
-                with expecting(path, "a LabelMe file", "save it again in LabelMe"):
-                    self._read(builder, path, folder, data, images)
+            with builder.part(split_folder(inside)):
+                with expecting(path, "valid JSON"):
+                    data = json.loads(read_text(path, MAX_BYTES))
+                if isinstance(data, dict) and "shapes" in data:
+                    with expecting(path, "a LabelMe file", "save it again in LabelMe"):
+                        self._read(builder, path, folder, data, images)
 
     def _read(
         self, builder: Builder, path: Path, folder: str, data: dict[str, Any], images: Images

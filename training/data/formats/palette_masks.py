@@ -38,7 +38,7 @@ class PaletteMasks(Annotated):
             )
         # By the path below images/, which is compared first, and by the name alone.
         exact, by_name = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
-        for image in images.paths:
+        for image in (*images.paths, *images.again):
             if not image.startswith("masks/"):
                 frame = builder.frame(image, split_folder(image))
                 inside = stem_of(image.removeprefix("images/"))

@@ -41,9 +41,10 @@ class Scalabel(Annotated):
         files = self.label_files()
         for path in files:
             split = split_of(path, len(files))
-            for number, entry in enumerate(stream.frames(path)):
-                with expecting(where := f"{path} frame {number}", "Scalabel"):
-                    _annotate(builder, entry, where, images, split)
+            with builder.part(split):
+                for number, entry in enumerate(stream.frames(path)):
+                    with expecting(where := f"{path} frame {number}", "Scalabel"):
+                        _annotate(builder, entry, where, images, split)
 
 
 def _annotate(

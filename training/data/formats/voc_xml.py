@@ -64,22 +64,27 @@ class PascalXML(Annotated):
             if found is None:
                 continue
             stem, where, near = path.stem, str(path), "JPEGImages/" if whole_set else folder
-            if found.wrong and images.find(stem, where, near) is None:
-                builder.problem(-1, found.wrong)
-                continue
-            name = stem + os.path.splitext(found.filename)[1]
-            image = images.find(name, where, near) or images.need(stem, where, near)
             seen.add(nfc(stem))
-            for split in listed.get(nfc(stem), [split_folder(image) or split_folder(inside)]):
-                frame = builder.frame(image, split, found.size_hw, where)
-                builder.annotated(frame, "boxes")
-                if found.wrong:
-                    builder.problem(frame, found.wrong)
-                for number, (kind, flags, xyxy) in enumerate(found.objects, 1):
-                    builder.box(frame, kind, xyxy, f"{where} object", flags, number)
+            splits = listed.get(nfc(stem), [])
+            with builder.part(*splits or [split_folder(inside)]):
+                if found.wrong and images.find(stem, where, near) is None:
+                    raise UserError(found.wrong)
+                name = stem + os.path.splitext(found.filename)[1]
+                image = images.find(name, where, near) or images.need(stem, where, near)
+                for split in splits or [split_folder(image) or split_folder(inside)]:
+                    frame = builder.frame(image, split, found.size_hw, where)
+                    _annotate(builder, frame, found, where)
         for name in (name for name in listed if name not in seen and listed[name] != ["test"]):
             text = f"{self.label_root}: ImageSets/Main names {name:.100}, which has no annotation"
             builder.leave_out("list line without image", text)
+
+
+def _annotate(builder: Builder, frame: int, found: "Annotation", where: str) -> None:
+    builder.annotated(frame, "boxes")
+    if found.wrong:
+        builder.problem(frame, found.wrong)
+    for number, (kind, flags, xyxy) in enumerate(found.objects, 1):
+        builder.box(frame, kind, xyxy, f"{where} object", flags, number)
 
 
 def split_lists(root: Path, folder: str) -> dict[str, list[str]]:

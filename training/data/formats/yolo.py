@@ -119,17 +119,21 @@ def split_images(
     for key, split in SPLITS.items():
         given = data.get(key) or []
         for entry in given if isinstance(given, list) else [given]:
-            some = _entry_images(root, config, data, str(entry), images, builder)
-            if not some:
-                text = f"{config}: {key}: {entry!s:.100} is not below {root}"
-                builder.leave_out("split without images", text)
-            else:
-                found.setdefault(split, set()).update(some)
+            with builder.part(split):
+                some = _entry_images(root, config, data, str(entry), images, builder)
+                if not some:
+                    text = f"{config}: {key}: {entry!s:.100} is not below {root}"
+                    builder.leave_out("split without images", text)
+                else:
+                    found.setdefault(split, set()).update(some)
     for image in images.paths:
         splits = [split for split, some in found.items() if image in some]
         own = split_folder(image)
         # A list or folder of a split leaves out what else a folder of its name holds.
         yield from ((image, split) for split in splits or ["" if own in found else own])
+    for image in images.again:
+        if (split := split_folder(image)) not in found:
+            yield image, split
     if (both := found.get("train", set()) & found.get("val", set())) and config.is_file():
         text = f"{config}: train and val are the same {len(both)} images: scores are on training"
         builder.leave_out("one folder for both splits", f"{text} frames")
