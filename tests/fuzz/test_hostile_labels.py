@@ -223,7 +223,7 @@ def test_too_many_labels_in_one_frame_are_refused(root, write):
 
 
 def test_xml_entities_are_not_expanded(tmp_path, write):
-    from training.data.formats.voc_xml import PascalXML
+    from training.data.voc import PascalXML
 
     write(tmp_path / "a.jpg", picture())
     write(tmp_path / "b.jpg", picture())

@@ -20,18 +20,6 @@ from training.data.sample import Sample
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
-def letterbox_window(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> Window:
-    """The window that shows the whole frame where the runtime's letterbox puts it."""
-    geometry = Letterbox(frame_hw, size_hw)
-    (top, left), (inner_h, inner_w) = geometry.top_left, geometry.inner_hw
-    return (
-        -left / inner_w,
-        -top / inner_h,
-        (size_hw[1] - left) / inner_w,
-        (size_hw[0] - top) / inner_h,
-    )
-
-
 @dataclass(frozen=True)
 class Letterboxed:
     """No augmentation: the frame as validation and the deployed model see it."""
@@ -65,11 +53,13 @@ class Augment:
         return sample
 
     def _window(self, sample: Sample, rng: np.random.Generator) -> Window:
-        whole = letterbox_window(sample.image.shape[:2], self.size_hw)
+        # The whole frame fills the letterbox, in fractions of the frame, along one side.
+        height, width = np.divide(
+            self.size_hw, Letterbox(sample.image.shape[:2], self.size_hw).inner_hw
+        ).tolist()
         zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
         stretch = float(np.exp(rng.uniform(-self.aspect, self.aspect)))
-        width = (whole[2] - whole[0]) / zoom * stretch
-        height = (whole[3] - whole[1]) / zoom / stretch
+        width, height = width / zoom * stretch, height / zoom / stretch
         # A window smaller than the frame stays inside it; a larger one always holds all of it.
         left = rng.uniform(min(0.0, 1 - width), max(0.0, 1 - width))
         top = rng.uniform(min(0.0, 1 - height), max(0.0, 1 - height))

@@ -167,13 +167,13 @@ class Builder:
             columns["box_flags"].append(flags)
             columns["boxes"][frame] = 1
 
-    def boxes(self, frame: int, names: Sequence[int], xyxy: Sequence[float], flags: bytes) -> None:
+    def boxes(self, frame: int, names: Sequence[int], xyxy: Sequence[float]) -> None:
         """Adds boxes that were checked: 4 numbers each, of class numbers that `name` gave."""
         columns = self.columns
         columns["box_xyxy"].extend(xyxy)
         columns["box_frame"].extend([frame] * len(names))
         columns["box_class"].extend(names)
-        columns["box_flags"].extend(flags)
+        columns["box_flags"].extend(bytes(len(names)))
         columns["boxes"][frame] = 1
 
     def shape(

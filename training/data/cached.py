@@ -13,7 +13,7 @@ from perception.files import replacing
 from perception.runtime.letterbox import Letterbox
 from training.data import labels as kinds
 from training.data.dataset import Dataset
-from training.data.labels import WHOLE, Label
+from training.data.labels import Label
 from training.data.sample import Sample
 
 
@@ -41,12 +41,8 @@ class Cached:
 
 def shrink(sample: Sample, size_hw: tuple[int, int]) -> Sample:
     """The frame scaled to fit `size_hw` as the letterbox scales it; never enlarged."""
-    geometry = Letterbox(sample.image.shape[:2], size_hw)
-    if geometry.inner_hw[0] >= sample.image.shape[0]:
-        return sample
-    image = np.ascontiguousarray(geometry.apply(sample.image)[geometry.inner])
-    labels = {t: label.window(WHOLE, geometry.inner_hw) for t, label in sample.labels.items()}
-    return Sample(image, labels, sample.name)
+    inner_hw = Letterbox(sample.image.shape[:2], size_hw).inner_hw
+    return sample.letterbox(inner_hw) if inner_hw[0] < sample.image.shape[0] else sample
 
 
 def pack(sample: Sample) -> dict[str, np.ndarray]:

@@ -10,16 +10,13 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_pixels
 from training.data.files import expecting
-from training.data.labels import Distance, Label, Mask
+from training.data.labels import Distance, Label
 from training.data.pairs import Pairs
 
-# Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
-IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 # Metres times pixels of the usual camera, for frames without a camera file.
 BASELINE_FOCAL: Final = 0.209313 * 2262.52
 MAX_CAMERA: Final = 1 << 16
@@ -36,6 +33,7 @@ class Cityscapes(Pairs):
         "semantic": "gtFine/{split}/{city}/{stem}_gtFine_labelIds.png",
         "depth": "disparity/{split}/{city}/{stem}_disparity.png",
     }
+    encodings: ClassVar = {"semantic": "cityscapes"}
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -46,26 +44,13 @@ class Cityscapes(Pairs):
 
     def pixels(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
         if task == "semantic":
-            return Mask(to_train_ids(_plain(path, size_hw, np.uint8)))
+            return super().pixels(task, path, size_hw)
         camera = self.root / "camera" / self.split / path.parent.name
         metres = baseline(camera / f"{path.stem.removesuffix('_disparity')}_camera.json")
-        return Distance(to_metres(_plain(path, size_hw, np.uint16), metres))
-
-
-def _plain(path: Path, size_hw: tuple[int, int], dtype: type[np.generic]) -> np.ndarray:
-    """(H, W) pixels of one type, or UserError."""
-    pixels = read_pixels(path, size_hw)
-    if pixels.ndim != 2 or pixels.dtype != dtype:
-        wanted = np.dtype(dtype).name
-        raise UserError(f"{path}: not one channel of {wanted}; restore the file")
-    return pixels
-
-
-def to_train_ids(ids: np.ndarray) -> np.ndarray:
-    """Label ids to 0..18, all others 255."""
-    table = np.full(256, IGNORE, np.uint8)
-    table[list(IDS)] = np.arange(len(IDS))
-    return table[ids]
+        pixels = read_pixels(path, size_hw)
+        if pixels.ndim != 2 or pixels.dtype != np.uint16:
+            raise UserError(f"{path}: not one channel of uint16; restore the file")
+        return Distance(to_metres(pixels, metres))
 
 
 def to_metres(disparity: np.ndarray, baseline_focal: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Mask files, read into the training encodings.
 
-Those of BDD100K's releases are in the table ENCODINGS. Any other mask has a palette file that says
+Those of published datasets are in the table ENCODINGS. Any other mask has a palette file that says
 what its values or colours (R, G, B) mean:
 
     road: [128, 64, 128]
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from perception.classes import (
+    ADE20K,
     DRIVABLE,
     IGNORE,
     LANE_BACKGROUND,
@@ -110,7 +111,9 @@ def red_and_blue(pixels: np.ndarray) -> np.ndarray:
     return np.where(pixels[..., :3].max(2) > 1, area, BACKGROUND_DRIVABLE).astype(np.uint8)
 
 
-# (training value of each value, what to say of another one) of the masks in BDD100K's releases.
+# Label ids of the 19 evaluated classes, in training order (cityscapesscripts/helpers/labels.py).
+CITYSCAPES: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+# (training value of each value, what to say of another one) of the masks of published datasets.
 ENCODINGS: Final[dict[str, tuple[dict[int, int], str]]] = {
     "drivable": (
         {value: value for value in (*range(len(DRIVABLE)), IGNORE)},
@@ -140,5 +143,13 @@ ENCODINGS: Final[dict[str, tuple[dict[int, int], str]]] = {
     "semantic": (
         {value: value for value in (*range(len(SEMANTIC)), IGNORE)},
         f"{UNKNOWN} 0-18 and 255 ignore",
+    ),
+    "cityscapes": (
+        {**dict.fromkeys(range(256), IGNORE), **{v: n for n, v in enumerate(CITYSCAPES)}},
+        "",
+    ),
+    "ade20k": (
+        {0: IGNORE, **{number + 1: number for number in range(len(ADE20K))}},
+        f"{UNKNOWN} 0 not annotated, 1-150",
     ),
 }

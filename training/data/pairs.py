@@ -1,9 +1,9 @@
 """Datasets whose labels are a file per frame and task, called like the frame's image."""
 
 import re
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 from perception.images import IMAGE_SUFFIXES
@@ -12,7 +12,8 @@ from training.data.builder import Builder
 from training.data.classes import ClassLists
 from training.data.files import SPLITS, files_below, nfc
 from training.data.images import Images
-from training.data.labels import Label
+from training.data.labels import Label, Mask
+from training.data.masks import read_mask
 
 Words = frozenset[tuple[str, str]]  # what stands for each word in braces of a place
 
@@ -29,9 +30,12 @@ class Pairs(Annotated):
     labels_at: ClassVar[Mapping[str, str]]
     """Where the label of each task is: masks/{split}/{stem}.png"""
 
-    @abstractmethod
+    encodings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """In masks.ENCODINGS, for tasks whose labels are masks of class numbers."""
+
     def pixels(self, task: str, path: Path, size_hw: tuple[int, int]) -> Label:
         """The label of a task in its file, for a frame of `size_hw`."""
+        return Mask(read_mask(path, self.encodings[task], size_hw))
 
     def expected(self) -> str:
         places = (self.frames_at, *self.labels_at.values())

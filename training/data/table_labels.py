@@ -132,7 +132,8 @@ class TableLabels:
         xyxy, limit = np.array(table.box_xyxy[rows]), np.array(size_hw[::-1] * 2, np.float32)
         if table.relative[frame]:
             xyxy *= limit
-        wrong = (xyxy < -TOLERANCE).any(1) | (xyxy > limit + TOLERANCE).any(1)
+        # The builder has checked what can be wrong without the size of the frame.
+        wrong = (xyxy > limit + TOLERANCE).any(1)
         if not table.relative[frame]:
             wrong |= (xyxy[:, :2] >= limit[:2]).any(1)
         if wrong.any():

@@ -13,7 +13,6 @@ from training.data.augment import (
     AUGMENTATIONS,
     Augment,
     cast_shadow,
-    letterbox_window,
     make_augmentation,
     photometric,
 )
@@ -33,15 +32,22 @@ def marked(height, width):
 
 
 @pytest.mark.parametrize(
-    ("frame_hw", "size_hw", "window"),
+    ("frame_hw", "size_hw", "sides"),
     [
-        ((720, 1280), (384, 640), (0.0, -12 / 360, 1.0, 372 / 360)),
-        ((384, 640), (384, 640), (0.0, 0.0, 1.0, 1.0)),
-        ((100, 50), (64, 64), (-0.5, 0.0, 1.5, 1.0)),
+        ((720, 1280), (384, 640), (1.0, 384 / 360)),
+        ((384, 640), (384, 640), (1.0, 1.0)),
+        ((100, 50), (64, 64), (2.0, 1.0)),
     ],
 )
-def test_letterbox_window(frame_hw, size_hw, window):
-    assert letterbox_window(frame_hw, size_hw) == pytest.approx(window)
+def test_without_zoom_the_window_is_as_large_as_the_letterbox(frame_hw, size_hw, sides):
+    augment = Augment(size_hw, zoom=(1.0, 1.0), aspect=0.0)
+    for seed in range(5):
+        left, top, right, bottom = augment._window(marked(*frame_hw), np.random.default_rng(seed))
+        assert (right - left, bottom - top) == pytest.approx(sides)
+        assert left <= 1e-9
+        assert top <= 1e-9
+        assert right >= 1 - 1e-9
+        assert bottom >= 1 - 1e-9
 
 
 def test_letterbox_pads_with_grey():

@@ -12,7 +12,7 @@ from perception.classes import ATTRIBUTES, DETECTION
 from perception.errors import UserError
 from training.data import stream
 from training.data.annotated import Annotated
-from training.data.bdd_names import BOXES, IGNORED, area_name, lane_name
+from training.data.bdd_names import BOXES, area_name, lane_name
 from training.data.builder import UNDEFINED, Builder, place
 from training.data.classes import OFFICIAL, ClassLists
 from training.data.files import names_in, nfc, stem_of
@@ -21,16 +21,12 @@ from training.data.formats.bdd_layouts import LabelSource
 from training.data.formats.scalabel import add_box, add_outlines
 from training.data.formats.yolo import class_names, name_files, read_lines
 from training.data.images import Images, attribute_files
-from training.data.table import AREA, IGNORE_FLAG, LINE, MARKING
+from training.data.table import AREA, LINE, MARKING
 
 MOST_LABELS: Final = 10_000  # of a frame; a crowded one of the releases has 100
 DRIVE_LETTERS: Final = 8  # of a name: frames of one drive
 # Kinds of labels, and what a frame that has them is annotated with.
 KINDS: Final = {"boxes": "boxes", "drivable": "areas", "lane": "lines"}
-# Class and flags of boxes by their names in label files.
-BOX_NAMES: Final = {
-    name: (known, IGNORE_FLAG if name in IGNORED else 0) for name, known in BOXES.items()
-}
 
 
 class BDD100K(Annotated):
@@ -52,7 +48,7 @@ class BDD100K(Annotated):
         return f"{super().identity()} {self.split}"
 
     def own_lists(self) -> ClassLists:
-        return ClassLists.official(OFFICIAL)
+        return ClassLists.official(OFFICIAL, renamed=True)
 
     def sort_key(self, image: str) -> str:
         return image.rsplit("/", 1)[-1]
@@ -159,8 +155,8 @@ class _Reader:
             if "boxes" in kinds and label.get("box2d") is not None:
                 added.add("boxes")
                 category = str(label.get("category"))
-                if category in BOX_NAMES:
-                    add_box(self.builder, frame, label, where, *BOX_NAMES[category])
+                if category in BOXES:
+                    add_box(self.builder, frame, label, where, category)
                 else:
                     text = f"unknown category {category!r:.60} (own ones: open scalabel:DIR)"
                     part = label.get("id", "?")
@@ -191,7 +187,7 @@ class _Reader:
                 self.builder.problem(frame, f"{where}: {text}")
 
     def _yolo(self, source: LabelSource) -> None:
-        classes = [BOX_NAMES[name] for name in self._yolo_names()]
+        classes = self._yolo_names()
         for path in source.files():
             frame = self.frames.get(stem_of(path.name))
             if frame is None:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder
+from training.data.coco import json_files
 from training.data.files import SPLITS, expecting
-from training.data.formats.coco_json import json_files
 from training.data.images import Images
 from training.data.table import AREA, IGNORE_FLAG, LINE, OCCLUDED_FLAG, TRUNCATED_FLAG
 

@@ -11,8 +11,8 @@ from perception.classes import LANE_CATEGORIES
 from training.data import stream
 from training.data.annotated import Annotated
 from training.data.builder import Builder, place
+from training.data.coco import json_files, split_of
 from training.data.files import expecting
-from training.data.formats.coco_json import json_files, split_of
 from training.data.images import Images
 from training.data.table import (
     AREA,
@@ -67,12 +67,10 @@ def _annotate(
             add_outlines(builder, frame, label, where, category, (LINE if line else AREA, LINE))
 
 
-def add_box(
-    builder: Builder, frame: int, label: Mapping[str, Any], where: str, name: str, flags: int = 0
-) -> None:
+def add_box(builder: Builder, frame: int, label: Mapping[str, Any], where: str, name: str) -> None:
     """Adds the `box2d` of a label, or the problem it has."""
     # Runs for 1.5 million boxes of BDD100K.
-    box, attributes = label["box2d"], label.get("attributes")
+    box, attributes, flags = label["box2d"], label.get("attributes"), 0
     if attributes and isinstance(attributes, dict):
         if attributes.get("occluded"):
             flags |= OCCLUDED_FLAG

@@ -26,7 +26,7 @@ NAME_FILES: Final = (*CONFIGS, "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20
 MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
-Classes = Sequence[tuple[str, int]]
+REACH: Final = 0.5 + FRACTION_TOLERANCE  # of a side, from the middle of the frame
 
 
 class YOLO(Annotated):
@@ -52,14 +52,14 @@ class YOLO(Annotated):
         for name in names:
             builder.name(name)
         texts = {stem_of(path): path for path in files_below(self.label_root, ".txt")}
-        spare, classes = set(texts), [(name, 0) for name in names]
+        spare = set(texts)
         for image, split in split_images(self.root, config, data, images, builder):
             frame = builder.frame(image, split)
             builder.annotated(frame, "boxes")
             place = next((place for place in self._places(image) if place in texts), None)
             if place is not None:
                 spare.discard(place)
-                read_lines(builder, frame, self.label_root / texts[place], classes)
+                read_lines(builder, frame, self.label_root / texts[place], names)
         for place in sorted(spare):
             if "labels" in place.split("/")[:-1] and not place.endswith("/classes"):
                 path = self.label_root / texts[place]
@@ -168,18 +168,18 @@ def _listed(file: Path, folders: list[Path], images: Images, builder: Builder) -
 
 
 def read_lines(
-    builder: Builder, frame: int, path: Path, classes: Classes, shapes: bool = True
+    builder: Builder, frame: int, path: Path, names: Sequence[str], shapes: bool = True
 ) -> None:
     """Adds the boxes of a text file and, with `shapes`, its outlines; problems are noted.
 
-    `classes` has the name and the flags of each class number.
+    `names` are those of the class numbers.
     """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise OSError(f"more than {MAX_BYTES >> 20} MB")
-        if _read_plain(builder, frame, data, path, classes):
+        if _read_plain(builder, frame, data, path, names):
             return
         lines = text_of(data).splitlines()
     except (UnicodeDecodeError, OSError) as error:
@@ -198,14 +198,16 @@ def read_lines(
         except ValueError:
             builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
             continue
-        if kind.is_integer() and 0 <= kind < len(classes):
-            _add(builder, frame, classes[int(kind)], values, where, shapes)
+        if kind.is_integer() and 0 <= kind < len(names):
+            _add(builder, frame, names[int(kind)], values, where, shapes)
         else:
-            text = f"class {kind:g} is not among the {len(classes)} names of the data file"
+            text = f"class {kind:g} is not among the {len(names)} names of the data file"
             builder.problem(frame, f"{where}: {text}; add its name there or fix the line")
 
 
-def _read_plain(builder: Builder, frame: int, data: bytes, path: Path, classes: Classes) -> bool:
+def _read_plain(
+    builder: Builder, frame: int, data: bytes, path: Path, names: Sequence[str]
+) -> bool:
     """Adds the boxes of a file that holds nothing but correct lines of five numbers, which is
     several times faster than line by line; else False."""
     lines = [line for line in data.split(b"\n") if line.strip()]
@@ -217,24 +219,21 @@ def _read_plain(builder: Builder, frame: int, data: bytes, path: Path, classes: 
         return False
     kinds, centre, half = values[:, 0], values[:, 1:3], values[:, 3:5] / 2
     xyxy = np.hstack([centre - half, centre + half])
-    fine = np.isin(kinds, np.arange(len(classes))) & (half > 0).all(1)
-    if not (fine & (np.abs(xyxy - 0.5) <= 0.5 + FRACTION_TOLERANCE).all(1)).all():
+    fine = np.isin(kinds, np.arange(len(names))) & (np.abs(xyxy - 0.5) <= REACH).all(1)
+    corners = np.clip(xyxy, 0, 1)
+    if not (fine & (corners[:, :2] < corners[:, 2:]).all(1)).all():
         return False
-    found = [classes[int(number)] for number in kinds]
-    for line, (name, _) in enumerate(found, 1):
+    found = [names[int(number)] for number in kinds]
+    for line, name in enumerate(found, 1):
         if name not in builder.first:
             builder.name(name, f"{path} line {line}")
-    corners = np.clip(xyxy, 0, 1).reshape(-1).tolist()
-    flags = bytes(flags for _, flags in found)
-    builder.boxes(frame, [builder.names[name] for name, _ in found], corners, flags)
+    builder.boxes(frame, [builder.names[name] for name in found], corners.reshape(-1).tolist())
     return True
 
 
 def _add(
-    builder: Builder, frame: int, named: tuple[str, int], values: list[float], where: str,
-    shapes: bool,
-) -> None:  # fmt: skip
-    name, flags = named
+    builder: Builder, frame: int, name: str, values: list[float], where: str, shapes: bool
+) -> None:
     xs, ys = values[0::2], values[1::2]
     if len(values) in (4, 5):  # with a confidence where a model wrote the file
         cx, cy, width, height = values[:4]
@@ -246,4 +245,4 @@ def _add(
     else:
         builder.problem(frame, f"{where}: expected 'class cx cy w h'; fix it")
         return
-    builder.box(frame, name, xyxy, where, flags)
+    builder.box(frame, name, xyxy, where)
