@@ -20,7 +20,7 @@ import numpy as np
 from perception.files import cache_folder
 from training.data.files import stamp
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 REACH: Final = 100_000  # pixels; no frame is larger
 TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
 FRACTION_TOLERANCE: Final = 0.01  # the same of boxes in fractions of the frame

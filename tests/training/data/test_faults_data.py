@@ -820,3 +820,12 @@ def test_boxes_in_fractions_may_stand_a_little_outside(tmp_path: Path):
     put(tmp_path / "samples.json", json.dumps({"samples": [sample]}))
     with pytest.raises(UserError, match=r"box is outside the frame \(fractions of 0\.\.1"):
         open_dataset(f"fiftyone:{tmp_path}", "train")
+
+
+def test_a_yolo_box_without_extent_in_the_frame_is_named(tmp_path: Path):
+    """Beyond the border by less than the tolerance: read at once as line by line."""
+    for name, more in (("plain", ""), ("mixed", "0 .2 .2 .1 .1 .9\n")):
+        root = yolo(tmp_path / name)
+        put(root / "labels/train/f00.txt", "0 1.005 .5 .005 .5\n" + more)
+        with pytest.raises(UserError, match=r"f00\.txt line 1: box is empty"):
+            open_dataset(f"yolo:{root}", "train")
