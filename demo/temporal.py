@@ -172,7 +172,8 @@ class Steady:
                 steady = majority(before, mask.small)
                 before.append(mask.small)
             else:
-                steady = self.areas.setdefault(name, _SteadyMask())(mask.small, step)
+                present = np.flatnonzero(mask.counts).tolist()
+                steady = self.areas.setdefault(name, _SteadyMask())(mask.small, present, step)
             outputs[name] = replace(mask, small=steady)
         for name, labels in scene.of(Labels):
             weight = 1 - math.exp(-step / LABEL_S)
@@ -182,48 +183,43 @@ class Steady:
 
 
 class _SteadyMask:
-    """One mask of a few classes."""
+    """One mask of a few classes. Rows above `top` have only had the first pixel's class so far:
+    half of a frame of a road, which needs no work."""
 
     def __init__(self) -> None:
         self.seen: dict[int, np.ndarray] = {}  # by class, float32 (h, w): 0 to 255
         self.shown = np.zeros((0, 0), np.uint8)
+        self.top = 0
 
-    def __call__(self, mask: np.ndarray, step: float) -> np.ndarray:
-        """uint8 (h, w), `step` seconds after the last one."""
+    def __call__(self, mask: np.ndarray, present: list[int], step: float) -> np.ndarray:
+        """uint8 (h, w), `step` seconds after the last one; `present`: the values of `mask`."""
         if step > FORGET_S or self.shown.shape != mask.shape:
-            self.seen, self.shown = {}, mask
+            self.seen, self.shown, self.top = {}, mask, len(mask) - 1
+        others = (mask != self.shown[0, 0]).any(axis=1)
+        self.top = min(self.top, int(others.argmax()) if others.any() else self.top)
+        part, shown = mask[self.top :], self.shown[self.top :]
         weight = 1 - math.exp(-step / MASK_S)
-        present = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256]))
-        support = np.zeros(mask.shape, np.float32)  # of the class that is shown
-        for value in {*self.seen, *present.tolist()}:
-            now = cv2.inRange(mask, value, value)
+        support = np.zeros(part.shape, np.float32)  # of the class that is shown
+        for value in {*self.seen, *present}:
             if value in self.seen:
-                cv2.accumulateWeighted(now, self.seen[value], weight)
+                now = cv2.inRange(part, value, value)
+                cv2.accumulateWeighted(now, self.seen[value][self.top :], weight)
             else:
                 first = not np.array_equal(self.shown, mask)
+                now = cv2.inRange(mask, value, value)
                 self.seen[value] = now.astype(np.float32) * (weight if first else 1)
-            cv2.copyTo(self.seen[value], cv2.inRange(self.shown, value, value), support)
+            cv2.copyTo(self.seen[value][self.top :], cv2.inRange(shown, value, value), support)
         # The means of all classes add up to 255, so none is MARGIN ahead of a larger one than this.
         weak = np.flatnonzero(support < (255 - MARGIN) / 2)
-        seen = np.stack([one.ravel()[weak] for one in self.seen.values()])
+        seen = np.stack([one[self.top :].ravel()[weak] for one in self.seen.values()])
         best = np.array(list(self.seen), np.uint8)[seen.argmax(axis=0)]
-        chosen = self.shown.copy()
         ahead = seen.max(axis=0) > support.ravel()[weak] + MARGIN
-        chosen.ravel()[weak[ahead]] = best[ahead]
-        self.shown = _without_specks(chosen)
+        self.shown = self.shown.copy()
+        self.shown[self.top :].ravel()[weak[ahead]] = best[ahead]
+        # Specks and holes go with the median; it changes nothing in an even area.
+        part = self.shown[max(0, self.top - SPECK // 2) :]
+        part[:] = cv2.medianBlur(part, SPECK)
         return self.shown
-
-
-def _without_specks(mask: np.ndarray) -> np.ndarray:
-    """The median of SPECK x SPECK pixels; only around what differs from the first pixel, which is
-    half of a frame of a road."""
-    left, top, wide, tall = cv2.boundingRect((mask != mask[0, 0]).view(np.uint8))
-    edge = SPECK // 2
-    rows = slice(max(0, top - edge), top + tall + edge)
-    columns = slice(max(0, left - edge), left + wide + edge)
-    if wide:
-        mask[rows, columns] = cv2.medianBlur(mask[rows, columns].copy(), SPECK)
-    return mask
 
 
 def mean(before: Labels | None, now: Labels, weight: float) -> Labels:

@@ -61,7 +61,7 @@ class Camera:
         """Row of the horizon at the principal point's column (without distortion)."""
         return self.centre_xy[1] - self.focal_xy[1] * float(np.tan(self.pitch))
 
-    @property
+    @cached_property
     def vanishing_xy(self) -> tuple[float, float]:
         """Pixel of the direction straight ahead of the vehicle (without distortion)."""
         ahead = self.rotation.T @ np.array([0.0, 0.0, 1.0])

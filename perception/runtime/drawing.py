@@ -112,21 +112,24 @@ def draw_lanes(canvas: np.ndarray, mask: Mask, lanes: Sequence[Lane]) -> None:
     lines = [lane for lane in lanes if lane.side not in (CROSSWALK, ACROSS)]
     rim = max(1.0, min(canvas.shape[:2]) / 600)
     for lane in lines:
-        cv2.fillPoly(canvas, [_outline(lane, mask.frame_hw[0], rim)], RIM, cv2.LINE_AA, shift=4)
+        line, wider = _outlines(lane, mask.frame_hw[0], rim)
+        cv2.fillPoly(canvas, [wider], RIM, cv2.LINE_AA, shift=4)
         ink = colour(lane.category)
         if lane.style == DASHED:
             blue, green, red = (round(0.7 * one + 0.3 * 90) for one in ink)
             ink = (blue, green, red)
-        cv2.fillPoly(canvas, [_outline(lane, mask.frame_hw[0], 0)], ink, cv2.LINE_AA, shift=4)
+        cv2.fillPoly(canvas, [line], ink, cv2.LINE_AA, shift=4)
 
 
-def _outline(lane: Lane, height: int, wider: float) -> np.ndarray:
-    """int32 (M, 1, 2): the marking's outline with 4 fractional bits, for cv2.fillPoly."""
+def _outlines(lane: Lane, height: int, rim: float) -> np.ndarray:
+    """int32 (2, M, 1, 2): the outlines of the marking and of its rim, with 4 fractional bits for
+    cv2.fillPoly."""
     horizon = lane.curve.horizon if lane.curve is not None else USUAL_HORIZON * height
     below = np.maximum(lane.points[:, 1] - horizon, 0.01 * height)
-    sideways = (np.maximum(WIDTH_PER_ROW * below / 2, 0.6) + wider)[:, None] * (1, 0)
-    outline = np.concatenate([lane.points - sideways, (lane.points + sideways)[::-1]])
-    return np.round(16 * outline).astype(np.int32)[:, None]
+    half = np.maximum(WIDTH_PER_ROW * below / 2, 0.6) + np.array([[0.0], [rim]])
+    outlines = np.tile(np.concatenate([lane.points, lane.points[::-1]]), (2, 1, 1))
+    outlines[..., 0] += np.concatenate([-half, half[:, ::-1]], axis=1)
+    return np.round(16 * outlines).astype(np.int32)[:, :, None]
 
 
 def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
@@ -276,7 +279,7 @@ def _mixed(part: np.ndarray, ink: BGR, opacity: float) -> np.ndarray:
     """A copy of a picture mixed with a colour."""
     flat = np.empty(part.shape, np.uint8)
     cv2.rectangle(flat, (0, 0), part.shape[1::-1], ink, cv2.FILLED)  # much faster than np.full
-    return cv2.addWeighted(part, 1 - opacity, flat, opacity, 0)
+    return cv2.addWeighted(part, 1 - opacity, flat, opacity, 0, dst=flat)
 
 
 def _weight(height: int) -> int:

@@ -33,7 +33,9 @@ class LaneCurve:
 
     def x(self, y: np.ndarray | float) -> np.ndarray:
         """Columns at rows below the horizon."""
-        return _terms(np.asarray(y, np.float64) - self.horizon) @ self.coefficients
+        v = np.maximum(np.asarray(y, np.float64) - self.horizon, 1.0)
+        a, c, b = self.coefficients.tolist()
+        return a * v + c + b / v
 
     def sigma(self, y: np.ndarray | float) -> np.ndarray:
         """Standard deviation of x(y) in pixels."""
@@ -147,9 +149,8 @@ def find_column(
 
 def combine(*parts: tuple[float, float]) -> tuple[float, float]:
     """(mean, standard deviation) of independent Gaussians given as (mean, information)."""
-    mean, information = np.array(parts).T
-    total = float(information.sum())
-    return float(mean @ information) / total, total**-0.5
+    total = sum(information for _, information in parts)
+    return sum(mean * information for mean, information in parts) / total, total**-0.5
 
 
 def _thinned(line: np.ndarray) -> np.ndarray:

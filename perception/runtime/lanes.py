@@ -35,6 +35,7 @@ LOOSE_ROW_SHARE = 0.03  # of a marking that does not run along the road
 MIN_SUPPORT = 0.35  # share of the rows between its ends in which a marking is seen
 MAX_CENTRE_SHARE = 0.1  # of the frame's width, between a line's aim and the vanishing point
 POINTS = 24
+EVENLY = np.linspace(0, 1, POINTS)
 NO_LINE, LINE_ALONG, LINE_ACROSS, ON_CROSSWALK = range(4)
 MIN_ACROSS_AREA = 0.0006  # of the mask
 MAX_GROUND_SIGMA = 0.5  # relative: points with a less certain distance have no metres
@@ -142,7 +143,7 @@ def _support(rows: np.ndarray, step: float) -> tuple[float, float]:
 
 def curve_points(curve: LaneCurve, near: float, far: float) -> np.ndarray:
     """(POINTS, 2) xy between two rows, evenly spaced in the image."""
-    rows = np.linspace(near, far, POINTS)
+    rows = near + EVENLY * (far - near)
     return np.column_stack([curve.x(rows), rows])
 
 
@@ -226,17 +227,17 @@ def ego_lane(lanes: Sequence[Lane]) -> dict[str, Lane]:
 
 def across_lanes(mask: Mask) -> list[Lane]:
     """Crosswalk edges and stop lines: per connected area a line from its left to its right end."""
-    kinds, out = cv2.LUT(mask.small, directions(mask.view)), []
+    kinds, least, out = directions(mask.view), MIN_ACROSS_AREA * mask.small.size, []
     for kind, side in ((ON_CROSSWALK, CROSSWALK), (LINE_ACROSS, ACROSS)):
-        area = (kinds == kind).view(np.uint8)
+        if mask.counts[kinds == kind].sum() < least:
+            continue
+        area = cv2.LUT(mask.small, (kinds == kind).astype(np.uint8))
         left, top, wide, tall = cv2.boundingRect(area)
         area = area[top : top + tall, left : left + wide]
-        if np.count_nonzero(area) < MIN_ACROSS_AREA * kinds.size:
-            continue
         count, labels, stats, _ = cv2.connectedComponentsWithStats(area)
         for i in range(1, count):
             x, y, w, h, pixels = stats[i]
-            if pixels < MIN_ACROSS_AREA * kinds.size or w < 1.5 * h:
+            if pixels < least or w < 1.5 * h:
                 continue
             inside = labels[y : y + h, x : x + w] == i
             out.append(_across(mask, side, inside, left + x, top + y))

@@ -179,7 +179,13 @@ class Mask(Pixels):
     @cached_property
     def counts(self) -> np.ndarray:
         """(256,) pixels of each value, at the model's resolution."""
-        return cv2.calcHist([self.small], [0], None, [256], [0, 256]).ravel()
+        # Most pixels are of the first one's class, as in every mask of a road; counting those only
+        # takes a fifth of the time.
+        first = self.small[0, 0]
+        others = self.small[self.small != first]
+        counts = np.bincount(others, minlength=256)
+        counts[first] = self.small.size - len(others)
+        return counts
 
     @property
     def is_lane_byte(self) -> bool:
