@@ -44,7 +44,7 @@ def _colours(rng: np.random.Generator, grey: float, timeofday: str) -> tuple[np.
     """Zenith, horizon, pale sky, sun, ambient light, clouds."""
     if timeofday == "daytime":
         # With exposure set for the road, the sky is anything from deep blue to almost white.
-        bleach = float(rng.beta(1.2, 1.6))
+        bleach = rng.beta(1.2, 1.6)
         return (
             _bgr(0.22, 0.45, 0.82) * (1 - bleach) + _bgr(0.8, 0.9, 1.0) * bleach,
             _bgr(0.68, 0.82, 0.95) * (1 - bleach) + _bgr(0.98, 1.0, 1.0) * bleach,

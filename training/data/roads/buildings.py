@@ -29,8 +29,8 @@ def house(variant: int) -> Mesh:
     """A gabled house, 10 m wide and 9 m deep."""
     rng = np.random.default_rng((5, variant))
     b = Builder(kind="building", tile="flats")
-    wall = float(rng.uniform(3.0, 5.6))
-    ridge = wall + float(rng.uniform(1.6, 3.0))
+    wall = rng.uniform(3.0, 5.6)
+    ridge = wall + rng.uniform(1.6, 3.0)
     b.box((-5, 5), (0, wall), (-4.5, 4.5), BODY)
     for sign in (-1, 1):
         x, y, z = sign * 5.4, wall - 0.2, sign * 4.5

@@ -35,14 +35,14 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
     opened = {"night": 1.45, "dawn/dusk": 1.5}.get(timeofday, 1.16)
     low = rng.random() < 0.55
     return DashCam(
-        gain=float(rng.uniform(0.8, 1.2)) * opened,
-        gamma=float(rng.uniform(0.85, 1.12)),
+        gain=rng.uniform(0.8, 1.2) * opened,
+        gamma=rng.uniform(0.85, 1.12),
         balance=rng.uniform(0.93, 1.07, 3).tolist(),
-        noise=float(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
+        noise=(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
         blur=pick(rng, {0.0: 0.35, 0.5: 0.3, 0.7: 0.25, 1.0: 0.1}),
-        vignette=float(rng.uniform(0, 0.3)),
-        bonnet=float(rng.uniform(0.03, 0.2)) if low else 0.0,
-        bonnet_shape=(float(rng.uniform(0.01, 0.08)), float(rng.uniform(-0.02, 0.02))),
+        vignette=rng.uniform(0, 0.3),
+        bonnet=rng.uniform(0.03, 0.2) if low else 0.0,
+        bonnet_shape=(rng.uniform(0.01, 0.08), rng.uniform(-0.02, 0.02)),
         bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
         haze=(_haze(rng), _haze(rng)),
         clutter=int(rng.integers(1 << 30)) if rng.random() < 0.3 else -1,
@@ -51,7 +51,7 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
 
 
 def _haze(rng: np.random.Generator) -> float:
-    return float(rng.uniform(0, 0.12)) if rng.random() < 0.4 else 0.0
+    return rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0
 
 
 def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:

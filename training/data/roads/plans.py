@@ -35,21 +35,21 @@ ARROWS = {
 def _between(rng: Rng, t: float, highway: bool) -> RoadLine:
     """A random line between two lanes of one direction."""
     pick = rng.random()
-    period = (3.0, 9.0) if highway else (float(rng.uniform(2.0, 3.2)), float(rng.uniform(3.5, 9.0)))
-    width = float(rng.uniform(0.1, 0.17))
+    period = (3.0, 9.0) if highway else (rng.uniform(2.0, 3.2), rng.uniform(3.5, 9.0))
+    width = rng.uniform(0.1, 0.17)
     if pick < 0.8:
         return RoadLine(t, "single white", True, width, WHITE, period)
     if pick < 0.88:
         return RoadLine(t, "single white", False, width)
     if pick < 0.94:
-        return RoadLine(t, "double white", bool(rng.random() < 0.3), width)
+        return RoadLine(t, "double white", (rng.random() < 0.3), width)
     colour = WORN[rng.integers(3)]
-    return RoadLine(t, "single other", bool(rng.random() < 0.5), width, colour)
+    return RoadLine(t, "single other", (rng.random() < 0.5), width, colour)
 
 
 def _middle(rng: Rng, t: float) -> list[RoadLine]:
     """The line between opposite directions; sometimes none."""
-    found, width = pick(rng, MIDDLES), float(rng.uniform(0.1, 0.15))
+    found, width = pick(rng, MIDDLES), rng.uniform(0.1, 0.15)
     if found is None:
         return []
     category, dashed, period = found
@@ -97,20 +97,20 @@ def _inner_lines(rng: Rng, lanes: list[LaneStrip], highway: bool) -> list[RoadLi
 def _crossings(
     rng: Rng, length: float, spacing: float, wide: tuple[float, float], zebra: float
 ) -> list[Crossing]:
-    out, s = [], float(rng.uniform(4, spacing))
+    out, s = [], rng.uniform(4, spacing)
     while s < length:
         people_only = rng.random() < 0.12
         style = str(rng.choice(["bars", "lines"])) if rng.random() < zebra or people_only else ""
-        width = 0.0 if people_only else float(rng.uniform(*wide))
-        stop = bool(rng.random() < 0.75)
+        width = 0.0 if people_only else rng.uniform(*wide)
+        stop = rng.random() < 0.75
         far_zebra = bool(style) and width > 0 and rng.random() < 0.8
         out.append(Crossing(s, width, style, stop, far_zebra))
-        s += width + spacing * float(rng.uniform(0.6, 1.5))
+        s += width + spacing * rng.uniform(0.6, 1.5)
     return out
 
 
 def city(rng: Rng, length: float) -> Road:
-    width = float(rng.uniform(2.9, 3.6))
+    width = rng.uniform(2.9, 3.6)
     lanes = _forward(rng, 4, width)
     if rng.random() >= 0.3:  # two-way
         lanes = _opposite(lanes, int(rng.integers(1, 4)), width, 0.0) + lanes
@@ -119,33 +119,33 @@ def city(rng: Rng, length: float) -> Road:
         lines = []
     for right in (False, True):
         if rng.random() < 0.6:
-            wide = float(rng.uniform(2.0, 2.6))
+            wide = rng.uniform(2.0, 2.6)
             if rng.random() < 0.45:
                 edge = lanes[-1].right if right else lanes[0].left
                 lines.append(RoadLine(edge, "single white", False, 0.1))
             lanes = _beside(lanes, right, wide, "parking")
-    road = Road("city street", lanes, lines, (True, True), float(rng.uniform(2.2, 5.0)), "paving")
+    road = Road("city street", lanes, lines, (True, True), rng.uniform(2.2, 5.0), "paving")
     road.crossings = _crossings(rng, length, 75, (8, 20), 0.8)
     return road
 
 
 def residential(rng: Rng, length: float) -> Road:
-    half = float(rng.uniform(2.8, 3.4)) / 2
+    half = rng.uniform(2.8, 3.4) / 2
     lanes = [LaneStrip(-3 * half, -half, "opposite"), LaneStrip(-half, half, "direct")]
     lines = _middle(rng, -half) if rng.random() < 0.45 else []
     for right in (False, True):
         if rng.random() < 0.75:
             lanes = _beside(lanes, right, 2.2, "parking")
-    road = Road("residential", lanes, lines, (True, True), float(rng.uniform(1.3, 2.4)), "grass")
+    road = Road("residential", lanes, lines, (True, True), rng.uniform(1.3, 2.4), "grass")
     road.crossings = _crossings(rng, length, 110, (6, 10), 0.35)
     return road
 
 
 def highway(rng: Rng, length: float) -> Road:
-    width = float(rng.uniform(3.4, 3.8))
+    width = rng.uniform(3.4, 3.8)
     lanes = _forward(rng, 5, width)
-    gap = float(rng.uniform(1.0, 9.0))
-    inner, outer = float(rng.uniform(0.6, 2.5)), float(rng.uniform(1.0, 3.2))
+    gap = rng.uniform(1.0, 9.0)
+    inner, outer = rng.uniform(0.6, 2.5), rng.uniform(1.0, 3.2)
     lines = _inner_lines(rng, lanes, True)
     lines.append(RoadLine(lanes[0].left, "single yellow", False, 0.16, YELLOW))
     lines.append(RoadLine(lanes[-1].right, "single white", False, 0.17))
@@ -158,7 +158,7 @@ def highway(rng: Rng, length: float) -> Road:
 
 
 def tunnel(rng: Rng, length: float) -> Road:
-    lanes = _forward(rng, 3, float(rng.uniform(3.2, 3.7)))
+    lanes = _forward(rng, 3, rng.uniform(3.2, 3.7))
     lines = _inner_lines(rng, lanes, True)
     lines.append(RoadLine(lanes[0].left, "single yellow", False, 0.15, YELLOW))
     lines.append(RoadLine(lanes[-1].right, "single white", False, 0.15))
@@ -167,10 +167,10 @@ def tunnel(rng: Rng, length: float) -> Road:
 
 
 def parking(rng: Rng, length: float) -> Road:
-    half = float(rng.uniform(2.9, 3.6))
+    half = rng.uniform(2.9, 3.6)
     lanes = [LaneStrip(-half, half, "direct")]
     road = Road("parking lot", lanes, [], (False, False), 0.0, "lot")
-    bay = float(rng.uniform(2.5, 2.9))
+    bay = rng.uniform(2.5, 2.9)
     for s in np.arange(0, length, bay):
         road.bays += [(float(s), half, half + 5.0), (float(s), -half - 5.0, -half)]
     return road
@@ -179,16 +179,16 @@ def parking(rng: Rng, length: float) -> Road:
 def station(rng: Rng, length: float) -> Road:
     road = city(rng, 0)
     road.scene, road.crossings, road.walk, road.beyond = "gas stations", [], 0.0, "lot"
-    road.curbs = (bool(rng.random() < 0.5), bool(rng.random() < 0.5))
+    road.curbs = (rng.random() < 0.5, rng.random() < 0.5)
     return road
 
 
 def _seam(rng: Rng, lane: LaneStrip, s: float) -> Stain:
     """An irregular line of tar, along the road or across it."""
-    half = float(rng.uniform(0.02, 0.06))
+    half = rng.uniform(0.02, 0.06)
     if rng.random() < 0.6:
-        along = s + np.linspace(0, float(rng.uniform(5, 45)), 12)
-        middle = lane.centre + float(rng.normal(0, 0.9)) + np.cumsum(rng.normal(0, 0.05, 12))
+        along = s + np.linspace(0, rng.uniform(5, 45), 12)
+        middle = lane.centre + rng.normal(0, 0.9) + np.cumsum(rng.normal(0, 0.05, 12))
         left, right = ([*zip(along, middle + side, strict=True)] for side in (-half, half))
     else:
         across = np.linspace(lane.left, lane.right, 8)
@@ -198,15 +198,15 @@ def _seam(rng: Rng, lane: LaneStrip, s: float) -> Stain:
 
 
 def _patch(rng: Rng, lane: LaneStrip, s: float) -> Stain:
-    long, wide = float(rng.uniform(1, 9)), float(rng.uniform(0.5, 1.4))
-    t = lane.centre + float(rng.normal(0, 0.6))
+    long, wide = rng.uniform(1, 9), rng.uniform(0.5, 1.4)
+    t = lane.centre + rng.normal(0, 0.6)
     corners = np.array([(s, t - wide), (s + long, t - wide), (s + long, t + wide), (s, t + wide)])
-    return Stain(corners, PATCH, float(rng.uniform(0.3, 0.8)))
+    return Stain(corners, PATCH, rng.uniform(0.3, 0.8))
 
 
 def _manhole(rng: Rng, lane: LaneStrip, s: float) -> Stain:
     turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-    t = lane.centre + float(rng.normal(0, 0.7))
+    t = lane.centre + rng.normal(0, 0.7)
     return Stain(np.column_stack([s + 0.35 * np.cos(turn), t + 0.35 * np.sin(turn)]), IRON, 0.85)
 
 
@@ -219,10 +219,10 @@ def stains(rng: Rng, lanes: list[LaneStrip], length: float, worn: float) -> list
     out = []
     kinds = (_seam, _seam, _seam, _patch, _manhole)
     for lane in lanes:
-        s = float(rng.exponential(20))
+        s = rng.exponential(20)
         while s < length:
             out.append(kinds[int(rng.integers(5))](rng, lane, s))
-            s += float(rng.exponential(8 + 60 * (1 - worn)))
+            s += rng.exponential(8 + 60 * (1 - worn))
     return out
 
 

@@ -38,15 +38,15 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
             span = 3.0 * float(rng.integers(3, 9))
             middle = s + span / 2
             if rng.random() > gap and road.free(middle, span / 2):
-                high = 3.0 * max(2, round(tall / 3 * float(rng.lognormal(0, 0.4))))
+                high = 3.0 * max(2, round(tall / 3 * rng.lognormal(0, 0.4)))
                 facade = buildings.FACADES[rng.integers(4)]
                 mesh = buildings.building(facade, bool(rng.random() < 0.55 and high < 22))
-                deep = float(rng.uniform(9, 18))
+                deep = rng.uniform(9, 18)
                 out.append(Thing(
                     mesh, middle, sign * (front + deep / 2), 0.0, (deep, high, span), _wall(rng),
                     road.kerb, reach=span / 2, shadow=(span, deep, high),
                 ))  # fmt: skip
-            s += span + (float(rng.uniform(2, 12)) if rng.random() < gap else 0.0)
+            s += span + (rng.uniform(2, 12) if rng.random() < gap else 0.0)
     return out
 
 
@@ -54,10 +54,10 @@ def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) 
     """Large buildings at a distance from the road."""
     out = []
     for _ in range(count):
-        s, sign = float(rng.uniform(40, length + 120)), int(rng.choice([-1, 1]))
-        high, wide = tall * float(rng.lognormal(0, 0.5)), float(rng.uniform(12, 30))
+        s, sign = rng.uniform(40, length + 120), int(rng.choice([-1, 1]))
+        high, wide = tall * rng.lognormal(0, 0.5), rng.uniform(12, 30)
         mesh = buildings.building(buildings.FACADES[rng.integers(3)], False)
-        t = sign * (inner + wide + float(rng.exponential(25)))
+        t = sign * (inner + wide + rng.exponential(25))
         out.append(Thing(mesh, s, t, 0.0, (wide, high, wide), _wall(rng), reach=wide / 2))
     return out
 
@@ -65,19 +65,19 @@ def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) 
 def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Detached houses with gardens."""
     out = []
-    back = float(rng.uniform(4, 9))
+    back = rng.uniform(4, 9)
     for sign, side in road.sides:
-        s = float(rng.uniform(-8, 4))
+        s = rng.uniform(-8, 4)
         while s < length + 40:
             if road.free(s, 6) and rng.random() < 0.88:
                 t = sign * (abs(side) + road.walk + back + 5)
                 mesh = buildings.house(int(rng.integers(9)))
-                scale = (1, 1, float(rng.uniform(0.9, 1.25)))
+                scale = (1, 1, rng.uniform(0.9, 1.25))
                 out.append(Thing(
                     mesh, s, t, 0.0, scale, _wall(rng, 0.2), road.kerb, reach=5.0,
                     shadow=(9, 10, 6),
                 ))  # fmt: skip
-            s += float(rng.uniform(13, 19))
+            s += rng.uniform(13, 19)
     return out
 
 
@@ -87,17 +87,17 @@ def _trees(
     """A row of trees along both sides, `spread` metres deep from `inner` on."""
     out = []
     for sign, side in road.sides:
-        s = float(rng.uniform(2, spacing))
+        s = rng.uniform(2, spacing)
         while s < length + 60:
             if road.free(s, 2):
-                high = float(rng.lognormal(0, 0.28))
-                t = side + sign * (inner + float(rng.uniform(0, 1)) * spread)
+                high = rng.lognormal(0, 0.28)
+                t = side + sign * (inner + rng.uniform(0, 1) * spread)
                 out.append(Thing(
                     plants.tree(int(rng.integers(plants.TREES))), s, t, None, (high, high, high),
                     above=road.kerb,
                     shadow=(3.5 * high, 3.5 * high, 5 * high) if spread < 8 else None,
                 ))  # fmt: skip
-            s += float(rng.uniform(0.6, 1.5)) * spacing
+            s += rng.uniform(0.6, 1.5) * spacing
     return out
 
 
@@ -110,7 +110,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
     shape = {
         "concrete": (0.4, 0.95),
         "guardrail": (0.25, 0.8),
-        "noise": (0.4, float(rng.uniform(3, 5))),
+        "noise": (0.4, rng.uniform(3, 5)),
         "fence": (0.08, 1.9),
     }
     paint, step = _wall(rng), 6.0
@@ -127,17 +127,17 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Gantries with guide signs, bridges."""
     out = []
     left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
-    s = float(rng.uniform(20, 160))
+    s = rng.uniform(20, 160)
     while s < length + 100:
         if rng.random() < 0.7:
             mesh = street.gantry(round(road.right - left + 2))
             out.append(Thing(mesh, s, (left + road.right) / 2))
             for _ in range(int(rng.integers(1, 4))):
-                t = float(rng.uniform(left + 2, road.right - 2))
-                out.append(street.plate("guide", s - 0.3, t, 6.6, float(rng.uniform(0.7, 1.2))))
+                t = rng.uniform(left + 2, road.right - 2)
+                out.append(street.plate("guide", s - 0.3, t, 6.6, rng.uniform(0.7, 1.2)))
         else:
             out.append(Thing(buildings.overpass(), s, 0.0, reach=5.0))
-        s += float(rng.uniform(90, 220))
+        s += rng.uniform(90, 220)
     return out
 
 
@@ -149,7 +149,7 @@ def _tunnel(road: Road, length: float) -> list[Thing]:
 
 def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     out = []
-    for s in np.arange(float(rng.uniform(14, 40)), length + 30, 70.0).tolist():
+    for s in np.arange(rng.uniform(14, 40), length + 30, 70.0).tolist():
         sign, side = road.sides[pick(rng, {0: 0.3, 1: 0.7})]
         out.append(Thing(
             buildings.canopy(air.lamps), s, side + sign * 11, paint=BRANDS[rng.integers(4)],

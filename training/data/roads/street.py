@@ -151,16 +151,16 @@ def gantry(width: float) -> Mesh:
 def posts(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     """Street lamps on one or both sides, utility poles on some."""
     out = []
-    spacing, both = float(rng.uniform(24, 45)), bool(rng.random() < 0.5)
+    spacing, both = rng.uniform(24, 45), (rng.random() < 0.5)
     lamp = 5.5 if air.lamps else 0.0
     for sign, side in road.sides if both else road.sides[1:]:
         mesh = lamp_post(air.lamps, -sign)
-        for s in np.arange(float(rng.uniform(2, spacing)), length + 40, spacing).tolist():
+        for s in np.arange(rng.uniform(2, spacing), length + 40, spacing).tolist():
             if road.free(s, 0):
                 out.append(Thing(mesh, s, side + sign * 0.7, above=road.kerb, lamp=lamp))
     if road.scene in ("residential", "gas stations") or rng.random() < 0.2:
         sign, side = road.sides[int(rng.choice([0, 1]))]
-        for s in np.arange(float(rng.uniform(2, 30)), length + 40, 34.0).tolist():
+        for s in np.arange(rng.uniform(2, 30), length + 40, 34.0).tolist():
             out.append(Thing(utility_pole(), s, side + sign * 1.1, above=road.kerb))
     return out
 
@@ -178,8 +178,8 @@ def signed(
     rng: Rng, kind: str, s: float, t: float, above: float, height: float, scale: float = 1.0
 ) -> list[Thing]:
     """A sign on its post."""
-    size = scale * float(rng.uniform(0.85, 1.15))
-    look, yaw = _look(rng, kind), float(rng.normal(0, 0.08))
+    size = scale * rng.uniform(0.85, 1.15)
+    look, yaw = _look(rng, kind), rng.normal(0, 0.08)
     pole = Thing(post(), s, t, 0.0, (1, height + 0.2, 1), above=above)
     return [pole, plate(look, s - 0.06, t, above + height, size, yaw)]
 
@@ -188,15 +188,15 @@ def signs(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Signs along both edges."""
     out = []
     town = road.scene not in ("highway", "tunnel")
-    spacing = float(rng.uniform(14, 40)) if town else 70.0
+    spacing = rng.uniform(14, 40) if town else 70.0
     kinds, scale = (TOWN_SIGNS, 1.0) if town else (HIGHWAY_SIGNS, 1.5)
     for sign, side in road.sides:
-        s = float(rng.uniform(4, spacing))
+        s = rng.uniform(4, spacing)
         while s < length:
             kind = str(rng.choice(kinds))
-            t, height = side + sign * float(rng.uniform(0.4, 1.2)), float(rng.uniform(2.1, 2.7))
+            t, height = side + sign * rng.uniform(0.4, 1.2), rng.uniform(2.1, 2.7)
             out += signed(rng, kind, s, t, road.kerb, height, scale)
-            s += float(rng.exponential(spacing)) + 4
+            s += rng.exponential(spacing) + 4
     return out
 
 
@@ -209,7 +209,7 @@ def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
         out.append(Thing(signal_pole(arm), s, t, above=road.kerb))
 
     def head(s: float, t: float, y: float, back: bool = False) -> None:
-        mesh, yaw = signal(state, back), float(rng.normal(0, 0.06))
+        mesh, yaw = signal(state, back), rng.normal(0, 0.06)
         out.append(Thing(mesh, s, t, yaw, above=road.kerb + y))
 
     far, near = crossing.s + crossing.width + 1.0, crossing.s - 1.0

@@ -29,7 +29,7 @@ SPEEDS = {
 
 def _paint(rng: Rng) -> Colour:
     b, g, r = pick(rng, PAINTS)
-    light = float(rng.uniform(0.85, 1.15))
+    light = rng.uniform(0.85, 1.15)
     return b * light, g * light, r * light
 
 
@@ -41,7 +41,7 @@ def vehicle(
     `loaded` is the share of trucks, buses and trams.
     """
     odds = HEAVY_ODDS if rng.random() < loaded else CAR_ODDS
-    size = float(rng.uniform(0.95, 1.05))
+    size = rng.uniform(0.95, 1.05)
     kind = pick(rng, odds)
     length, width, height = (size * side for side in vehicles.SIZES[kind])
     return Thing(
@@ -52,7 +52,7 @@ def vehicle(
 
 
 def two_wheeler(rng: Rng, s: float, t: float, yaw: float, lit: bool, ridden: bool) -> Thing:
-    motor = bool(rng.random() < 0.4)
+    motor = rng.random() < 0.4
     mesh = people.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
     return Thing(mesh, s, t, yaw, paint=_paint(rng), shadow=(1.7, 0.5, 1.5), blocks=ridden)
 
@@ -60,7 +60,7 @@ def two_wheeler(rng: Rng, s: float, t: float, yaw: float, lit: bool, ridden: boo
 def pedestrian(
     rng: Rng, s: float, t: float, above: float = 0.0, speed: float = 0.0, drift: float = 0.0
 ) -> Thing:
-    tall = float(rng.uniform(0.88, 1.08)) * (0.68 if rng.random() < 0.07 else 1.0)
+    tall = rng.uniform(0.88, 1.08) * (0.68 if rng.random() < 0.07 else 1.0)
     wide = tall * float(rng.choice([-1.0, 1.0]))
     return Thing(
         people.pedestrian(int(rng.integers(people.VARIANTS))), s, t, None, (wide, tall, tall),
@@ -73,39 +73,39 @@ def _lane_traffic(
     rng: Rng, lane: LaneStrip, road: Road, length: float, lit: bool, jam: float
 ) -> list[Thing]:
     out = []
-    speed = SPEEDS[road.scene] * float(rng.uniform(0.75, 1.15)) * (0.25 if jam < 12 else 1.0)
+    speed = SPEEDS[road.scene] * rng.uniform(0.75, 1.15) * (0.25 if jam < 12 else 1.0)
     loaded = {"highway": 0.16, "residential": 0.06}.get(road.scene, 0.13)
     sign = -1 if lane.kind == "opposite" else 1
     first = (9, 14 + jam) if lane.kind == "direct" else (-8, 2 * jam)
-    s = float(rng.uniform(*first))
+    s = rng.uniform(*first)
     while s < length:
-        offset = float(rng.normal(0, 0.18))
-        brake = bool(rng.random() < (0.6 if jam < 12 else 0.25))
-        yaw = float(rng.normal(0, 0.015)) + (0.0 if sign > 0 else np.pi)
+        offset = rng.normal(0, 0.18)
+        brake = rng.random() < (0.6 if jam < 12 else 0.25)
+        yaw = rng.normal(0, 0.015) + (0.0 if sign > 0 else np.pi)
         if rng.random() < 0.04 and road.scene != "tunnel":
-            t = lane.centre + sign * float(rng.uniform(0.5, 1.2))
+            t = lane.centre + sign * rng.uniform(0.5, 1.2)
             thing = two_wheeler(rng, s, t, yaw, lit, True)
         else:
             thing = vehicle(rng, s, lane.centre + offset, yaw, lit, loaded, brake)
         thing.speed = sign * speed
         out.append(thing)
         room = thing.shadow[0] if thing.shadow else 5.0
-        s += room + 3.0 + float(rng.exponential(jam))
+        s += room + 3.0 + rng.exponential(jam)
     return out
 
 
 def _parked(rng: Rng, lane: LaneStrip, road: Road, length: float) -> list[Thing]:
-    out, s, full = [], -6.0, float(rng.uniform(0.35, 0.95))
+    out, s, full = [], -6.0, rng.uniform(0.35, 0.95)
     gaps = [crossing.gap for crossing in road.crossings]
     two_way = any(lane.kind == "opposite" for lane in road.lanes)
     back = np.pi if lane.left < 0 and two_way else 0.0
     while s < length:
         if rng.random() < full and not any(a - 3 < s < b + 4 for a, b in gaps):
-            t, yaw = lane.centre + float(rng.normal(0, 0.1)), float(rng.normal(back, 0.02))
+            t, yaw = lane.centre + rng.normal(0, 0.1), rng.normal(back, 0.02)
             thing = vehicle(rng, s, t, yaw, False, 0.08)
             if thing.shadow and thing.shadow[1] < 2.3 and thing.shadow[0] < 8:
                 out.append(thing)
-        s += float(rng.uniform(5.6, 7.2))
+        s += rng.uniform(5.6, 7.2)
     return out
 
 
@@ -115,24 +115,24 @@ def _walkers(rng: Rng, road: Road, length: float) -> list[Thing]:
     spacing = {"city street": town, "residential": 70.0}.get(road.scene, 90.0)
     reach = max(0.8, road.walk or 1.5)
     for sign, side in road.sides:
-        s = float(rng.uniform(4, spacing))
+        s = rng.uniform(4, spacing)
         while s < min(length, 400):
             for _ in range(int(rng.choice([1, 1, 2, 3]))):
-                t = side + sign * float(rng.uniform(0.4, reach))
-                at, speed = s + float(rng.normal(0, 0.8)), float(rng.choice([-1.3, 0, 1.3]))
+                t = side + sign * rng.uniform(0.4, reach)
+                at, speed = s + rng.normal(0, 0.8), float(rng.choice([-1.3, 0, 1.3]))
                 out.append(pedestrian(rng, at, t, road.kerb, speed))
-            s += float(rng.exponential(spacing)) + 1
+            s += rng.exponential(spacing) + 1
     for crossing in road.crossings:
         if crossing.zebra and rng.random() < 0.45:
             for _ in range(int(rng.integers(1, 5))):
-                t = float(rng.uniform(road.left, road.right))
+                t = rng.uniform(road.left, road.right)
                 drift = float(rng.choice([-1.3, 1.3]))
-                s = crossing.s - float(rng.uniform(0.9, 3.3))
+                s = crossing.s - rng.uniform(0.9, 3.3)
                 out.append(pedestrian(rng, s, t, drift=drift))
     if road.scene == "city street" and rng.random() < 0.35:
         for _ in range(int(rng.integers(1, 4))):  # bicycles and motorcycles left at the kerb
-            s, (sign, side) = float(rng.uniform(6, 60)), road.sides[int(rng.choice([0, 1]))]
-            yaw = float(rng.normal(0, 0.5))
+            s, (sign, side) = rng.uniform(6, 60), road.sides[int(rng.choice([0, 1]))]
+            yaw = rng.normal(0, 0.5)
             thing = two_wheeler(rng, s, side + sign * 0.7, yaw, False, False)
             thing.above = road.kerb
             out.append(thing)
@@ -159,7 +159,7 @@ def _lot(rng: Rng, road: Road) -> list[Thing]:
     if len(road.bays) < 4:
         return out
     pitch = road.bays[2][0] - road.bays[0][0]
-    full = float(rng.uniform(0.4, 0.9))
+    full = rng.uniform(0.4, 0.9)
     sideways = [np.pi / 2, -np.pi / 2]
     for start, near, far in road.bays:
         s = start + pitch / 2

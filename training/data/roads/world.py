@@ -95,9 +95,9 @@ def _camera(rng: np.random.Generator, size_hw: tuple[int, int]) -> Camera:
         size_hw,
         focal=float(w / 2 / np.tan(view / 2)),
         centre_xy=(w / 2, h * float(np.clip(rng.normal(0.49, 0.04), 0.4, 0.58))),
-        height=float(rng.uniform(1.2, 1.65)),
-        pitch=float(rng.normal(0.0, 0.015)),
-        roll=float(rng.normal(0, 0.007)),
+        height=rng.uniform(1.2, 1.65),
+        pitch=rng.normal(0.0, 0.015),
+        roll=rng.normal(0, 0.007),
     )
 
 
@@ -115,7 +115,7 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
         air = replace(air, wet=0.0, snow=0.0)
     road = plans.PLANS[scene](rng, length)
     lanes = [lane for lane in road.lanes if lane.kind not in ("parking", "shoulder")]
-    road.stains = plans.stains(rng, lanes, min(length, 60 + travel), float(rng.random()))
+    road.stains = plans.stains(rng, lanes, min(length, 60 + travel), rng.random())
     for crossing in road.crossings:
         if crossing.width and rng.random() < 0.35:
             road.stains += [
@@ -124,11 +124,11 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
                 if lane.kind != "opposite"
             ]
     straight = scene in ("city street", "parking lot", "gas stations") and rng.random() < 0.75
-    bend = float(rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018))
+    bend = rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018)
     backdrop = [
         Thing(
             s=0.0, t=float(t), yaw=None,
-            scale=(float(rng.uniform(14, 30)), float(rng.uniform(3, 9)), 1.0),
+            scale=(rng.uniform(14, 30), rng.uniform(3, 9), 1.0),
             mesh=plants.bush(int(rng.integers(6))),
         )
         for t in np.arange(-200, 201, 22.0)
@@ -137,11 +137,11 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     return Drive(
         attributes, road, things + traffic.populate(rng, road, length, air), air,
         effects.sensor(rng, timeofday), _camera(rng, size_hw),
-        bend=(bend, float(rng.uniform(0, 6.28))),
-        lift=(float(rng.normal(0, 0.00012)), float(rng.uniform(0, 6.28))),
-        yaw=float(rng.normal(0, 0.025)),
-        offset=float(rng.normal(0, 0.3)),
-        tone=float(rng.uniform(0.7, 1.35)),
-        speed=traffic.SPEEDS[scene] * float(rng.uniform(0.7, 1.1)),
+        bend=(bend, rng.uniform(0, 6.28)),
+        lift=(rng.normal(0, 0.00012), rng.uniform(0, 6.28)),
+        yaw=rng.normal(0, 0.025),
+        offset=rng.normal(0, 0.3),
+        tone=rng.uniform(0.7, 1.35),
+        speed=traffic.SPEEDS[scene] * rng.uniform(0.7, 1.1),
         backdrop=backdrop if scene != "tunnel" else [],
     )  # fmt: skip
