@@ -110,7 +110,7 @@ def true_boxes(items: Sequence[LabelledObject]) -> Boxes:
 def footprint(thing: Thing, view: Viewpoint) -> np.ndarray:
     """(4, 2) corners on the ground, right and forward."""
     place = view.curve.place(np.array([thing.s - view.s]), np.array([thing.t - view.t]))[0]
-    length, width, _ = thing.shadow or (0.4, 0.4, 1.0)
+    length, width, _ = thing.size
     turn = view.curve.heading(place[2:])[0] + (thing.yaw or 0.0)
     along = np.array([np.sin(turn), np.cos(turn)]) * length / 2
     across = np.array([np.cos(turn), -np.sin(turn)]) * width / 2

@@ -51,8 +51,8 @@ def plain_road() -> Road:
 
 
 def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
-    mesh, size = vehicles.vehicle(kind, False, False), (4.7, 1.9, 1.7)
-    return Thing(mesh, s, t, tracks=(track,), shadow=size, blocks=True, reach=2.3)
+    mesh = vehicles.vehicle(kind, False, False)
+    return Thing(mesh, s, t, tracks=(track,), shadow=1.0, blocks=True)
 
 
 def picture(

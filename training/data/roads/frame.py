@@ -45,11 +45,9 @@ def _stops(lanes: list[LaneStrip], things: list[Thing], view: Viewpoint) -> list
     """Per lane the position s at which an object blocks it, or the end of sight."""
     blocked = []  # left, right, s of objects ahead
     for thing in things:
-        if thing.blocks and thing.shadow is not None and thing.s >= view.s + 1:
-            length, width, _ = thing.shadow
-            if abs(np.sin(thing.yaw or 0)) > 0.7:
-                length, width = width, length
-            blocked.append((thing.t - width / 2, thing.t + width / 2, thing.s - length / 2))
+        if thing.blocks and thing.s >= view.s + 1:
+            along, across = thing.half
+            blocked.append((thing.t - across, thing.t + across, thing.s - along))
     far = view.s + view.sight
     return [
         min([s for a, b, s in blocked if b > lane.left + 0.3 and a < lane.right - 0.3] + [far])

@@ -14,7 +14,7 @@ from training.data.roads.camera import NEAR, Camera
 from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, Viewpoint, fixed
 from training.data.roads.mesh import FACE, Thing
 
-CULL_BEHIND = -2.0
+BEHIND = -15.0  # the longest thing reaches 13 m ahead of its middle
 LEAST_PIXELS = 0.5
 NOWHERE = np.full((3, 2), -1000, np.int32)
 
@@ -68,13 +68,10 @@ def visible(things: list[Thing], view: Viewpoint) -> list[Thing]:
     A thing beyond a long one on the same side (a car behind a wall or next to a bus) is painted
     before it, although its own far end may be nearer.
     """
-    near = [
-        t for t in things
-        if t.s - view.s + max(t.reach, 8.0) > CULL_BEHIND and t.s - view.s < view.sight
-    ]  # fmt: skip
+    near = [t for t in things if BEHIND < t.s - view.s < view.sight]
     s = np.array([t.s for t in near], np.float32)
     t = np.array([t.t for t in near], np.float32) - view.t
-    half = np.array([max(t.reach, 0.2) for t in near], np.float32)
+    half = np.array([t.half[0] for t in near], np.float32)
     key = s + half
     start = s - half
     long = np.flatnonzero(half > 1.5)

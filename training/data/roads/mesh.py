@@ -3,8 +3,10 @@
 A mesh stands on y = 0 with z to its front and x to its right; faces share no vertices.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -43,6 +45,12 @@ class Mesh:
     vertices: np.ndarray  # (N, 3) float32
     faces: np.ndarray  # (F,) FACE
     kinds: tuple[int, ...]
+
+    @cached_property
+    def size(self) -> tuple[float, float, float]:
+        """Its extent along x, y and z, if x and z are symmetric."""
+        x, y, z = np.abs(self.vertices).max(0).tolist()
+        return 2 * x, y, 2 * z
 
 
 @dataclass
@@ -171,8 +179,19 @@ class Thing:
     tracks: tuple[int, ...] = ()  # track id of each slot of the mesh
     speed: float = 0.0  # along s, m/s
     drift: float = 0.0  # along t, m/s
-    reach: float = 0.0  # half its extent along the road
-    # Footprint (length, width) and height: for its shadow and for blocking lanes.
-    shadow: tuple[float, float, float] | None = None
-    blocks: bool = False
+    shadow: float | None = None  # share of its height that casts one
+    blocks: bool = False  # a lane
     lamp: float = 0.0  # radius of its light on the ground, metres
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """Length, width and height; figures that face the camera are 0.3 m long."""
+        (x, y, z), (wide, tall, long) = self.mesh.size, self.scale
+        return max(z * long, 0.3), x * abs(wide), y * tall
+
+    @property
+    def half(self) -> tuple[float, float]:
+        """Half its extent along and across the road."""
+        length, width, _ = self.size
+        cos, sin = abs(math.cos(self.yaw or 0)) / 2, abs(math.sin(self.yaw or 0)) / 2
+        return cos * length + sin * width, sin * length + cos * width

@@ -42,10 +42,8 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
                 facade = buildings.FACADES[rng.integers(4)]
                 mesh = buildings.building(facade, bool(rng.random() < 0.55 and high < 22))
                 deep = rng.uniform(9, 18)
-                out.append(Thing(
-                    mesh, middle, sign * (front + deep / 2), 0.0, (deep, high, span), _wall(rng),
-                    road.kerb, reach=span / 2, shadow=(span, deep, high),
-                ))  # fmt: skip
+                t, size = sign * (front + deep / 2), (deep, high, span)
+                out.append(Thing(mesh, middle, t, 0.0, size, _wall(rng), road.kerb, shadow=1.0))
             s += span + (rng.uniform(2, 12) if rng.random() < gap else 0.0)
     return out
 
@@ -58,7 +56,7 @@ def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) 
         high, wide = tall * rng.lognormal(0, 0.5), rng.uniform(12, 30)
         mesh = buildings.building(buildings.FACADES[rng.integers(3)], False)
         t = sign * (inner + wide + rng.exponential(25))
-        out.append(Thing(mesh, s, t, 0.0, (wide, high, wide), _wall(rng), reach=wide / 2))
+        out.append(Thing(mesh, s, t, 0.0, (wide, high, wide), _wall(rng)))
     return out
 
 
@@ -73,10 +71,8 @@ def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
                 t = sign * (abs(side) + road.walk + back + 5)
                 mesh = buildings.house(int(rng.integers(9)))
                 scale = (1, 1, rng.uniform(0.9, 1.25))
-                out.append(Thing(
-                    mesh, s, t, 0.0, scale, _wall(rng, 0.2), road.kerb, reach=5.0,
-                    shadow=(9, 10, 6),
-                ))  # fmt: skip
+                paint = _wall(rng, 0.2)
+                out.append(Thing(mesh, s, t, 0.0, scale, paint, road.kerb, shadow=0.7))
             s += rng.uniform(13, 19)
     return out
 
@@ -92,11 +88,12 @@ def _trees(
             if road.free(s, 2):
                 high = rng.lognormal(0, 0.28)
                 t = side + sign * (inner + rng.uniform(0, 1) * spread)
-                out.append(Thing(
-                    plants.tree(int(rng.integers(plants.TREES))), s, t, None, (high, high, high),
-                    above=road.kerb,
-                    shadow=(3.5 * high, 3.5 * high, 5 * high) if spread < 8 else None,
-                ))  # fmt: skip
+                mesh, size = plants.tree(int(rng.integers(plants.TREES))), (high, high, high)
+                out.append(
+                    Thing(
+                        mesh, s, t, None, size, above=road.kerb, shadow=0.65 if spread < 8 else None
+                    )
+                )
             s += rng.uniform(0.6, 1.5) * spacing
     return out
 
@@ -116,7 +113,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
     paint, step = _wall(rng), 6.0
     places = ((median, (forward_left + backward_right) / 2), (edge, road.right + 0.7))
     return [
-        Thing(buildings.wall(kind), float(s), t, 0.0, (*shape[kind], step), paint, reach=step / 2)
+        Thing(buildings.wall(kind), float(s), t, 0.0, (*shape[kind], step), paint)
         for s in np.arange(-10.0, length + 120, step)
         for kind, t in places
         if kind in shape
@@ -136,7 +133,7 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
                 t = rng.uniform(left + 2, road.right - 2)
                 out.append(street.plate("guide", s - 0.3, t, 6.6, rng.uniform(0.7, 1.2)))
         else:
-            out.append(Thing(buildings.overpass(), s, 0.0, reach=5.0))
+            out.append(Thing(buildings.overpass(), s, 0.0))
         s += rng.uniform(90, 220)
     return out
 
@@ -144,7 +141,7 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
 def _tunnel(road: Road, length: float) -> list[Thing]:
     left, right = round(road.left - 0.3, 2), round(road.right + 0.3, 2)
     mesh = buildings.tunnel_ring(left, right)
-    return [Thing(mesh, float(s), 0.0, reach=5.0) for s in np.arange(-5, length + 260, 10.0)]
+    return [Thing(mesh, float(s), 0.0) for s in np.arange(-5, length + 260, 10.0)]
 
 
 def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
@@ -153,10 +150,10 @@ def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thin
         sign, side = road.sides[pick(rng, {0: 0.3, 1: 0.7})]
         out.append(Thing(
             buildings.canopy(air.lamps), s, side + sign * 11, paint=BRANDS[rng.integers(4)],
-            shadow=(12, 16, 0.0), lamp=9.0 if air.lamps else 0.0,
+            shadow=0.0, lamp=9.0 if air.lamps else 0.0,
         ))  # fmt: skip
         shop, paint = buildings.building("offices", True), _near(rng, WALLS[2])
-        out.append(Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), paint, reach=9.0))
+        out.append(Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), paint))
         out += street.signed(rng, "guide", s - 10, side + sign * 2.5, 0.0, 5.0, 0.6)
     return out
 

@@ -26,15 +26,17 @@ def _dapple() -> np.ndarray:
     return ((away[:, None] * _circle(turn))[:, None] + ring).astype(np.float32)
 
 
-def _outlines(thing: Thing, size: tuple[float, float, float], cast: np.ndarray) -> np.ndarray:
+def _outlines(thing: Thing, cast: np.ndarray) -> np.ndarray:
     """(N, 8, 2) outlines (along, across): the footprint and the roof's shadow, or a tree's spots.
 
-    `size` is (length, width, height), `cast` the shadow (along, across) of a pole 1 m high.
+    `cast` is the shadow (along, across) of a pole 1 m high.
     """
-    middle, shift = (thing.s, thing.t), size[2] * cast
-    if thing.yaw is None and not thing.mesh.kinds:  # a tree
-        return middle + shift + 0.55 * size[0] * _dapple() if cast.any() else np.empty((0, 8, 2))
-    (cos, sin), corners = _circle(np.array(thing.yaw or 0.0)), SQUARE * size[:2]
+    length, width, height = thing.size
+    middle, shift = (thing.s, thing.t), height * (thing.shadow or 0) * cast
+    if thing.yaw is None and not thing.mesh.kinds:  # a tree, of which the crown casts a shadow
+        crown = middle + shift + 0.3 * width * _dapple()
+        return crown if cast.any() else np.empty((0, 8, 2))
+    (cos, sin), corners = _circle(np.array(thing.yaw or 0.0)), SQUARE * (length, width)
     footprint = middle + corners @ np.array([[cos, sin], [-sin, cos]])
     return np.concatenate([footprint, footprint + shift])[None]
 
@@ -45,8 +47,8 @@ def shadows(view: Viewpoint, things: list[Thing], sun: np.ndarray | None) -> np.
     out = np.zeros((h // 2, w // 2), np.uint8)
     cast = np.zeros(2) if sun is None else -sun[[2, 0]] / max(float(sun[1]), 0.25)
     near = [
-        _outlines(t, t.shadow, cast) for t in things
-        if t.shadow and t.s - view.s < REACH and t.s + t.shadow[0] - view.s > 1.5
+        _outlines(t, cast) for t in things
+        if t.shadow is not None and t.s - view.s < REACH and t.s + t.size[0] - view.s > 1.5
     ]  # fmt: skip
     along, across = np.moveaxis(np.concatenate([np.empty((0, 8, 2)), *near]), -1, 0)
     for outline in view.project(along, across):

@@ -43,18 +43,14 @@ def vehicle(
     odds = HEAVY_ODDS if rng.random() < loaded else CAR_ODDS
     size = rng.uniform(0.95, 1.05)
     kind = pick(rng, odds)
-    length, width, height = (size * side for side in vehicles.SIZES[kind])
-    return Thing(
-        vehicles.vehicle(kind, lit, brake), s, t, yaw, (size, size, size), _paint(rng),
-        shadow=(length, width, height), blocks=True,
-        reach=(length if abs(np.cos(yaw)) > 0.7 else width) / 2,
-    )  # fmt: skip
+    mesh = vehicles.vehicle(kind, lit, brake)
+    return Thing(mesh, s, t, yaw, (size, size, size), _paint(rng), shadow=1.0, blocks=True)
 
 
 def two_wheeler(rng: Rng, s: float, t: float, yaw: float, lit: bool, ridden: bool) -> Thing:
     motor = rng.random() < 0.4
     mesh = people.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
-    return Thing(mesh, s, t, yaw, paint=_paint(rng), shadow=(1.7, 0.5, 1.5), blocks=ridden)
+    return Thing(mesh, s, t, yaw, paint=_paint(rng), shadow=1.0, blocks=ridden)
 
 
 def pedestrian(
@@ -64,8 +60,7 @@ def pedestrian(
     wide = tall * float(rng.choice([-1.0, 1.0]))
     return Thing(
         people.pedestrian(int(rng.integers(people.VARIANTS))), s, t, None, (wide, tall, tall),
-        above=above, speed=speed, drift=drift,
-        shadow=(0.35, 0.5, 1.7 * tall), blocks=drift != 0,
+        above=above, speed=speed, drift=drift, shadow=1.0, blocks=drift != 0,
     )  # fmt: skip
 
 
@@ -89,8 +84,7 @@ def _lane_traffic(
             thing = vehicle(rng, s, lane.centre + offset, yaw, lit, loaded, brake)
         thing.speed = sign * speed
         out.append(thing)
-        room = thing.shadow[0] if thing.shadow else 5.0
-        s += room + 3.0 + rng.exponential(jam)
+        s += thing.size[0] + 3.0 + rng.exponential(jam)
     return out
 
 
@@ -103,7 +97,7 @@ def _parked(rng: Rng, lane: LaneStrip, road: Road, length: float) -> list[Thing]
         if rng.random() < full and not any(a - 3 < s < b + 4 for a, b in gaps):
             t, yaw = lane.centre + rng.normal(0, 0.1), rng.normal(back, 0.02)
             thing = vehicle(rng, s, t, yaw, False, 0.08)
-            if thing.shadow and thing.shadow[1] < 2.3 and thing.shadow[0] < 8:
+            if thing.size[1] < 2.3 and thing.size[0] < 8:
                 out.append(thing)
         s += rng.uniform(5.6, 7.2)
     return out
@@ -169,7 +163,7 @@ def _lot(rng: Rng, road: Road) -> list[Thing]:
         if rng.random() < 0.5:  # a second row behind
             beyond = far + 2.6 if far > 0 else near - 2.6
             out.append(vehicle(rng, s, beyond, float(rng.choice(sideways)), False, 0.0))
-    return [t for t in out if t.shadow and t.shadow[0] < 6]
+    return [t for t in out if t.size[0] < 6]
 
 
 def populate(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:

@@ -70,7 +70,7 @@ class Drive:
     def step(self, seconds: float, s: float) -> float:
         """Advances all moving things by `seconds`; returns the new s of the camera."""
         moving = [t for t in self.things if t.speed or t.drift]
-        own = [t.s for t in moving if t.speed > 0 and abs(t.t) < 1.5 and t.s > s and t.shadow]
+        own = [t.s for t in moving if t.speed > 0 and abs(t.t) < 1.5 and t.s > s]
         speed = self.speed
         if own and min(own) - s < 9 + 0.6 * self.speed:
             speed = max(0.0, 0.7 * (min(own) - s - 9) / 0.6)
@@ -78,7 +78,7 @@ class Drive:
         front: dict[int, float] = {}
         for thing in ahead:
             lane = round(thing.t / 3)
-            room = front.get(lane, np.inf) - thing.s - (thing.shadow[0] if thing.shadow else 5)
+            room = front.get(lane, np.inf) - thing.s - thing.size[0]
             thing.s += min(thing.speed, max(0.0, room)) * seconds
             front[lane] = thing.s
         for thing in moving:
