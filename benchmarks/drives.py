@@ -55,11 +55,11 @@ def frames(seed: int, count: int, fps: float) -> Iterator[Frame]:
 
 def with_truth(rendered: RenderedFrame, seconds: float) -> Frame:
     """Distances from the footprints, lines from the road, the vehicle ahead from the own lane."""
-    moment, view, road = rendered.moment, rendered.moment.view, rendered.moment.road
+    world, view, road = rendered.drive, rendered.view, rendered.drive.road
     made = view.camera
     focal_xy = (made.focal, made.focal)
     camera = Camera(SIZE_HW, focal_xy, made.centre_xy, made.height, made.pitch, made.roll)
-    by_track = {track: thing for thing in moment.things for track in thing.tracks}
+    by_track = {track: thing for thing in world.things for track in thing.tracks}
     users = [
         item for item in rendered.found
         if item.track in by_track and DETECTION[item.kind] in ROAD_USERS
@@ -86,7 +86,7 @@ def with_truth(rendered: RenderedFrame, seconds: float) -> Frame:
         Scene(SIZE_HW, outputs),
         camera,
         seconds,
-        moment.attributes["timeofday"] == "night",
+        world.attributes["timeofday"] == "night",
         distance,
         np.array([item.occluded for item in users], bool),
         min(ahead, key=lambda i: distance[i], default=-1),

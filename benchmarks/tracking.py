@@ -93,7 +93,7 @@ def clip(seed: int, args: argparse.Namespace) -> Clip:
         made.pictures.append(frame.image)
         made.seconds.append(number / args.fps)
         made.real.append(true_boxes(items))
-        made.light = "night" if frame.moment.attributes["timeofday"] == "night" else "day"
+        made.light = "night" if frame.drive.attributes["timeofday"] == "night" else "day"
     kept = np.random.default_rng(3).random(args.frames) >= args.drop
     moves = np.random.default_rng(args.frames).normal(size=(args.frames, 2))
     moves = np.round(moves * (0.4 * args.shake, args.shake)).astype(np.float32)

@@ -42,8 +42,7 @@ def render_frame(
     seed: int, index: int, size_hw: tuple[int, int] = (384, 640), tasks: Sequence[str] = TASKS
 ) -> RenderedFrame:
     """The frame of (seed, index)."""
-    moment = build(seed, index, size_hw).moment(0.0)
-    return render(moment, tasks, np.random.default_rng((seed, index, 1)))
+    return render(build(seed, index, size_hw), 0.0, tasks, np.random.default_rng((seed, index, 1)))
 
 
 class RenderedRoads(Dataset):
@@ -112,7 +111,7 @@ def drive(
     road = build(seed, DRIVE, size_hw, travel)
     at = 0.0
     for number in range(frames):
-        yield render(road.moment(at), tasks, np.random.default_rng((seed, DRIVE, number)))
+        yield render(road, at, tasks, np.random.default_rng((seed, DRIVE, number)))
         at = road.step(1 / fps, at)
 
 
@@ -148,7 +147,7 @@ def _scalabel(name: str, frame: RenderedFrame) -> dict[str, object]:
         }
         for number, item in enumerate(frame.found)
     ]
-    attributes = frame.moment.attributes
+    attributes = frame.drive.attributes
     return {"name": name, "attributes": attributes, "timestamp": 10000, "labels": labels}
 
 

@@ -21,14 +21,14 @@ from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, w
 from training.data.roads import effects, truth, vehicles
 from training.data.roads.atmosphere import atmosphere
 from training.data.roads.camera import Camera, Curve
-from training.data.roads.frame import Moment, RenderedFrame, render
+from training.data.roads.frame import RenderedFrame, render
 from training.data.roads.gbuffer import GBuffer, VisibleObject
 from training.data.roads.ground import MarkingPainter, Viewpoint
 from training.data.roads.layout import LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Thing
 from training.data.roads.plants import tree
 from training.data.roads.traffic import vehicle
-from training.data.roads.world import build
+from training.data.roads.world import Drive, build
 from training.data.sample import collate
 
 SMALL = (192, 320)
@@ -55,18 +55,15 @@ def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
     return Thing(mesh, s, t, tracks=(track,), shadow=1.0, blocks=True)
 
 
-def picture(
-    things: Sequence[Thing], view: Viewpoint | None = None, tasks: Sequence[str] = TASKS
-) -> RenderedFrame:
+def picture(things: Sequence[Thing]) -> RenderedFrame:
     """A clear day on a plain straight road, seen by a flawless camera."""
     rng = np.random.default_rng(0)
     device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0), -1, 0)
     attributes = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
     air = atmosphere(rng, "clear", "daytime")
     things = [*things, Thing(tree(0), 90.0, 30.0, None)]  # a frame is never without a thing
-    return render(
-        Moment(plain_road(), list(things), air, device, view or camera(), attributes), tasks, rng
-    )
+    world = Drive(attributes, plain_road(), things, air, device, camera().camera)
+    return render(world, 0.0, TASKS, rng)
 
 
 def test_seed_and_index_fix_a_frame() -> None:

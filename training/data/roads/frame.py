@@ -7,38 +7,25 @@ import numpy as np
 
 from training.data.labels import Label
 from training.data.roads import effects, gbuffer, ground, shade, truth
-from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.effects import DashCam
 from training.data.roads.ground import MarkingPainter, Viewpoint
-from training.data.roads.layout import LaneStrip, Road
+from training.data.roads.layout import LaneStrip
 from training.data.roads.mesh import Thing
 from training.data.roads.shadows import shadows
-
-
-@dataclass
-class Moment:
-    """Everything that one frame is rendered from."""
-
-    road: Road
-    things: list[Thing]
-    air: Atmosphere
-    device: DashCam
-    view: Viewpoint
-    attributes: dict[str, str]
-    tone: float = 1.0
+from training.data.roads.world import Drive
 
 
 @dataclass
 class RenderedFrame:
     """An image, its labels by task, and its objects with track ids (-1 for fixtures).
 
-    The things of its moment move on with the next frame of a drive.
+    The things of its drive move on with the next frame.
     """
 
     image: np.ndarray
     labels: dict[str, Label]
     found: list[truth.LabelledObject]
-    moment: Moment
+    drive: Drive
+    view: Viewpoint
 
 
 def _stops(lanes: list[LaneStrip], things: list[Thing], view: Viewpoint) -> list[float]:
@@ -74,17 +61,21 @@ def _lamps(things: list[Thing], view: Viewpoint) -> np.ndarray:
     return np.stack([t + view.curve.shift(s), s, reach], 1)
 
 
-def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> RenderedFrame:
-    """Renders the frame, with labels for `tasks` only."""
-    view, road, air, device = moment.view, moment.road, moment.air, moment.device
-    camera = view.camera
+def render(
+    drive: Drive, s: float, tasks: Collection[str], rng: np.random.Generator
+) -> RenderedFrame:
+    """Renders the frame `s` metres along the drive, with labels for `tasks` only."""
+    road, air, device, camera = drive.road, drive.air, drive.device, drive.camera
+    view = drive.view(s)
     indoor = road.scene == "tunnel"
     flat = camera.ground_depth(view.curve)
     marker = MarkingPainter(view, road)
     marker.everything()
-    things = gbuffer.visible(moment.things, view)
+    for hedge in drive.backdrop:
+        hedge.s = s + view.sight - 1.0
+    things = gbuffer.visible(drive.backdrop + drive.things, view)
     kerbs = ground.curbs(view, road)
-    rows = shade.ground_faces(road.beyond, air, moment.tone)
+    rows = shade.ground_faces(road.beyond, air, drive.tone)
     faces, vertices = gbuffer.assemble(rows, kerbs + things, view)
     surfaces = ground.surfaces(view, road, flat)
     painted = gbuffer.paint(surfaces, kerbs + things, faces, vertices, camera)
@@ -106,9 +97,9 @@ def render(moment: Moment, tasks: Collection[str], rng: np.random.Generator) -> 
             ground.drivable(view, road.lanes, _stops(road.lanes, things, view)), painted, hidden
         ),
         "lane": lambda: truth.lane(marker.lane, painted, hidden),
-        "scene": lambda: truth.scene(moment.attributes),
+        "scene": lambda: truth.scene(drive.attributes),
         "semantic": lambda: truth.semantic(painted, hidden),
         "depth": lambda: truth.depth(depth, hidden),
         "normals": lambda: truth.normals(painted, view, depth * camera.rays[2], hidden),
     }
-    return RenderedFrame(image, {task: make[task]() for task in tasks}, found, moment)
+    return RenderedFrame(image, {task: make[task]() for task in tasks}, found, drive, view)

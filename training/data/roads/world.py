@@ -1,6 +1,6 @@
-"""A drive: one road with everything on it, and the moments along it."""
+"""A drive: one road with everything on it, and the camera that travels along it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve
 from training.data.roads.chance import pick
 from training.data.roads.effects import DashCam
-from training.data.roads.frame import Moment
 from training.data.roads.ground import Viewpoint
 from training.data.roads.layout import Road
 from training.data.roads.mesh import Thing
@@ -42,13 +41,13 @@ class Drive:
     air: Atmosphere
     device: DashCam
     camera: Camera
-    bend: tuple[float, float]  # strength, phase
-    lift: tuple[float, float]
-    yaw: float
-    offset: float
-    tone: float
-    speed: float
-    backdrop: list[Thing]  # a hedge where sight ends
+    backdrop: list[Thing] = field(default_factory=list)  # a hedge where sight ends
+    bend: tuple[float, float] = (0.0, 0.0)  # strength, phase
+    lift: tuple[float, float] = (0.0, 0.0)
+    yaw: float = 0.0
+    offset: float = 0.0
+    tone: float = 1.0
+    speed: float = 0.0
 
     def view(self, s: float) -> Viewpoint:
         """The camera s metres along the drive; the curvature of the road changes slowly."""
@@ -58,14 +57,6 @@ class Drive:
         yaw = self.yaw + 0.006 * float(np.sin(s / 23))
         curve = Curve(yaw, float(bend), float(lift))
         return Viewpoint(self.camera, curve, s, float(self.offset + sway))
-
-    def moment(self, s: float) -> Moment:
-        """Everything that the frame at s is rendered from."""
-        view = self.view(s)
-        for thing in self.backdrop:
-            thing.s = s + view.sight - 1.0
-        things = self.backdrop + self.things
-        return Moment(self.road, things, self.air, self.device, view, self.attributes, self.tone)
 
     def step(self, seconds: float, s: float) -> float:
         """Advances all moving things by `seconds`; returns the new s of the camera."""
