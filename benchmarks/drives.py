@@ -15,8 +15,8 @@ from training.data.labels import LaneMask
 from training.data.labels import Mask as MaskLabel
 from training.data.rendered import drive
 from training.data.roads import layout
+from training.data.roads.camera import Viewpoint
 from training.data.roads.frame import RenderedFrame
-from training.data.roads.ground import Viewpoint
 from training.data.roads.mesh import Thing
 from training.data.roads.truth import LabelledObject
 

@@ -20,10 +20,10 @@ from perception.errors import UserError
 from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, write_drive_video
 from training.data.roads import effects, truth, vehicles
 from training.data.roads.atmosphere import atmosphere
-from training.data.roads.camera import Camera, Curve
+from training.data.roads.camera import Camera, Curve, Viewpoint
 from training.data.roads.frame import RenderedFrame, render
-from training.data.roads.gbuffer import GBuffer, VisibleObject
-from training.data.roads.ground import MarkingPainter, Viewpoint
+from training.data.roads.gbuffer import VisibleObject
+from training.data.roads.ground import MarkingPainter
 from training.data.roads.layout import LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Thing
 from training.data.roads.plants import tree
@@ -211,8 +211,8 @@ def test_an_object_is_occluded_below_88_and_left_out_below_12_percent(
     face = np.zeros((384, 640), np.int32)
     face[100:120, 200:220] = np.where(np.arange(400) < pixels, 50, 0).reshape(20, 20).T
     seen = VisibleObject(2, 1, 50, 50, [200, 100, 220, 120], alone=400)
-    found = truth.objects(GBuffer(face, np.empty(0), [seen]), np.zeros(face.shape, bool))
-    assert [item.occluded for item in found] == ([] if occluded is None else [occluded])
+    found = truth.labelled(face, seen)
+    assert (found and found.occluded) == occluded
 
 
 def test_a_box_encloses_exactly_the_pixels_of_its_object() -> None:

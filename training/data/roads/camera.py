@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 NEAR = 0.3
+START = 1.0  # metres ahead where strips begin: below the lower edge of every frame
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,47 @@ class Camera:
         return np.where(
             hit, np.float32(2 * height) / np.maximum(below, np.float32(1e-5)), np.float32(np.inf)
         )
+
+
+def band(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The outline between two edges."""
+    return np.concatenate([left, right[::-1]])
+
+
+@dataclass
+class Viewpoint:
+    """The camera of one frame, at road position (s, t) of the drive."""
+
+    camera: Camera
+    curve: Curve
+    s: float
+    t: float
+
+    @property
+    def sight(self) -> float:
+        return self.curve.sight(self.camera.height)
+
+    def project(
+        self, s: np.ndarray | np.floating, t: np.ndarray | np.floating, above: float = 0.0
+    ) -> np.ndarray:
+        """Pixels (..., 2) of road coordinates of the drive; s is clipped to the visible range."""
+        z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
+        x = np.asarray(t, np.float32) - np.float32(self.t)
+        return self.camera.pixels(self.camera.to_camera(self.curve.place(z, np.asarray(x), above)))
+
+    def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
+        """Positions along s that are evenly spaced in the image."""
+        first = max(start - self.s, START)
+        last = min(end - self.s, self.sight)
+        share = np.arange(count, dtype=np.float32) / (count - 1)
+        return np.float32(self.s) + np.float32(first) * (max(last, first + 0.01) / first) ** share
+
+    def ahead(self, start: float, end: float) -> bool:
+        return end - self.s > START and start - self.s < self.sight
+
+    def strip(
+        self, left: float, right: float, start: float, end: float, above: float = 0.0
+    ) -> np.ndarray:
+        """Outline of a strip of the ground."""
+        s = self.steps(start, end)
+        return band(*self.project(s[None], np.array([[left], [right]]), above))

@@ -54,7 +54,7 @@ def _haze(rng: np.random.Generator) -> float:
     return rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0
 
 
-def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
+def _bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: pixels covered by the own bonnet or dashboard."""
     h, w = size_hw
     out = np.zeros(size_hw, np.uint8)
@@ -67,7 +67,7 @@ def bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
     return out.astype(bool)
 
 
-def clutter_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
+def _clutter_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: a mirror at the upper edge, or a phone holder at the lower one."""
     h, w = size_hw
     out = np.zeros(size_hw, np.uint8)
@@ -119,20 +119,19 @@ def _edges(face: np.ndarray) -> np.ndarray:
 def develop(
     image: np.ndarray,
     face: np.ndarray,
-    covers: tuple[np.ndarray, np.ndarray],
     device: DashCam,
     air: Atmosphere,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """float32 (3, H, W) scene -> uint8 (H, W, 3) BGR frame as a dash-cam stores it.
 
-    `covers` are the masks of the bonnet and of the clutter.
+    And a (H, W) bool mask of the pixels that the own car hides.
     """
     h, w = image.shape[1:]
+    bonnet, clutter = _bonnet_mask(device, (h, w)), _clutter_mask(device, (h, w))
     edge = _edges(face)
     for c in range(3):
         cv2.copyTo(cv2.GaussianBlur(image[c], (3, 3), 0.75), edge, image[c])
-    bonnet, clutter = covers
     _bonnet(image, bonnet, device, air.ambient + 0.4 * air.sun_colour)
     if clutter.any():  # dark, and out of focus
         soft = cv2.GaussianBlur(clutter.astype(np.float32), (0, 0), 2.0 * h / 384)
@@ -159,8 +158,8 @@ def develop(
     frame = cv2.merge(out)
     if device.jpeg:
         _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, device.jpeg])
-        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return frame
+        frame = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return frame, bonnet | clutter
 
 
 def _expose(plane: np.ndarray, gain: float, gamma: float) -> np.ndarray:

@@ -1,16 +1,15 @@
 """Renders one frame of a drive: geometry, colours, labels."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from training.data.labels import Label
-from training.data.roads import effects, gbuffer, ground, shade, truth
-from training.data.roads.ground import MarkingPainter, Viewpoint
-from training.data.roads.layout import LaneStrip
+from training.data.roads import effects, gbuffer, ground, shade
+from training.data.roads.camera import Viewpoint
 from training.data.roads.mesh import Thing
-from training.data.roads.shadows import shadows
+from training.data.roads.truth import LabelledObject, Truth
 from training.data.roads.world import Drive
 
 
@@ -23,23 +22,9 @@ class RenderedFrame:
 
     image: np.ndarray
     labels: dict[str, Label]
-    found: list[truth.LabelledObject]
+    found: list[LabelledObject]
     drive: Drive
     view: Viewpoint
-
-
-def _stops(lanes: list[LaneStrip], things: list[Thing], view: Viewpoint) -> list[float]:
-    """Per lane the position s at which an object blocks it, or the end of sight."""
-    blocked = []  # left, right, s of objects ahead
-    for thing in things:
-        if thing.blocks and thing.s >= view.s + 1:
-            along, across = thing.half
-            blocked.append((thing.t - across, thing.t + across, thing.s - along))
-    far = view.s + view.sight
-    return [
-        min([s for a, b, s in blocked if b > lane.left + 0.3 and a < lane.right - 0.3] + [far])
-        for lane in lanes
-    ]
 
 
 def _depth(painted: gbuffer.GBuffer, view: Viewpoint, flat: np.ndarray, kerb: float) -> np.ndarray:
@@ -65,41 +50,26 @@ def render(
     drive: Drive, s: float, tasks: Collection[str], rng: np.random.Generator
 ) -> RenderedFrame:
     """Renders the frame `s` metres along the drive, with labels for `tasks` only."""
-    road, air, device, camera = drive.road, drive.air, drive.device, drive.camera
-    view = drive.view(s)
+    view, road, air = drive.view(s), drive.road, drive.air
     indoor = road.scene == "tunnel"
-    flat = camera.ground_depth(view.curve)
-    marker = MarkingPainter(view, road)
+    flat = view.camera.ground_depth(view.curve)
+    marker = ground.MarkingPainter(view, road)
     marker.everything()
     for hedge in drive.backdrop:
         hedge.s = s + view.sight - 1.0
     things = gbuffer.visible(drive.backdrop + drive.things, view)
-    kerbs = ground.curbs(view, road)
-    rows = shade.ground_faces(road.beyond, air, drive.tone)
-    faces, vertices = gbuffer.assemble(rows, kerbs + things, view)
-    surfaces = ground.surfaces(view, road, flat)
-    painted = gbuffer.paint(surfaces, kerbs + things, faces, vertices, camera)
+    painted = gbuffer.paint(
+        ground.surfaces(view, road, flat),
+        shade.ground_faces(road.beyond, air, drive.tone),
+        ground.curbs(view, road) + things,
+        view,
+    )
     depth = _depth(painted, view, flat, road.kerb)
     sunny = air.sun_colour.max() > 0.05 and not indoor
-    shadow = shadows(view, things, air.sun if sunny else None)
+    shadow = ground.shadows(view, things, air.sun if sunny else None)
     shader = shade.Shader(painted, view, air, depth, indoor)
     scene = shader.scene(marker.marks, shadow, _lamps(things, view))
-    covers = (
-        effects.bonnet_mask(device, camera.size_hw),
-        effects.clutter_mask(device, camera.size_hw),
-    )
-    hidden = covers[0] | covers[1]
-    image = effects.develop(scene, painted.face, covers, device, air, rng)
-    found = truth.objects(painted, hidden)
-    make: dict[str, Callable[[], Label]] = {
-        "det": lambda: truth.boxes(found, camera.size_hw),
-        "drivable": lambda: truth.drivable(
-            ground.drivable(view, road.lanes, _stops(road.lanes, things, view)), painted, hidden
-        ),
-        "lane": lambda: truth.lane(marker.lane, painted, hidden),
-        "scene": lambda: truth.scene(drive.attributes),
-        "semantic": lambda: truth.semantic(painted, hidden),
-        "depth": lambda: truth.depth(depth, hidden),
-        "normals": lambda: truth.normals(painted, view, depth * camera.rays[2], hidden),
-    }
-    return RenderedFrame(image, {task: make[task]() for task in tasks}, found, drive, view)
+    image, hidden = effects.develop(scene, painted.face, drive.device, air, rng)
+    truth = Truth(drive, view, things, painted, depth, marker.lane, hidden)
+    labels: dict[str, Label] = {task: getattr(truth, task)() for task in tasks}
+    return RenderedFrame(image, labels, truth.objects, drive, view)

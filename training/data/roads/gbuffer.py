@@ -10,8 +10,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from training.data.roads.camera import NEAR, Camera
-from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, Viewpoint, fixed
+from training.data.roads.camera import NEAR, Camera, Viewpoint
+from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, fixed
 from training.data.roads.mesh import FACE, Thing
 
 BEHIND = -15.0  # the longest thing reaches 13 m ahead of its middle
@@ -91,7 +91,7 @@ def _rotate(points: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return np.stack([x * c + z * s, y, z * c - x * s], axis=1).astype(np.float32)
 
 
-def assemble(
+def _assemble(
     ground: np.ndarray, things: list[Thing], view: Viewpoint
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table of all faces: ground, things in their order; and the world vertices.
@@ -132,11 +132,11 @@ def _clip_near(points: np.ndarray) -> np.ndarray:
     return np.array(out, np.float32).reshape(-1, 3)
 
 
-def paint(
-    face: np.ndarray, things: list[Thing], faces: np.ndarray, vertices: np.ndarray, camera: Camera
-) -> GBuffer:
-    """Paints the faces over `face` in place; returns the G-buffer."""
+def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewpoint) -> GBuffer:
+    """Paints the things in their order over `face`, whose faces are those of `ground`, in place."""
     height, width = face.shape
+    camera = view.camera
+    faces, vertices = _assemble(ground, things, view)
     solid = faces[GROUND_FACES:]
     points = camera.to_camera(vertices)
     pixels = np.clip(camera.pixels(points), -FAR_PIXELS, FAR_PIXELS)

@@ -1,12 +1,12 @@
-"""Draws the ground into image buffers: surfaces, markings, lane byte, drivable area."""
+"""Draws the ground into image buffers: surfaces, markings, lane byte, drivable area, shadows."""
 
-from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from perception.classes import LANE_BACKGROUND
-from training.data.roads.camera import Camera, Curve
+from training.data.roads.camera import START, Viewpoint, band
 from training.data.roads.layout import WHITE, Crossing, LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Builder, Colour, Thing
 
@@ -15,8 +15,11 @@ SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
 GROUND_FACES = 6
 KERB: Colour = (0.5, 0.51, 0.52)
 SHIFT = 4
-START = 1.0  # metres ahead where strips begin: below the lower edge of every frame
 FAR_PIXELS = 1e4
+# Shadows: a unit footprint (along, across), their strength, and how far ahead they are drawn.
+SQUARE = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float32) / 2
+DARK = 235
+SHADOWS_END = 90.0
 
 
 def fixed(pixels: np.ndarray) -> np.ndarray:
@@ -31,50 +34,6 @@ def fill(
 ) -> None:
     line = cv2.LINE_AA if smooth else cv2.LINE_8
     cv2.fillPoly(buffer, [fixed(pixels)], value, line, SHIFT)
-
-
-def band(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The outline between two edges."""
-    return np.concatenate([left, right[::-1]])
-
-
-@dataclass
-class Viewpoint:
-    """The camera of one frame, at road position (s, t) of the drive."""
-
-    camera: Camera
-    curve: Curve
-    s: float
-    t: float
-
-    @property
-    def sight(self) -> float:
-        return self.curve.sight(self.camera.height)
-
-    def project(
-        self, s: np.ndarray | np.floating, t: np.ndarray | np.floating, above: float = 0.0
-    ) -> np.ndarray:
-        """Pixels (..., 2) of road coordinates of the drive; s is clipped to the visible range."""
-        z = np.clip(np.asarray(s, np.float32) - np.float32(self.s), START, self.sight)
-        x = np.asarray(t, np.float32) - np.float32(self.t)
-        return self.camera.pixels(self.camera.to_camera(self.curve.place(z, np.asarray(x), above)))
-
-    def steps(self, start: float, end: float, count: int = 26) -> np.ndarray:
-        """Positions along s that are evenly spaced in the image."""
-        first = max(start - self.s, START)
-        last = min(end - self.s, self.sight)
-        share = np.arange(count, dtype=np.float32) / (count - 1)
-        return np.float32(self.s) + np.float32(first) * (max(last, first + 0.01) / first) ** share
-
-    def ahead(self, start: float, end: float) -> bool:
-        return end - self.s > START and start - self.s < self.sight
-
-    def strip(
-        self, left: float, right: float, start: float, end: float, above: float = 0.0
-    ) -> np.ndarray:
-        """Outline of a strip of the ground."""
-        s = self.steps(start, end)
-        return band(*self.project(s[None], np.array([[left], [right]]), above))
 
 
 def surfaces(view: Viewpoint, road: Road, depth: np.ndarray) -> np.ndarray:
@@ -222,11 +181,66 @@ class MarkingPainter:
             self.across(at, 0.25, left, right, value, show=style == "lines")
 
 
-def drivable(view: Viewpoint, lanes: list[LaneStrip], stops: list[float]) -> np.ndarray:
-    """(H, W) uint8 0 direct, 1 alternative, 2 background; `stops` are the ends of the lanes."""
+def _stop(lane: LaneStrip, things: list[Thing], view: Viewpoint) -> float:
+    """The position s at which a thing blocks the lane, or the end of sight."""
+    stop = view.s + view.sight
+    for thing in things:
+        if thing.blocks and thing.s >= view.s + 1:
+            along, across = thing.half
+            if lane.left + 0.3 - across < thing.t < lane.right - 0.3 + across:
+                stop = min(stop, thing.s - along)
+    return stop
+
+
+def drivable(view: Viewpoint, lanes: list[LaneStrip], things: list[Thing]) -> np.ndarray:
+    """(H, W) uint8 0 direct, 1 alternative, 2 background; lanes end where a thing blocks them."""
     out = np.full(view.camera.size_hw, 2, np.uint8)
     for kind, value in (("alternative", 1), ("direct", 0)):
-        for lane, stop in zip(lanes, stops, strict=True):
-            if lane.kind == kind and view.ahead(view.s, stop):
+        for lane in lanes:
+            stop = _stop(lane, things, view) if lane.kind == kind else -np.inf
+            if view.ahead(view.s, stop):
                 fill(out, view.strip(lane.left, lane.right, view.s, stop), value)
     return out
+
+
+def _circle(turn: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+
+
+@lru_cache
+def _dapple() -> np.ndarray:
+    """(B, 8, 2) the spots (along, across) that make up the shadow of a tree crown of radius 1."""
+    rng = np.random.default_rng(8)
+    turn, away = rng.uniform(0, 6.28, 14), np.sqrt(rng.uniform(0, 0.8, 14))
+    ring = rng.uniform(0.18, 0.42, (14, 1, 1)) * _circle(np.arange(8) * np.pi / 4)
+    return ((away[:, None] * _circle(turn))[:, None] + ring).astype(np.float32)
+
+
+def _outlines(thing: Thing, cast: np.ndarray) -> np.ndarray:
+    """(N, 8, 2) outlines (along, across): the footprint and the roof's shadow, or a tree's spots.
+
+    `cast` is the shadow (along, across) of a pole 1 m high.
+    """
+    length, width, height = thing.size
+    middle, shift = (thing.s, thing.t), height * (thing.shadow or 0) * cast
+    if thing.yaw is None and not thing.mesh.kinds:  # a tree, of which the crown casts a shadow
+        crown = middle + shift + 0.3 * width * _dapple()
+        return crown if cast.any() else np.empty((0, 8, 2))
+    (cos, sin), corners = _circle(np.array(thing.yaw or 0.0)), SQUARE * (length, width)
+    footprint = middle + corners @ np.array([[cos, sin], [-sin, cos]])
+    return np.concatenate([footprint, footprint + shift])[None]
+
+
+def shadows(view: Viewpoint, things: list[Thing], sun: np.ndarray | None) -> np.ndarray:
+    """(H, W) uint8 shadow strength; `sun` points towards the sun, None without one."""
+    h, w = view.camera.size_hw
+    out = np.zeros((h // 2, w // 2), np.uint8)
+    cast = np.zeros(2) if sun is None else -sun[[2, 0]] / max(float(sun[1]), 0.25)
+    near = [
+        _outlines(t, cast) for t in things
+        if t.shadow is not None and t.s - view.s < SHADOWS_END and t.s + t.size[0] - view.s > 1.5
+    ]  # fmt: skip
+    along, across = np.moveaxis(np.concatenate([np.empty((0, 8, 2)), *near]), -1, 0)
+    for outline in view.project(along, across):
+        cv2.fillConvexPoly(out, fixed(cv2.convexHull(outline) / 2), DARK, cv2.LINE_8, SHIFT)
+    return cv2.resize(cv2.blur(out, (5, 3)), (w, h))

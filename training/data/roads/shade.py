@@ -11,8 +11,9 @@ import numpy as np
 
 from training.data.roads import textures
 from training.data.roads.atmosphere import Atmosphere
+from training.data.roads.camera import Viewpoint
 from training.data.roads.gbuffer import GBuffer
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN, Viewpoint
+from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN
 from training.data.roads.mesh import CLASS, FACE
 
 BAND = 48

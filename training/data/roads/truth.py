@@ -1,14 +1,18 @@
 """Labels of a frame, looked up from the same G-buffer as its colours."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from perception.classes import ATTRIBUTES, IGNORE, LANE_BACKGROUND
 from training.data.labels import Boxes, Distance, Labels, LaneMask, Mask, Normals
+from training.data.roads import ground
+from training.data.roads.camera import Viewpoint
 from training.data.roads.gbuffer import GBuffer, VisibleObject
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, Viewpoint
-from training.data.roads.mesh import CLASS
+from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
+from training.data.roads.mesh import CLASS, Thing
+from training.data.roads.world import Drive
 
 LEAST_HEIGHT = 3.5 / 384  # of the frame height: the smallest objects with boxes in BDD100K
 LEAST_SHARE = 0.12
@@ -25,7 +29,8 @@ class LabelledObject:
     truncated: bool
 
 
-def _labelled(face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
+def labelled(face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
+    """The object with the box of its pixels in (H, W) `face`; None if they are too few."""
     shown, x, y = seen.part(face)
     pixels = int(np.count_nonzero(shown))
     height, width = face.shape
@@ -47,67 +52,76 @@ def _labelled(face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
     )
 
 
-def objects(painted: GBuffer, hidden: np.ndarray) -> list[LabelledObject]:
-    """Every object with enough visible pixels; `hidden` is covered by the own car."""
-    face = np.where(hidden, SKY, painted.face)
-    found = (_labelled(face, seen) for seen in painted.seen)
-    return [item for item in found if item is not None]
+@dataclass
+class Truth:
+    """The labels of a frame; a method makes the label of the task of its name."""
 
+    drive: Drive
+    view: Viewpoint
+    things: list[Thing]
+    painted: GBuffer
+    distance: np.ndarray  # (H, W) depth in metres
+    lines: np.ndarray  # (H, W) lane byte of the whole ground
+    hidden: np.ndarray  # (H, W) bool: covered by the own car
 
-def boxes(found: list[LabelledObject], size_hw: tuple[int, int]) -> Boxes:
-    return Boxes(
-        np.array([f.box_xyxy for f in found], np.float32).reshape(-1, 4),
-        np.array([f.kind for f in found], np.int64),
-        size_hw,
-        occluded=np.array([f.occluded for f in found], bool),
-        truncated=np.array([f.truncated for f in found], bool),
-    )
+    @cached_property
+    def objects(self) -> list[LabelledObject]:
+        """Every object with enough visible pixels."""
+        face = np.where(self.hidden, SKY, self.painted.face)
+        found = (labelled(face, seen) for seen in self.painted.seen)
+        return [item for item in found if item is not None]
 
+    def det(self) -> Boxes:
+        found = self.objects
+        return Boxes(
+            np.array([f.box_xyxy for f in found], np.float32).reshape(-1, 4),
+            np.array([f.kind for f in found], np.int64),
+            self.view.camera.size_hw,
+            occluded=np.array([f.occluded for f in found], bool),
+            truncated=np.array([f.truncated for f in found], bool),
+        )
 
-def lane(lane: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> LaneMask:
-    """The lane byte where nothing occludes it; kerb faces carry their own line."""
-    flat = painted.faces["kind"] == CLASS["sidewalk"]
-    flat[1:GROUND_FACES] = True
-    open_ground = flat.take(painted.index) & ~hidden
-    return LaneMask(np.where(open_ground, lane, LANE_BACKGROUND).astype(np.uint8))
+    def lane(self) -> LaneMask:
+        """The lane byte where nothing occludes it; kerb faces carry their own line."""
+        flat = self.painted.faces["kind"] == CLASS["sidewalk"]
+        flat[1:GROUND_FACES] = True
+        open_ground = flat.take(self.painted.index) & ~self.hidden
+        return LaneMask(np.where(open_ground, self.lines, LANE_BACKGROUND).astype(np.uint8))
 
+    def drivable(self) -> Mask:
+        area = ground.drivable(self.view, self.drive.road.lanes, self.things)
+        road = (self.painted.face == ROAD) | (self.painted.face == LOT)
+        return Mask(np.where(road & ~self.hidden, area, 2).astype(np.uint8))
 
-def drivable(area: np.ndarray, painted: GBuffer, hidden: np.ndarray) -> Mask:
-    face = painted.face
-    road = (face == ROAD) | (face == LOT)
-    return Mask(np.where(road & ~hidden, area, 2).astype(np.uint8))
+    def semantic(self) -> Mask:
+        classes = self.painted.faces["kind"].astype(np.uint8).take(self.painted.index)
+        classes[self.hidden] = IGNORE
+        return Mask(classes)
 
+    def depth(self) -> Distance:
+        """Unknown in the sky, and where the ray misses the raised ground at a hill's crest."""
+        unknown = np.isinf(self.distance) | self.hidden
+        return Distance(np.where(unknown, np.nan, self.distance).astype(np.float32))
 
-def semantic(painted: GBuffer, hidden: np.ndarray) -> Mask:
-    classes = painted.faces["kind"].astype(np.uint8).take(painted.index)
-    classes[hidden] = IGNORE
-    return Mask(classes)
+    def normals(self) -> Normals:
+        """Camera-frame unit normals; those of the ground follow its slope."""
+        face, r, lift = self.painted.face, self.view.camera.rotation, self.view.curve.lift
+        table = np.ascontiguousarray((self.painted.faces["normal"] @ r).astype(np.float32).T)
+        table[:, SKY] = np.nan
+        out = np.stack([channel.take(self.painted.index) for channel in table])
+        ahead = self.distance * self.view.camera.rays[2]
+        flat = (face > SKY) & (face < GROUND_FACES)
+        if lift and flat.any():
+            top = int(np.argmax(flat.any(1)))
+            slope = lift * np.where(flat[top:], np.minimum(ahead[top:], 1e4), 0)
+            up = 1 / np.sqrt(1 + slope * slope)
+            for c in range(3):
+                tilted = up * float(r[1, c]) - up * slope * float(r[2, c])
+                np.copyto(out[c, top:], tilted, where=flat[top:])
+        out[:, self.hidden | np.isinf(ahead)] = np.nan
+        return Normals(out)
 
-
-def depth(depth: np.ndarray, hidden: np.ndarray) -> Distance:
-    """Unknown in the sky, and where the ray misses the raised ground at the crest of a hill."""
-    return Distance(np.where(np.isinf(depth) | hidden, np.nan, depth).astype(np.float32))
-
-
-def normals(painted: GBuffer, view: Viewpoint, place_z: np.ndarray, hidden: np.ndarray) -> Normals:
-    """Camera-frame unit normals; those of the ground follow its slope."""
-    face, r, lift = painted.face, view.camera.rotation, view.curve.lift
-    table = np.ascontiguousarray((painted.faces["normal"] @ r).astype(np.float32).T)
-    table[:, SKY] = np.nan
-    out = np.stack([channel.take(painted.index) for channel in table])
-    ground = (face > SKY) & (face < GROUND_FACES)
-    if lift and ground.any():
-        top = int(np.argmax(ground.any(1)))
-        slope = lift * np.where(ground[top:], np.minimum(place_z[top:], 1e4), 0)
-        up = 1 / np.sqrt(1 + slope * slope)
-        for c in range(3):
-            tilted = up * float(r[1, c]) - up * slope * float(r[2, c])
-            np.copyto(out[c, top:], tilted, where=ground[top:])
-    out[:, hidden | np.isinf(place_z)] = np.nan
-    return Normals(out)
-
-
-def scene(attributes: dict[str, str]) -> Labels:
-    return Labels(
-        np.array([names.index(attributes[group]) for group, names in ATTRIBUTES.items()], np.int64)
-    )
+    def scene(self) -> Labels:
+        attributes = self.drive.attributes
+        indices = [names.index(attributes[group]) for group, names in ATTRIBUTES.items()]
+        return Labels(np.array(indices, np.int64))

@@ -6,10 +6,9 @@ import numpy as np
 
 from training.data.roads import effects, plans, plants, scenery, traffic
 from training.data.roads.atmosphere import Atmosphere, atmosphere
-from training.data.roads.camera import Camera, Curve
+from training.data.roads.camera import Camera, Curve, Viewpoint
 from training.data.roads.chance import pick
 from training.data.roads.effects import DashCam
-from training.data.roads.ground import Viewpoint
 from training.data.roads.layout import Road
 from training.data.roads.mesh import Thing
 
