@@ -16,7 +16,6 @@ from training.data.roads.mesh import FACE, Thing
 
 BEHIND = -15.0  # the longest thing reaches 13 m ahead of its middle
 LEAST_PIXELS = 0.5
-NOWHERE = np.full((3, 2), -1000, np.int32)
 
 
 @dataclass
@@ -121,17 +120,6 @@ def _assemble(
     return faces, vertices
 
 
-def _clip_near(points: np.ndarray) -> np.ndarray:
-    """Camera-frame polygon clipped at the near plane."""
-    out = []
-    for a, b in zip(points, np.roll(points, -1, axis=0), strict=True):
-        if a[2] >= NEAR:
-            out.append(a)
-        if (a[2] >= NEAR) != (b[2] >= NEAR):
-            out.append(a + (b - a) * (NEAR - a[2]) / (b[2] - a[2]))
-    return np.array(out, np.float32).reshape(-1, 3)
-
-
 def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewpoint) -> GBuffer:
     """Paints the things in their order over `face`, whose faces are those of `ground`, in place."""
     height, width = face.shape
@@ -139,27 +127,20 @@ def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewp
     faces, vertices = _assemble(ground, things, view)
     solid = faces[GROUND_FACES:]
     points = camera.to_camera(vertices)
+    # Vertices behind the camera move in front of it: right for edges along the line of sight.
     pixels = np.clip(camera.pixels(points), -FAR_PIXELS, FAR_PIXELS)
     lasts = np.cumsum(solid["count"])
     firsts = lasts - solid["count"]
-    low = np.minimum.reduceat(points[:, 2], firsts)
     high = np.maximum.reduceat(points[:, 2], firsts)
     corner = np.minimum.reduceat(pixels, firsts)
     opposite = np.maximum.reduceat(pixels, firsts)
     inside = (opposite > 0).all(1) & (corner < (width, height)).all(1)
     inside &= (opposite - corner).max(1) > LEAST_PIXELS
-    cut = low < NEAR
-    draw = (solid["distance"] < 0) & (high > NEAR) & (inside | cut)
-    order = np.flatnonzero(draw)
+    order = np.flatnonzero((solid["distance"] < 0) & (high > NEAR) & inside)
+    flat, begin, end = fixed(pixels), firsts[order].tolist(), lasts[order].tolist()
     seen: list[VisibleObject] = []
     if not len(order):
         return GBuffer(face, faces, seen)
-    flat = fixed(pixels)
-    begin, end = firsts[order].tolist(), lasts[order].tolist()
-    outlines = [flat[a:b] for a, b in zip(begin, end, strict=True)]
-    for at in np.flatnonzero(cut[order]).tolist():
-        kept = _clip_near(points[begin[at] : end[at]])
-        outlines[at] = fixed(camera.pixels(kept)) if len(kept) > 2 else NOWHERE
     owners, slots = solid["owner"][order], solid["slot"][order]
     # The faces of an object follow each other.
     change = (np.diff(owners, prepend=-2) != 0) | (np.diff(slots, prepend=-2) != 0)
@@ -171,7 +152,7 @@ def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewp
     ends = [*starts[1:].tolist(), len(order)]
     for start, stop, extent in zip(starts.tolist(), ends, extents, strict=True):
         for at in range(start, stop):
-            cv2.fillPoly(face, [outlines[at]], numbers[at], cv2.LINE_8, SHIFT)
+            cv2.fillPoly(face, [flat[begin[at] : end[at]]], numbers[at], cv2.LINE_8, SHIFT)
         if slots[start] >= 0:
             thing, slot = things[owners[start]], slots[start]
             track = thing.tracks[slot] if thing.tracks else -1
