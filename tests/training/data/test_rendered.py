@@ -26,7 +26,6 @@ from training.data.roads.gbuffer import VisibleObject
 from training.data.roads.ground import MarkingPainter
 from training.data.roads.layout import LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Thing
-from training.data.roads.plants import tree
 from training.data.roads.traffic import vehicle
 from training.data.roads.world import Drive, build
 from training.data.sample import collate
@@ -61,8 +60,7 @@ def picture(things: Sequence[Thing]) -> RenderedFrame:
     device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0), -1, 0)
     attributes = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
     air = atmosphere(rng, "clear", "daytime")
-    things = [*things, Thing(tree(0), 90.0, 30.0, None)]  # a frame is never without a thing
-    world = Drive(attributes, plain_road(), things, air, device, camera().camera)
+    world = Drive(attributes, plain_road(), list(things), air, device, camera().camera)
     return render(world, 0.0, TASKS, rng)
 
 

@@ -81,7 +81,7 @@ class Camera:
         return (world - np.array([0, self.height, 0], np.float32)) @ self.rotation
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) camera-frame points -> (..., 2) pixels; those behind the camera move in front."""
+        """(..., 3) camera-frame points -> (..., 2) pixels; those behind it move in front."""
         scale = self.focal / np.maximum(points[..., 2:], NEAR * 0.5)
         return points[..., :2] * scale + np.asarray(self.centre_xy, np.float32)
 

@@ -1,10 +1,11 @@
-"""Trees and shrubs as irregular leaf-textured outlines that face the camera."""
+"""Trees as irregular leaf-textured outlines that face the camera."""
 
 from functools import lru_cache
 
 import numpy as np
 
 from training.data.roads.mesh import Builder, Mesh
+from training.data.roads.textures import noise
 
 TREES = 12  # variants
 GREENS = np.array([(0.12, 0.3, 0.2), (0.14, 0.36, 0.26), (0.1, 0.24, 0.18), (0.14, 0.3, 0.34)])
@@ -55,11 +56,12 @@ def tree(variant: int) -> Mesh:
 
 
 @lru_cache
-def bush(variant: int) -> Mesh:
-    """A hedge or shrub 2 m wide and 1 m high."""
-    rng = np.random.default_rng((32, variant))
+def hedge() -> Mesh:
+    """An irregular row of trees, 600 m wide and up to 9 m high."""
+    rng = np.random.default_rng(32)
     b = Builder(kind="vegetation", tile="leaves")
-    for light, r in ((0.7, 1.0), (1.0, 0.7)):
-        outline = np.maximum(_blob(rng, 26, 0.08) * (r, 0.5 * r) + (0, 0.45), (-np.inf, 0))
-        b.flat(outline, (0.13 * light, 0.33 * light, 0.22 * light))
+    for light, most in ((0.7, 9.0), (1.0, 5.0)):
+        x = np.linspace(-300, 300, 301)
+        edge = np.column_stack([x, most * (0.4 + 0.6 * noise(15)[rng.integers(512), :301])])
+        b.flat([(300, 0), (-300, 0), *edge], np.array((0.13, 0.33, 0.22)) * light)
     return b.build()

@@ -1,10 +1,10 @@
 """A drive: one road with everything on it, and the camera that travels along it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.data.roads import effects, plans, plants, scenery, traffic
+from training.data.roads import effects, plans, scenery, traffic
 from training.data.roads.atmosphere import Atmosphere, atmosphere
 from training.data.roads.camera import Camera, Curve, Viewpoint
 from training.data.roads.chance import pick
@@ -40,7 +40,6 @@ class Drive:
     air: Atmosphere
     device: DashCam
     camera: Camera
-    backdrop: list[Thing] = field(default_factory=list)  # a hedge where sight ends
     bend: tuple[float, float] = (0.0, 0.0)  # strength, phase
     lift: tuple[float, float] = (0.0, 0.0)
     yaw: float = 0.0
@@ -115,14 +114,6 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
             ]
     straight = scene in ("city street", "parking lot", "gas stations") and rng.random() < 0.75
     bend = rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018)
-    backdrop = [
-        Thing(
-            s=0.0, t=float(t), yaw=None,
-            scale=(rng.uniform(14, 30), rng.uniform(3, 9), 1.0),
-            mesh=plants.bush(int(rng.integers(6))),
-        )
-        for t in np.arange(-200, 201, 22.0)
-    ]  # fmt: skip
     things = scenery.furnish(rng, road, length, air)
     return Drive(
         attributes, road, things + traffic.populate(rng, road, length, air), air,
@@ -133,5 +124,4 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
         offset=rng.normal(0, 0.3),
         tone=rng.uniform(0.7, 1.35),
         speed=traffic.SPEEDS[scene] * rng.uniform(0.7, 1.1),
-        backdrop=backdrop if scene != "tunnel" else [],
     )  # fmt: skip
