@@ -10,6 +10,7 @@ CATEGORY = {name: index for index, name in enumerate(LANE_CATEGORIES)}
 WHITE = (0.86, 0.86, 0.86)
 YELLOW = (0.2, 0.62, 0.85)
 CURB_HEIGHT = 0.14
+DRIVEN = ("direct", "alternative", "opposite")
 
 
 def lane_byte(category: str, dashed: bool = False, vertical: bool = False) -> int:
@@ -28,7 +29,7 @@ class Stain:
 
 @dataclass(frozen=True)
 class LaneStrip:
-    """A strip of carriageway; kind is direct, alternative, opposite, parking or shoulder."""
+    """A strip of carriageway; kind is one of DRIVEN, parking, shoulder or median."""
 
     left: float
     right: float

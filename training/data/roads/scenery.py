@@ -100,8 +100,7 @@ def _trees(
 
 def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Along a highway: the median, and a barrier or plants at the right edge."""
-    forward_left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
-    backward_right = max(lane.right for lane in road.lanes if lane.kind == "opposite")
+    middle = next(lane.centre for lane in road.lanes if lane.kind == "median")
     median = str(rng.choice(["concrete", "guardrail"]))
     edge = str(rng.choice(["concrete", "guardrail", "noise", "fence", "none"]))
     shape = {
@@ -111,7 +110,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
         "fence": (0.08, 1.9),
     }
     paint, step = _wall(rng), 6.0
-    places = ((median, (forward_left + backward_right) / 2), (edge, road.right + 0.7))
+    places = ((median, middle), (edge, road.right + 0.7))
     return [
         Thing(buildings.wall(kind), float(s), t, 0.0, (*shape[kind], step), paint)
         for s in np.arange(-10.0, length + 120, step)

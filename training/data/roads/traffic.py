@@ -7,7 +7,7 @@ import numpy as np
 from training.data.roads import people, vehicles
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.chance import Rng, pick
-from training.data.roads.layout import LaneStrip, Road
+from training.data.roads.layout import DRIVEN, LaneStrip, Road
 from training.data.roads.mesh import Colour, Thing
 
 PAINTS: dict[Colour, float] = {
@@ -174,7 +174,7 @@ def populate(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
     for lane in road.lanes:
         if lane.kind == "parking":
             out += _parked(rng, lane, road, length)
-        elif lane.kind != "shoulder" and road.scene != "parking lot":
+        elif lane.kind in DRIVEN and road.scene != "parking lot":
             out += _lane_traffic(rng, lane, road, length, air.lamps, jam)
     if road.scene not in ("highway", "tunnel"):
         out += _walkers(rng, road, length) + _cross_traffic(rng, road, air.lamps)

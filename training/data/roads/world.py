@@ -102,16 +102,7 @@ def build(seed: int, index: int, size_hw: tuple[int, int], travel: float = 0.0) 
     length = SIGHT + travel
     if scene == "tunnel":
         air = replace(air, wet=0.0, snow=0.0)
-    road = plans.PLANS[scene](rng, length)
-    lanes = [lane for lane in road.lanes if lane.kind not in ("parking", "shoulder")]
-    road.stains = plans.stains(rng, lanes, min(length, 60 + travel), rng.random())
-    for crossing in road.crossings:
-        if crossing.width and rng.random() < 0.35:
-            road.stains += [
-                plans.arrow(lane, crossing.s - 14.0, str(rng.choice(list(plans.ARROWS))))
-                for lane in lanes
-                if lane.kind != "opposite"
-            ]
+    road = plans.plan(rng, scene, length)
     straight = scene in ("city street", "parking lot", "gas stations") and rng.random() < 0.75
     bend = rng.normal(0, 0.00015 if straight else 0.0012 if scene == "highway" else 0.0018)
     things = scenery.furnish(rng, road, length, air)
