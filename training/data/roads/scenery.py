@@ -4,7 +4,7 @@ import numpy as np
 
 from training.data.roads import buildings, plants, street
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.chance import Rng, pick
+from training.data.roads.chance import Rng, spots
 from training.data.roads.layout import Road
 from training.data.roads.mesh import Colour, Thing
 
@@ -17,14 +17,10 @@ BRANDS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-def _near(rng: Rng, colour: Colour, spread: float = 0.06) -> Colour:
-    """A random colour close to the given one."""
-    b, g, r = np.clip(np.array(colour) * rng.uniform(1 - spread, 1 + spread, 3), 0, 1).tolist()
-    return b, g, r
-
-
 def _wall(rng: Rng, spread: float = 0.06) -> Colour:
-    return _near(rng, WALLS[rng.integers(len(WALLS))], spread)
+    """A random colour close to one of WALLS."""
+    b, g, r = np.array(WALLS[rng.integers(len(WALLS))]) * rng.uniform(1 - spread, 1 + spread, 3)
+    return b, g, r
 
 
 def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
@@ -32,7 +28,7 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
     out = []
     tall = float(rng.choice([10, 18, 34]))
     for sign, side in road.sides:
-        s, front = -10.0, abs(side) + road.walk + float(rng.choice([0.2, 1.5, 6.0]))
+        s, front = -10.0, road.walk + float(rng.choice([0.2, 1.5, 6.0]))
         gap = float(rng.choice([0.05, 0.2, 0.5]))
         while s < length + 60:
             span = 3.0 * float(rng.integers(3, 9))
@@ -42,7 +38,7 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
                 facade = buildings.FACADES[rng.integers(4)]
                 mesh = buildings.building(facade, bool(rng.random() < 0.55 and high < 22))
                 deep = rng.uniform(9, 18)
-                t, size = sign * (front + deep / 2), (deep, high, span)
+                t, size = side + sign * (front + deep / 2), (deep, high, span)
                 out.append(Thing(mesh, middle, t, 0.0, size, _wall(rng), road.kerb, shadow=1.0))
             s += span + (rng.uniform(2, 12) if rng.random() < gap else 0.0)
     return out
@@ -63,17 +59,13 @@ def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) 
 def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Detached houses with gardens."""
     out = []
-    back = rng.uniform(4, 9)
+    back = road.walk + rng.uniform(9, 14)
     for sign, side in road.sides:
-        s = rng.uniform(-8, 4)
-        while s < length + 40:
+        for s in np.arange(rng.uniform(-8, 4), length + 40, rng.uniform(14, 18)).tolist():
             if road.free(s, 6) and rng.random() < 0.88:
-                t = sign * (abs(side) + road.walk + back + 5)
-                mesh = buildings.house(int(rng.integers(9)))
-                scale = (1, 1, rng.uniform(0.9, 1.25))
-                paint = _wall(rng, 0.2)
+                mesh, scale = buildings.house(int(rng.integers(9))), (1, 1, rng.uniform(0.9, 1.25))
+                t, paint = side + sign * back, _wall(rng, 0.2)
                 out.append(Thing(mesh, s, t, 0.0, scale, paint, road.kerb, shadow=0.7))
-            s += rng.uniform(13, 19)
     return out
 
 
@@ -82,19 +74,13 @@ def _trees(
 ) -> list[Thing]:
     """A row of trees along both sides, `spread` metres deep from `inner` on."""
     out = []
+    shadow = 0.65 if spread < 8 else None
     for sign, side in road.sides:
-        s = rng.uniform(2, spacing)
-        while s < length + 60:
+        for s in spots(rng, 2, length + 60, spacing):
             if road.free(s, 2):
-                high = rng.lognormal(0, 0.28)
-                t = side + sign * (inner + rng.uniform(0, 1) * spread)
-                mesh, size = plants.tree(int(rng.integers(plants.TREES))), (high, high, high)
-                out.append(
-                    Thing(
-                        mesh, s, t, None, size, above=road.kerb, shadow=0.65 if spread < 8 else None
-                    )
-                )
-            s += rng.uniform(0.6, 1.5) * spacing
+                mesh, high = plants.tree(int(rng.integers(plants.TREES))), rng.lognormal(0, 0.28)
+                t, size = side + sign * (inner + rng.random() * spread), (high, high, high)
+                out.append(Thing(mesh, s, t, None, size, above=road.kerb, shadow=shadow))
     return out
 
 
@@ -123,17 +109,14 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Gantries with guide signs, bridges."""
     out = []
     left = next(lane.left for lane in road.lanes if lane.kind == "shoulder")
-    s = rng.uniform(20, 160)
-    while s < length + 100:
+    for s in spots(rng, 20, length + 100, 150):
         if rng.random() < 0.7:
             mesh = street.gantry(round(road.right - left + 2))
             out.append(Thing(mesh, s, (left + road.right) / 2))
-            for _ in range(int(rng.integers(1, 4))):
-                t = rng.uniform(left + 2, road.right - 2)
+            for t in spots(rng, left + 2, road.right - 2, 6):
                 out.append(street.plate("guide", s - 0.3, t, 6.6, rng.uniform(0.7, 1.2)))
         else:
             out.append(Thing(buildings.overpass(), s, 0.0))
-        s += rng.uniform(90, 220)
     return out
 
 
@@ -144,16 +127,17 @@ def _tunnel(road: Road, length: float) -> list[Thing]:
 
 
 def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
+    """Filling stations, each with a shop and a sign."""
     out = []
     for s in np.arange(rng.uniform(14, 40), length + 30, 70.0).tolist():
-        sign, side = road.sides[pick(rng, {0: 0.3, 1: 0.7})]
-        out.append(Thing(
-            buildings.canopy(air.lamps), s, side + sign * 11, paint=BRANDS[rng.integers(4)],
-            shadow=0.0, lamp=9.0 if air.lamps else 0.0,
-        ))  # fmt: skip
-        shop, paint = buildings.building("offices", True), _near(rng, WALLS[2])
-        out.append(Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), paint))
-        out += street.signed(rng, "guide", s - 10, side + sign * 2.5, 0.0, 5.0, 0.6)
+        sign, side = road.sides[int(rng.random() < 0.7)]
+        paint, lamp = BRANDS[rng.integers(4)], 9.0 if air.lamps else 0.0
+        roof, shop = buildings.canopy(air.lamps), buildings.building("offices", True)
+        out += [
+            Thing(roof, s, side + sign * 11, paint=paint, shadow=0.0, lamp=lamp),
+            Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), WALLS[2]),
+            *street.signed(rng, road, "guide", s - 10, side + sign * 2.5, 5.0, 0.6),
+        ]
     return out
 
 

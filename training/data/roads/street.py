@@ -5,14 +5,13 @@ from functools import lru_cache
 import numpy as np
 
 from training.data.roads.atmosphere import Atmosphere
-from training.data.roads.chance import Rng, pick
+from training.data.roads.chance import Rng, pick, spots
 from training.data.roads.layout import Crossing, Road
 from training.data.roads.mesh import BLACK, Builder, Colour, Mesh, Thing
 
-# The second looks of signs that have two.
-OTHER = {"parking": "no parking", "street": "green street"}
-TOWN_SIGNS = ("parking", "parking", "no entry", "speed", "arrow", "back", "warning")
+TOWN_SIGNS = ("parking", "no parking", "no entry", "speed", "arrow", "back", "warning")
 HIGHWAY_SIGNS = ("speed", "warning", "back")
+STREET_SIGNS = ("street", "green street")
 STEEL: Colour = (0.36, 0.36, 0.35)
 WOOD: Colour = (0.2, 0.26, 0.32)
 WHITE: Colour = (0.85, 0.85, 0.85)
@@ -29,16 +28,23 @@ LAMPS: dict[str, tuple[Colour, Colour]] = {
 
 
 @lru_cache
-def lamp_post(lit: bool, side: int) -> Mesh:
-    """A street lamp 8 m tall whose arm reaches over the road (side -1 left, 1 right)."""
+def pole(height: float, arm: float = 0.0, half: float = 0.1) -> Mesh:
+    """A post, with an arm of this length near its top (negative: to the left)."""
     b = Builder(kind="pole")
-    b.box((-0.08, 0.08), (0, 8), (-0.08, 0.08), STEEL)
-    b.box((0, side * 2.2), (7.9, 8.0), (-0.05, 0.05), STEEL)
+    b.box((-half, half), (0, height), (-half, half), STEEL)
+    if arm:
+        b.box((0, arm), (height - 0.2, height - 0.1), (-0.06, 0.06), STEEL)
+    return b.build()
+
+
+@lru_cache
+def lamp(lit: bool) -> Mesh:
+    """The head of a street lamp around its own origin; it shines downwards."""
+    b = Builder(kind="pole")
     glow: Colour = (1.3, 2.2, 2.9) if lit else BLACK
-    x = (1.6, 2.3) if side > 0 else (-2.3, -1.6)
     for z, out in ((-0.12, -1), (0.12, 1)):
-        b.rect(x, (7.78, 7.95), z, (0.6, 0.62, 0.62), out, glow)
-    b.rect(x, 7.78, (-0.15, 0.15), (0.7, 0.7, 0.7), -1, glow)
+        b.rect((-0.35, 0.35), (0, 0.17), z, (0.6, 0.62, 0.62), out, glow)
+    b.rect((-0.35, 0.35), 0.0, (-0.15, 0.15), (0.7, 0.7, 0.7), -1, glow)
     return b.build()
 
 
@@ -60,24 +66,6 @@ def signal(state: str, back: bool) -> Mesh:
     for i, (name, (colour, glow)) in enumerate(LAMPS.items() if not back else ()):
         y = 0.34 - 0.34 * i
         b.disc(0, y, -0.115, 0.125, colour, (0, 0, -1), 8, glow if name == state else BLACK)
-    return b.build()
-
-
-@lru_cache
-def signal_pole(arm: float) -> Mesh:
-    """A post 6 m tall with an arm of this length (negative: to the left), or 3.4 m without arm."""
-    b = Builder(kind="pole")
-    b.box((-0.1, 0.1), (0, 6.0 if arm else 3.4), (-0.1, 0.1), STEEL)
-    if arm:
-        b.box((0, arm), (5.75, 5.9), (-0.07, 0.07), STEEL)
-    return b.build()
-
-
-@lru_cache
-def post() -> Mesh:
-    """A thin post 1 m tall, to be scaled."""
-    b = Builder(kind="pole")
-    b.box((-0.04, 0.04), (0, 1), (-0.04, 0.04), (0.45, 0.45, 0.45))
     return b.build()
 
 
@@ -151,15 +139,16 @@ def gantry(width: float) -> Mesh:
 def posts(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing]:
     """Street lamps on one or both sides, utility poles on some."""
     out = []
-    spacing, both = rng.uniform(24, 45), (rng.random() < 0.5)
-    lamp = 5.5 if air.lamps else 0.0
+    spacing, both = rng.uniform(24, 45), rng.random() < 0.5
+    light = 5.5 if air.lamps else 0.0
     for sign, side in road.sides if both else road.sides[1:]:
-        mesh = lamp_post(air.lamps, -sign)
         for s in np.arange(rng.uniform(2, spacing), length + 40, spacing).tolist():
             if road.free(s, 0):
-                out.append(Thing(mesh, s, side + sign * 0.7, above=road.kerb, lamp=lamp))
+                t = side + sign * 0.7
+                out.append(Thing(pole(8.0, -sign * 2.2), s, t, above=road.kerb, lamp=light))
+                out.append(Thing(lamp(air.lamps), s, t - sign * 1.95, above=road.kerb + 7.7))
     if road.scene in ("residential", "gas stations") or rng.random() < 0.2:
-        sign, side = road.sides[int(rng.choice([0, 1]))]
+        sign, side = road.sides[int(rng.integers(2))]
         for s in np.arange(rng.uniform(2, 30), length + 40, 34.0).tolist():
             out.append(Thing(utility_pole(), s, side + sign * 1.1, above=road.kerb))
     return out
@@ -170,68 +159,55 @@ def plate(kind: str, s: float, t: float, above: float, size: float, yaw: float =
     return Thing(sign(kind), s, t, yaw, (size, size, size), above=above)
 
 
-def _look(rng: Rng, kind: str) -> str:
-    return (kind, OTHER.get(kind, kind))[rng.integers(2)]
-
-
 def signed(
-    rng: Rng, kind: str, s: float, t: float, above: float, height: float, scale: float = 1.0
+    rng: Rng, road: Road, kind: str, s: float, t: float, height: float, scale: float = 1.0
 ) -> list[Thing]:
     """A sign on its post."""
     size = scale * rng.uniform(0.85, 1.15)
-    look, yaw = _look(rng, kind), rng.normal(0, 0.08)
-    pole = Thing(post(), s, t, 0.0, (1, height + 0.2, 1), above=above)
-    return [pole, plate(look, s - 0.06, t, above + height, size, yaw)]
+    post = Thing(pole(1.0, half=0.04), s, t, 0.0, (1, height + 0.2, 1), above=road.kerb)
+    return [post, plate(kind, s - 0.06, t, road.kerb + height, size, rng.normal(0, 0.08))]
 
 
 def signs(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Signs along both edges."""
     out = []
     town = road.scene not in ("highway", "tunnel")
-    spacing = rng.uniform(14, 40) if town else 70.0
+    spacing = rng.uniform(18, 44) if town else 70.0
     kinds, scale = (TOWN_SIGNS, 1.0) if town else (HIGHWAY_SIGNS, 1.5)
     for sign, side in road.sides:
-        s = rng.uniform(4, spacing)
-        while s < length:
-            kind = str(rng.choice(kinds))
-            t, height = side + sign * rng.uniform(0.4, 1.2), rng.uniform(2.1, 2.7)
-            out += signed(rng, kind, s, t, road.kerb, height, scale)
-            s += rng.exponential(spacing) + 4
+        for s in spots(rng, 4, length, spacing):
+            kind, height = str(rng.choice(kinds)), rng.uniform(2.1, 2.7)
+            out += signed(rng, road, kind, s, side + sign * rng.uniform(0.4, 1.2), height, scale)
     return out
 
 
 def _signals(rng: Rng, road: Road, crossing: Crossing) -> list[Thing]:
-    """The traffic lights of one junction: on arms at the far side, on a post at the near side."""
-    out: list[Thing] = []
+    """The traffic lights of one junction: on arms at the far side, on posts at the near side."""
     state = pick(rng, {"red": 0.45, "green": 0.45, "amber": 0.1})
-
-    def pole(s: float, t: float, arm: float = 0.0) -> None:
-        out.append(Thing(signal_pole(arm), s, t, above=road.kerb))
-
-    def head(s: float, t: float, y: float, back: bool = False) -> None:
-        mesh, yaw = signal(state, back), rng.normal(0, 0.06)
-        out.append(Thing(mesh, s, t, yaw, above=road.kerb + y))
-
+    arm = pick(rng, {0.0: 0.25, 4.0: 0.35, 6.5: 0.4})
     far, near = crossing.s + crossing.width + 1.0, crossing.s - 1.0
     right, left = road.right + 0.8, road.left - 0.8
-    arm = pick(rng, {0.0: 0.25, 4.0: 0.35, 6.5: 0.4})
-    pole(far, right, -arm)
-    head(far - 0.2, right - 0.3, 3.0)
+    poles = [(far, right, -arm), (far, left, arm), (near, right, 0.0), (near, left, 0.0)]
+    # s, t, height, and whether the back is seen.
+    heads = [
+        (far, right - 0.3, 3.0, False),
+        (far, left + 0.3, 3.0, False),
+        (near, right, 3.1, False),
+        (near, left, 3.1, True),
+    ]
     if arm:
-        head(far - 0.2, right - arm + 0.3, 5.4)
-        if rng.random() < 0.85:
-            head(far - 0.2, right - arm * 0.5, 5.4)
-        out.append(plate(_look(rng, "street"), far - 0.2, right - 1.4, road.kerb + 5.6, 1.0))
-    pole(far, left, arm)
-    head(far - 0.2, left + 0.3, 3.0)
-    if arm and rng.random() < 0.8:
-        head(far - 0.2, left + arm - 0.3, 5.4)
-    if rng.random() < 0.8:
-        pole(near, right)
-        head(near - 0.2, right, 3.1)
-    head(near, left, 3.1, back=True)
-    pole(near, left)
-    return out
+        over = (right - arm + 0.3, right - arm * 0.5, left + arm - 0.3)
+        heads += [(far, t, 5.4, False) for t in over]
+    name = str(rng.choice(STREET_SIGNS))
+    return [
+        plate(name, far - 0.2, right - 1.4, road.kerb + (5.6 if arm else 2.3), 1.0),
+        *(Thing(pole(6.0 if a else 3.4, a), s, t, above=road.kerb) for s, t, a in poles),
+        *(
+            Thing(signal(state, back), s - 0.2, t, rng.normal(0, 0.06), above=road.kerb + y)
+            for s, t, y, back in heads
+            if rng.random() < 0.9
+        ),
+    ]
 
 
 def junctions(rng: Rng, road: Road) -> list[Thing]:
@@ -241,11 +217,12 @@ def junctions(rng: Rng, road: Road) -> list[Thing]:
     for crossing in road.crossings:
         s, t = crossing.s, road.right + 0.7
         if not crossing.width:
-            out += signed(rng, "warning", s - 4, t, road.kerb, 2.3)
+            out += signed(rng, road, "warning", s - 4, t, 2.3)
             continue
         if rng.random() < lights:
             out += _signals(rng, road, crossing)
         else:
-            out += signed(rng, "stop" if crossing.stop else "yield", s - 1.5, t, road.kerb, 2.2)
-        out += signed(rng, "street", s + crossing.width + 1.2, road.right + 1.2, road.kerb, 2.8)
+            out += signed(rng, road, "stop" if crossing.stop else "yield", s - 1.5, t, 2.2)
+        name, beyond = str(rng.choice(STREET_SIGNS)), s + crossing.width + 1.2
+        out += signed(rng, road, name, beyond, road.right + 1.2, 2.8)
     return out
