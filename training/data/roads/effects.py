@@ -25,7 +25,9 @@ class DashCam:
     bonnet_shape: tuple[float, float]  # bulge, skew
     bonnet_colour: Sequence[float]
     haze: tuple[float, float]  # dirt and reflections: strength in the first and in the last row
-    clutter: int  # seed of the object in the windscreen, -1 = none
+    clutter: Sequence[
+        float
+    ]  # object in the windscreen, shares of the frame: centre x, y, half x, y
     jpeg: int  # quality, 0 = none
 
 
@@ -45,7 +47,7 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
         bonnet_shape=(rng.uniform(0.01, 0.08), rng.uniform(-0.02, 0.02)),
         bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
         haze=(_haze(rng), _haze(rng)),
-        clutter=int(rng.integers(1 << 30)) if rng.random() < 0.3 else -1,
+        clutter=_clutter(rng) if rng.random() < 0.3 else (0, 0, 0, 0),
         jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
     )
 
@@ -54,29 +56,26 @@ def _haze(rng: np.random.Generator) -> float:
     return rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0
 
 
-def _bonnet_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: pixels covered by the own bonnet or dashboard."""
+def _clutter(rng: np.random.Generator) -> Sequence[float]:
+    """A mirror at the upper edge, or a phone holder at the lower one."""
+    x, y = ((0.75, 0.0), (0.9, 0.0), (0.1, 1.0), (0.95, 1.0))[rng.integers(4)]
+    return x, y, rng.uniform(0.04, 0.15), rng.uniform(0.06, 0.2)
+
+
+def _masks(device: DashCam, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Two (H, W) bool: pixels covered by the own bonnet or dashboard, and by the clutter."""
     h, w = size_hw
-    out = np.zeros(size_hw, np.uint8)
+    bonnet, clutter = np.zeros((2, h, w), np.uint8)
     if device.bonnet > 0:
         x = np.linspace(-1, 1, 41)
         bulge, skew = device.bonnet_shape
-        y = 1 - device.bonnet - bulge * (1 - np.abs(x) ** 2.4) + skew * x + bulge
+        y = 1 - device.bonnet + bulge * np.abs(x) ** 2.4 + skew * x
         outline = [*zip((x + 1) / 2 * w, y * h, strict=True), (w, h + 2), (0, h + 2)]
-        cv2.fillPoly(out, [np.round(outline).astype(np.int32)], 1)
-    return out.astype(bool)
-
-
-def _clutter_mask(device: DashCam, size_hw: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: a mirror at the upper edge, or a phone holder at the lower one."""
-    h, w = size_hw
-    out = np.zeros(size_hw, np.uint8)
-    if device.clutter >= 0:
-        rng = np.random.default_rng(device.clutter)
-        x, y = rng.choice([(0.75, 0.0), (0.9, 0.0), (0.1, 1.0), (0.95, 1.0)])
-        axes = (int(w * rng.uniform(0.04, 0.15)), int(h * rng.uniform(0.06, 0.2)))
-        cv2.ellipse(out, (int(x * w), int(y * h)), axes, 0, 0, 360, 1, -1)
-    return out.astype(bool)
+        cv2.fillPoly(bonnet, [np.round(outline).astype(np.int32)], 1)
+    if any(device.clutter):
+        x, y, *half = np.int32(np.multiply(device.clutter, (w, h, w, h))).tolist()
+        cv2.ellipse(clutter, (x, y), half, 0, 0, 360, 1, -1)
+    return bonnet.astype(bool), clutter.astype(bool)
 
 
 def _bonnet(image: np.ndarray, mask: np.ndarray, device: DashCam, light: np.ndarray) -> None:
@@ -128,7 +127,7 @@ def develop(
     And a (H, W) bool mask of the pixels that the own car hides.
     """
     h, w = image.shape[1:]
-    bonnet, clutter = _bonnet_mask(device, (h, w)), _clutter_mask(device, (h, w))
+    bonnet, clutter = _masks(device, (h, w))
     edge = _edges(face)
     for c in range(3):
         cv2.copyTo(cv2.GaussianBlur(image[c], (3, 3), 0.75), edge, image[c])

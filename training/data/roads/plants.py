@@ -62,6 +62,8 @@ def hedge() -> Mesh:
     b = Builder(kind="vegetation", tile="leaves")
     for light, most in ((0.7, 9.0), (1.0, 5.0)):
         x = np.linspace(-300, 300, 301)
-        edge = np.column_stack([x, most * (0.4 + 0.6 * noise(15)[rng.integers(512), :301])])
+        edge = np.column_stack(
+            [x, most * (0.3 + 0.7 * noise(15, 512, 1.4)[rng.integers(512), :301])]
+        )
         b.flat([(300, 0), (-300, 0), *edge], np.array((0.13, 0.33, 0.22)) * light)
     return b.build()

@@ -20,16 +20,12 @@ TILES = {name: index for index, name in enumerate(DENSITY)}
 
 
 @lru_cache
-def noise(seed: int, size: int = 512, octaves: int = 6, rough: float = 0.55) -> np.ndarray:
-    """(size, size) float32 in 0..1, tileable fractal noise."""
-    rng = np.random.default_rng(seed)
-    total = np.zeros((size, size), np.float32)
-    for octave in range(octaves):
-        cells = 4 << octave
-        grid = np.pad(rng.random((cells, cells), np.float32), 2, mode="wrap")
-        scale = size // cells
-        wide = cv2.resize(grid, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        total += rough**octave * wide[2 * scale : 2 * scale + size, 2 * scale : 2 * scale + size]
+def noise(seed: int, size: int = 512, slope: float = 1.9) -> np.ndarray:
+    """(size, size) float32 in 0..1, tileable noise with amplitudes of 1/frequency**slope."""
+    white = np.random.default_rng(seed).standard_normal((size, size))
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
+    shaped = np.fft.rfft2(white) / np.maximum(frequency, 4 / size) ** slope
+    total = np.fft.irfft2(shaped)
     low, high = np.percentile(total, (1, 99))
     return np.clip((total - low) / (high - low), 0, 1).astype(np.float32)
 
@@ -92,11 +88,9 @@ def _shops() -> np.ndarray:
 
 
 def _leaves() -> np.ndarray:
-    rng = np.random.default_rng(3)
-    white = rng.random((TILE, TILE), np.float32)
+    white = np.random.default_rng(3).random((TILE, TILE), np.float32)
     spots = cv2.GaussianBlur(white, (0, 0), 1.6, borderType=cv2.BORDER_REFLECT)
-    spots = (spots - spots.mean()) / spots.std()
-    return np.clip(110 + 34 * spots + 70 * (noise(4, TILE) - 0.5), 25, 230)
+    return np.clip(110 + 34 * (spots - 0.5) / spots.std() + 70 * (noise(4, TILE) - 0.5), 25, 230)
 
 
 def _text() -> np.ndarray:
@@ -116,8 +110,7 @@ def _text() -> np.ndarray:
 def _sheen() -> np.ndarray:
     """Car paint: dark sills below, the sky's reflection above."""
     rise = np.linspace(1, 0, TILE, dtype=np.float32)[:, None]
-    soft = cv2.GaussianBlur(noise(14, TILE, 3), (0, 0), 6, borderType=cv2.BORDER_REFLECT)
-    return 88 + 62 * rise + 26 * (soft - 0.5) + 18 * np.sin(9 * rise)
+    return 88 + 62 * rise + 18 * np.sin(9 * rise) + 26 * (noise(14, TILE, 3.0) - 0.5)
 
 
 def _tiles() -> list[np.ndarray]:
@@ -125,9 +118,9 @@ def _tiles() -> list[np.ndarray]:
     fine = rng.standard_normal((TILE, TILE)).astype(np.float32)
     return [
         np.full((TILE, TILE), 128, np.float32),
-        128 + 44 * (noise(1, TILE, 6, 0.8) - 0.5) + 9 * fine,
-        128 + 90 * (noise(2, TILE, 6, 0.9) - 0.5) + 12 * fine,
-        _joints(128 + 34 * (noise(6, TILE, 6, 0.7) - 0.5) + 4 * fine, 128, 128, 0.72),
+        128 + 44 * (noise(1, TILE, 1.3) - 0.5) + 9 * fine,
+        128 + 90 * (noise(2, TILE, 1.2) - 0.5) + 12 * fine,
+        _joints(128 + 34 * (noise(6, TILE, 1.5) - 0.5) + 4 * fine, 128, 128, 0.72),
         _windows(21, 8, 8, (0.42, 0.52)),
         _windows(22, 8, 8, (0.8, 0.5)),
         _windows(23, 16, 8, (0.84, 0.86)),
