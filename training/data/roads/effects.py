@@ -24,36 +24,29 @@ class DashCam:
     bonnet: float  # height as a share of the frame height, 0 = not in view
     bonnet_shape: tuple[float, float]  # bulge, skew
     bonnet_colour: Sequence[float]
-    haze: tuple[float, float]  # dirt and reflections: strength in the first and in the last row
-    clutter: Sequence[
-        float
-    ]  # object in the windscreen, shares of the frame: centre x, y, half x, y
+    haze: Sequence[float]  # dirt and reflections: strength in the first and in the last row
+    # An object in the windscreen, as shares of the frame: centre x and y, half width and height.
+    clutter: Sequence[float]
     jpeg: int  # quality, 0 = none
 
 
 def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
     """A random camera; its gain follows the time of day, as automatic exposure does."""
-    night = timeofday == "night"
     opened = {"night": 1.45, "dawn/dusk": 1.5}.get(timeofday, 1.16)
-    low = rng.random() < 0.55
     return DashCam(
         gain=rng.uniform(0.8, 1.2) * opened,
         gamma=rng.uniform(0.85, 1.12),
         balance=rng.uniform(0.93, 1.07, 3).tolist(),
-        noise=(rng.uniform(0.004, 0.016) * (2.0 if night else 1.0)),
+        noise=rng.uniform(0.004, 0.016) * (2.0 if timeofday == "night" else 1.0),
         blur=pick(rng, {0.0: 0.35, 0.5: 0.3, 0.7: 0.25, 1.0: 0.1}),
         vignette=rng.uniform(0, 0.3),
-        bonnet=rng.uniform(0.03, 0.2) if low else 0.0,
+        bonnet=rng.uniform(0.03, 0.2) if rng.random() < 0.55 else 0.0,
         bonnet_shape=(rng.uniform(0.01, 0.08), rng.uniform(-0.02, 0.02)),
         bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
-        haze=(_haze(rng), _haze(rng)),
+        haze=np.maximum(rng.uniform(-0.18, 0.12, 2), 0).tolist(),
         clutter=_clutter(rng) if rng.random() < 0.3 else (0, 0, 0, 0),
         jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
     )
-
-
-def _haze(rng: np.random.Generator) -> float:
-    return rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0
 
 
 def _clutter(rng: np.random.Generator) -> Sequence[float]:

@@ -113,7 +113,7 @@ class Shader:
             albedo = np.minimum(image * _planes(1 / (air.ambient + 0.02)), 1.0)
             image += albedo * self._night_light(lamps)
         glow = self._glow(texture)
-        fog = _planes(air.fog_colour)
+        fog = _planes(0.96 * air.horizon)
         image -= fog
         image *= self.clear
         image += fog
