@@ -66,8 +66,8 @@ def render(
     depth = _depth(painted, view, flat, road.kerb)
     sunny = air.sun_colour.max() > 0.05 and not indoor
     shadow = ground.shadows(view, things, air.sun if sunny else None)
-    shader = shade.Shader(painted, view, air, depth, indoor)
-    scene = shader.scene(marker.marks, shadow, _lamps(things, view))
+    lamps = _lamps(things, view)
+    scene = shade.Shader(painted, view, air, indoor, depth, marker.marks, shadow, lamps).scene()
     image, hidden = effects.develop(scene, painted.face, drive.device, air, rng)
     truth = Truth(drive, view, things, painted, depth, marker.lane, hidden)
     labels: dict[str, Label] = {task: getattr(truth, task)() for task in tasks}

@@ -162,22 +162,22 @@ class MarkingPainter:
             places.append(crossing.s + crossing.width + 0.6)
         for s in places if crossing.zebra else ():
             if self.view.ahead(s, s + 3):
-                self._zebra(s, 3.0, crossing.zebra)
+                self._zebra(s, crossing.zebra)
         if crossing.stop and self.view.ahead(crossing.s, crossing.s):
             own = [lane for lane in self.road.lanes if lane.kind in ("direct", "alternative")]
             left, right = own[0].left + 0.2, own[-1].right - 0.2
             s = crossing.s - (5.2 if crossing.zebra else 1.2)
             self.across(s, 0.45, left, right, lane_byte("single white", vertical=True))
 
-    def _zebra(self, s: float, depth: float, style: str) -> None:
+    def _zebra(self, s: float, style: str) -> None:
         left, right = self.road.left + 0.3, self.road.right - 0.3
         if style == "bars" and s - self.view.s > START:
             t = np.arange(left, right - 0.5, 1.2, dtype=np.float32)
-            corners = np.array([[s, s, s + depth, s + depth]], np.float32)
+            corners = np.array([[s, s, s + 3, s + 3]], np.float32)
             for outline in self.view.project(corners, np.stack([t, t + 0.6, t + 0.6, t], axis=1)):
                 self.paint(outline, WHITE)
         value = lane_byte("crosswalk", vertical=True)
-        for at in (s - 0.1, s + depth - 0.1):
+        for at in (s - 0.1, s + 2.9):
             self.across(at, 0.25, left, right, value, show=style == "lines")
 
 

@@ -5,6 +5,7 @@ multiplies a plane by a plane several times faster than a plane by interleaved p
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -82,21 +83,28 @@ def _resized(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return np.stack([cv2.resize(c.astype(np.float32), size_hw[::-1]) for c in image])
 
 
+@dataclass
 class Shader:
-    """Shades one frame; `depth` is (H, W) metres, inf in the sky."""
+    """Shades one frame."""
 
-    def __init__(
-        self, painted: GBuffer, view: Viewpoint, air: Atmosphere, depth: np.ndarray, indoor: bool
-    ) -> None:
-        self.painted, self.view, self.air, self.indoor = painted, view, air, indoor
-        self.size_hw = view.camera.size_hw
-        self.ground = (painted.face > SKY) & (painted.face < GROUND_FACES)
-        self.clear = np.exp(np.float32(-air.fog) * np.minimum(depth, np.float32(1e4)))
-        self.depth = np.minimum(depth, 1000.0)
-        self.place = self.depth * view.camera.rays  # (3, H, W) in the world
-        self.place[1] += view.camera.height
+    painted: GBuffer
+    view: Viewpoint
+    air: Atmosphere
+    indoor: bool
+    depth: np.ndarray  # (H, W) metres, inf in the sky
+    marks: np.ndarray  # (H, W, 4) uint8 premultiplied BGR, alpha
+    shadow: np.ndarray  # (H, W) uint8
+    lamps: np.ndarray  # (N, 3) x and z in the world frame, and the radius of the light
 
-    def scene(self, marks: np.ndarray, shadow: np.ndarray, lamps: np.ndarray) -> np.ndarray:
+    def __post_init__(self) -> None:
+        self.size_hw = self.view.camera.size_hw
+        self.ground = (self.painted.face > SKY) & (self.painted.face < GROUND_FACES)
+        self.clear = np.exp(np.float32(-self.air.fog) * np.minimum(self.depth, np.float32(1e4)))
+        self.depth = np.minimum(self.depth, 1000.0)
+        self.place = self.depth * self.view.camera.rays  # (3, H, W) in the world
+        self.place[1] += self.view.camera.height
+
+    def scene(self) -> np.ndarray:
         """(3, H, W) the light that reaches the camera."""
         air, faces, face = self.air, self.painted.faces, self.painted.index
         texture = self._texture()
@@ -107,11 +115,11 @@ class Shader:
         first = int(np.argmax(self.ground.any(1))) if self.ground.any() else len(face)
         for rows in _bands(len(face)):
             if rows.stop > first:
-                self._ground(rows, image[:, rows], marks, shadow, light[ROAD], direct[ROAD])
+                self._ground(rows, image[:, rows], light[ROAD], direct[ROAD])
         image *= texture[..., 0] * np.float32(1 / 128)
         if air.lamps or self.indoor:
             albedo = np.minimum(image * _planes(1 / (air.ambient + 0.02)), 1.0)
-            image += albedo * self._night_light(lamps)
+            image += albedo * self._night_light()
         glow = self._glow(texture)
         fog = _planes(0.96 * air.horizon)
         image -= fog
@@ -158,13 +166,7 @@ class Shader:
         return out
 
     def _ground(
-        self,
-        rows: slice,
-        image: np.ndarray,
-        marks: np.ndarray,
-        shadow: np.ndarray,
-        ambient: np.ndarray,
-        direct: np.ndarray,
+        self, rows: slice, image: np.ndarray, ambient: np.ndarray, direct: np.ndarray
     ) -> None:
         """Adds patches, wheel tracks, snow, markings and shadows to the ground, in place."""
         view, air, z = self.view, self.air, self.place[2, rows]
@@ -173,9 +175,10 @@ class Shader:
         patch = textures.sample(textures.noise(52), t * 9 + 256, along)
         wear = (0.78 + 0.44 * patch) * (1 - 0.06 * np.cos(np.clip(t, -3, 3) * 4.2))
         fade = np.clip(1.25 - 0.6 * patch, 0, 1) * np.float32((1 - 0.55 * air.snow) / 255)
-        bare = 1 - marks[rows, :, 3] * fade
+        marks = self.marks[rows]
+        bare = 1 - marks[..., 3] * fade
         drift = np.clip((patch - 0.55 + 0.35 * air.snow) * 4, 0, 1) * np.float32(0.8 * air.snow)
-        shadowed = shadow[rows] * np.float32(1 / 255)
+        shadowed = self.shadow[rows] * np.float32(1 / 255)
         sunny = direct.max() > 0.05
         for c in range(3):
             light = float(ambient[c] + direct[c])
@@ -183,12 +186,12 @@ class Shader:
             if air.snow:
                 mixed += (0.82 * light - mixed) * drift
             mixed *= bare
-            mixed += marks[rows, :, c] * (fade * np.float32(light * (1 - 0.25 * air.wet)))
+            mixed += marks[..., c] * (fade * np.float32(light * (1 - 0.25 * air.wet)))
             gone = 1 - 0.9 * float(ambient[c]) / max(light, 1e-3) if sunny else 0.75
             mixed *= 1 - shadowed * np.float32(gone)
             np.copyto(image[c], mixed, where=self.ground[rows])
 
-    def _night_light(self, lamps: np.ndarray) -> np.ndarray:
+    def _night_light(self) -> np.ndarray:
         """(3, H, W) light of head lamps, street lamps or the tunnel, computed at quarter size."""
         air = self.air
         x, y, z = np.ascontiguousarray(self.place[:, ::4, ::4])
@@ -200,7 +203,7 @@ class Shader:
             beam *= np.where(y > 0.9 + 0.006 * z, 0.35, 1.0) * np.clip(z / 4 - 0.4, 0, 1)
             beam *= 1.1 if air.night else 0.25
             pools = np.zeros_like(x)
-            for lx, lz, reach in lamps.tolist():
+            for lx, lz, reach in self.lamps.tolist():
                 pools += np.exp(((x - lx) ** 2 + (z - lz) ** 2) * (-0.5 / (reach * reach)))
             pools *= 1.0 if air.night else 0.3
             out += beam * HEADLIGHT + pools * STREETLIGHT

@@ -47,22 +47,15 @@ def grain(rows: int = 1024) -> np.ndarray:
 def _windows(seed: int, bays: int, floors: int, fill_xy: tuple[float, float]) -> np.ndarray:
     """(256, 256, 2) rows of windows, each slightly different, some lit."""
     rng = np.random.default_rng(seed)
-    out = np.zeros((TILE, TILE, 2), np.float32)
-    out[..., 0] = 118 + 22 * noise(seed, TILE)
-    w, h = TILE // bays, TILE // floors
-    dx, dy = int(w * (1 - fill_xy[0]) / 2), int(h * (1 - fill_xy[1]) / 2)
-    for floor in range(floors):
-        out[floor * h : floor * h + 2, :, 0] *= 0.85
-        for bay in range(bays):
-            ys = slice(floor * h + dy, (floor + 1) * h - dy)
-            xs = slice(bay * w + dx, (bay + 1) * w - dx)
-            pane = rng.uniform(28, 80) + 40 * np.linspace(1, 0, h - 2 * dy)[:, None]
-            out[ys, xs, 0] = pane
-            out[ys, (bay * w + w // 2) : (bay * w + w // 2 + 1), 0] = 120
-            out[ys.start - 1, xs, 0] = 170
-            if rng.random() < 0.28:
-                out[ys, xs, 1] = rng.uniform(70, 230)
-    return out
+    (wide, tall), (w, h) = fill_xy, (TILE // bays, TILE // floors)
+    x = np.abs(np.arange(TILE) % w + 0.5 - w / 2)
+    y = (np.arange(TILE)[:, None] % h + 0.5) / h - 0.5
+    glass, lit, glow = np.kron(rng.random((3, floors, bays)), np.ones((h, w)))
+    pane = (x < wide * w / 2) & (np.abs(y) < tall / 2)
+    wall = np.where(y < 2 / h - 0.5, 0.85, 1) * (118 + 22 * noise(seed, TILE))
+    bright = np.where(x < 1, 120, 28 + 52 * glass + 40 * (0.5 - y / tall))
+    light = np.where(pane & (lit < 0.28), 70 + 160 * glow, 0)
+    return np.stack([np.where(pane, bright, wall), light], axis=-1)
 
 
 def _joints(values: np.ndarray, dx: int, dy: int, depth: float) -> np.ndarray:
