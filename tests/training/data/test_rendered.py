@@ -18,7 +18,7 @@ from perception.classes import (
 )
 from perception.errors import UserError
 from training.data.rendered import TASKS, RenderedRoads, drive, write_bdd100k, write_drive_video
-from training.data.roads import effects, truth, vehicles
+from training.data.roads import effects, road_users, truth
 from training.data.roads.atmosphere import atmosphere
 from training.data.roads.camera import Camera, Curve, Viewpoint
 from training.data.roads.frame import RenderedFrame, render
@@ -50,14 +50,16 @@ def plain_road() -> Road:
 
 
 def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
-    mesh = vehicles.vehicle(kind, False, False)
+    mesh = road_users.vehicle(kind, False, False)
     return Thing(mesh, s, t, tracks=(track,), shadow=1.0, blocks=True)
 
 
 def picture(things: Sequence[Thing]) -> RenderedFrame:
     """A clear day on a plain straight road, seen by a flawless camera."""
     rng = np.random.default_rng(0)
-    device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0), (0, 0, 0, 0), 0)
+    device = effects.DashCam(
+        1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0), (0, 0, 0, 0), 0
+    )
     attributes = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
     air = atmosphere(rng, "clear", "daytime")
     world = Drive(attributes, plain_road(), list(things), air, device, camera().camera)
@@ -168,7 +170,7 @@ def test_a_camera_that_looks_down_sees_the_horizon_above_its_middle() -> None:
 def test_depth_and_normal_of_a_wall_of_known_place() -> None:
     rng = np.random.default_rng(1)
     bus = vehicle(rng, 20.0, 0.0, 0.0, False, 0.0)
-    bus.mesh, bus.scale = vehicles.vehicle("bus", False, False), (1, 1, 1)
+    bus.mesh, bus.scale = road_users.vehicle("bus", False, False), (1, 1, 1)
     frame = picture([bus])
     depth = frame.labels["depth"].arrays()["map"]
     normals = frame.labels["normals"].arrays()["normals"]

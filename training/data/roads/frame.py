@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.labels import Label
-from training.data.roads import effects, gbuffer, ground, plants, shade
+from training.data.roads import effects, gbuffer, ground, shade, structures
 from training.data.roads.camera import Viewpoint
 from training.data.roads.mesh import Thing
 from training.data.roads.truth import LabelledObject, Truth
@@ -55,7 +55,7 @@ def render(
     flat = view.camera.ground_depth(view.curve)
     marker = ground.MarkingPainter(view, road)
     marker.everything()
-    hedge = Thing(plants.hedge(), s + view.sight - 1.0, view.t, None)  # where sight ends
+    hedge = Thing(structures.hedge(), s + view.sight - 1.0, view.t, None)  # where sight ends
     things = gbuffer.visible([hedge, *drive.things], view)
     painted = gbuffer.paint(
         ground.surfaces(view, road, flat),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.data.roads import buildings, plants, street
+from training.data.roads import street, structures
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.chance import Rng, spots
 from training.data.roads.layout import Road
@@ -35,8 +35,8 @@ def _blocks(rng: Rng, road: Road, length: float) -> list[Thing]:
             middle = s + span / 2
             if rng.random() > gap and road.free(middle, span / 2):
                 high = 3.0 * max(2, round(tall / 3 * rng.lognormal(0, 0.4)))
-                facade = buildings.FACADES[rng.integers(4)]
-                mesh = buildings.building(facade, bool(rng.random() < 0.55 and high < 22))
+                facade = structures.FACADES[rng.integers(4)]
+                mesh = structures.building(facade, bool(rng.random() < 0.55 and high < 22))
                 deep = rng.uniform(9, 18)
                 t, size = side + sign * (front + deep / 2), (deep, high, span)
                 out.append(Thing(mesh, middle, t, 0.0, size, _wall(rng), road.kerb, shadow=1.0))
@@ -50,7 +50,7 @@ def _far_blocks(rng: Rng, length: float, inner: float, count: int, tall: float) 
     for _ in range(count):
         s, sign = rng.uniform(40, length + 120), int(rng.choice([-1, 1]))
         high, wide = tall * rng.lognormal(0, 0.5), rng.uniform(12, 30)
-        mesh = buildings.building(buildings.FACADES[rng.integers(3)], False)
+        mesh = structures.building(structures.FACADES[rng.integers(3)], False)
         t = sign * (inner + wide + rng.exponential(25))
         out.append(Thing(mesh, s, t, 0.0, (wide, high, wide), _wall(rng)))
     return out
@@ -63,7 +63,7 @@ def _houses(rng: Rng, road: Road, length: float) -> list[Thing]:
     for sign, side in road.sides:
         for s in np.arange(rng.uniform(-8, 4), length + 40, rng.uniform(14, 18)).tolist():
             if road.free(s, 6) and rng.random() < 0.88:
-                mesh, scale = buildings.house(int(rng.integers(9))), (1, 1, rng.uniform(0.9, 1.25))
+                mesh, scale = structures.house(int(rng.integers(9))), (1, 1, rng.uniform(0.9, 1.25))
                 t, paint = side + sign * back, _wall(rng, 0.2)
                 out.append(Thing(mesh, s, t, 0.0, scale, paint, road.kerb, shadow=0.7))
     return out
@@ -78,7 +78,10 @@ def _trees(
     for sign, side in road.sides:
         for s in spots(rng, 2, length + 60, spacing):
             if road.free(s, 2):
-                mesh, high = plants.tree(int(rng.integers(plants.TREES))), rng.lognormal(0, 0.28)
+                mesh, high = (
+                    structures.tree(int(rng.integers(structures.TREES))),
+                    rng.lognormal(0, 0.28),
+                )
                 t, size = side + sign * (inner + rng.random() * spread), (high, high, high)
                 out.append(Thing(mesh, s, t, None, size, above=road.kerb, shadow=shadow))
     return out
@@ -98,7 +101,7 @@ def _barriers(rng: Rng, road: Road, length: float) -> list[Thing]:
     paint, step = _wall(rng), 6.0
     places = ((median, middle), (edge, road.right + 0.7))
     return [
-        Thing(buildings.wall(kind), float(s), t, 0.0, (*shape[kind], step), paint)
+        Thing(structures.wall(kind), float(s), t, 0.0, (*shape[kind], step), paint)
         for s in np.arange(-10.0, length + 120, step)
         for kind, t in places
         if kind in shape
@@ -116,13 +119,13 @@ def _overhead(rng: Rng, road: Road, length: float) -> list[Thing]:
             for t in spots(rng, left + 2, road.right - 2, 6):
                 out.append(street.plate("guide", s - 0.3, t, 6.6, rng.uniform(0.7, 1.2)))
         else:
-            out.append(Thing(buildings.overpass(), s, 0.0))
+            out.append(Thing(structures.overpass(), s, 0.0))
     return out
 
 
 def _tunnel(road: Road, length: float) -> list[Thing]:
     left, right = round(road.left - 0.3, 2), round(road.right + 0.3, 2)
-    mesh = buildings.tunnel_ring(left, right)
+    mesh = structures.tunnel_ring(left, right)
     return [Thing(mesh, float(s), 0.0) for s in np.arange(-5, length + 260, 10.0)]
 
 
@@ -132,7 +135,7 @@ def _stations(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thin
     for s in np.arange(rng.uniform(14, 40), length + 30, 70.0).tolist():
         sign, side = road.sides[int(rng.random() < 0.7)]
         paint, lamp = BRANDS[rng.integers(4)], 9.0 if air.lamps else 0.0
-        roof, shop = buildings.canopy(air.lamps), buildings.building("offices", True)
+        roof, shop = structures.canopy(air.lamps), structures.building("offices", True)
         out += [
             Thing(roof, s, side + sign * 11, paint=paint, shadow=0.0, lamp=lamp),
             Thing(shop, s + 4, side + sign * 27, 0.0, (10, 4.5, 18), WALLS[2]),

@@ -4,7 +4,7 @@ from itertools import count
 
 import numpy as np
 
-from training.data.roads import people, vehicles
+from training.data.roads import road_users
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.chance import Rng, pick, spots
 from training.data.roads.layout import DRIVEN, Crossing, LaneStrip, Road
@@ -43,13 +43,13 @@ def vehicle(
     odds = HEAVY_ODDS if rng.random() < loaded else CAR_ODDS
     size = rng.uniform(0.95, 1.05)
     kind = pick(rng, odds)
-    mesh = vehicles.vehicle(kind, lit, brake)
+    mesh = road_users.vehicle(kind, lit, brake)
     return Thing(mesh, s, t, yaw, (size, size, size), _paint(rng), shadow=1.0, blocks=True)
 
 
 def two_wheeler(rng: Rng, s: float, t: float, yaw: float, lit: bool, ridden: bool) -> Thing:
     motor = rng.random() < 0.4
-    mesh = people.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
+    mesh = road_users.two_wheeler(motor, ridden, lit, int(rng.integers(8)))
     return Thing(mesh, s, t, yaw, paint=_paint(rng), shadow=1.0, blocks=ridden)
 
 
@@ -57,11 +57,11 @@ def pedestrian(
     rng: Rng, s: float, t: float, above: float = 0.0, speed: float = 0.0, drift: float = 0.0
 ) -> Thing:
     tall = rng.uniform(0.88, 1.08) * (0.68 if rng.random() < 0.07 else 1.0)
-    wide = tall * float(rng.choice([-1.0, 1.0]))
-    return Thing(
-        people.pedestrian(int(rng.integers(people.VARIANTS))), s, t, None, (wide, tall, tall),
-        above=above, speed=speed, drift=drift, shadow=1.0, blocks=drift != 0,
-    )  # fmt: skip
+    size = (tall * float(rng.choice([-1.0, 1.0])), tall, tall)
+    mesh = road_users.pedestrian(int(rng.integers(road_users.VARIANTS)))
+    thing = Thing(mesh, s, t, None, size, above=above, shadow=1.0, blocks=drift != 0)
+    thing.speed, thing.drift = speed, drift
+    return thing
 
 
 def _lane_traffic(
