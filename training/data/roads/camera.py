@@ -103,12 +103,9 @@ class Camera:
         square = up * up
         if curve.lift:
             square += np.float32(2 * curve.lift * height) * (ahead * ahead)
-        hit = square >= 0
-        below = np.sqrt(np.maximum(square, 0)) - up
-        hit &= below > 1e-5
-        return np.where(
-            hit, np.float32(2 * height) / np.maximum(below, np.float32(1e-5)), np.float32(np.inf)
-        )
+        below = np.where(square < 0, 0, np.sqrt(np.maximum(square, 0)) - up)
+        depth = np.float32(2 * height) / np.maximum(below, np.float32(1e-5))
+        return np.where(below > 1e-5, depth, np.float32(np.inf))
 
 
 def band(left: np.ndarray, right: np.ndarray) -> np.ndarray:

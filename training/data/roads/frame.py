@@ -32,8 +32,8 @@ def _depth(painted: gbuffer.GBuffer, view: Viewpoint, flat: np.ndarray, kerb: fl
     face = painted.face
     depth = 1 / np.maximum(gbuffer.inverse_depth(painted, view.camera), 1e-6)
     depth = np.where(face < ground.GROUND_FACES, flat, depth)
-    raised = np.flatnonzero((face == ground.WALK) | (face == ground.YARD))
-    if len(raised):
+    raised = np.flatnonzero((face == ground.WALK) | (face == ground.TERRAIN))
+    if kerb and len(raised):
         depth.ravel()[raised] = view.camera.ground_depth(view.curve, kerb, raised)
     return np.where(face == ground.SKY, np.inf, depth).astype(np.float32)
 
@@ -59,7 +59,7 @@ def render(
     things = gbuffer.visible([hedge, *drive.things], view)
     painted = gbuffer.paint(
         ground.surfaces(view, road, flat),
-        shade.ground_faces(road.beyond, air, drive.tone),
+        shade.ground_faces(air, drive.tone),
         ground.curbs(view, road) + things,
         view,
     )

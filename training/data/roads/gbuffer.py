@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from training.data.roads.camera import NEAR, Camera, Viewpoint
-from training.data.roads.ground import FAR_PIXELS, GROUND_FACES, SHIFT, fixed
+from training.data.roads.ground import GROUND_FACES, SHIFT, fixed
 from training.data.roads.mesh import FACE, Thing
 
 BEHIND = -15.0  # the longest thing reaches 13 m ahead of its middle
@@ -128,7 +128,7 @@ def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewp
     solid = faces[GROUND_FACES:]
     points = camera.to_camera(vertices)
     # Vertices behind the camera move in front of it: right for edges along the line of sight.
-    pixels = np.clip(camera.pixels(points), -FAR_PIXELS, FAR_PIXELS)
+    pixels = camera.pixels(points)
     lasts = np.cumsum(solid["count"])
     firsts = lasts - solid["count"]
     high = np.maximum.reduceat(points[:, 2], firsts)

@@ -10,9 +10,9 @@ from training.data.roads.camera import START, Viewpoint, band
 from training.data.roads.layout import WHITE, Crossing, LaneStrip, Road, RoadLine, lane_byte
 from training.data.roads.mesh import Builder, Colour, Thing
 
-# Faces 0..5 of every frame; things come after them.
-SKY, TERRAIN, ROAD, WALK, LOT, YARD = range(6)
-GROUND_FACES = 6
+# The first faces of every frame; things come after them. Terrain is as high as the sidewalk.
+SKY, TERRAIN, ROAD, WALK = range(4)
+GROUND_FACES = 4
 KERB: Colour = (0.5, 0.51, 0.52)
 SHIFT = 4
 FAR_PIXELS = 1e4
@@ -39,15 +39,12 @@ def fill(
 def surfaces(view: Viewpoint, road: Road, depth: np.ndarray) -> np.ndarray:
     """(H, W) int32 ground faces; `depth` is that of the ground at level 0."""
     face = np.full(view.camera.size_hw, SKY, np.int32)
-    beyond = LOT if road.beyond == "lot" else TERRAIN
+    beyond = {"grass": TERRAIN, "paving": WALK, "lot": ROAD}[road.beyond]
     face[depth * view.camera.rays[2] < view.sight] = beyond
     far = view.s + view.sight
-    if road.walk:
-        outer = YARD if road.beyond == "grass" else WALK
-        for sign, edge in road.sides:
-            middle = edge + sign * road.walk
-            for value, *ends in ((outer, middle, edge + sign * 90), (WALK, edge, middle)):
-                fill(face, view.strip(min(ends), max(ends), view.s, far, road.kerb), value)
+    for sign, edge in road.sides if road.walk else ():
+        left, right = sorted((edge, edge + sign * road.walk))
+        fill(face, view.strip(left, right, view.s, far, road.kerb), WALK)
     fill(face, view.strip(road.left, road.right, view.s, far), ROAD)
     for crossing in road.crossings:
         if crossing.width and view.ahead(crossing.s, crossing.s + crossing.width):

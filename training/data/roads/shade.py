@@ -14,7 +14,7 @@ from training.data.roads import textures
 from training.data.roads.atmosphere import Atmosphere
 from training.data.roads.camera import Viewpoint
 from training.data.roads.gbuffer import GBuffer
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY, TERRAIN
+from training.data.roads.ground import GROUND_FACES, ROAD, SKY, TERRAIN
 from training.data.roads.mesh import CLASS, FACE
 
 BAND = 48
@@ -31,20 +31,16 @@ TUNNEL = _planes((0.42, 0.55, 0.62))
 WINDOW = _planes((0.4, 0.66, 0.85))
 
 
-def ground_faces(beyond: str, air: Atmosphere, tone: float) -> np.ndarray:
+def ground_faces(air: Atmosphere, tone: float) -> np.ndarray:
     """The FACE table of the ground; `tone` brightens the asphalt."""
     asphalt = np.array([0.34, 0.335, 0.33]) * tone * (1 - 0.4 * air.wet)
     walk = np.array([0.52, 0.54, 0.56]) * (1 - 0.3 * air.wet)
-    grass = np.array([0.16, 0.33, 0.27])
-    outer = (grass, "grass", "terrain") if beyond == "grass" else (walk * 0.9, "paving", "sidewalk")
     # colour, texture, class, share that snow covers
     rows = (
         ((0, 0, 0), "flat", "sky", 0),
-        (*outer, 1),
+        ((0.16, 0.33, 0.27), "grass", "terrain", 1),
         (asphalt, "asphalt", "road", 0.35),
         (walk, "paving", "sidewalk", 0.7),
-        (asphalt * 0.95, "asphalt", "road", 0),
-        (grass, "grass", "terrain", 1),
     )
     faces = np.zeros(GROUND_FACES, FACE)
     faces["normal"] = (0, 1, 0)
@@ -257,7 +253,7 @@ class Shader:
         line = int(np.clip(self.view.camera.horizon(), 8, h - 8))
         count = min(h - line, line)
         face = self.painted.face[line : line + count]
-        wet = ((face == ROAD) | (face == LOT) | (face == TERRAIN)).astype(np.float32)
+        wet = ((face == ROAD) | (face == TERRAIN)).astype(np.float32)
         wet *= np.linspace(0.42, 0.12, count, dtype=np.float32)[:, None] * np.float32(self.air.wet)
         for c in range(3):
             mirror = (image[c] + 0.7 * glow[c])[line - count : line][::-1]

@@ -10,7 +10,7 @@ from training.data.labels import Boxes, Distance, Labels, LaneMask, Mask, Normal
 from training.data.roads import ground
 from training.data.roads.camera import Viewpoint
 from training.data.roads.gbuffer import GBuffer, VisibleObject
-from training.data.roads.ground import GROUND_FACES, LOT, ROAD, SKY
+from training.data.roads.ground import GROUND_FACES, ROAD, SKY
 from training.data.roads.mesh import CLASS, Thing
 from training.data.roads.world import Drive
 
@@ -90,8 +90,8 @@ class Truth:
 
     def drivable(self) -> Mask:
         area = ground.drivable(self.view, self.drive.road.lanes, self.things)
-        road = (self.painted.face == ROAD) | (self.painted.face == LOT)
-        return Mask(np.where(road & ~self.hidden, area, 2).astype(np.uint8))
+        road = (self.painted.face == ROAD) & ~self.hidden
+        return Mask(np.where(road, area, 2).astype(np.uint8))
 
     def semantic(self) -> Mask:
         classes = self.painted.faces["kind"].astype(np.uint8).take(self.painted.index)
