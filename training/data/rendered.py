@@ -96,7 +96,7 @@ class RenderedRoads(Dataset):
         return f"rendered-{self.seed}-{index:06d}"
 
     def fingerprint(self) -> str:
-        return f"rendered 2 {self.seed} {self.count} {self.size_hw} {self.tasks}"
+        return f"rendered 3 {self.seed} {self.count} {self.size_hw} {self.tasks}"
 
 
 def drive(
