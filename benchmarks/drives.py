@@ -59,7 +59,7 @@ def with_truth(rendered: RenderedFrame, seconds: float) -> Frame:
     made = view.camera
     focal_xy = (made.focal, made.focal)
     camera = Camera(SIZE_HW, focal_xy, made.centre_xy, made.height, made.pitch, made.roll)
-    by_track = {track: thing for thing in world.things for track in thing.tracks}
+    by_track = {track: thing for thing in world.things for track in thing.tracks.values()}
     users = [
         item for item in rendered.found
         if item.track in by_track and DETECTION[item.kind] in ROAD_USERS

@@ -51,7 +51,7 @@ def plain_road() -> Road:
 
 def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
     mesh = road_users.vehicle(kind, False, False)
-    return Thing(mesh, s, t, tracks=(track,), shadow=1.0, blocks=True)
+    return Thing(mesh, s, t, tracks={DETECTION.index("car"): track}, shadow=1.0, blocks=True)
 
 
 def picture(things: Sequence[Thing]) -> RenderedFrame:

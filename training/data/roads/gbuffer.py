@@ -12,7 +12,7 @@ import numpy as np
 
 from training.data.roads.camera import NEAR, Camera, Viewpoint
 from training.data.roads.ground import GROUND_FACES, SHIFT, fixed
-from training.data.roads.mesh import FACE, Thing
+from training.data.roads.mesh import DETECTED, FACE, Thing
 
 BEHIND = -15.0  # the longest thing reaches 13 m ahead of its middle
 LEAST_PIXELS = 0.5
@@ -141,9 +141,9 @@ def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewp
     seen: list[VisibleObject] = []
     if not len(order):
         return GBuffer(face, faces, seen)
-    owners, slots = solid["owner"][order], solid["slot"][order]
+    owners, kinds = solid["owner"][order], solid["kind"][order]
     # The faces of an object follow each other.
-    change = (np.diff(owners, prepend=-2) != 0) | (np.diff(slots, prepend=-2) != 0)
+    change = (np.diff(owners, prepend=-2) != 0) | (np.diff(kinds, prepend=-2) != 0)
     starts = np.flatnonzero(change)
     extents = np.hstack([
         np.minimum.reduceat(corner[order], starts), np.maximum.reduceat(opposite[order], starts)
@@ -153,11 +153,10 @@ def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewp
     for start, stop, extent in zip(starts.tolist(), ends, extents, strict=True):
         for at in range(start, stop):
             cv2.fillPoly(face, [flat[begin[at] : end[at]]], numbers[at], cv2.LINE_8, SHIFT)
-        if slots[start] >= 0:
-            thing, slot = things[owners[start]], slots[start]
-            track = thing.tracks[slot] if thing.tracks else -1
-            first, last = numbers[start], numbers[stop - 1]
-            item = VisibleObject(thing.mesh.kinds[slot], track, first, last, extent)
+        kind = DETECTED.get(kinds[start])
+        if kind is not None:
+            track = things[owners[start]].tracks.get(kind, -1)
+            item = VisibleObject(kind, track, numbers[start], numbers[stop - 1], extent)
             item.alone = int(np.count_nonzero(item.part(face)[0]))
             seen.append(item)
     return GBuffer(face, faces, seen)

@@ -22,6 +22,8 @@ Outline = np.ndarray | Sequence[tuple[float, float]]
 BLACK: Colour = (0, 0, 0)
 BODY: Colour = (-1.0, -1.0, -1.0)  # takes the colour of the placed thing
 CLASS = {name: index for index, name in enumerate(SEMANTIC)}
+# The class of the detectable object that faces of a semantic class belong to.
+DETECTED = {CLASS[name.replace("pedestrian", "person")]: i for i, name in enumerate(DETECTION)}
 # A face of a mesh; the last three are known once its thing is placed.
 FACE = np.dtype([
     ("count", np.int32),  # its vertices
@@ -29,7 +31,6 @@ FACE = np.dtype([
     ("colour", np.float32, 3),  # BGR 0..1, negative = the colour of the placed thing
     ("glow", np.float32, 3),  # BGR emitted light
     ("kind", np.int32),  # semantic class
-    ("slot", np.int32),  # which object of the thing, -1 = none
     ("tile", np.int32),  # texture tile
     ("owner", np.int32),  # index of the thing, -1 = none
     ("origin", np.float32, 3),  # origin of its texture, world
@@ -39,12 +40,15 @@ FACE = np.dtype([
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """F faces in drawing order, their N vertices, and the class of the detectable object of each
-    slot."""
+    """F faces in drawing order and their N vertices."""
 
     vertices: np.ndarray  # (N, 3) float32
     faces: np.ndarray  # (F,) FACE
-    kinds: tuple[int, ...]
+
+    @cached_property
+    def kinds(self) -> set[int]:
+        """The classes of its detectable objects."""
+        return {DETECTED[kind] for kind in self.faces["kind"].tolist() if kind in DETECTED}
 
     @cached_property
     def size(self) -> tuple[float, float, float]:
@@ -55,14 +59,12 @@ class Mesh:
 
 @dataclass
 class Builder:
-    """Collects faces; `kind`, `slot` and `tile` apply to all following faces."""
+    """Collects faces; `kind` and `tile` apply to all following faces."""
 
     kind: str = "building"
-    slot: int = -1
     tile: str = "flat"
     vertices: list[np.ndarray] = field(default_factory=list)
     faces: list[tuple] = field(default_factory=list)
-    kinds: dict[int, str] = field(default_factory=dict)  # of each slot
 
     def face(
         self,
@@ -81,12 +83,8 @@ class Builder:
         if normal @ np.asarray(outward) < 0:
             normal = -normal
         self.vertices.append(vertices)
-        if self.slot >= 0:
-            self.kinds[self.slot] = "pedestrian" if self.kind == "person" else self.kind
-        kind, tile_index = CLASS[self.kind], TILES[tile or self.tile]
-        self.faces.append(
-            (len(vertices), normal, colour, glow, kind, self.slot, tile_index, -1, 0, 0)
-        )
+        kind, index = CLASS[self.kind], TILES[tile or self.tile]
+        self.faces.append((len(vertices), normal, colour, glow, kind, index, -1, 0, 0))
 
     def flat(self, points: Outline, colour: Paint, z: float = 0.0, tile: str | None = None) -> None:
         """A polygon of (x, y) points that faces the camera."""
@@ -161,8 +159,7 @@ class Builder:
         self.face(np.add(np.stack(offset, 1), (x, y, z)), colour, outward, glow, "flat")
 
     def build(self) -> Mesh:
-        kinds = tuple(DETECTION.index(self.kinds[slot]) for slot in sorted(self.kinds))
-        return Mesh(np.concatenate(self.vertices), np.array(self.faces, FACE), kinds)
+        return Mesh(np.concatenate(self.vertices), np.array(self.faces, FACE))
 
 
 @dataclass
@@ -176,7 +173,7 @@ class Thing:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     paint: Colour = (0.5, 0.5, 0.5)
     above: float = 0.0
-    tracks: tuple[int, ...] = ()  # track id of each slot of the mesh
+    tracks: dict[int, int] = field(default_factory=dict)  # track id of the object of each class
     speed: float = 0.0  # along s, m/s
     drift: float = 0.0  # along t, m/s
     shadow: float | None = None  # share of its height that casts one

@@ -46,7 +46,7 @@ CLASSES = {"pickup": "truck", "box": "truck", "semi": "truck", "bus": "bus", "tr
 def vehicle(kind: str, lit: bool, brake: bool) -> Mesh:
     """A motor vehicle of one of SIZES."""
     length, width, top = SIZES[kind]
-    b = Builder(kind=CLASSES.get(kind, "car"), slot=0, tile="sheen")
+    b = Builder(kind=CLASSES.get(kind, "car"), tile="sheen")
     if kind in CARS:
         _car(b, kind, lit, brake)
     elif kind in ("bus", "tram"):
@@ -202,7 +202,7 @@ def pedestrian(variant: int) -> Mesh:
     skin = SKINS[rng.integers(len(SKINS))]
     shirt = SHIRTS[rng.integers(len(SHIRTS))]
     legs = TROUSERS[rng.integers(len(TROUSERS))]
-    b = Builder(kind="person", slot=0)
+    b = Builder(kind="person")
     stride = rng.choice([0.06, 0.2, 0.32]) * rng.choice([-1, 1])
     toe = np.sign(stride)
     wide = rng.uniform(0.36, 0.46)
@@ -232,8 +232,8 @@ def pedestrian(variant: int) -> Mesh:
 
 @lru_cache
 def two_wheeler(motor: bool, rider: bool, lit: bool, paint_seed: int) -> Mesh:
-    """A bicycle or motorcycle, with its rider in slot 1; visible from every side."""
-    b = Builder(kind="motorcycle" if motor else "bicycle", slot=0)
+    """A bicycle or motorcycle, with its rider; visible from every side."""
+    b = Builder(kind="motorcycle" if motor else "bicycle")
     r, base, w = (0.31, 0.7, 0.07) if motor else (0.34, 0.53, 0.03)
     hub = (0.3, 0.3, 0.32) if motor else (0.42, 0.42, 0.42)
     for z in (-base, base):
@@ -253,7 +253,7 @@ def two_wheeler(motor: bool, rider: bool, lit: bool, paint_seed: int) -> Mesh:
         b.box((-0.26, 0.26), (0.95, 1.0), (0.38, 0.44), DARK)
         b.box((-0.03, 0.03), (0.4, 0.98), (0.4, 0.46), BODY)
     if rider:
-        b.kind, b.slot = "rider", 1
+        b.kind = "rider"
         _rider(b, 0.82 if motor else 0.95, motor, paint_seed)
     return b.build()
 

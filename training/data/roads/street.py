@@ -60,7 +60,7 @@ def utility_pole() -> Mesh:
 @lru_cache
 def signal(state: str, back: bool) -> Mesh:
     """A signal head around its own origin, without a pole: a box with three lamps in front."""
-    b = Builder(kind="traffic light", slot=0)
+    b = Builder(kind="traffic light")
     box: Colour = (0.1, 0.2, 0.22) if back else (0.06, 0.07, 0.07)
     b.box((-0.19, 0.19), (-0.55, 0.55), (-0.1, 0.12), box)
     for i, (name, (colour, glow)) in enumerate(LAMPS.items() if not back else ()):
@@ -114,7 +114,7 @@ SYMBOLS: dict[str, list] = {
 @lru_cache
 def sign(kind: str) -> Mesh:
     """A sign plate around its own origin, one of SIGNS."""
-    b = Builder(kind="traffic sign", slot=0)
+    b = Builder(kind="traffic sign")
     outline, border, front, inner, tile = SIGNS[kind]
     b.flat(outline, border)
     b.flat(outline * inner, front, -0.01, tile)

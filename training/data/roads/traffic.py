@@ -160,5 +160,5 @@ def populate(rng: Rng, road: Road, length: float, air: Atmosphere) -> list[Thing
             out += _cross_traffic(rng, crossing, air.lamps)
     ids = count()
     for thing in out:
-        thing.tracks = tuple(next(ids) for _ in thing.mesh.kinds)
+        thing.tracks = {kind: next(ids) for kind in thing.mesh.kinds}
     return out
