@@ -57,9 +57,7 @@ def car(s: float, t: float, track: int = 0, kind: str = "suv") -> Thing:
 def picture(things: Sequence[Thing]) -> RenderedFrame:
     """A clear day on a plain straight road, seen by a flawless camera."""
     rng = np.random.default_rng(0)
-    device = effects.DashCam(
-        1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0), (0, 0, 0, 0), 0
-    )
+    device = effects.DashCam(1.0, 1.0, (1, 1, 1), 0, 0, 0, 0, (0, 0), (0, 0, 0), (0, 0, 0, 0), 0)
     attributes = {"weather": "clear", "scene": "city street", "timeofday": "daytime"}
     air = atmosphere(rng, "clear", "daytime")
     world = Drive(attributes, plain_road(), list(things), air, device, camera().camera)

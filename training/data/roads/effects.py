@@ -24,7 +24,6 @@ class DashCam:
     bonnet: float  # height as a share of the frame height, 0 = not in view
     bonnet_shape: tuple[float, float]  # bulge, skew
     bonnet_colour: Sequence[float]
-    haze: Sequence[float]  # dirt and reflections: strength in the first and in the last row
     # An object in the windscreen, as shares of the frame: centre x and y, half width and height.
     clutter: Sequence[float]
     jpeg: int  # quality, 0 = none
@@ -43,7 +42,6 @@ def sensor(rng: np.random.Generator, timeofday: str) -> DashCam:
         bonnet=rng.uniform(0.03, 0.2) if rng.random() < 0.55 else 0.0,
         bonnet_shape=(rng.uniform(0.01, 0.08), rng.uniform(-0.02, 0.02)),
         bonnet_colour=(rng.uniform(0.02, 0.3) * rng.uniform(0.8, 1.2, 3)).tolist(),
-        haze=np.maximum(rng.uniform(-0.18, 0.12, 2), 0).tolist(),
         clutter=_clutter(rng) if rng.random() < 0.3 else (0, 0, 0, 0),
         jpeg=int(rng.integers(60, 96)) if rng.random() < 0.4 else 0,
     )
@@ -130,11 +128,6 @@ def develop(
         image *= 1 - np.float32(0.94) * soft
     if air.wet or air.snow:
         image += _streaks((h, w), rng, air) * np.float32((0.1 if air.night else 0.35) / 100)
-    if any(device.haze):
-        first, last = device.haze
-        strength = np.linspace(first, last, h, dtype=np.float32)[:, None]
-        veil = cv2.resize(textures.noise(53)[:128, :200], (w, h)) * strength
-        image += veil * (air.ambient + 0.02)[:, None, None]
     down = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     across = np.linspace(-1, 1, w, dtype=np.float32)
     image *= 1 - np.float32(device.vignette) * (0.6 * across**2 + 0.4 * down**2)

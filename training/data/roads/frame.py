@@ -27,17 +27,6 @@ class RenderedFrame:
     view: Viewpoint
 
 
-def _depth(painted: gbuffer.GBuffer, view: Viewpoint, flat: np.ndarray, kerb: float) -> np.ndarray:
-    """(H, W) metres along the optical axis, inf in the sky; `flat` is the depth of the ground."""
-    face = painted.face
-    depth = 1 / np.maximum(gbuffer.inverse_depth(painted, view.camera), 1e-6)
-    depth = np.where(face < ground.GROUND_FACES, flat, depth)
-    raised = np.flatnonzero((face == ground.WALK) | (face == ground.TERRAIN))
-    if kerb and len(raised):
-        depth.ravel()[raised] = view.camera.ground_depth(view.curve, kerb, raised)
-    return np.where(face == ground.SKY, np.inf, depth).astype(np.float32)
-
-
 def _lamps(things: list[Thing], view: Viewpoint) -> np.ndarray:
     """(N, 3) lit lamps: x and z in the world frame, and the radius of their light."""
     lit = [(t.s, t.t, t.lamp) for t in things if t.lamp and -5 < t.s - view.s < 120]
@@ -63,7 +52,7 @@ def render(
         ground.curbs(view, road) + things,
         view,
     )
-    depth = _depth(painted, view, flat, road.kerb)
+    depth = gbuffer.depth(painted, view, flat, road.kerb)
     sunny = air.sun_colour.max() > 0.05 and not indoor
     shadow = ground.shadows(view, things, air.sun if sunny else None)
     lamps = _lamps(things, view)

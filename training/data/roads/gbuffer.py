@@ -10,8 +10,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from training.data.roads.camera import NEAR, Camera, Viewpoint
-from training.data.roads.ground import GROUND_FACES, SHIFT, fixed
+from training.data.roads.camera import NEAR, Viewpoint
+from training.data.roads.ground import GROUND_FACES, SHIFT, SKY, TERRAIN, WALK, fixed
 from training.data.roads.mesh import DETECTED, FACE, Thing
 
 BEHIND = -15.0  # the longest thing reaches 13 m ahead of its middle
@@ -49,6 +49,11 @@ class GBuffer:
     def index(self) -> np.ndarray:
         """`face` as intp, which numpy.take needs; converted once for all lookups."""
         return self.face.astype(np.intp)
+
+    def planes(self, table: np.ndarray) -> np.ndarray:
+        """(C, H, W) float32 values of each pixel's face from a table of (F, C)."""
+        columns = np.ascontiguousarray(table.T, np.float32)
+        return np.stack([column.take(self.index) for column in columns])
 
 
 def _poses(things: list[Thing], view: Viewpoint) -> tuple[np.ndarray, np.ndarray]:
@@ -162,11 +167,18 @@ def paint(face: np.ndarray, ground: np.ndarray, things: list[Thing], view: Viewp
     return GBuffer(face, faces, seen)
 
 
-def inverse_depth(painted: GBuffer, camera: Camera) -> np.ndarray:
-    """(H, W) 1/depth of each pixel's face; invalid on the ground, which is not a plane."""
-    distance = painted.faces["distance"]
+def depth(painted: GBuffer, view: Viewpoint, flat: np.ndarray, kerb: float) -> np.ndarray:
+    """(H, W) metres along the optical axis, inf in the sky.
+
+    The ground is no plane: its depth is `flat`, or that of `kerb` metres more next to the road.
+    """
+    camera, face, distance = view.camera, painted.face, painted.faces["distance"]
     distance = np.where(np.abs(distance) < 1e-6, np.float32(1e-6), distance)
     plane = (painted.faces["normal"] @ camera.rotation) / distance[:, None]  # (F, 3) camera axes
     x, y = camera.plane
-    a, b, c = (column.take(painted.index) for column in np.ascontiguousarray(plane.T))
-    return a * x + b * y + c
+    a, b, c = painted.planes(plane)
+    out = np.where(face < GROUND_FACES, flat, 1 / np.maximum(a * x + b * y + c, 1e-6))
+    raised = np.flatnonzero((face == WALK) | (face == TERRAIN))
+    if kerb and len(raised):
+        out.ravel()[raised] = camera.ground_depth(view.curve, kerb, raised)
+    return np.where(face == SKY, np.inf, out).astype(np.float32)

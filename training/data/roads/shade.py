@@ -102,12 +102,11 @@ class Shader:
 
     def scene(self) -> np.ndarray:
         """(3, H, W) the light that reaches the camera."""
-        air, faces, face = self.air, self.painted.faces, self.painted.index
+        air, faces, face = self.air, self.painted.faces, self.painted.face
         texture = self._texture()
         direct = np.maximum(faces["normal"] @ air.sun, 0)[:, None] * air.sun_colour
         light = air.ambient * (0.78 + 0.22 * faces["normal"][:, 1:2])
-        lit = np.ascontiguousarray((faces["colour"] * (light + direct)).T.astype(np.float32))
-        image = np.stack([channel.take(face) for channel in lit])
+        image = self.painted.planes(faces["colour"] * (light + direct))
         first = int(np.argmax(self.ground.any(1))) if self.ground.any() else len(face)
         for rows in _bands(len(face)):
             if rows.stop > first:
@@ -121,7 +120,7 @@ class Shader:
         image -= fog
         image *= self.clear
         image += fog
-        open_sky = self.painted.face == SKY
+        open_sky = face == SKY
         if open_sky.any():
             np.copyto(image, self._sky(), where=open_sky)
         glow *= np.maximum(self.clear, 0.25)
@@ -210,10 +209,7 @@ class Shader:
     def _glow(self, texture: np.ndarray) -> np.ndarray:
         """(3, H, W) light emitted by lamps and lit windows."""
         table = self.painted.faces["glow"] * np.float32(1.0 if self.air.lamps else 0.6)
-        shining = np.flatnonzero(table.any(1).take(self.painted.index))
-        numbers = self.painted.index.ravel().take(shining)
-        glow = np.zeros((3, *self.size_hw), np.float32)
-        glow.reshape(3, -1)[:, shining] = table.T.take(numbers, 1)
+        glow = self.painted.planes(table)
         if self.air.lamps:
             glow += texture[..., 1] * np.float32((0.75 if self.air.night else 0.45) / 255) * WINDOW
         return glow

@@ -106,9 +106,9 @@ class Truth:
     def normals(self) -> Normals:
         """Camera-frame unit normals; those of the ground follow its slope."""
         face, r, lift = self.painted.face, self.view.camera.rotation, self.view.curve.lift
-        table = np.ascontiguousarray((self.painted.faces["normal"] @ r).astype(np.float32).T)
-        table[:, SKY] = np.nan
-        out = np.stack([channel.take(self.painted.index) for channel in table])
+        table = self.painted.faces["normal"] @ r
+        table[SKY] = np.nan
+        out = self.painted.planes(table)
         ahead = self.distance * self.view.camera.rays[2]
         flat = (face > SKY) & (face < GROUND_FACES)
         if lift and flat.any():
