@@ -37,8 +37,8 @@ def ground_faces(air: Atmosphere, tone: float) -> np.ndarray:
     walk = np.array([0.52, 0.54, 0.56]) * (1 - 0.3 * air.wet)
     # colour, texture, class, share that snow covers
     rows = (
-        ((0, 0, 0), "flat", "sky", 0),
-        ((0.16, 0.33, 0.27), "grass", "terrain", 1),
+        (np.zeros(3), "flat", "sky", 0),
+        (np.array([0.16, 0.33, 0.27]), "grass", "terrain", 1),
         (asphalt, "asphalt", "road", 0.35),
         (walk, "paving", "sidewalk", 0.7),
     )
