@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from training.data import examine as checks
-from training.data.builder import Builder
+from training.data.builder import Builder, lane_bits
 from training.data.cityscapes import to_metres
+from training.data.class_lookup import _boxes
 from training.data.dataset import Dataset
 from training.data.frames import draw, select, whole
 from training.data.labels import WHOLE, Boxes, Distance, Mask, Normals, crop_image
 from training.data.masks import read_mask
 from training.data.nyuv2 import to_unit
 from training.data.sample import Sample
+from training.data.sources import open_dataset
 from training.data.voc import shown
 
 
@@ -88,6 +90,22 @@ def test_a_box_in_fractions_may_stand_a_hundredth_outside(tmp_path: Path, right:
 
 
 @pytest.mark.parametrize(
+    ("attributes", "bits"),
+    [
+        ({"laneStyle": "solid", "laneDirection": "parallel"}, 0),
+        ({"laneStyle": "dashed", "laneDirection": "parallel"}, 16),
+        ({"laneStyle": "solid", "laneDirection": "vertical"}, 32),
+        ({"style": "dashed", "direction": "vertical"}, 48),
+        ({"laneStyle": "dashed"}, 128),
+        ({"laneStyle": "dotted", "laneDirection": "vertical"}, 128),
+    ],
+)
+def test_bits_of_a_lane(attributes: dict[str, str], bits: int):
+    """4: style, 5: direction, 7: not annotated."""
+    assert lane_bits(attributes) == bits
+
+
+@pytest.mark.parametrize(
     ("encoding", "values", "meanings"),
     [
         ("drivable-panoptic", [0, 1, 2, 127, 128, 254, 255], [2, 0, 1, 1, 1, 0, 0]),
@@ -121,6 +139,28 @@ def test_normals_of_a_tenth_are_unknown():
 def test_a_class_of_voc_is_difficult_only_where_all_its_objects_are():
     found = shown(Boxes(np.zeros((3, 4)), np.array([4, 4, 7]), (50, 100), np.array([0, 1, 1])))
     assert found.labels.tolist() == [0, 0, 0, 0, 1, 0, 0, 2, *[0] * 12]
+
+
+def test_classes_that_are_not_annotated_are_ignored_in_the_whole_frame():
+    found = _boxes(boxes((1, 2, 3, 4)), np.array([2]), np.array([0, 1]))
+    assert found.xyxy.tolist() == [[1, 2, 3, 4], [0, 0, 100, 50], [0, 0, 100, 50]]
+    assert found.classes.tolist() == [2, 0, 1]
+    assert found.ignore.tolist() == [False, True, True]
+
+
+def test_flags_of_boxes(tmp_path: Path):
+    sides = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
+    objects = "".join(
+        f"<object><name>cone</name><{flag}>1</{flag}>{sides}</object>"
+        for flag in ("difficult", "occluded", "truncated")
+    )
+    (tmp_path / "a.xml").write_text(f"<annotation>{objects}</annotation>")
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 80, 3), np.uint8))
+    found = open_dataset(f"voc:{tmp_path}", "val")[0].labels["det"]
+    assert isinstance(found, Boxes)
+    assert found.ignore.tolist() == [True, False, False]
+    assert found.occluded.tolist() == [False, True, False]
+    assert found.truncated.tolist() == [False, False, True]
 
 
 class Numbered(Dataset):
