@@ -235,11 +235,8 @@ def two_wheeler(motor: bool, rider: bool, lit: bool, paint_seed: int) -> Mesh:
     """A bicycle or motorcycle, with its rider; visible from every side."""
     b = Builder(kind="motorcycle" if motor else "bicycle")
     r, base, w = (0.31, 0.7, 0.07) if motor else (0.34, 0.53, 0.03)
-    hub = (0.3, 0.3, 0.32) if motor else (0.42, 0.42, 0.42)
+    wheels(b, 0.02, (-base, base), r)
     for z in (-base, base):
-        for sign in (-1, 1):
-            b.disc(sign * 0.03, r, z, r, RUBBER, (sign, 0, 0))
-            b.disc(sign * 0.035, r, z, r * 0.72, hub, (sign, 0, 0), 10)
         for out in (-1, 1):
             b.rect((-w, w), (0, 2 * r), z + out * r, RUBBER, out)
     if motor:

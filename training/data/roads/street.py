@@ -172,7 +172,7 @@ def signs(rng: Rng, road: Road, length: float) -> list[Thing]:
     """Signs along both edges."""
     out = []
     town = road.scene not in ("highway", "tunnel")
-    spacing = rng.uniform(18, 44) if town else 70.0
+    spacing = rng.uniform(15, 40) if town else 60.0
     kinds, scale = (TOWN_SIGNS, 1.0) if town else (HIGHWAY_SIGNS, 1.5)
     for sign, side in road.sides:
         for s in spots(rng, 4, length, spacing):
