@@ -99,6 +99,7 @@ class Worker(AbstractContextManager["Worker"]):
     def __init__(self, settings: Settings, timeout_s: float = TIMEOUT_S) -> None:
         self.settings, self.timeout_s = settings, timeout_s
         self.process: SpawnProcess | None = None
+        self.lock, self.stopped = threading.Lock(), False
 
     def __call__(self, job: Job) -> VideoOutcome:
         """The outcome of one video. Never raises because of the video."""
@@ -118,13 +119,17 @@ class Worker(AbstractContextManager["Worker"]):
             )
 
     def start(self) -> SpawnProcess:
-        """Starts the child."""
+        """Starts the child. Raises InterruptedError after `stop`."""
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
-        self.process = spawn.Process(target=serve, args=(theirs, self.settings), daemon=True)
-        self.process.start()
+        process = spawn.Process(target=serve, args=(theirs, self.settings), daemon=True)
+        with self.lock:
+            if self.stopped:
+                raise InterruptedError
+            process.start()
+            self.process = process
         theirs.close()  # the child's copy is the last one, so its end is seen here
-        return self.process
+        return process
 
     def receive(self) -> "int | VideoOutcome":
         """Finished frames, or the outcome. Raises TimeoutError after `timeout_s`, EOFError at the
@@ -134,9 +139,12 @@ class Worker(AbstractContextManager["Worker"]):
         return self.pipe.recv()
 
     def stop(self) -> None:
-        """Ends the child from another thread; the call that waits for it returns."""
-        if self.process is not None:
-            self.process.kill()
+        """Ends the child from another thread, and lets none start; the call that waits for it
+        returns."""
+        with self.lock:
+            self.stopped = True
+            if self.process is not None:
+                self.process.kill()
 
     def _lost(self, process: SpawnProcess, error: Exception) -> str:
         """Ends a lost child; the reason it was lost."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from demo.pipeline import Packet
-from demo.sinks import FileSink, is_stdout
+from demo.sinks import FileSink, descriptor
 from perception.runtime.annotations import scalabel_frame
 from perception.runtime.shapes import annotate
 
@@ -25,8 +25,9 @@ class ScalabelSink(FileSink):
     def open(self) -> None:
         """Unbuffered: a killed run leaves every line written so far."""
         # Opening /dev/stdout anew would empty a file that the shell appends to.
-        stdout = os.dup(1) if is_stdout(self.part) else None
-        self.file = open(stdout or self.part, "wb", buffering=0)  # noqa: SIM115 - see on_close
+        number = descriptor(self.part)
+        opened = self.part if number is None else os.dup(number)
+        self.file = open(opened, "wb", buffering=0)  # noqa: SIM115 - see on_close
         self.on_close(self.file.close)
         if self.is_list:
             self.on_close(lambda: self.file.write(b"\n]\n" if self.frames else b"[]\n"))

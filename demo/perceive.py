@@ -16,7 +16,7 @@ from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
 from demo.progress import Statistics, say
 from demo.save import ClipSink, check_save, save_picture
-from demo.sinks import is_stdout
+from demo.sinks import descriptor, is_stdout
 from demo.sources import open_source
 from demo.temporal import BoxTracker, Steady, tracking_available
 from perception.errors import cli, some_of
@@ -119,9 +119,9 @@ class Run:
         self.statistics.begin(source.count, source.still, self.streams)
         limited = self.options.seconds and source.live
         self.ends = time.monotonic() + self.options.seconds if limited else 0.0
-        outputs = [path for _, _, path in job.outputs() if path.is_file() and not is_stdout(path)]
-        if outputs:
-            say(f"replacing {some_of([str(path) for path in outputs], 3)}")
+        outputs = [path for _, _, path in job.outputs() if path.is_file()]
+        if replaced := [str(path) for path in outputs if descriptor(path) is None]:
+            say(f"replacing {some_of(replaced, 3)}")
         with ExitStack() as stack:
             sinks = [*self._sinks(job, source, stack), *self.watching]
             work = self._stages(job, source)

@@ -88,7 +88,7 @@ def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
     yielded as it is. Raises UserError where the file cannot be written at all.
     """
     full: DiskFullError | None = None
-    if is_stdout(path):
+    if descriptor(path) is not None:
         yield path
         return
     with replacing(path) as part:
@@ -101,6 +101,15 @@ def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
             full = error
     if full is not None:
         raise full
+
+
+def descriptor(path: Path) -> int | None:
+    """The file descriptor that a path names: 7 for /dev/fd/7, 1 for what `is_stdout`. What it goes
+    to is written through it, so that a shell's `7>>log` appends."""
+    if is_stdout(path):
+        return 1
+    named = path.parent == Path("/dev/fd") and path.name.isdecimal() and path.exists()
+    return int(path.name) if named else None
 
 
 def is_stdout(path: Path) -> bool:
@@ -116,7 +125,7 @@ def check_space(path: Path) -> None:
     """Raises DiskFullError when the disk of a regular file is nearly full."""
     if path.exists() and not path.is_file():
         return
-    if shutil.disk_usage(path.parent).free < RESERVED_BYTES:
+    if shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free < RESERVED_BYTES:
         raise disk_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 

@@ -63,6 +63,9 @@ class VideoFile(Source):
 
     def __init__(self, place: Path | str, label: str = "") -> None:
         require_extra("demo", "av")
+        from av.video.reformatter import VideoReformatter
+
+        self.to_bgr = VideoReformatter()
         self.place, self.path, self.chosen = place, label or str(place), -1
         notes = []
         with self._opened() as (container, stream):
@@ -121,7 +124,10 @@ class VideoFile(Source):
     def _picture(self, frame: Any) -> np.ndarray:
         """uint8 (H, W, 3) BGR with square pixels, rotated as the file says."""
         self._check_size(frame.width, frame.height)
-        image = as_bgr(frame.to_ndarray(format="bgr24"))
+        # A view of FFmpeg's own memory: to_ndarray would copy it.
+        plane = self.to_bgr.reformat(frame, format="bgr24").planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+        image = as_bgr(rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3))
         if self.aspect != 1:
             size = self._square(frame.width, frame.height)
             image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from importlib.util import find_spec
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import cv2
@@ -143,6 +144,31 @@ def test_a_process_that_dies_is_one_line(video, tiny_onnx, tmp_path):
         ask.start().kill()
         outcome = ask(job(video, tmp_path / "k.jsonl"))
     assert not outcome.labelled
+    assert "died (SIGKILL" in outcome.problem
+
+
+def test_no_process_starts_once_a_worker_is_stopped(video, tiny_onnx, tmp_path):
+    with Worker(settings(tiny_onnx)) as ask:
+        ask.stop()
+        with pytest.raises(InterruptedError):
+            ask(job(video, tmp_path / "s.jsonl"))
+    assert ask.process is None
+
+
+def test_a_worker_is_stopped_while_its_process_starts(video, tiny_onnx, tmp_path, monkeypatch):
+    stopping = []
+
+    def start(process):
+        stopping.append(threading.Thread(target=ask.stop))
+        stopping[0].start()
+        stopping[0].join(0.1)
+        begin(process)
+
+    begin = SpawnProcess.start
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with Worker(settings(tiny_onnx)) as ask:
+        outcome = ask(job(video, tmp_path / "s.jsonl"))
+        stopping[0].join()
     assert "died (SIGKILL" in outcome.problem
 
 

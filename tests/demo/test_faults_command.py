@@ -266,14 +266,18 @@ def test_json_on_standard_output_is_all_that_is_there(place):
     assert b"30 frames" in done.stderr
 
 
-def test_a_log_that_the_shell_appends_to_is_not_emptied(place):
-    words = "-m demo.perceive b.mp4 --json /dev/stdout --model model.onnx --provider cpu"
+@pytest.mark.parametrize(
+    ("device", "to"), [("/dev/stdout", ">> log"), ("/dev/fd/7", "7>> log"), ("/dev/fd/7", "7>log")]
+)
+def test_a_log_that_the_shell_appends_to_is_not_emptied(device, to, place):
+    words = f"-m demo.perceive b.mp4 --json {device} --model model.onnx --provider cpu"
     (place / "log").write_text("before\n")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    shell = f"{sys.executable} {words} >> log"
+    shell = f"{sys.executable} {words} {to}"
     assert subprocess.run(shell, shell=True, env=environment, capture_output=True).returncode == 0
-    first, *rest = (place / "log").read_text().splitlines()
-    assert first == "before"
+    rest = (place / "log").read_text().splitlines()
+    if ">>" in to:
+        assert rest.pop(0) == "before"
     assert len([json.loads(line) for line in rest]) == 30
 
 
