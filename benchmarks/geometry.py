@@ -1,4 +1,4 @@
-"""Errors of lanes, distances, vehicle ahead and warnings on rendered drives with exact truth.
+"""Errors of lanes, distances and vehicle ahead on rendered drives with exact truth.
 
     python benchmarks/geometry.py --drives 20 --frames 30 --inputs truth model
 
@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from demo.temporal import BoxTracker
 from perception.metrics.panoptic import box_iou
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.distance import VEHICLES, WARN_TTC_S
+from perception.runtime.distance import VEHICLES
 from perception.runtime.road import Road, RoadGeometry
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Scene
@@ -103,7 +103,6 @@ class Tally:
              f"{_share(lists['lead'])} of {len(lists['lead'])}",
              f"{_share(lists['detected'])} of {len(lists['detected'])}",
              str(sum(lists["wrong lead"])),
-             str(sum(lists["collision"])), str(sum(lists["departure"])),
              _median(lists["offset"], 2), _median(lists["bend"], 5)],
             [f"{f1:.1f}", _median(lists["apart"], 2)],
         ]  # fmt: skip
@@ -113,35 +112,11 @@ TABLES = {
     "Median relative error of distance in percent (boxes that are not occluded)":
         [*(f"{low}-{high} m" for low, high in RANGES), "signed < 40 m", "within 2 sigma",
          "given < 40 m"],
-    "Frames with a camera, vehicle ahead within 60 m, warnings without cause, own place":
+    "Frames with a camera, vehicle ahead within 60 m, own place":
         ["camera", "lead found", "lead found where its box is", "frames with a wrong lead",
-         "false collision", "false departure", "ego offset m", "curvature 1/m"],
+         "ego offset m", "curvature 1/m"],
     "Lines": ["F1@1.5m", "point distance m"],
 }  # fmt: skip
-
-
-class Warnings:
-    """Finds the starts of warnings that the truth does not support."""
-
-    def __init__(self) -> None:
-        self.gaps: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
-        self.collision = self.departure = False
-
-    def add(self, frame: Frame, road: Road, tally: Tally) -> None:
-        """Adds the next frame of a drive."""
-        assert frame.boxes.track_ids is not None
-        closing = False
-        for track, distance in zip(frame.boxes.track_ids.tolist(), frame.distance, strict=True):
-            gaps = self.gaps[track]
-            gaps.append((frame.seconds, float(distance)))
-            t0, d0 = next(gap for gap in gaps if gap[0] >= frame.seconds - 0.55)
-            rate = (d0 - distance) / max(frame.seconds - t0, 1e-6)
-            closing |= bool(rate * 2 * WARN_TTC_S > distance)
-        near = frame.offset is not None and abs(frame.offset) > 0.35
-        tally.lists["collision"].append(road.collision and not self.collision and not closing)
-        departed = bool(road.departure)
-        tally.lists["departure"].append(departed and not self.departure and not near)
-        self.collision, self.departure = road.collision, departed
 
 
 def run(args: argparse.Namespace) -> dict[tuple[str, str, str], Tally]:
@@ -165,7 +140,7 @@ def evaluate(
     cameras: Sequence[str] = ("true", "estimated"),
 ) -> None:
     """Adds one drive."""
-    states: dict[tuple[str, str], tuple[RoadGeometry, Warnings]] = {}
+    states: dict[tuple[str, str], RoadGeometry] = {}
     tracker = BoxTracker(fps)
     for frame in drive:
         scenes = {"truth": frame.scene} if "truth" in inputs else {}
@@ -177,12 +152,10 @@ def evaluate(
         for source, scene in scenes.items():
             for kind in cameras:
                 file = CameraFile(frame.camera, True, Path("true")) if kind == "true" else None
-                new = RoadGeometry(file, frame.camera.height), Warnings()
-                geometry, warnings = states.setdefault((source, kind), new)
-                road = geometry.update(scene, frame.seconds)
+                new = RoadGeometry(file, frame.camera.height)
+                road = states.setdefault((source, kind), new).update(scene, frame.seconds)
                 tally = tallies[source, kind, "night" if frame.night else "day"]
                 tally.add(frame, scene, road)
-                warnings.add(frame, road, tally)
 
 
 def report(tallies: dict[tuple[str, str, str], Tally]) -> str:

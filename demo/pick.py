@@ -1,11 +1,11 @@
 """perceive-archive --pick: the frames of an archive that are most worth labelling.
 
-Four parts make the value of a frame: box scores near the middle; boxes, areas and lanes that the
+Three parts make the value of a frame: box scores near the middle; boxes, areas and lanes that the
 model does not find again in the mirrored frame (consistency-based active learning, Yu et al., CVPR
-2022 workshops, arXiv 2103.10374); boxes and areas that the neighbouring frames do not confirm; and
-rare classes. The label files give candidates; the model is then applied to these and their
-mirror images. Frames are taken by value times the distance to the pictures already taken (as in
-core-set selection, Sener and Savarese, ICLR 2018, arXiv 1708.00489), near-duplicates never.
+2022 workshops, arXiv 2103.10374); and rare classes. The label files give candidates; the model is
+then applied to these and their mirror images. Frames are taken by value times the distance to the
+pictures already taken (as in core-set selection, Sener and Savarese, ICLR 2018, arXiv 1708.00489),
+near-duplicates never.
 """
 
 import json
@@ -33,7 +33,6 @@ from perception.runtime.scene import Boxes, Mask, Scene
 CANDIDATES: Final = 8  # frames that the model is applied to again, per picked frame
 SPREAD: Final = 0.5  # share of the candidates that is spread evenly over the archive
 MATCH_IOU: Final = 0.3
-NEAR_S: Final = 0.5  # neighbouring frames further apart than this show something else
 GRID_HW: Final = (24, 40)
 THUMBNAIL_WH: Final = (16, 9)
 # Mean difference of two thumbnails (0 to 255, mean brightness removed) of near-duplicates.
@@ -50,17 +49,10 @@ class Seen:
 
     job: int
     index: int
-    seconds: float
-    boxes: Boxes
-    grids: dict[str, np.ndarray] = field(default_factory=dict)  # category: bool GRID_HW
-    attributes: tuple[str, ...] = ()  # such as "weather=rainy"
+    scores: np.ndarray  # (N,) of its boxes
+    shown: set[str]  # classes and attributes, such as "weather=rainy"
     parts: dict[str, float] = field(default_factory=dict)
     picture: np.ndarray | None = None  # float THUMBNAIL_WH, of a candidate
-
-    @property
-    def shown(self) -> set[str]:
-        """Classes and attributes."""
-        return {*class_names(self.boxes), *self.grids, *self.attributes}
 
 
 def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Settings) -> str:
@@ -78,7 +70,7 @@ def pick(jobs: Sequence[Job], count: int, kind: str, folder: Path, settings: Set
         raise UserError("--pick: none of the videos has labels")
     chosen_by = (settings.provider, settings.threads)
     runner = Runner(settings.model, *chosen_by, score=settings.score)
-    compare_neighbours(frames)
+    first_parts(frames)
     some = candidates(frames, CANDIDATES * count)
     places = {(frame.job, frame.index): frame for frame in some}
     for number, frame in decoded(jobs, some):
@@ -114,50 +106,25 @@ def read_frames(job: int, labels: Path) -> Iterator[Seen]:
 
 
 def _seen(job: int, entry: dict[str, Any]) -> Seen:
-    size = (int(entry["size"]["height"]), int(entry["size"]["width"]))
-    rows, categories = [], []
-    grids: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(GRID_HW, np.uint8))
-    scale = np.array(GRID_HW[::-1]) / size[::-1]
-    for label in entry["labels"]:
-        if box := label.get("box2d"):
-            rows.append([*(box[side] for side in ("x1", "y1", "x2", "y2")), label["score"]])
-            categories.append(label["category"])
-        for polygon in label.get("poly2d") or ():
-            points = (np.array(polygon["vertices"]) * scale).round().astype(np.int32)
-            cv2.fillPoly(grids[label["category"]], [points], 1)
-    attributes = entry.get("attributes") or {}
-    names, classes = np.unique(categories, return_inverse=True)
-    found = np.array(rows, float).reshape(-1, 5)
-    return Seen(
-        job,
-        int(entry["frameIndex"]),
-        float(entry["timestamp"]) / 1000,
-        Boxes(found[:, :4], found[:, 4], classes, tuple(names.tolist())),
-        {name: grid.astype(bool) for name, grid in grids.items()},
-        tuple(f"{name}={value}" for name, value in attributes.items() if isinstance(value, str)),
-    )
+    boxes = [label for label in entry["labels"] if label.get("box2d")]
+    areas = [label for label in entry["labels"] if label.get("poly2d")]
+    scores = np.array([float(label["score"]) for label in boxes])
+    shown = {str(label["category"]) for label in [*boxes, *areas]}
+    for name, value in (entry.get("attributes") or {}).items():
+        if isinstance(value, str):
+            shown.add(f"{name}={value}")
+    return Seen(job, int(entry["frameIndex"]), scores, shown)
 
 
 # Parts of a frame's value -----------------------------------------------------------------------
 
 
-def compare_neighbours(frames: Sequence[Seen]) -> None:
-    """Sets the parts that the label files give: box scores, neighbouring frames, rare classes.
-
-    `frames` are those of one video after the other, in order of time.
-    """
+def first_parts(frames: Sequence[Seen]) -> None:
+    """Sets the parts that the label files give: box scores and rare classes."""
     shown = Counter(name for frame in frames for name in frame.shown)
-    for number, frame in enumerate(frames):
-        near = [
-            difference(frame, other)
-            for other in (*frames[max(number - 1, 0) : number], *frames[number + 1 : number + 2])
-            if other.job == frame.job and abs(other.seconds - frame.seconds) <= NEAR_S
-        ]
-        frame.parts = {
-            "scores": uncertainty(frame.boxes.scores),
-            "neighbours": float(np.mean(near)) if near else 0.0,
-            "rare": sum((len(frames) / shown[name]) ** 0.5 - 1 for name in frame.shown),
-        }
+    for frame in frames:
+        rare = sum((len(frames) / shown[name]) ** 0.5 - 1 for name in frame.shown)
+        frame.parts = {"scores": uncertainty(frame.scores), "rare": rare}
 
 
 def examine(frame: Seen, image: np.ndarray, runner: Runner) -> None:
@@ -184,11 +151,6 @@ def mirror_parts(scene: Scene, mirrored: Scene) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in parts.items() if values}
 
 
-def class_names(boxes: Boxes) -> list[str]:
-    """Of every box."""
-    return [boxes.name(i) for i in range(len(boxes))]
-
-
 def mask_difference(mask: Mask, other: np.ndarray) -> float:
     """Share of the pixels with another class, where either has one that is not background.
 
@@ -213,23 +175,10 @@ def uncertainty(scores: np.ndarray) -> float:
     return float(np.sort(4 * scores * (1 - scores))[-10:].sum())
 
 
-def difference(frame: Seen, other: Seen) -> float:
-    """Share of boxes without a counterpart, and 1 - IoU of each area, averaged; from 0 to 1."""
-    parts = []
-    if len(frame.boxes) or len(other.boxes):
-        parts.append(unmatched(frame.boxes, other.boxes))
-    none = np.zeros(GRID_HW, bool)
-    for name in {*frame.grids, *other.grids}:
-        one, two = frame.grids.get(name, none), other.grids.get(name, none)
-        parts.append(1 - (one & two).sum() / max((one | two).sum(), 1))
-    return float(np.mean(parts)) if parts else 0.0
-
-
 def unmatched(one: Boxes, two: Boxes) -> float:
     """Share of boxes that overlap none of their class in the other list by MATCH_IOU."""
     overlap = box_iou(one.xyxy, two.xyxy)
-    names, others = (np.array(class_names(boxes), object) for boxes in (one, two))
-    match = (overlap >= MATCH_IOU) & (names[:, None] == others).reshape(overlap.shape)
+    match = (overlap >= MATCH_IOU) & (one.classes[:, None] == two.classes)
     return float((~match.any(1)).sum() + (~match.any(0)).sum()) / max(len(one) + len(two), 1)
 
 

@@ -12,9 +12,8 @@ from demo.archive_worker import Labeller
 from demo.pick import (
     Seen,
     candidates,
-    compare_neighbours,
-    difference,
     distinct,
+    first_parts,
     mask_difference,
     mirror_parts,
     values,
@@ -66,41 +65,30 @@ def test_pick_writes_different_frames_with_their_labels(
     assert "add --export" in capsys.readouterr().err
 
 
-def seen(
-    index: int, scores: list[float], classes: list[str], x: float = 0, seconds: float | None = None
-) -> Seen:
-    boxes = np.array([[x, 0, x + 10, 10]] * len(scores), float).reshape(-1, 4)
-    time = index / 10 if seconds is None else seconds
-    found = Boxes(boxes, np.array(scores), np.arange(len(classes)), tuple(classes))
-    return Seen(0, index, time, found)
+def seen(index: int, scores: list[float], classes: list[str]) -> Seen:
+    return Seen(0, index, np.array(scores), set(classes))
 
 
 def best(frames: list[Seen]) -> int:
-    compare_neighbours(frames)
+    first_parts(frames)
     return frames[int(np.argmax(values(frames)))].index
 
 
-def test_uncertain_unconfirmed_and_rare_frames_have_the_highest_value() -> None:
+def test_uncertain_and_rare_frames_have_the_highest_value() -> None:
     sure = [seen(n, [0.99], ["car"]) for n in range(8)]
     rest = [seen(n, [0.99], ["car"]) for n in range(9, 16)]
     assert best([*sure, seen(8, [0.5], ["car"]), *rest]) == 8
-    moved = seen(8, [0.99], ["car"], x=50)
-    assert best([*sure, moved, *rest]) == 8
     assert best([*sure, seen(8, [0.99], ["train"]), *rest]) == 8
-    night = seen(8, [0.99], ["car"])
-    night.attributes = ("timeofday=night",)
-    assert best([*sure, night, *rest]) == 8
-    assert difference(sure[0], sure[1]) == 0
-    assert difference(sure[0], moved) == 1
+    assert best([*sure, seen(8, [0.99], ["car", "timeofday=night"]), *rest]) == 8
     empty = [seen(0, [], [])]
-    compare_neighbours(empty)
+    first_parts(empty)
     assert values(empty).tolist() == [0]
 
 
 def test_parts_of_a_frame_s_value_by_hand() -> None:
-    frames = [seen(n, [0.5, 0.9], ["car", "car"]) for n in range(3)]
+    frames = [seen(n, [0.5, 0.9], ["car"]) for n in range(3)]
     frames.append(seen(3, [0.5], ["train"]))
-    compare_neighbours(frames)
+    first_parts(frames)
     # 4 s (1 - s) of each box; the root of 4 frames per frame that shows the class, less one.
     assert frames[0].parts["scores"] == pytest.approx(1 + 0.36)
     assert frames[0].parts["rare"] == pytest.approx((4 / 3) ** 0.5 - 1)
@@ -112,17 +100,6 @@ def test_parts_of_a_frame_s_value_by_hand() -> None:
     assert values(some).tolist() == [0] * 4 + [5] + [0] * 5
 
 
-def test_differences_are_the_same_both_ways() -> None:
-    """One of three boxes in common, of four in all; areas of two rows and of four."""
-    few, many = seen(0, [0.9], ["car"]), seen(1, [0.9] * 3, ["car"] * 3)
-    many.boxes.xyxy[1:, [0, 2]] += [[50], [90]]
-    assert difference(few, many) == difference(many, few) == 0.5
-    small, large = (seen(n, [], []) for n in range(2))
-    for frame, rows in ((small, 2), (large, 4)):
-        frame.grids["road"] = np.arange(24)[:, None] * np.ones((1, 40)) < rows
-    assert difference(small, large) == difference(large, small) == 0.5
-
-
 def test_a_thin_box_of_the_mirrored_frame_is_at_its_place() -> None:
     def scene(left: float, right: float) -> Scene:
         xyxy = np.array([[left, 10, right, 20]], np.float32)
@@ -131,15 +108,6 @@ def test_a_thin_box_of_the_mirrored_frame_is_at_its_place() -> None:
 
     assert mirror_parts(scene(10, 11.25), scene(88.75, 90)) == {"mirrored boxes": 0}
     assert mirror_parts(scene(10, 11.25), scene(10, 11.25)) == {"mirrored boxes": 1}
-
-
-def test_neighbours_count_within_half_a_second() -> None:
-    frames = [seen(0, [0.9], ["car"], 0, 0.0), seen(1, [0.9], ["car"], 50, 0.4)]
-    compare_neighbours(frames)
-    assert frames[0].parts["neighbours"] == 1
-    frames[1].seconds = 3.0
-    compare_neighbours(frames)
-    assert frames[0].parts["neighbours"] == 0
 
 
 AREA = View("mask", classes=("direct", "alternative", "background"))
