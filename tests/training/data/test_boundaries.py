@@ -5,16 +5,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
 from training.data import examine as checks
 from training.data.builder import Builder, lane_bits
 from training.data.cityscapes import to_metres
 from training.data.class_lookup import _boxes
 from training.data.dataset import Dataset
+from training.data.formats.run_lengths import mask_of_runs, runs_of_text
 from training.data.frames import draw, select, whole
 from training.data.labels import WHOLE, Boxes, Distance, Mask, Normals, crop_image
 from training.data.masks import read_mask
 from training.data.nyuv2 import to_unit
+from training.data.outlines import _path
 from training.data.sample import Sample
 from training.data.sources import open_dataset
 from training.data.voc import shown
@@ -139,6 +142,35 @@ def test_normals_of_a_tenth_are_unknown():
 def test_a_class_of_voc_is_difficult_only_where_all_its_objects_are():
     found = shown(Boxes(np.zeros((3, 4)), np.array([4, 4, 7]), (50, 100), np.array([0, 1, 1])))
     assert found.labels.tolist() == [0, 0, 0, 0, 1, 0, 0, 2, *[0] * 12]
+
+
+@pytest.mark.parametrize(
+    ("types", "codes"),
+    [
+        ("LLL", [1, 2, 2]),
+        ("CCCL", [1, 4, 4, 4]),
+        ("LCCC", [1, 4, 4, 4]),
+        ("LCCCCCC", [1, 4, 4, 4, 4, 4, 4]),
+        ("LCCCLCCC", [1, 4, 4, 4, 2, 4, 4, 4]),
+        ("LLCC", [1, 2, 2, 2]),  # too short for a curve
+    ],
+)
+def test_three_vertices_from_a_c_on_are_a_curve(types: str, codes: list[int]):
+    """matplotlib's codes: 1 move, 2 line, 4 cubic Bezier, 79 close."""
+    vertices, curve = np.zeros((len(types), 2)), np.array([letter == "C" for letter in types])
+    assert _path(vertices, curve, closed=False).codes.tolist() == codes
+    assert _path(vertices, curve, closed=True).codes.tolist() == [*codes, 79]
+
+
+@pytest.mark.parametrize("columns", [(0, 3, 60), (10, 11, 12), (59, 58, 2)])
+def test_run_lengths_of_coco_are_those_that_pycocotools_writes(columns: tuple[int, ...]):
+    """Runs that shrink are stored as negative differences, of up to three letters."""
+    mask = np.zeros((200, 61), np.uint8)
+    for number, column in enumerate(columns):
+        mask[number * 7 : 150 - 60 * number, column] = 1
+    mask[5, 20:50] = 1
+    text = coco.encode(np.asfortranarray(mask))["counts"].decode()
+    assert np.array_equal(mask_of_runs(runs_of_text(text), mask.shape, "F"), mask)
 
 
 def test_classes_that_are_not_annotated_are_ignored_in_the_whole_frame():
