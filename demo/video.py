@@ -125,7 +125,7 @@ class VideoFile(Source):
         """uint8 (H, W, 3) BGR with square pixels, rotated as the file says."""
         self._check_size(frame.width, frame.height)
         # A view of FFmpeg's own memory: to_ndarray would copy it.
-        plane = self.to_bgr.reformat(frame, format="bgr24").planes[0]
+        plane: Any = self.to_bgr.reformat(frame, format="bgr24").planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
         image = as_bgr(rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3))
         if self.aspect != 1:

@@ -32,8 +32,7 @@ def read_frames(folder: Path, size_hw: tuple[int, int], count: int) -> np.ndarra
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise UserError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in it")
-    chosen = [paths[i * len(paths) // count] for i in range(min(count, len(paths)))]
-    if len(paths) <= count:
-        chosen = paths
+    count = min(count, len(paths))
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
     images = (read_image(path)[0] for path in chosen)
     return np.stack([Letterbox(image.shape[:2], size_hw).apply(image) for image in images])
