@@ -7,7 +7,7 @@ from perception.classes import LANE_CATEGORY_UNKNOWN, LANE_TYPE_UNKNOWN
 from perception.metrics.classification import ClassificationMetric
 from perception.metrics.confusion import ConfusionMetric, confusion
 from perception.metrics.lane import LaneMetric
-from perception.metrics.maps import DepthMetric, NormalsMetric
+from perception.metrics.maps import BINS, DepthMetric, NormalsMetric, _median
 
 MARKING = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
 
@@ -295,6 +295,22 @@ def test_the_median_of_normals_is_close_to_the_exact_one():
     assert run(NormalsMetric(), (decoded, {"normals": truth}))["median"] == pytest.approx(
         np.median(angles), abs=0.02
     )
+
+
+@pytest.mark.parametrize(
+    ("counts", "median"),
+    [
+        ({10: 1}, 10.5),  # in the middle of its bin
+        ({10: 1, 20: 1}, 11),  # where half of the pixels lie below
+        ({10: 1, 20: 3}, 20 + 1 / 3),
+        ({0: 4, 20: 1}, 0.625),
+        ({BINS - 1: 2}, BINS - 0.5),
+    ],
+)
+def test_median_of_a_histogram_by_hand(counts: dict[int, int], median: float):
+    histogram = np.zeros(BINS, np.int64)
+    histogram[[*counts]] = [*counts.values()]
+    assert _median(histogram) == pytest.approx(median * 180 / BINS)
 
 
 def test_the_median_of_two_normals_of_one_bin_is_between_its_edges():
