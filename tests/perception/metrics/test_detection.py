@@ -200,6 +200,15 @@ def test_recall_of_the_first_and_of_the_first_ten_boxes():
     assert scores["AR100"] == HUNDRED
 
 
+@pytest.mark.parametrize(("before", "ap"), [(99, 1.0), (100, 0.0)])
+def test_only_the_best_hundred_boxes_of_a_class_count(before, ap):
+    """The right box comes after `before` wrong ones; those of another class take no place."""
+    wrong = [[*FAR, 0.9, kind] for kind in (0, 1) for _ in range(before)]
+    scores = score(decoded(*wrong, [*BOX, 0.1, 0]), target([BOX], [0]))
+    assert scores["AP50/cat"] == pytest.approx(ap)
+    assert scores["AR100"] == pytest.approx(100 * ap)
+
+
 @pytest.mark.parametrize(("objects", "rare"), [(29, True), (30, False)])
 def test_fewer_than_thirty_objects_are_rare(objects, rare):
     metric = DetectionMetric(CLASSES)
