@@ -67,7 +67,7 @@ class Letterbox:
 
     def apply(self, frame: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) at the model's size: scaled linearly, halved before while more than twice
-        as large, so that every pixel counts and thin lanes stay visible. By area takes seven times
+        as large, so that every pixel counts and thin lanes stay visible. By area takes five times
         as long, for the same scores (docs/latency.md)."""
         out = np.full((*self.size_hw, 3), self.pad_value, np.uint8)
         height, width = self.inner_hw
