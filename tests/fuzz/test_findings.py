@@ -93,14 +93,16 @@ def test_unusual_labels_that_are_read(variant, data, attempt):
     assert attempt("labels", variant, data) == ""
 
 
-@pytest.mark.parametrize("variant", ["city-mask", "city-disparity", "ade-mask"])
 @pytest.mark.parametrize("data", [PNG_COLOUR, PNG_ALPHA], ids=["colour", "alpha"])
-def test_colour_masks_are_no_class_indices(variant, data, attempt):
-    assert "; restore" in attempt("images", variant, data)
+def test_colour_disparities_are_refused(data, attempt):
+    assert "; restore" in attempt("images", "city-disparity", data)
 
 
-def test_sixteen_bit_masks_are_no_class_indices(attempt):
-    assert "; restore" in attempt("images", "city-mask", PNG_16)
+@pytest.mark.parametrize("variant", ["city-mask", "ade-mask"])
+def test_masks_of_sixteen_bits_are_no_class_indices(variant, attempt):
+    assert attempt("images", variant, PNG_COLOUR) == ""  # grey saved as colour is read
+    for data in (PNG_ALPHA, PNG_16):
+        assert "save it with 8 bits per pixel" in attempt("images", variant, data)
     assert "; restore" in attempt("images", "voc-mask", PNG_ALPHA)
 
 
