@@ -101,6 +101,8 @@ def test_colour_disparities_are_refused(data, attempt):
 @pytest.mark.parametrize("variant", ["city-mask", "ade-mask"])
 def test_masks_of_sixteen_bits_are_no_class_indices(variant, attempt):
     assert attempt("images", variant, PNG_COLOUR) == ""  # grey saved as colour is read
+    red = cv2.imencode(".png", np.full((32, 48, 3), (0, 0, 1), np.uint8))[1].tobytes()
+    assert "is a colour image" in attempt("images", variant, red)
     for data in (PNG_ALPHA, PNG_16):
         assert "save it with 8 bits per pixel" in attempt("images", variant, data)
     assert "; restore" in attempt("images", "voc-mask", PNG_ALPHA)

@@ -30,7 +30,7 @@ class LabelledObject:
 
 
 def labelled(face: np.ndarray, seen: VisibleObject) -> LabelledObject | None:
-    """The object with the box of its pixels in (H, W) `face`; None if they are too few."""
+    """The object and the box around its pixels in (H, W) `face`; None if too few are visible."""
     shown, x, y = seen.part(face)
     pixels = int(np.count_nonzero(shown))
     height, width = face.shape
