@@ -139,7 +139,7 @@ def _car(b: Builder, kind: str, lit: bool, brake: bool) -> None:
 
 
 def _truck(b: Builder, half: float, front: float, top: float, lit: bool, brake: bool) -> None:
-    """A box or a trailer, then the cab without its rear face, which would be painted over the box."""
+    """A box or a trailer, then the cab without a rear face, which would be painted over the box."""
     rear, z, gap, roof = -front, -front - 0.012, front - 2.3, 0.8 * top
     tyres(b, half - 0.05, (rear + 0.6, front - 0.5), 0.9)
     b.box((-half, half), (0.95, top), (rear, gap), (0.72, 0.73, 0.72), tile="metal")
