@@ -14,6 +14,7 @@ from perception.hub import CHECKPOINT, local_file
 from perception.model import HydraNet, build
 from perception.runtime.providers import cpu_has_bf16
 from perception.runtime.view import MAP, MASK, NORMALS, View
+from perception.sharing import REGROUP
 from perception.trunk import Trunk
 from training.balance import AT_FEATURES, Balancer, check_method, make_balancer
 from training.config import Config
@@ -35,6 +36,8 @@ class TrainState:
     bad_in_row: int = 0  # steps with a loss or gradient that was not finite
     bad_total: int = 0
     log_offset: int = 0  # length of log.jsonl
+    # Look-ahead affinities since the last split (training/regrouping.py).
+    ahead: list[dict[str, dict[str, float]]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, dict[str, Any]] = field(default_factory=dict)  # contents of the datasets
 
@@ -103,6 +106,8 @@ def make_learner(
     check_method(optim.balance)
     if optim.balance.endswith(AT_FEATURES) and world.size > 1:
         raise UserError(f"--balance {optim.balance}: with one rank only; leave {AT_FEATURES} out")
+    if args.sharing == REGROUP and world.size > 1:
+        raise UserError(f"--sharing {REGROUP}: with one rank only")
     names = list(args.tasks)
     if args.freeze:  # the file's other heads stay in the model, unchanged
         given = file_views(local_file(args.init, CHECKPOINT))

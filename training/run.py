@@ -6,21 +6,24 @@ best.safetensors (to use), overlays/, run.lock and what the trackers write.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from perception import checkpoint
 from perception.errors import UserError, some_of
 from perception.tasks import check_tasks
+from training.affinity import text_of
 from training.config import Config
 from training.data.augment import make_augmentation
 from training.data.classes import views_of
 from training.data.frames import Frames
+from training.data.sample import Batch, collate
 from training.data.sampling import Order, training_loader, worker_count
 from training.data.sources import open_sources
 from training.distributed import World, join_world
@@ -29,6 +32,7 @@ from training.evaluation.scores import evaluate, headline, stored_scores
 from training.learner import TrainState, make_learner
 from training.logs import EpochProgress, JsonLog, Overlays, Scores, score_table, write_sheet
 from training.loop import StepReport, totals, train_epoch
+from training.regrouping import Regrouping
 from training.resume import (
     check_same_data,
     check_same_settings,
@@ -83,6 +87,7 @@ class Run:
         )
         with lost_rank(self.world):
             self._resume_or_start()
+        self.regrouping = Regrouping(self.learner, self.steps)
         self.began = time.monotonic() - self.state.seconds
 
     @property
@@ -185,6 +190,8 @@ class Run:
                 nonlocal stopped
                 state.batch += 1
                 self.record(report)
+                if self.regrouping.due():
+                    self.regroup()
                 progress.step(report.frames, totals(report.parts))
                 stopped = report.stop
                 if stopped or state.step % self.config.run.checkpoint_every == 0:
@@ -216,6 +223,20 @@ class Run:
         self.log.write(line)
         points = {f"loss/{task}": value for task, value in totals(report.parts).items()}
         self.trackers.log(points | {"loss": report.loss, "lr": line["lr"]}, report.step)
+
+    def regroup(self) -> None:
+        """Probes the affinities of tasks on random frames, and splits what disturbs each other."""
+        count = min(self.config.data.batch, len(self.train))
+        rng = np.random.default_rng((self.config.run.seed, self.state.step))
+        found = self.regrouping.step(self.probe_batch(rng.choice(len(self.train), count, False)))
+        self.log.write({"regrouping": found})
+        if found["split"]:
+            self.console.print(f"step {self.state.step}: {text_of(found['groups'])}", markup=False)
+
+    def probe_batch(self, indices: Iterable[int]) -> Batch:
+        """These training frames, not augmented."""
+        samples = [self.train[index].letterbox(self.config.data.size) for index in indices]
+        return collate(samples).to(self.world.device)
 
     def validate(self) -> Scores:
         """Scores the averaged model as eval-bdd does; writes the table, overlays, and the

@@ -18,6 +18,7 @@ from perception.sharing.gated_adapters import GatedAdapters
 from perception.sharing.mtan import MTAN
 from perception.sharing.mti_net import MTINet
 from perception.sharing.pad_net import PADNet
+from perception.sharing.regroup import Regroup
 from perception.sharing.sparse import Sparse
 from perception.tasks.base import Task
 from perception.trunk import STRIDES, Trunk
@@ -26,7 +27,7 @@ MakeTrunk = Callable[[], Trunk]
 
 
 class EachTask(nn.Module):
-    """One neck applied to the maps of each task."""
+    """One neck applied to the maps of each task, once for tasks with the same maps."""
 
     def __init__(self, neck: nn.Module) -> None:
         super().__init__()
@@ -35,9 +36,12 @@ class EachTask(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         levels = len(STRIDES)
         groups = [features[start : start + levels] for start in range(0, len(features), levels)]
-        return [feature for group in groups for feature in self.neck(group)]
+        different = {id(group[0]): group for group in groups}
+        maps = {key: self.neck(group) for key, group in different.items()}
+        return [feature for group in groups for feature in maps[id(group[0])]]
 
 
+REGROUP: Final = "regroup"
 # A trunk with maps per task, each through the same neck.
 TRUNKS: Final[dict[str, Callable[[MakeTrunk, int], nn.Module]]] = {
     "cross-stitch": CrossStitch,
@@ -45,6 +49,7 @@ TRUNKS: Final[dict[str, Callable[[MakeTrunk, int], nn.Module]]] = {
     "sparse": Sparse,
     "attentive": Attentive,
     "task-experts": TaskExperts,
+    REGROUP: Regroup,
 }
 # One trunk and one neck, followed by modules per task.
 NECKS: Final[dict[str, Callable[[nn.Module, Sequence[Task]], nn.Module]]] = {

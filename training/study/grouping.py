@@ -1,63 +1,12 @@
 """Which tasks should share a network: the best partition under look-ahead affinities."""
 
 import random
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from perception.errors import UserError
+from training.affinity import Groups, best_groups, mean_matrix, partitions, text_of
 from training.study.gain import Record, RowResult
 from training.study.plan import Row
-
-Ahead = Mapping[str, Mapping[str, float]]
-"""Source task -> target task -> Z (see affinity.py)."""
-Groups = tuple[tuple[str, ...], ...]
-
-
-def mean_matrix(probes: Sequence[Ahead]) -> dict[str, dict[str, float]]:
-    """The mean of every entry over probes of the same tasks."""
-    return {
-        source: {
-            target: statistics.fmean(probe[source][target] for probe in probes)
-            for target in targets
-        }
-        for source, targets in probes[0].items()
-    }
-
-
-def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
-    """Every way to split the tasks into at most `most` groups, each in the order of `tasks`."""
-    if not tasks:
-        yield []
-        return
-    first, rest = tasks[0], tasks[1:]
-    for smaller in partitions(rest, most):
-        for index in range(len(smaller)):
-            yield [*smaller[:index], [first, *smaller[index]], *smaller[index + 1 :]]
-        if len(smaller) < most:
-            yield [[first], *smaller]
-
-
-def best_groups(tasks: Sequence[str], ahead: Ahead, most: int = 0) -> Groups:
-    """The partition with the highest mean affinity; `most` groups, 0 for any number.
-
-    The affinity onto a task is the mean over the others in its group, as in TAG, and 0 for a task
-    alone. All partitions are tried: 877 for seven tasks. Raises UserError for more than ten tasks.
-    """
-    if len(tasks) > 10:
-        raise UserError(f"{len(tasks)} tasks have too many groupings to try all; name at most 10")
-
-    def rank(groups: Sequence[Sequence[str]]) -> tuple[float, int]:
-        received = [
-            statistics.fmean([ahead[other][task] for other in group if other != task] or [0.0])
-            for group in groups
-            for task in group
-        ]
-        # Of equal affinities the one with fewer networks: it costs less.
-        return round(statistics.fmean(received or [0.0]), 12), -len(groups)
-
-    best = max(partitions(tasks, most or len(tasks)), key=rank)
-    return tuple(sorted(map(tuple, best), key=lambda group: tasks.index(group[0])))
 
 
 def probes_of(result: RowResult) -> list[dict[str, Any]]:
@@ -79,11 +28,6 @@ def propose(results: Sequence[RowResult], most: int) -> Groups:
         return ()
     ahead = mean_matrix([probe["ahead"] for probe in probes_of(whole)])
     return best_groups(whole.row.tasks, ahead, most)
-
-
-def text_of(groups: Groups) -> str:
-    """a+b | c."""
-    return " | ".join("+".join(group) for group in groups)
 
 
 def random_splits(tasks: Sequence[str], like: Groups, count: int = 2) -> list[Groups]:

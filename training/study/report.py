@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from perception.files import replacing, write_atomic
 from perception.sizes import format_size
 from perception.tasks import TASKS
+from training.affinity import mean_matrix, text_of
 from training.config import Config
 from training.study.gain import Estimate, Reference, RowResult, Study, estimate, mean_over_tasks
-from training.study.grouping import largest_probed, mean_matrix, probes_of, propose, text_of
+from training.study.grouping import largest_probed, probes_of, propose
 from training.study.plan import HARD, budget_text
 
 Table = tuple[list[str], list[list[str]]]
@@ -239,6 +240,12 @@ def notes(study: Study, about: About) -> list[str]:
         f"Left out of every table: {task}, seed {seed}: {why}."
         for task in study.tasks
         for seed, why in study.gaps[task].items()
+    ]
+    found += [
+        f"{study.name(r)}, seed {record['seed']}: step {step}, {text_of(groups)}."
+        for r in study.results
+        for record in r.records
+        for step, groups in record.get("splits", ())
     ]
     found += list(about.rates)
     for most, limit in ((2, "at most 2 networks"), (0, "any number of networks")):

@@ -17,14 +17,14 @@ from rich.console import Console
 from torch import nn
 
 from perception.errors import UserError
+from perception.sharing.regroup import Regroup
 from perception.sharing.sparse import Sparse
 from perception.sizes import format_size
+from training.affinity import probe
 from training.config import Config
 from training.data.frames import Frames
-from training.data.sample import Batch, collate
 from training.loop import StepReport
 from training.run import Run
-from training.study.affinity import probe
 from training.study.gain import score_of
 from training.study.plan import Trial, command
 from training.study.pruning import masked_start, needs_masks
@@ -92,15 +92,10 @@ class StudyRun(Run):
         """The validation of the run, and the affinities."""
         scores = super().validate()
         if self.probing and len(self.config.model.tasks) > 1 and self.learner.shared:
-            self.log.write({"probe": probe(self.learner, self.probe_batch())})
+            # The same frames in every probe.
+            first = range(min(self.config.data.batch, len(self.train)))
+            self.log.write({"probe": probe(self.learner, self.probe_batch(first))})
         return scores
-
-    def probe_batch(self) -> Batch:
-        """The first training frames, not augmented: the same batch for every probe."""
-        args = self.config.data
-        count = min(args.batch, len(self.train))
-        samples = [self.train[index].letterbox(args.size) for index in range(count)]
-        return collate(samples).to(self.world.device)
 
 
 class SearchRun(StudyRun):
@@ -154,7 +149,7 @@ def train_trial(trial: Trial, folder: Path, device: str = "auto", say: Log = pri
         state.unlink()
     trunk: nn.Module = run.learner.model.trunk
     parameters = run.learner.model.parameters()
-    unused = trunk.unused() if isinstance(trunk, Sparse) else 0
+    unused = trunk.unused() if isinstance(trunk, Sparse | Regroup) else 0
     return record | log | {
         "size": format_size(trial.base.data.size),
         "steps": run.state.step,
@@ -186,11 +181,14 @@ def started(trial: Trial, folder: Path, device: str, say: Log, config: Config) -
 
 
 def read_log(path: Path) -> Record:
-    """Last scores of both protocols, and all probes, of a run's log."""
+    """Last scores of both protocols, all probes, and the splits of a regrouped trunk, in a log."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     last = {key: value for line in lines for key, value in line.items()}
     probes = [line["probe"] for line in lines if "probe" in line]
-    return {"scores": last.get("val", {}), "panoptic": last.get("panoptic", {}), "probes": probes}
+    found = {"scores": last.get("val", {}), "panoptic": last.get("panoptic", {}), "probes": probes}
+    regrouping = [line["regrouping"] for line in lines if "regrouping" in line]
+    splits = [[one["step"], one["groups"]] for one in regrouping if one["split"]]
+    return found | ({"splits": splits} if regrouping else {})
 
 
 def run_trials(trials: Sequence[Trial], folder: Path, devices: Sequence[str], log: Log) -> None:

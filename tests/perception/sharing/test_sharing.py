@@ -21,6 +21,7 @@ from perception.sharing import SHARINGS, own_maps
 from perception.sharing.cross_stitch import CrossStitch
 from perception.sharing.gated_adapters import GatedAdapter
 from perception.sharing.pad_net import Distillation, PADNet
+from perception.sharing.regroup import Regroup
 from perception.sharing.sparse import Masked, Sparse, iterative_pruning, prune
 from perception.tasks.base import total_loss
 from training.config import ModelArgs
@@ -34,12 +35,19 @@ def frame() -> torch.Tensor:
     return torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8, generator=generator)
 
 
+def assert_equal(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+    for one, two in zip(found, wanted, strict=True):
+        assert torch.allclose(one, two, atol=1e-5)
+
+
 def model_of(sharing: str):
     torch.manual_seed(0)
     model = build(f"pvt-hydranet-b0+{sharing}", TASKS)
     if isinstance(model.trunk, Sparse):
         for part in model.trunk.parts:
             part.set_masks({name: torch.rand(m.shape) < 0.7 for name, m in part.masks().items()})
+    if isinstance(model.trunk, Regroup):
+        model.trunk.split([[0], [1]])
     return model
 
 
@@ -224,6 +232,33 @@ def test_a_task_sees_its_own_weights_and_keeps_its_own_statistics():
     image = torch.rand(1, 1, 3, 3)
     for one, two in zip(sparse(image), sparse.unfolded()(image), strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_split_copies_the_trunk_of_its_group_and_no_other():
+    model = build("pvt-hydranet-b0+regroup", ["depth", "normals", "drivable"]).eval()
+    trunk, one = (
+        model.trunk,
+        sum(p.numel() for p in build("pvt-hydranet-b0", TASKS).trunk.parameters()),
+    )
+    assert isinstance(trunk, Regroup)
+    maps = model.features(frame())
+    assert [a is b for a, b in zip(maps[:4], maps[4:8], strict=True)] == [True] * 4
+    assert (trunk.groups(), trunk.unused()) == ([[0, 1, 2]], 2 * one)
+    with torch.no_grad():
+        trunk.trunks[0].body.patch_embed.proj.bias.fill_(2.0)
+        before = model.features(frame())
+        assert trunk.split([[0], [1, 2]]) == [(trunk.trunks[0], trunk.trunks[1])]
+        assert (trunk.groups(), trunk.unused()) == ([[0], [1, 2]], one)
+        assert_equal(model.features(frame()), before)
+        trunk.trunks[1].body.patch_embed.proj.bias.fill_(-2.0)
+        after = model.features(frame())
+        assert_equal(after[:4], before[:4])
+        assert not torch.allclose(after[4], before[4])
+        assert after[4] is after[8]
+        assert trunk.split([[0], [2], [1]]) == [(trunk.trunks[1], trunk.trunks[2])]
+        assert (trunk.groups(), trunk.unused()) == ([[0], [1], [2]], 0)
+        assert_equal(model.features(frame()), after)
+        assert_equal(trunk.unfolded()(torch.ones(1, 3, 64, 96)), trunk(torch.ones(1, 3, 64, 96)))
 
 
 def test_training_several_tasks_without_masks_is_refused():

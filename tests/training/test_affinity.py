@@ -1,30 +1,37 @@
 """Affinity on a constructed case: two tasks with equal targets and one with the opposite."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 
 from perception.model import build
+from perception.sharing import own_maps
 from perception.tasks.depth import Depth
+from training.affinity import best_groups, mean_matrix, partitions, probe
 from training.balance import BALANCERS
 from training.data.sample import Batch
 from training.distributed import World
 from training.learner import Learner
+from training.loop import train_step
 from training.optimiser import make_optimizer
-from training.study.affinity import probe
-from training.study.grouping import best_groups, mean_matrix, partitions
+from training.regrouping import WINDOW, Regrouping, split
 
 
-@pytest.fixture(scope="module")
-def planted():
+def planted_learner(network: str = "pvt-hydranet-b0"):
     """(learner, batch): three equal heads that predict 10 m; the targets of `near` and `close` are
     1 m, those of `far` 100 m, so that its gradient of the logarithmic error is exactly opposite."""
     torch.manual_seed(0)
-    model = build("pvt-hydranet-b0", ["depth"])
-    head = model.tasks["depth"]
+    names = ("near", "close", "far")
+    model = build(network, ["depth", "normals", "drivable"][: 3 if "+" in network else 1])
+    head = build("pvt-hydranet-b0", ["depth"]).tasks["depth"]
     assert isinstance(head, Depth)
-    model.tasks = torch.nn.ModuleDict({n: copy.deepcopy(head) for n in ("near", "close", "far")})
+    model.tasks = torch.nn.ModuleDict({name: copy.deepcopy(head) for name in names})
+    if "+" in network:
+        for index, task in enumerate(model.tasks.values()):
+            task.register_forward_pre_hook(partial(own_maps, index, len(names)))
     balancer = BALANCERS["equal"](list(model.tasks), 0)
     optimizer = make_optimizer(model, balancer, 1e-3, 0.05, 1.0)
     world = World(0, 1, torch.device("cpu"))
@@ -34,6 +41,11 @@ def planted():
     targets = {name: {"map": torch.full((2, 64, 96), value)} for name, value in metres.items()}
     rows = {name: torch.arange(2) for name in metres}
     return learner, Batch(frames, targets, rows, ["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_learner()
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +104,52 @@ def test_of_equal_affinities_the_fewest_networks_are_proposed():
     tasks = ("a", "b", "c")
     ahead = {one: dict.fromkeys(tasks, 0.0) for one in tasks}
     assert best_groups(tasks, ahead) == (tasks,)
+
+
+def test_tasks_that_disturb_each_other_get_a_trunk_of_their_own():
+    learner, batch = planted_learner("pvt-hydranet-b0+regroup")
+    learner.ema = ModelEmaV3(learner.model)
+    regrouping = Regrouping(learner, steps=1000)
+    assert [regrouping.every, Regrouping(learner, 375).every, Regrouping(learner, 9000).every] == [
+        25, 15, 100
+    ]  # fmt: skip
+    regrouping.every = 1
+    found = []
+    for _ in range(WINDOW):
+        train_step(learner, batch)
+        assert regrouping.due()
+        found.append(regrouping.step(batch))
+    whole, parted = (("near", "close", "far"),), (("near", "close"), ("far",))
+    assert [one["groups"] for one in found] == [whole] * (WINDOW - 1) + [parted]
+    assert [one["split"] for one in found] == [False] * (WINDOW - 1) + [True]
+    assert learner.state.ahead == []
+    for model in (learner.model, learner.ema.module):
+        assert model.trunk.groups() == [[0, 1], [2]]
+    old, new = (learner.model.trunk.trunks[leader].body.patch_embed.proj for leader in (0, 2))
+    assert torch.equal(old.weight, new.weight)
+    momentum = [learner.optimizer.state[module.weight]["exp_avg"] for module in (old, new)]
+    assert torch.equal(*momentum)
+    train_step(learner, batch)
+    assert not torch.equal(old.weight, new.weight)
+    regrouping.step(batch)
+    assert len(learner.state.ahead) == 1
+
+
+@pytest.mark.parametrize(
+    ("gains", "parts"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 2),  # without variance
+        ([1.0, 2.0, 3.0, 4.0], 2),  # mean 2.5, standard error 0.65, limit 2.35 * 0.65 = 1.52
+        ([-1.0, 1.0, 2.0, 4.0], 1),  # mean 1.5, standard error 1.04, limit 2.45
+        ([-1.0, -2.0, -3.0, -4.0], 1),
+        ([0.0, 0.0, 0.0, 0.0], 1),
+    ],
+)
+def test_a_group_is_split_only_if_newer_probes_confirm_it(gains: list[float], parts: int):
+    # Apart, both tasks have affinity 0; together the mean of the two.
+    def ahead(gain: float) -> dict[str, dict[str, float]]:
+        return {"a": {"b": -gain - 0.5}, "b": {"a": -gain + 0.5}}
+
+    assert len(split(["a", "b"], [ahead(1.0)] * 4 + [ahead(gain) for gain in gains])) == parts
+    assert split(["a", "b"], [ahead(-1.0)] * 4 + [ahead(1.0)] * 4) == (("a", "b"),)
+    assert split(["a"], [ahead(1.0)] * 8) == (("a",),)

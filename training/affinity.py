@@ -1,10 +1,12 @@
-"""Affinity of tasks in the shared trunk: cosines between their gradients, and look-ahead affinity.
+"""Affinity of tasks in the shared trunk: cosines between their gradients, look-ahead affinity, and
+which tasks should share a trunk by it.
 
 Look-ahead affinity (TAG, Fifty et al., NeurIPS 2021, eq. 1): how much a step of the shared
 parameters along the gradient of task i lowers the loss of task j,
 Z(i -> j) = 1 - L_j(after) / L_j(before).
 """
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from perception.errors import UserError
 from perception.tasks.base import total_loss
 from training.balance import Border
 from training.data.sample import Batch
@@ -20,6 +23,9 @@ from training.loop import forward
 from training.nonfinite import Memory
 
 Matrix = dict[str, dict[str, float]]
+Ahead = Mapping[str, Mapping[str, float]]
+"""Source task -> target task -> Z (see affinity.py)."""
+Groups = tuple[tuple[str, ...], ...]
 
 
 def probe(learner: Learner, batch: Batch, reach: float = 1e-3) -> dict[str, object]:
@@ -121,3 +127,61 @@ def moved(
         with torch.no_grad():
             for parameter, value in zip(parameters, before, strict=True):
                 parameter.copy_(value)
+
+
+def mean_matrix(probes: Sequence[Ahead]) -> Matrix:
+    """The mean of every entry over probes of the same tasks."""
+    return {
+        source: {
+            target: statistics.fmean(probe[source][target] for probe in probes)
+            for target in targets
+        }
+        for source, targets in probes[0].items()
+    }
+
+
+def partitions(tasks: Sequence[str], most: int) -> Iterator[list[list[str]]]:
+    """Every way to split the tasks into at most `most` groups, each in the order of `tasks`."""
+    if not tasks:
+        yield []
+        return
+    first, rest = tasks[0], tasks[1:]
+    for smaller in partitions(rest, most):
+        for index in range(len(smaller)):
+            yield [*smaller[:index], [first, *smaller[index]], *smaller[index + 1 :]]
+        if len(smaller) < most:
+            yield [[first], *smaller]
+
+
+def best_groups(tasks: Sequence[str], ahead: Ahead, most: int = 0) -> Groups:
+    """The partition with the highest mean affinity; `most` groups, 0 for any number.
+
+    All partitions are tried: 877 for seven tasks. Raises UserError for more than ten tasks.
+    """
+    if len(tasks) > 10:
+        raise UserError(f"{len(tasks)} tasks have too many groupings to try all; name at most 10")
+
+    def rank(groups: Sequence[Sequence[str]]) -> tuple[float, int]:
+        # Of equal affinities the one with fewer networks: it costs less.
+        return round(received(groups, ahead), 12), -len(groups)
+
+    best = max(partitions(tasks, most or len(tasks)), key=rank)
+    return tuple(sorted(map(tuple, best), key=lambda group: tasks.index(group[0])))
+
+
+def received(groups: Sequence[Sequence[str]], ahead: Ahead) -> float:
+    """The mean affinity onto the tasks of a partition.
+
+    That onto one task is the mean over the others in its group, as in TAG, and 0 for a task alone.
+    """
+    onto = [
+        statistics.fmean([ahead[other][task] for other in group if other != task] or [0.0])
+        for group in groups
+        for task in group
+    ]
+    return statistics.fmean(onto or [0.0])
+
+
+def text_of(groups: Groups) -> str:
+    """a+b | c."""
+    return " | ".join("+".join(group) for group in groups)

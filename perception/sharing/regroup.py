@@ -1,0 +1,80 @@
+"""A trunk that splits while it is trained: tasks share one until training finds that some disturb
+the others (training/regrouping.py). Then their group gets a copy of it that trains on by itself.
+
+The trunk of a group is that of its first task. The weights of tasks that lead no group are not
+used, but are there, so that checkpoints have one form before and after a split.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from perception.trunk import Trunk
+
+
+class Regroup(nn.Module):
+    """The maps of every task, task after task, each group's from one pass.
+
+    The maps of one group are the same tensors.
+    """
+
+    leader: Tensor  # (T,), for each task the task whose trunk it uses
+
+    def __init__(self, make_trunk: Callable[[], Trunk], tasks: int) -> None:
+        super().__init__()
+        first = make_trunk()
+        self.channels, self.strides = first.channels, first.strides
+        self.trunks = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(tasks - 1))])
+        self.register_buffer("leader", torch.zeros(tasks, dtype=torch.long))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        leaders = [int(leader) for leader in self.leader]
+        maps = {leader: self.trunks[leader](image) for leader in dict.fromkeys(leaders)}
+        return [feature for leader in leaders for feature in maps[leader]]
+
+    def groups(self) -> list[list[int]]:
+        """The tasks of each group, in ascending order."""
+        leaders = [int(leader) for leader in self.leader]
+        return [[t for t, own in enumerate(leaders) if own == one] for one in sorted({*leaders})]
+
+    @torch.no_grad()
+    def split(self, groups: Sequence[Sequence[int]]) -> list[tuple[nn.Module, nn.Module]]:
+        """Splits into these groups, each a part of one that is there; returns (old, new) for every
+        trunk that is a copy."""
+        copies = []
+        for group in groups:
+            old, new = int(self.leader[group[0]]), min(group)
+            if old != new:
+                self.trunks[new].load_state_dict(self.trunks[old].state_dict())
+                copies.append((self.trunks[old], self.trunks[new]))
+        for group in groups:
+            self.leader[list(group)] = min(group)
+        return copies
+
+    def unused(self) -> int:
+        """Number of weights that no task uses."""
+        used = {group[0] for group in self.groups()}
+        idle = [trunk for task, trunk in enumerate(self.trunks) if task not in used]
+        return sum(p.numel() for trunk in idle for p in trunk.parameters())
+
+    def unfolded(self) -> "Split":
+        """The same network with the used trunks alone, for export."""
+        groups = self.groups()
+        return Split([cast(Trunk, self.trunks[group[0]]) for group in groups], groups)
+
+
+class Split(nn.Module):
+    """A trunk per group; `groups` are the tasks of each."""
+
+    def __init__(self, trunks: Sequence[Trunk], groups: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleList(trunks)
+        of = {task: number for number, group in enumerate(groups) for task in group}
+        self.order = [of[task] for task in sorted(of)]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = [trunk(image) for trunk in self.trunks]
+        return [feature for number in self.order for feature in maps[number]]
