@@ -119,8 +119,8 @@ class ModelArgs:
     """Network; with --init of a model and without this flag, that model's."""
     sharing: str = ""
     """How tasks share the network: cross-stitch, mtan, attentive, task-experts, gated-adapters,
-    pad-net, mti-net, or sparse (with --init of its masks, from study-mtl); default: one trunk for
-    all."""
+    pad-net, mti-net, regroup, or sparse (with --init of its masks, from study-mtl); default: one
+    trunk for all."""
     init: str = ""
     """Weights to start from: `default` or `pvt` (the pretrained models), a checkpoint of train-bdd,
     hf://OWNER/NAME[@REVISION], or a trunk in timm's format (safetensors)."""
