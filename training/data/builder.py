@@ -57,12 +57,13 @@ class Builder:
         self.masked = list(MASK_TASKS)
         self.columns: dict[str, Any] = {name: array(kind) for name, kind in COLUMNS.items()}
         self.columns["vertex_start"].append(0)
-        self._masks: dict[tuple[int, int], tuple[str, int]] = {}
+        # Masks and values of attributes by (frame, column).
+        self._masks: dict[tuple[int, int], tuple[bytes, int]] = {}
+        self._values: dict[tuple[int, int], int] = {}
         # Problems and vertices by frame, and by kind what is left out, also those not kept.
         self._counted: Counter[int] = Counter()
         self._vertices: Counter[int] = Counter()
         self._left_out: Counter[str] = Counter()
-        self._values: dict[str, dict[int, int]] = {}
         self._numbers: dict[tuple[str, str], int] = {}
 
     def frame(
@@ -103,16 +104,19 @@ class Builder:
         if len(self.problems) < MOST_LISTED or self._counted[frame] == 1:
             self.problems.append((frame, one_line(text)))
 
+    def split_problem(self, split: str, text: str) -> None:
+        """Something wrong with a whole split; the others can be used. "" is the whole folder."""
+        number = self.splits.setdefault(split, len(self.splits)) if split else -1
+        self.problem(whole_split(number), text)
+
     @contextmanager
     def part(self, *splits: str) -> Iterator[None]:
-        """What is wrong in a part of the files is a problem of the splits that it belongs to, so
-        that the others can be used; "" is the whole folder."""
+        """What is wrong in a part of the files is a problem of the splits that it belongs to."""
         try:
             yield
         except UserError as error:
             for split in splits:
-                number = self.splits.setdefault(split, len(self.splits)) if split else -1
-                self.problem(whole_split(number), str(error))
+                self.split_problem(split, str(error))
 
     def leave_out(self, kind: str, text: str) -> None:
         """Something in the files that is not used: "label without frame", "file: what it is".
@@ -140,32 +144,31 @@ class Builder:
     ) -> None:  # fmt: skip
         """Adds a box, or the problem it has; `part` is its number or id in `where`."""
         x1, y1, x2, y2 = xyxy
-        columns = self.columns
+        columns, wrong = self.columns, ""
         if columns["relative"][frame]:
             if min(x1, y1) < -FRACTION_TOLERANCE or max(x2, y2) > 1 + FRACTION_TOLERANCE:
-                said = f"box {OUTSIDE} (fractions of 0..1 expected); fix it"
-                self.problem(frame, f"{place(where, part)}: {said}")
-                return
+                wrong = f"{OUTSIDE} (fractions of 0..1 expected)"
             x1, y1, x2, y2 = (min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
         height, width = columns["size_hw"][2 * frame : 2 * frame + 2]
         if not (-REACH < x1 < x2 < REACH and -REACH < y1 < y2 < REACH):
-            self.problem(frame, f"{place(where, part)}: box is empty or not finite; fix it")
+            wrong = wrong or "is empty or not finite"
         elif (
             x1 < -TOLERANCE or y1 < -TOLERANCE
             or (width and (x2 > width + TOLERANCE or y2 > height + TOLERANCE))
         ):  # fmt: skip
             corners = ", ".join(f"{value:.1f}" for value in (x1, y1, x2, y2))
-            size = f" of {width}x{height}" if width else ""
-            self.problem(frame, f"{place(where, part)}: box ({corners}) {OUTSIDE}{size}; fix it")
-        else:
-            number = self.names.get(name)
-            if number is None or name not in self.first:
-                number = self.name(name, place(where, part))
-            columns["box_xyxy"].extend((x1, y1, x2, y2))
-            columns["box_frame"].append(frame)
-            columns["box_class"].append(number)
-            columns["box_flags"].append(flags)
-            columns["boxes"][frame] = 1
+            wrong = f"({corners}) {OUTSIDE}" + (f" of {width}x{height}" if width else "")
+        if wrong:
+            self.problem(frame, f"{place(where, part)}: box {wrong}; fix it")
+            return
+        number = self.names.get(name)
+        if number is None or name not in self.first:
+            number = self.name(name, place(where, part))
+        columns["box_xyxy"].extend((x1, y1, x2, y2))
+        columns["box_frame"].append(frame)
+        columns["box_class"].append(number)
+        columns["box_flags"].append(flags)
+        columns["boxes"][frame] = 1
 
     def boxes(self, frame: int, names: Sequence[int], xyxy: Sequence[float]) -> None:
         """Adds boxes that were checked: 4 numbers each, of class numbers that `name` gave."""
@@ -190,15 +193,15 @@ class Builder:
         count = len(flat) // 2
         least = 3 if kind == AREA and not types else 2
         whole = not types or (len(types) == count and not set(types) - {"L", "C"})
+        wrong = ""
         if not (least <= count <= MOST_VERTICES and whole and all(abs(v) <= REACH for v in flat)):
-            text = "malformed outline: too few, too many or infinite points, or other types"
-            self.problem(frame, f"{where}: {text}; fix it")
+            wrong = "malformed outline: too few, too many or infinite points, or other types"
+        elif (total := self._vertices[frame] + count) > MOST_VERTICES_OF_FRAME:
+            wrong = f"more than {MOST_VERTICES_OF_FRAME} vertices in one frame"
+        if wrong:
+            self.problem(frame, f"{where}: {wrong}; fix it")
             return
-        self._vertices[frame] += count
-        if self._vertices[frame] > MOST_VERTICES_OF_FRAME:
-            text = f"more than {MOST_VERTICES_OF_FRAME} vertices in one frame"
-            self.problem(frame, f"{where}: {text}; fix it")
-            return
+        self._vertices[frame] = total
         columns = self.columns
         columns["vertex_xy"].extend(flat)
         columns["vertex_start"].append(columns["vertex_start"][-1] + count)
@@ -219,14 +222,14 @@ class Builder:
         """Gives the frame a mask, relative to the label root; its first one counts."""
         if task not in self.masked:
             self.masked.append(task)
-        self._masks.setdefault((frame, self.masked.index(task)), (path, code))
+        self._masks.setdefault((frame, self.masked.index(task)), (os.fsencode(path), code))
 
     def attribute(self, frame: int, group: str, value: Any) -> None:
         """Sets one attribute of a frame, if the value is a text that says something."""
         if not isinstance(value, str) or value in ("", UNDEFINED):
             return
         values = self.groups.setdefault(group, {})
-        self._values.setdefault(group, {})[frame] = values.setdefault(value, len(values))
+        self._values[frame, [*self.groups].index(group)] = values.setdefault(value, len(values))
 
     def table(self, key: Callable[[str], str] = str) -> Table:
         """Everything added; frames are ordered by `key` of their image."""
@@ -247,27 +250,20 @@ class Builder:
             if owner in rows:
                 columns[name] = columns[name][rows[owner]]
         attributes = np.full((count, len(self.groups)), -1, np.int16)
-        for column, group in enumerate(self.groups):
-            for frame, value in self._values[group].items():
-                attributes[frame, column] = value
+        for at, value in self._values.items():
+            attributes[at] = value
         files = np.full((count, len(self.masked)), b"", object)
         codes = np.full((count, len(self.masked)), NO_MASK, np.int8)
-        for place_, (path, code) in self._masks.items():
-            files[place_], codes[place_] = os.fsencode(path), code
+        for at, (path, code) in self._masks.items():
+            files[at], codes[at] = path, code
         for kind, number in self._left_out.items():
             if number > MOST_LISTED:
                 more = f"{self.root}: {number - MOST_LISTED} more like these"
                 self.unused.append((kind, more))
-        texts = {
-            "splits": list(self.splits),
-            "names": list(self.names),
-            "first": self.first,
-            "groups": {group: list(values) for group, values in self.groups.items()},
-            "problems": self.problems,
-            "unused": self.unused,
-            "encodings": self.encodings,
-            "masked": self.masked,
-        }
+        lists = ("splits", "names", "problems", "unused", "encodings", "masked")
+        texts: dict[str, Any] = {name: list(getattr(self, name)) for name in lists}
+        texts["first"] = self.first
+        texts["groups"] = {group: list(values) for group, values in self.groups.items()}
         return Table(
             texts=texts,
             images=np.array([os.fsencode(image) for image in self.images], "S"),

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from timm.data import ImageNetInfo
 
-from perception.errors import UserError
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.classes import ClassLists
@@ -46,8 +45,8 @@ class ImageNet(Annotated):
                 builder.frame(image, split_folder(image))
             elif re.fullmatch(r"n\d{8}", name):
                 place = self.root / folder
-                with builder.part(split_folder(image)):
-                    raise UserError(f"{place}: not one of the 1000 classes of ImageNet-1k")
+                text = f"{place}: not one of the 1000 classes of ImageNet-1k"
+                builder.split_problem(split_folder(image), text)
 
     def frame_name(self, image: str) -> str:
         """With the class: the archive's names begin with it (n01440764_10026), others need not."""

@@ -142,8 +142,7 @@ def check_duplicates(builder: Builder, name: Callable[[str], str]) -> None:
         other = seen.setdefault((split, name(image)), image)
         if other != image:
             text = f"{other} and {image} are two frames of one name in two folders"
-            with builder.part(splits[split]):
-                raise UserError(f"{builder.root}: {text}; rename one")
+            builder.split_problem(splits[split], f"{builder.root}: {text}; rename one")
 
 
 def attribute_files(root: Path) -> list[Path]:
