@@ -119,19 +119,21 @@ def _write_error(path: Path, number: int | None, reason: str) -> WriteError:
 
 
 def check_outputs(
-    outputs: Iterable[tuple[str, Path]],
-    inputs: Iterable[tuple[str, Path]],
+    outputs: Iterable[tuple[str, Path | None]],
+    inputs: Iterable[tuple[str, Path | None]],
     datasets: Iterable[Path] = (),
 ) -> None:
     """Raises UserError where a file to write would replace an input, a file of a dataset or another
     output, links resolved, or cannot be made at its place.
 
-    `outputs` are (option, path), `inputs` (what it is, path).
+    `outputs` are (option, path), `inputs` (what it is, path); None: not given.
     """
-    read = {place(path): (what, path) for what, path in inputs}
+    read = {place(path): (what, path) for what, path in inputs if path}
     roots = [Path(os.path.realpath(path)) for path in datasets]
     written: dict[object, str] = {}
     for option, path in outputs:
+        if path is None:
+            continue
         if path.is_dir():
             raise UserError(f"{option} {path}: a folder; give a file name")
         at = place(path)

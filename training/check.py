@@ -85,8 +85,7 @@ def check_places(args: CheckArguments) -> None:
         check_place("--sheet", sheet)
     elif args.sheet:
         outputs.append(("--sheet", sheet))
-    given = (("--classes", args.classes), ("--labels", args.labels))
-    inputs = [(flag, path) for flag, path in given if path]
+    inputs = [("--classes", args.classes), ("--labels", args.labels)]
     check_outputs(outputs, inputs, datasets=dataset_folders(args.data, args.labels))
 
 

@@ -122,14 +122,11 @@ class Arguments:
             )
         if not 0 <= self.output.export_score <= 1:
             raise UserError(f"--export-score {self.output.export_score}: give a number from 0 to 1")
-        named = (("--json", self.output.json), ("--markdown", self.output.markdown))
-        inputs = [("model", self.file)]
-        for flag, given in (("--classes", self.data.classes), ("--labels", self.data.labels)):
-            inputs += [(flag, given)] if given else []
+        data, output = self.data, self.output
         check_outputs(
-            [(flag, path) for flag, path in named if path],
-            inputs,
-            datasets=dataset_folders(self.data.data, self.data.labels),
+            [("--json", output.json), ("--markdown", output.markdown)],
+            [("model", self.file), ("--classes", data.classes), ("--labels", data.labels)],
+            datasets=dataset_folders(data.data, data.labels),
         )
         if self.output.export:
             from perception.runtime.annotations import parse_export  # needs OpenCV

@@ -47,6 +47,8 @@ class Annotated(Dataset):
     """What the format is called in messages."""
     relative: ClassVar[bool] = False
     """Whether boxes and outlines are in fractions of the frame."""
+    every_image: ClassVar[bool] = True
+    """Whether images that no label file names are noted."""
     root: Path
 
     def __init__(
@@ -249,12 +251,13 @@ class Annotated(Dataset):
             why = "".join(f"; {text}" for _, text in builder.unused[:1])
             raise NoFramesError(f"{self.root}: no frames found{why}; expected {self.expected()}")
         check_duplicates(builder, self.frame_name)
-        self.unlisted(builder, images)
+        if self.every_image:
+            self._unlisted(builder, images)
         for path in attribute_files(self.label_root):
             read_attributes(path, builder)
         return builder.table(self.sort_key)
 
-    def unlisted(self, builder: Builder, images: Images) -> None:
+    def _unlisted(self, builder: Builder, images: Images) -> None:
         """Notes images without labels, and frames of no split where others have one."""
         masks = "masks/" if builder.encodings else "\0"
         rest = sorted(set(images.paths) - set(builder.images))

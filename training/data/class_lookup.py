@@ -100,7 +100,7 @@ class ClassLookup:
             if not byte & (LANE_BACKGROUND_BIT | LANE_CATEGORY_UNKNOWN):
                 number, rest = byte & LANE_CATEGORY_BITS, byte & ~LANE_CATEGORY_BITS
                 known = number < len(names)
-                index = self.lists.index_of("lane", names[number]) if known else UNKNOWN
+                index = self.lists.index("lane", names[number]) if known else UNKNOWN
                 table[byte] = rest | (index if index >= 0 else LANE_CATEGORY_UNKNOWN)
         return table
 
@@ -141,7 +141,7 @@ def unknown_names(
         for (group, name), place in dataset.used(task).items():
             if group not in lists.groups[task] or name == BACKGROUND:
                 continue
-            found = lists.index_of(task, name) if task == "lane" else lists.index(task, name, group)
+            found = lists.index(task, name, ONLY if task == "lane" else group)
             others = [other for other in lists.groups if other not in ("lane", "scene", task)]
             elsewhere = task != "scene" and any(lists.index(o, name) != UNKNOWN for o in others)
             if found == UNKNOWN and not elsewhere:

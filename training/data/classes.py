@@ -81,19 +81,18 @@ class ClassLists:
         return self.groups[task][group]
 
     def index(self, task: str, name: str, group: str = ONLY) -> int:
-        """Class of a name in labels; IGNORE or UNKNOWN where it has none."""
+        """Class of a name in labels; IGNORE or UNKNOWN where it has none.
+
+        Without a group a lane's category may be written `lane/single white`, and `lane` is any.
+        """
+        if task == "lane" and group == ONLY:
+            found = self.index(task, name.removeprefix("lane/"), "categories")
+            return IGNORE if found == UNKNOWN and name == LANE else found
         names = self.groups[task].get(group, ())
         name = self.aliases.get(task, {}).get(name, name) if group == ONLY else name
         if name in names:
             return names.index(name)
         return IGNORE if name in self.ignore else UNKNOWN
-
-    def index_of(self, task: str, name: str) -> int:
-        """As `index`; a lane's category may be written `lane/single white`, `lane` is any."""
-        if task != "lane":
-            return self.index(task, name)
-        found = self.index(task, name.removeprefix("lane/"), "categories")
-        return IGNORE if found == UNKNOWN and name == LANE else found
 
     def table(self, task: str, names: Sequence[str], group: str = ONLY) -> np.ndarray:
         """(len(names),) int64: the class of each name, IGNORE or UNKNOWN."""

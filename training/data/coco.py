@@ -185,6 +185,7 @@ class COCO(CocoJSON):
 
     labels = ("det_coco", "det")
     shapes = False
+    every_image = False  # those of the other splits are in other files
 
     @classmethod
     def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
@@ -207,9 +208,6 @@ class COCO(CocoJSON):
     def own_lists(self) -> ClassLists:
         groups: dict[str, Groups] = {"det_coco": {ONLY: CLASSES}, "det": {ONLY: DETECTION}}
         return ClassLists(groups, {"det": AS_BDD100K})
-
-    def unlisted(self, builder: Builder, images: Images) -> None:
-        """The images of the other splits are in other files."""
 
 
 def _is_coco(root: Path) -> bool:

@@ -26,12 +26,14 @@ SHARE_SEED: Final = 2_000_003
 
 
 class Choice(NamedTuple):
-    """Some frames of a dataset, how often to draw each, and where they are kept decoded."""
+    """Some frames of a dataset, how often to draw each, where they are kept decoded, and further
+    traits that all of them have."""
 
     dataset: Dataset
     rows: np.ndarray  # (n,) int64
     weights: np.ndarray  # (n,) float64
     cached: Cached | None = None
+    traits: tuple[str, ...] = ()
 
 
 class Frames(Dataset):
@@ -168,18 +170,16 @@ def select(
     trait_weights: Mapping[str, float],
     share: float,
     seed: int,
-    names: Sequence[Sequence[str]] = (),
 ) -> list[Choice]:
     """Weights frames by trait (0 drops them), then keeps a `share` of each dataset's frames.
-
-    `names` are, for each dataset, further traits that all its frames have.
 
     The frames of a share are the first of one random order, so that with one seed a smaller share
     is part of a larger one. Raises UserError for a trait that no dataset has.
     """
-    traits = [choice.dataset.presence() for choice in choices]
-    for choice, own, some in zip(choices, names, traits, strict=False):
-        some |= dict.fromkeys(own, np.ones(len(choice.rows), bool))
+    traits = [
+        one.dataset.presence() | dict.fromkeys(one.traits, np.ones(len(one.rows), bool))
+        for one in choices
+    ]
     known = dict.fromkeys(name for some in traits for name in some)
     check_known("trait", trait_weights, known)
     selected: list[Choice] = []

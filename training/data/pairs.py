@@ -25,6 +25,7 @@ class Pairs(Annotated):
     labels have in common; ".*" at its end is any format of images. The classes are the tasks' own.
     """
 
+    every_image = False  # `read` notes them
     frames_at: ClassVar[str]
     """Where images are: images/{split}/{stem}.*"""
     labels_at: ClassVar[Mapping[str, str]]
@@ -62,9 +63,6 @@ class Pairs(Annotated):
         for path in sorted(spare):
             text = f"{self.label_root / path}: no image of this name"
             builder.leave_out("label without frame", text)
-
-    def unlisted(self, builder: Builder, images: Images) -> None:
-        """`read` has noted them."""
 
     def label(self, task: str, frame: int, size_hw: tuple[int, int]) -> Label:
         file = self.table.mask(frame, task)

@@ -95,8 +95,7 @@ def open_sources(args: DataArgs, tasks: Sequence[str], seed: int) -> tuple[Frame
     train = [
         open_part(word, "train", args, tasks, place, classes) for place, word in enumerate(words)
     ]
-    names = [source_names(place, word) for place, word in enumerate(words, 1)]
-    train = first(select(train, args.trait_weights, args.share, seed, names), args.limit)
+    train = first(select(train, args.trait_weights, args.share, seed), args.limit)
     place, frames = ", ".join(args.data) or "rendered roads", sum(len(one.rows) for one in train)
     weights = list(args.data_weights)
     if args.data and args.rendered:
@@ -136,12 +135,6 @@ def open_validation(
     return found
 
 
-def source_names(place: int, word: str) -> list[str]:
-    """The traits of every frame of a `--data` argument: its place from 1, and its folder's name."""
-    kind, root = kind_and_root(word)
-    return [f"source/{place}", f"source/{root.name or kind}"]
-
-
 def open_part(
     word: str,
     split: str,
@@ -150,18 +143,23 @@ def open_part(
     place: int = 0,
     classes: ClassLists | None = None,
 ) -> Choice:
-    """One split of the `--data` argument at a `place`, as a run reads it: cached with --cache."""
+    """One split of the `--data` argument at a `place`, as a run reads it: cached with --cache.
+
+    Its frames have the traits source/PLACE, counted from 1, and source/FOLDER.
+    """
     training = split == "train"
     # Zoomed crops enlarge a frame decoded at reduced size: decode at a larger size for strong zoom.
     sharp = max(1.0, args.zoom[1] / 1.6) if training else 1.0
     size_hw = (round(args.size[0] * sharp), round(args.size[1] * sharp))
+    kind, root = kind_and_root(word)
     # Validation frames are decoded at full size, as for the deployed model.
     dataset = open_dataset(
-        word, split, tasks, size_hw, exact=not training, strict=not args.skip_bad,
+        f"{kind}:{root}", split, tasks, size_hw, exact=not training, strict=not args.skip_bad,
         labels=Path(args.labels[place]) if args.labels else None, classes=classes,
     )  # fmt: skip
     cached = Cached(dataset, Path(args.cache), size_hw) if args.cache else None
-    return whole(dataset)._replace(cached=cached)
+    traits = (f"source/{place + 1}", f"source/{root.name or kind}")
+    return whole(dataset)._replace(cached=cached, traits=traits)
 
 
 def near_names(tasks: Sequence[str], words: Sequence[str]) -> str:

@@ -58,9 +58,7 @@ class TableLabels:
         self.relative, self.train = relative, train  # outlines in fractions; lanes drawn wide
         names, groups = table.texts["names"], table.texts["groups"]
         self.class_tables = {
-            task: np.array([lists.index_of(task, name) for name in names], np.int64)
-            for task in lists.groups
-            if task != "scene"
+            task: lists.table(task, names) for task in lists.groups if task != "scene"
         }
         self.uncertain = np.array([name in lists.uncertain for name in names], bool)  # (names,)
         # Of each group of `scene` that the table has: its column, and the class of each value.
@@ -199,7 +197,7 @@ class TableLabels:
         """(256,) uint8: lane byte of each class of a palette; style and direction are unknown."""
         table = np.full(256, LANE_BACKGROUND, np.uint8)
         for number, name in enumerate(names):
-            value = self.lists.index_of("lane", name)
+            value = self.lists.index("lane", name)
             if name != BACKGROUND:
                 known = value if value >= 0 else LANE_CATEGORY_UNKNOWN
                 table[number] = known | LANE_TYPE_UNKNOWN
@@ -209,7 +207,7 @@ class TableLabels:
 def lists_of_table(table: Table, areas: str) -> ClassLists:
     """The class lists of a table's own names; `areas` is the task of its areas."""
     own: dict[str, Groups] = {}
-    official: set[str] = set()
+    official: list[str] = []
     names = np.array(table.texts["names"], object)
     is_area = table.shape_kind == AREA
     used = {
@@ -226,9 +224,9 @@ def lists_of_table(table: Table, areas: str) -> ClassLists:
         if not found:
             continue
         known = ClassLists.official([task])
-        usual = all(known.index_of(task, name) != UNKNOWN for name in found)
+        usual = all(known.index(task, name) != UNKNOWN for name in found)
         if usual or (task == "det" and renamed):
-            official.add(task)
+            official.append(task)
         elif task == "lane":
             own[task] = dict(LANE_PARTS) | {"categories": tuple(found)}
         else:
@@ -242,7 +240,7 @@ def lists_of_table(table: Table, areas: str) -> ClassLists:
             own[task] = dict(LANE_PARTS) | ({} if usual else {"categories": listed})
     if groups := table.texts["groups"]:
         if all(set(v) <= set(OFFICIAL["scene"].get(g, ())) for g, v in groups.items()):
-            official.add("scene")
+            official.append("scene")
         else:
             own["scene"] = {group: tuple(sorted(values)) for group, values in groups.items()}
     default = ClassLists.official(official, renamed)

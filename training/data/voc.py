@@ -161,6 +161,7 @@ class VOC(PascalXML):
     """Boxes of the frames in ImageSets/Main, masks of those in ImageSets/Segmentation."""
 
     labels = (BOXES, MASKS, CLASSES)
+    every_image = False  # an archive holds more images than the lists name
 
     @classmethod
     def place(cls, root: Path) -> Path:
@@ -200,9 +201,6 @@ class VOC(PascalXML):
             image = images.need(Path(path).stem, str(self.root / path), "JPEGImages/")
             for split in splits:
                 builder.mask(builder.frame(image, split), MASKS, path, code)
-
-    def unlisted(self, builder: Builder, images: Images) -> None:
-        """An archive holds more images than the lists name."""
 
     def labelled(self, task: str) -> np.ndarray:
         return super().labelled(BOXES if task == CLASSES else task)

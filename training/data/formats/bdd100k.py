@@ -33,6 +33,7 @@ class BDD100K(Annotated):
     """Frames of one split that have a label of at least one of the tasks."""
 
     format = "BDD100K"
+    every_image = False  # those of other splits are in other tables
 
     def __init__(self, root: Path, split: str, *args: Any, **options: Any) -> None:
         self.layout = layouts.find(Path(root), split, options.get("labels"))
@@ -66,9 +67,6 @@ class BDD100K(Annotated):
 
     def read(self, builder: Builder, images: Images) -> None:
         _Reader(self, builder).read()
-
-    def unlisted(self, builder: Builder, images: Images) -> None:
-        """Those of other splits are in other tables."""
 
 
 class _Reader:
