@@ -123,13 +123,12 @@ def _split_lines(split: str, counts: dict[str, Any]) -> list[str]:
 
 
 def _write_sheet(datasets: Any, path: Path) -> None:
-    import cv2
+    from training.data.sheet import drawn_frames
+    from training.logs import write_sheet
 
-    from training.data.sheet import contact_sheet
-
-    _, encoded = cv2.imencode(path.suffix, contact_sheet(datasets))
-    write_atomic(path, encoded.tobytes())
-    print(f"contact sheet: {path}", file=sys.stderr)
+    if frames := drawn_frames(datasets):  # else none can be read
+        write_sheet(path, frames, columns=4)
+        print(f"contact sheet: {path}", file=sys.stderr)
 
 
 def main() -> None:

@@ -133,14 +133,8 @@ def registered_names() -> str:
     from perception.tasks import TASKS
     from training.balance import BALANCERS
 
-    return "\n\n".join(
-        [
-            f"tasks: {', '.join(TASKS)}",
-            f"models: {', '.join(ZOO)}",
-            f"balancing methods: {', '.join(BALANCERS)}",
-            f"recipes: {', '.join(recipes())}",
-        ]
-    )
+    known = {"tasks": TASKS, "models": ZOO, "balancing methods": BALANCERS, "recipes": recipes()}
+    return "\n\n".join(f"{what}: {', '.join(names)}" for what, names in known.items())
 
 
 def read_settings(path: Path, source: str) -> dict[str, Any]:

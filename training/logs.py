@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from perception.files import write_atomic
@@ -78,18 +71,18 @@ def json_values(value: Any, digits: int = 17) -> Any:
     return value
 
 
-def make_progress(console: Console, *columns: str) -> Progress:
+def make_progress(console: Console, *columns: str) -> progress.Progress:
     """A bar with the time left, and `columns` of text that its tasks have as fields.
 
     It vanishes at its end, and is not there where the output is no terminal.
     """
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        *(TextColumn(f"{{task.fields[{name}]}}") for name in columns),
+    return progress.Progress(
+        progress.TextColumn("[bold]{task.description}"),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("left"),
+        *(progress.TextColumn(f"{{task.fields[{name}]}}") for name in columns),
         console=console,
         refresh_per_second=2,
         transient=True,
@@ -159,11 +152,11 @@ class Overlays:
 
 
 def write_sheet(path: Path, pictures: Sequence[np.ndarray], columns: int = 2) -> None:
-    """Equal-sized uint8 (H, W, 3) BGR pictures as a grid in one PNG."""
+    """Equal-sized uint8 (H, W, 3) BGR pictures as a grid, in the format of the path's suffix."""
     if not pictures:
         return
     blank = np.zeros_like(pictures[0])
     padded = [*pictures, *[blank] * (-len(pictures) % columns)]
     rows = [np.hstack(padded[start : start + columns]) for start in range(0, len(padded), columns)]
-    _, png = cv2.imencode(".png", np.vstack(rows))
-    write_atomic(path, png.tobytes())
+    _, data = cv2.imencode(path.suffix, np.vstack(rows))
+    write_atomic(path, data.tobytes())

@@ -121,9 +121,9 @@ def restore_random(states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
-    """SHA-256 over a text and the names, types, shapes and bytes of tensors."""
-    found = hashlib.sha256(text.encode())
+def digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any] | None = None) -> str:
+    """SHA-256 over a state and the names, types, shapes and bytes of tensors."""
+    found = hashlib.sha256(json.dumps(state, sort_keys=True).encode() if state else b"")
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -138,7 +138,7 @@ def save_state(folder: Path, learner: Learner, random: Sequence[Mapping[str, Ten
         parts |= {f"random{rank}/{key}": value for key, value in states.items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in parts.items()}
     state = asdict(learner.state)
-    header = {"format": FORMAT, "state": state, "sha256": digest(tensors, _text(state))}
+    header = {"format": FORMAT, "state": state, "sha256": digest(tensors, state)}
     path = folder / f"state-{learner.state.step:08d}.safetensors"
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"state": json.dumps(header)})
@@ -151,10 +151,6 @@ def drop_states(folder: Path, kept: int) -> None:
     """Removes all but the newest states."""
     for old in state_files(folder)[:-kept]:
         old.unlink(missing_ok=True)
-
-
-def _text(state: Mapping[str, Any]) -> str:
-    return json.dumps(state, sort_keys=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -181,7 +177,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], TrainState]:
                 f"{path}: a state of another version; train on with --init "
                 f"{path.parent / 'last.safetensors'} and another --out"
             )
-        if header["sha256"] != digest(tensors, _text(header["state"])):
+        if header["sha256"] != digest(tensors, header["state"]):
             raise UserError(f"{path}: its content does not match its SHA-256")
         return tensors, TrainState(**header["state"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -195,15 +191,16 @@ def state_to_resume(folder: Path, asked: bool) -> tuple[dict[str, Tensor], Train
     start too. Elsewhere --resume without a state is an error: the folder may be misspelt.
     """
     exists = bool(state_files(folder))
-    if exists and not asked:
+    if asked and (exists or not by_torchrun()):
+        return latest_state(folder)
+    if asked:
+        print(f"--resume: {folder} holds no state yet; starting at step 0", file=sys.stderr)
+    elif exists:
         raise UserError(
             f"--out {folder}: holds a run already; add --resume to continue it, or choose "
             "another folder"
         )
-    if asked and not exists and by_torchrun():
-        print(f"--resume: {folder} holds no state yet; starting at step 0", file=sys.stderr)
-        return None
-    return latest_state(folder) if asked else None
+    return None
 
 
 def latest_state(folder: Path) -> tuple[dict[str, Tensor], TrainState]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from perception import checkpoint
 from perception.errors import UserError, some_of
 from perception.tasks import check_tasks
+from training import resume
 from training.affinity import text_of
 from training.config import Config
 from training.data.augment import make_augmentation
@@ -33,16 +34,6 @@ from training.learner import TrainState, make_learner
 from training.logs import EpochProgress, JsonLog, Overlays, Scores, score_table, write_sheet
 from training.loop import StepReport, totals, train_epoch
 from training.regrouping import Regrouping
-from training.resume import (
-    check_same_data,
-    check_same_settings,
-    drop_states,
-    lock,
-    random_states,
-    restore,
-    save_state,
-    state_to_resume,
-)
 from training.stops import Stop, early_ends, lost_rank
 from training.trackers import Trackers, check_trackers
 
@@ -100,22 +91,22 @@ class Run:
         return open_sources(self.config.data, self.config.model.tasks, self.config.run.seed)
 
     def _resume_or_start(self) -> None:
-        found = state_to_resume(self.folder, self.config.run.resume)
+        found = resume.state_to_resume(self.folder, self.config.run.resume)
         if not self.world.agree(found[1].step if found else -1):
             raise UserError(
                 f"--out {self.folder}: the ranks find different states there; all machines must "
                 "see the same folder"
             )
         if self.world.leads:
-            self.lock = lock(self.folder)
+            self.lock = resume.lock(self.folder)
         data = {"train": self.train.contents(), "val": self.val.contents()}
         if found:
             tensors, state = found
             finished = state.epoch >= state.config["optim"]["epochs"]
-            check_same_settings(state.config, self.config, finished)
-            check_same_data(state.data, data)
+            resume.check_same_settings(state.config, self.config, finished)
+            resume.check_same_data(state.data, data)
             self.learner.state = state
-            restore(self.learner, tensors)
+            resume.restore(self.learner, tensors)
         else:
             self.world.same_weights(self.learner.model)
             torch.manual_seed(self.config.run.seed + 10_007 * self.world.rank)
@@ -150,7 +141,7 @@ class Run:
             try:
                 scores = self.epochs()
                 if self.world.leads:
-                    drop_states(self.folder, 1)
+                    resume.drop_states(self.folder, 1)
             finally:
                 self.close()
         return scores
@@ -310,8 +301,8 @@ class Run:
         """Writes the resume state; it is on disk when this returns."""
         self.state.seconds = self.seconds
         self.learner.average_statistics()
-        random = self.world.gather(random_states())
+        random = self.world.gather(resume.random_states())
         if self.world.leads:
             self.state.log_offset = self.log.sync()
-            save_state(self.folder, self.learner, random)
+            resume.save_state(self.folder, self.learner, random)
         self.world.wait()

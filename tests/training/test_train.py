@@ -16,7 +16,7 @@ from rich.console import Console
 from perception import checkpoint
 from perception.errors import UserError
 from perception.files import WriteError
-from training import run as run_module
+from training import resume
 from training.command_line import parse_command_line, read_command_line
 from training.distributed import World
 from training.learner import make_learner
@@ -132,14 +132,14 @@ def test_a_full_disk_ends_the_run_with_the_last_state_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run", "--tasks", "scene", "--checkpoint-every", "1")
-    real = run_module.save_state
+    real = resume.save_state
 
     def full_from_the_second(folder: Path, *rest: object) -> Path:
         if state_files(folder):
             raise WriteError("state: the disk is full", full=True)
         return real(folder, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "save_state", full_from_the_second)
+    monkeypatch.setattr(resume, "save_state", full_from_the_second)
     with pytest.raises(UserError, match="disk is full"):
         run.go()
     (left,) = state_files(run.folder)

@@ -21,15 +21,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import yaml
 
-from perception.classes import (
-    ATTRIBUTES,
-    DETECTION,
-    DRIVABLE,
-    LANE_CATEGORIES,
-    LANE_DIRECTIONS,
-    LANE_STYLES,
-    SEMANTIC,
-)
+from perception import classes
 from perception.errors import UserError, check_known
 from perception.runtime.view import LABEL, LANE_BYTE, View
 from perception.tasks.class_names import LANE_LIMITS, check_names, names_of, with_classes
@@ -41,20 +33,20 @@ UNKNOWN, IGNORE = -1, -2
 BACKGROUND: Final = "background"
 ONLY: Final = ""  # the group of a task with one list
 LANE_PARTS: Final = {
-    "categories": LANE_CATEGORIES,
-    "styles": LANE_STYLES,
-    "directions": LANE_DIRECTIONS,
+    "categories": classes.LANE_CATEGORIES,
+    "styles": classes.LANE_STYLES,
+    "directions": classes.LANE_DIRECTIONS,
 }
 
 Names = tuple[str, ...]
 Groups = dict[str, Names]  # {ONLY: names}, or names per attribute group or part of a lane
 
 OFFICIAL: Final[dict[str, Groups]] = {
-    "det": {ONLY: DETECTION},
-    "drivable": {ONLY: DRIVABLE},
+    "det": {ONLY: classes.DETECTION},
+    "drivable": {ONLY: classes.DRIVABLE},
     "lane": dict(LANE_PARTS),
-    "semantic": {ONLY: SEMANTIC},
-    "scene": dict(ATTRIBUTES),
+    "semantic": {ONLY: classes.SEMANTIC},
+    "scene": dict(classes.ATTRIBUTES),
 }
 
 
@@ -260,12 +252,12 @@ def _of_lanes(given: Any, place: str) -> Groups:
     return dict(LANE_PARTS) | lists
 
 
-def views_of(classes: Mapping[str, Groups]) -> dict[str, View]:
+def views_of(given: Mapping[str, Groups]) -> dict[str, View]:
     """The views of tasks with these classes, where they are not the task's default ones."""
     from perception.tasks import TASKS
 
     views: dict[str, View] = {}
-    for task, groups in classes.items():
+    for task, groups in given.items():
         names = groups.get(ONLY, groups)
         view = with_classes(task, TASKS[task].view, names)
         if view != TASKS[task].view:

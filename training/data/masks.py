@@ -13,22 +13,14 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from perception.classes import (
-    ADE20K,
-    DRIVABLE,
-    IGNORE,
-    LANE_BACKGROUND,
-    LANE_BACKGROUND_BIT,
-    LANE_CATEGORY_UNKNOWN,
-    LANE_TYPE_UNKNOWN,
-    SEMANTIC,
-)
+from perception import classes
+from perception.classes import IGNORE
 from perception.errors import UserError
 from perception.images import read_pixels
 from training.data.classes import check_names, read_yaml
 
-BACKGROUND_DRIVABLE: Final = DRIVABLE.index("background")
-LANE_FOREGROUND: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
+BACKGROUND_DRIVABLE: Final = classes.DRIVABLE.index("background")
+LANE_FOREGROUND: Final = classes.LANE_CATEGORY_UNKNOWN | classes.LANE_TYPE_UNKNOWN
 UNKNOWN: Final = "the unknown value {}; allowed:"
 
 
@@ -116,7 +108,7 @@ CITYSCAPES: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 2
 # (training value of each value, what to say of another one) of the masks of published datasets.
 ENCODINGS: Final[dict[str, tuple[dict[int, int], str]]] = {
     "drivable": (
-        {value: value for value in (*range(len(DRIVABLE)), IGNORE)},
+        {value: value for value in (*range(len(classes.DRIVABLE)), IGNORE)},
         f"{UNKNOWN} 0 direct, 1 alternative, 2 background, 255 ignore",
     ),
     "drivable-2018": (  # drivable_maps
@@ -130,18 +122,18 @@ ENCODINGS: Final[dict[str, tuple[dict[int, int], str]]] = {
     ),
     "lane": (  # any value with bit 3 set is background
         {
-            value: LANE_BACKGROUND if value & LANE_BACKGROUND_BIT else value
+            value: classes.LANE_BACKGROUND if value & classes.LANE_BACKGROUND_BIT else value
             for value in range(256)
-            if value & LANE_BACKGROUND_BIT or value < LANE_CATEGORY_UNKNOWN
+            if value & classes.LANE_BACKGROUND_BIT or value < classes.LANE_CATEGORY_UNKNOWN
         },
         "{}, no lane byte (category, style, direction)",
     ),
     "lane-panoptic": (  # ll_seg_annotations: lane above 1, by the rule of that protocol
-        {value: LANE_FOREGROUND if value > 1 else LANE_BACKGROUND for value in range(256)},
+        {value: LANE_FOREGROUND if value > 1 else classes.LANE_BACKGROUND for value in range(256)},
         "",
     ),
     "semantic": (
-        {value: value for value in (*range(len(SEMANTIC)), IGNORE)},
+        {value: value for value in (*range(len(classes.SEMANTIC)), IGNORE)},
         f"{UNKNOWN} 0-18 and 255 ignore",
     ),
     "cityscapes": (
@@ -149,7 +141,7 @@ ENCODINGS: Final[dict[str, tuple[dict[int, int], str]]] = {
         "",
     ),
     "ade20k": (
-        {0: IGNORE, **{number + 1: number for number in range(len(ADE20K))}},
+        {0: IGNORE, **{number + 1: number for number in range(len(classes.ADE20K))}},
         f"{UNKNOWN} 0 not annotated, 1-150",
     ),
 }

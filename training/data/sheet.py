@@ -1,4 +1,4 @@
-"""A contact sheet: frames of a split with all their labels drawn, to look at."""
+"""Frames with all their labels drawn, for the contact sheet of check-bdd."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,10 +19,10 @@ TILE_HW = (270, 480)
 UNTYPED_BGR = (0, 255, 0)
 
 
-def contact_sheet(datasets: Mapping[str, Dataset], columns: int = 4, rows: int = 3) -> np.ndarray:
-    """uint8 (H, W, 3): readable frames of each split, evenly spread, with their labels drawn."""
+def drawn_frames(datasets: Mapping[str, Dataset], count: int = 12) -> list[np.ndarray]:
+    """About `count` readable frames, evenly spread over each split, uint8 (*TILE_HW, 3)."""
     tiles: list[np.ndarray] = []
-    each = max(columns * rows // max(len(datasets), 1), 1)
+    each = max(count // max(len(datasets), 1), 1)
     for split, dataset in datasets.items():
         views = {task: TASKS[task].view for task in dataset.tasks} | views_of(dataset.classes)
         for index in np.linspace(0, len(dataset) - 1, min(each, len(dataset))).astype(int):
@@ -31,11 +31,7 @@ def contact_sheet(datasets: Mapping[str, Dataset], columns: int = 4, rows: int =
             except UserError:
                 continue
             tiles.append(tile(sample, f"{split} {sample.name}", views))
-    blank = np.full((*TILE_HW, 3), 40, np.uint8)
-    tiles += [blank] * (-len(tiles) % columns or (columns if not tiles else 0))
-    return np.vstack(
-        [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    )
+    return tiles
 
 
 def tile(sample: Sample, caption: str, views: Mapping[str, View]) -> np.ndarray:

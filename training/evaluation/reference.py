@@ -7,16 +7,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from perception.classes import (
-    ATTRIBUTES,
-    DETECTION,
-    DRIVABLE,
-    LANE_BACKGROUND,
-    LANE_CATEGORY_UNKNOWN,
-    LANE_IGNORE,
-    LANE_TYPE_UNKNOWN,
-    SEMANTIC,
-)
+from perception import classes
 from perception.runtime.scene import Scene
 from perception.runtime.view import BOXES, LABEL, LANE_BYTE, MASK, View
 from perception.tasks import TASKS
@@ -26,7 +17,7 @@ from training.evaluation.predictor import LabelledFrame, attribute_names
 from training.evaluation.submission import scalabel_labels
 
 # Bits of lane bytes that no official mask has.
-UNKNOWN_TYPE: Final = LANE_CATEGORY_UNKNOWN | LANE_TYPE_UNKNOWN
+UNKNOWN_TYPE: Final = classes.LANE_CATEGORY_UNKNOWN | classes.LANE_TYPE_UNKNOWN
 
 
 class ToolkitCheck:
@@ -92,13 +83,13 @@ class ToolkitCheck:
 
 def kind_of(view: View) -> str:
     """The toolkit's evaluator for an output: its name here, "" if there is none."""
-    if view.kind == BOXES and view.classes == DETECTION:
+    if view.kind == BOXES and view.classes == classes.DETECTION:
         return "det"
     if view.kind == MASK and view.encoding == LANE_BYTE:
         return "lane_mark"
-    if view.kind == MASK and view.classes in (DRIVABLE, SEMANTIC):
-        return "drivable" if view.classes == DRIVABLE else "sem_seg"
-    if view.kind == LABEL and {g.name: g.classes for g in view.groups} == ATTRIBUTES:
+    if view.kind == MASK and view.classes in (classes.DRIVABLE, classes.SEMANTIC):
+        return "drivable" if view.classes == classes.DRIVABLE else "sem_seg"
+    if view.kind == LABEL and {g.name: g.classes for g in view.groups} == classes.ATTRIBUTES:
         return "tagging"
     return ""
 
@@ -109,10 +100,10 @@ def scalabel_pair(
     """Labels and predictions of a frame's boxes as Scalabel entries."""
     count = len(target["classes"])
     rows = np.column_stack([target["boxes_xyxy"], np.ones(count), target["classes"]])
-    labels = scalabel_labels(rows, DETECTION, scores=False)
+    labels = scalabel_labels(rows, classes.DETECTION, scores=False)
     for label, ignored in zip(labels, target.get("ignore", np.zeros(count, bool)), strict=True):
         label["attributes"] = {"ignored": bool(ignored)}
-    predictions = scalabel_labels(found, DETECTION)
+    predictions = scalabel_labels(found, classes.DETECTION)
     return {"name": name, "labels": labels}, {"name": name, "labels": predictions}
 
 
@@ -122,8 +113,8 @@ def expressible(target: Arrays) -> bool:
         return bool((target["labels"] >= 0).all())
     if "lane" not in target:
         return True
-    foreground = target["lane"][target["lane"] != LANE_BACKGROUND]
-    return not ((foreground == LANE_IGNORE) | (foreground & UNKNOWN_TYPE > 0)).any()
+    foreground = target["lane"][target["lane"] != classes.LANE_BACKGROUND]
+    return not ((foreground == classes.LANE_IGNORE) | (foreground & UNKNOWN_TYPE > 0)).any()
 
 
 def official_scores(kind: str, truth: Sequence[Any], found: Sequence[Any]) -> dict[str, float]:
@@ -133,7 +124,7 @@ def official_scores(kind: str, truth: Sequence[Any], found: Sequence[Any]) -> di
         names = {"AP": "mAP", "AP50": "mAP50", "AP75": "mAP75"}
         return {names.get(key, key): scores[-1]["OVERALL"] for key, scores in result.items()}
     if kind == "tagging":
-        result = toolkit.evaluate_tagging(ATTRIBUTES, truth, found)
+        result = toolkit.evaluate_tagging(classes.ATTRIBUTES, truth, found)
         names = {"accuracy": "accuracy", "F1": "f1_score"}
         return {ours: result[name][-1]["AVERAGE"] for ours, name in names.items()}
     result = dict(toolkit.evaluate_masks(kind, truth, found))

@@ -181,20 +181,20 @@ class Evaluation:
     def intervals(self, rounds: int, seed: int = 0) -> dict[str, dict[str, dict[str, list[float]]]]:
         """95 % bootstrap intervals of every overall score, from frames drawn with replacement."""
         rng, count = np.random.default_rng(seed), len(self.attributes)
-        drawn: dict[tuple[str, str, str], list[float]] = {}
+        drawn: dict[str, dict[str, dict[str, list[float]]]] = {}
         for _ in range(rounds):
-            scores = self.scores(rng.integers(0, count, count))
-            for protocol, tasks in scores.items():
+            for protocol, tasks in self.scores(rng.integers(0, count, count)).items():
                 for task, values in tasks.items():
+                    into = drawn.setdefault(protocol, {}).setdefault(task, {})
                     for key, value in overall(values).items():
-                        drawn.setdefault((protocol, task, key), []).append(value)
-        out: dict[str, dict[str, dict[str, list[float]]]] = {}
-        for (protocol, task, key), sample in drawn.items():
-            known = np.array(sample)[~np.isnan(sample)]
-            if len(known):
-                ends = np.percentile(known, [2.5, 97.5]).tolist()
-                out.setdefault(protocol, {}).setdefault(task, {})[key] = ends
-        return out
+                        into.setdefault(key, []).extend([] if math.isnan(value) else [value])
+        return {
+            protocol: {
+                task: {key: np.percentile(v, [2.5, 97.5]).tolist() for key, v in keys.items() if v}
+                for task, keys in tasks.items()
+            }
+            for protocol, tasks in drawn.items()
+        }
 
 
 def nested(found: Iterable[tuple[Channel, T]]) -> dict[str, dict[str, T]]:

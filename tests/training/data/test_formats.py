@@ -18,7 +18,7 @@ from training.data.classes import ClassLists, read_classes
 from training.data.examine import examine
 from training.data.frames import Frames
 from training.data.labels import Boxes, LaneMask, Mask
-from training.data.sheet import contact_sheet
+from training.data.sheet import drawn_frames
 from training.data.sources import kind_and_root, open_dataset
 from training.evaluate import DataOptions, open_data
 from training.evaluation.predictor import open_predictor
@@ -489,8 +489,8 @@ def test_check_bdd_is_clean_and_names_damage(written: tuple[str, Path]):
         "val": 1,
     }
     assert report.splits["train"]["boxes"] == {"cone": 9, "forklift": 9}
-    sheet = contact_sheet(datasets)
-    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 100
+    drawn = np.vstack(drawn_frames(datasets))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 100
     broken = next(iter(sorted(root.rglob("f04.png"))))
     broken.write_bytes(broken.read_bytes()[:60])
     shutil.copy(next(iter(root.rglob("f01.png"))), next(iter(root.rglob("f09.png"))))

@@ -14,13 +14,7 @@ from training.data.builder import Builder, place
 from training.data.coco import json_files, split_of
 from training.data.files import expecting
 from training.data.images import Images
-from training.data.table import (
-    AREA,
-    IGNORE_FLAG,
-    LINE,
-    OCCLUDED_FLAG,
-    TRUNCATED_FLAG,
-)
+from training.data.table import AREA, IGNORE_FLAG, LINE, OCCLUDED_FLAG, TRUNCATED_FLAG
 
 
 class Scalabel(Annotated):
