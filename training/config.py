@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import tyro
 
-from perception.errors import UserError
+from perception.errors import UserError, check_known
 from perception.fields import Names, Size, Tasks, text_spec
 
 STRIDE: Final = 32
@@ -137,8 +137,7 @@ class ModelArgs:
     def __post_init__(self) -> None:
         _check(bool(self.tasks), "--tasks: name at least one task")
         _check(len(set(self.tasks)) == len(self.tasks), "--tasks: a task is named twice")
-        parts = ("all", "shared", "trunk")
-        _check(self.init_part in parts, f"--init-part {self.init_part!r}: {', '.join(parts)}")
+        check_known("--init-part", [self.init_part], ("all", "shared", "trunk"))
         _check(self.freeze in ("", "trunk"), f"--freeze {self.freeze!r}: only `trunk` is known")
         _check(not self.freeze or bool(self.init), "--freeze trunk needs --init CHECKPOINT")
         _check(
@@ -184,19 +183,14 @@ class OptimArgs:
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"--epochs {self.epochs}: at least 1")
-        _check(
-            self.optimizer in ("adamw", "muon"), f"--optimizer {self.optimizer!r}: adamw or muon"
-        )
+        check_known("--optimizer", [self.optimizer], ("adamw", "muon"))
         _check(self.lr > 0, f"--lr {self.lr}: above 0")
         _check(self.weight_decay >= 0, f"--weight-decay {self.weight_decay}: 0 or more")
         _check(0 <= self.warmup < 1, f"--warmup {self.warmup}: a share of the run, below 1")
         _check(0 < self.layer_decay <= 1, f"--layer-decay {self.layer_decay}: above 0, at most 1")
         _check(self.clip > 0, f"--clip {self.clip}: above 0")
         _check(0 <= self.ema < 1, f"--ema {self.ema}: 0 or more, below 1")
-        _check(
-            self.precision in ("auto", "bf16", "fp32"),
-            f"--precision {self.precision!r}: auto, bf16 or fp32",
-        )
+        check_known("--precision", [self.precision], ("auto", "bf16", "fp32"))
         _check(
             not self.task_weights or self.balance in ("equal", "fixed"),
             f"--task-weights goes with --balance fixed, not {self.balance}",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from perception.errors import UserError
+from perception.errors import UserError, first_line
 from training.balance.border import alone, split_like
 
 T = TypeVar("T")
@@ -155,10 +155,9 @@ def _init_process_group(backend: str) -> None:
         store = torch.distributed.PrefixStore(f"start{os.environ.get(STARTS, 0)}", store)
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
-        line = str(error).strip().splitlines()[0][:120]
         raise UserError(
-            f"rank {os.environ.get('RANK')}: the ranks cannot reach each other ({line}); check "
-            "MASTER_ADDR and MASTER_PORT"
+            f"rank {os.environ.get('RANK')}: the ranks cannot reach each other "
+            f"({first_line(error)}); check MASTER_ADDR and MASTER_PORT"
         ) from None
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from perception import checkpoint
-from perception.errors import UserError, some_of
+from perception.errors import UserError, first_line, some_of
 from perception.model import HydraNet
 from perception.runtime.view import View
 from perception.tasks import TASKS
@@ -108,8 +108,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, ValueError, RuntimeError, EOFError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise UserError(f"--init {path}: not readable ({line})") from None
+        raise UserError(f"--init {path}: not readable ({first_line(error)})") from None
     except Exception:  # pickle.UnpicklingError, whose text explains how to allow it
         raise UserError(
             f"--init {path}: refused, it holds code or objects besides weights; give a "

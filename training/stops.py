@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from perception.errors import UserError
+from perception.errors import UserError, first_line
 from perception.files import WriteError
 from training.distributed import World, is_lost_rank
 from training.resume import state_files
@@ -64,9 +64,8 @@ def lost_rank(world: World) -> Iterator[None]:
     except RuntimeError as error:
         if world.size == 1 or not is_lost_rank(error):
             raise
-        line = str(error).strip().splitlines()[0][:120]
         raise UserError(
-            f"rank {world.rank}: another rank has ended ({line}); see its message, "
+            f"rank {world.rank}: another rank has ended ({first_line(error)}); see its message, "
             "then continue with --resume"
         ) from None
 
@@ -96,10 +95,9 @@ def dead_loader(stop: Stop) -> Iterator[None]:
             ) from None
         if not text.startswith("DataLoader worker (pid"):
             raise  # an error of the program, from one of its processes
-        line = text.strip().splitlines()[0]
         raise UserError(
-            f"a data loader process has ended ({line}); if memory is short, use fewer --workers; "
-            "continue with --resume"
+            f"a data loader process has ended ({first_line(error)}); if memory is short, use fewer "
+            "--workers; continue with --resume"
         ) from None
 
 

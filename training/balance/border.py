@@ -44,17 +44,10 @@ class Border:
         """Gradients on the shared parameters, given the gradients at the leaves."""
         if not self.shared:
             return []
-        found = torch.autograd.grad(
-            list(self.outputs),
-            self.shared,
-            grad_outputs=list(at_leaves),
-            retain_graph=keep_graph,
-            allow_unused=True,
+        outputs, leaves = list(self.outputs), list(at_leaves)
+        return list(
+            torch.autograd.grad(outputs, self.shared, leaves, keep_graph, materialize_grads=True)
         )
-        return [
-            torch.zeros_like(parameter) if grad is None else grad
-            for parameter, grad in zip(self.shared, found, strict=True)
-        ]
 
     def head_parameters(self, tasks: Sequence[str]) -> list[nn.Parameter]:
         """Parameters of these heads, each once."""
@@ -73,11 +66,7 @@ def gradients(loss: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
     """d loss / d inputs; zeros where the loss does not depend on an input."""
     if not inputs or not loss.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
-    found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
-    return [
-        torch.zeros_like(tensor) if grad is None else grad
-        for tensor, grad in zip(inputs, found, strict=True)
-    ]
+    return list(torch.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True))
 
 
 def split_like(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

@@ -19,7 +19,7 @@ from perception.tasks.class_names import MOST_CLASSES
 from training.data.builder import Builder
 from training.data.classes import BACKGROUND, ONLY, ClassLists
 from training.data.dataset import Dataset, OpenOptions, wanted_tasks
-from training.data.files import split_folder, tree_digest, walk
+from training.data.files import split_folder, walk
 from training.data.images import (
     Images,
     attribute_files,
@@ -50,6 +50,7 @@ class Annotated(Dataset):
     every_image: ClassVar[bool] = True
     """Whether images that no label file names are noted."""
     root: Path
+    label_root: Path
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Annotated(Dataset):
         strict, classes = options.get("strict", True), options.get("classes")
         semantic = classes is not None and "semantic" in classes and "drivable" not in classes
         self.areas = "semantic" if semantic else "drivable"
-        self.table, self.key = cached_table(self.identity(), self.stamped(), self._build)
+        self.table = cached_table(self.identity(), self.stamped(), self._build)
         self.lists = self.own_lists()
         self.classes = {task: dict(groups) for task, groups in self.lists.groups.items()}
         self._labels = TableLabels(
@@ -223,10 +224,6 @@ class Annotated(Dataset):
 
     def label_columns(self) -> dict[str, np.ndarray]:
         return self.table.columns() | super().label_columns()
-
-    def fingerprint(self) -> str:
-        files = tree_digest((self.root, self.label_root))
-        return f"{self.key} {files} {self.split} {self.tasks} {self.areas}"
 
     def annotated_classes(self, task: str) -> tuple[str, ...] | None:
         names = self.lists.groups.get(task, {}).get(ONLY)

@@ -15,18 +15,12 @@ from perception.classes import LANE_DIRECTIONS, LANE_STYLES
 from perception.classes import LANE_STYLE_SHIFT as STYLE
 from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.errors import UserError
-from training.data.table import (
-    AREA,
-    FRACTION_TOLERANCE,
-    MASK_TASKS,
-    NO_MASK,
-    OUTSIDE,
-    REACH,
-    TOLERANCE,
-    Table,
-    whole_split,
-)
+from training.data.table import AREA, MASK_TASKS, NO_MASK, Table, whole_split
 
+REACH: Final = 100_000  # pixels; no frame is larger
+TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
+FRACTION_TOLERANCE: Final = 0.01  # the same of boxes in fractions of the frame
+OUTSIDE: Final = "is outside the frame"
 UNDEFINED: Final = "undefined"  # an attribute that is not annotated, in BDD100K's files
 MOST_LISTED: Final = 10_000  # problems; more are kept where they are the first of a frame
 LONGEST_LINE: Final = 400

@@ -69,10 +69,9 @@ class ClassLookup:
             return label
         if isinstance(label, Boxes):
             return _boxes(label, self.classes[task], self.absent[task])
-        if isinstance(label, Mask):
-            return replace(label, mask=self._mask_table(task)[label.mask])
-        if isinstance(label, LaneMask):
-            return replace(label, lane=self._lane_table()[label.lane])
+        if isinstance(label, Mask | LaneMask):
+            table = self._lane_table() if isinstance(label, LaneMask) else self._mask_table(task)
+            return label.with_pixels(table[label.pixels])
         return self._attributes(label) if isinstance(label, Labels) else label
 
     def traits(self, presence: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -118,15 +117,8 @@ def _boxes(boxes: Boxes, table: np.ndarray, absent: np.ndarray) -> Boxes:
     classes = np.where(boxes.classes >= 0, table[np.maximum(boxes.classes, 0)], IGNORE)
     ignore = boxes.ignore | (classes == IGNORE)
     found = replace(boxes, classes=np.maximum(classes, -1), ignore=ignore).rows(classes != UNKNOWN)
-    none = np.zeros(len(absent), bool)
-    return Boxes(
-        np.concatenate([found.xyxy, np.tile([0, 0, width, height], (len(absent), 1))]),
-        np.concatenate([found.classes, absent]),
-        boxes.size_hw,
-        ignore=np.concatenate([found.ignore, ~none]),
-        occluded=np.concatenate([found.occluded, none]),
-        truncated=np.concatenate([found.truncated, none]),
-    )
+    whole = np.tile([0, 0, width, height], (len(absent), 1))
+    return found.joined(Boxes(whole, absent, boxes.size_hw, np.ones(len(absent), bool)))
 
 
 def unknown_names(

@@ -1,7 +1,7 @@
 """The base class of every dataset: what must be implemented, and defaults for all the rest.
 
-Loaders, unions, the evaluation and the checks use these members only, so a new dataset needs
-`open` (or a constructor that takes what the default `open` passes), `__len__` and `__getitem__`.
+Loaders, unions, the evaluation and the checks use these members only, so a new dataset needs a
+constructor that takes what `open_dataset` passes, `__len__` and `__getitem__`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypedDict
 
 import numpy as np
-from typing_extensions import Unpack
 
 from perception.errors import UserError
 from perception.images import IMAGE_SUFFIXES
@@ -29,7 +28,7 @@ MASK_CHECKSUMS: Final = "mask checksums"  # in `label_columns`: contents of mask
 
 
 class OpenOptions(TypedDict, total=False):
-    """Keyword arguments of `Dataset.open` and `open_dataset`."""
+    """Keyword arguments of `open_dataset` and of the constructors of datasets."""
 
     exact: bool
     """Decode images whole, whatever size they will be scaled to."""
@@ -53,6 +52,8 @@ class Dataset(ABC):
     """Class lists of tasks whose classes are not the official ones; see classes.py."""
     root: Path | None = None
     """Folder it was read from; None for generated data."""
+    label_root: Path | None = None
+    """Folder or file with the labels, where they are not under the root."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -68,27 +69,10 @@ class Dataset(ABC):
         return False
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: str,
-        tasks: Sequence[str] | None = None,
-        size_hw: tuple[int, int] | None = None,
-        **options: Unpack[OpenOptions],
-    ) -> Dataset:
-        """One split, with the labels of those of `tasks` that it has (None: all of them).
-
-        `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced
-        size that still covers it. Raises UserError naming the folder and what to do.
-        """
-        reader: Callable[..., Dataset] = cls.reader(
-            root, options.get("labels"), options.get("classes")
-        )
-        return reader(root, split, tasks, size_hw, **options)
-
-    @classmethod
-    def reader(cls, root: Path, labels: Path | None, classes: ClassLists | None) -> type[Dataset]:
-        """The class that reads the folder: this one, or that of a format with other classes."""
+    def reader(
+        cls, root: Path, labels: Path | None, classes: ClassLists | None
+    ) -> Callable[..., Dataset]:
+        """What `open_dataset` calls: this class, or that of a format with other classes."""
         return cls
 
     def name(self, index: int) -> str:
@@ -191,7 +175,7 @@ class Dataset(ABC):
 
     def fingerprint(self) -> str:
         """Identifies the content for caches: changes when files, split or tasks change."""
-        files = tree_digest([self.root]) if self.root else ""
+        files = tree_digest(dict.fromkeys(filter(None, (self.root, self.label_root))))
         split = getattr(self, "split", "")
         return f"{type(self).__name__} {files} {split} {len(self)} {self.tasks} {self.classes}"
 

@@ -98,10 +98,15 @@ def nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def encoding(head: bytes) -> str:
+    """UTF-8, or what the byte-order mark at the head of a text says."""
+    utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if utf16 else "utf-8-sig"
+
+
 def text_of(data: bytes) -> str:
-    """UTF-8, or as a byte-order mark says. Raises UnicodeDecodeError for anything else."""
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf16 else "utf-8-sig")
+    """The text. Raises UnicodeDecodeError for anything else."""
+    return data.decode(encoding(data))
 
 
 def read_text(path: Path, limit: int) -> str:
@@ -122,10 +127,9 @@ def expecting(place: object, what: str, fix: str = "restore it") -> Iterator[Non
 
 
 def encoding_of(path: Path) -> str:
-    """The encoding of a text file, by its byte-order mark."""
+    """As `encoding`, of a file."""
     with open(path, "rb") as file:
-        utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return "utf-16" if utf16 else "utf-8-sig"
+        return encoding(file.read(2))
 
 
 def head_of(path: Path, count: int = 4096) -> str:

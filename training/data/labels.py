@@ -23,6 +23,8 @@ Arrays = dict[str, np.ndarray]
 WHOLE: Final[Window] = (0.0, 0.0, 1.0, 1.0)
 MIN_VISIBLE: Final = 0.3  # share of a box; with less left in a window it is ignored
 MIN_SIDE: Final = 1.5  # pixels; a box with a shorter side in a window is dropped
+FLAGS: Final = ("ignore", "occluded", "truncated")  # of boxes
+COLUMNS: Final = ("xyxy", "classes", *FLAGS)
 
 
 class Label(ABC):
@@ -95,7 +97,7 @@ class Boxes(Label):
     def __post_init__(self) -> None:
         self.xyxy = np.asarray(self.xyxy, np.float32).reshape(-1, 4)
         self.classes = np.asarray(self.classes, np.int64).reshape(-1)
-        for name in ("ignore", "occluded", "truncated"):
+        for name in FLAGS:
             flags = np.asarray(getattr(self, name), bool).reshape(-1)
             setattr(self, name, flags if len(flags) else np.zeros(len(self.xyxy), bool))
 
@@ -115,8 +117,12 @@ class Boxes(Label):
 
     def rows(self, keep: np.ndarray) -> Self:
         """Some of the boxes."""
-        columns = ("xyxy", "classes", "ignore", "occluded", "truncated")
-        return replace(self, **{name: getattr(self, name)[keep] for name in columns})
+        return replace(self, **{name: getattr(self, name)[keep] for name in COLUMNS})
+
+    def joined(self, other: "Boxes") -> Self:
+        """These boxes, then those of another label of the frame."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in COLUMNS}
+        return replace(self, **{name: np.concatenate(pair) for name, pair in pairs.items()})
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         offset = np.array([top_left[1], top_left[0]] * 2, np.float32)
@@ -128,8 +134,7 @@ class Boxes(Label):
         return replace(self, xyxy=mirrored)
 
     def arrays(self) -> Arrays:
-        names = ("classes", "ignore", "occluded", "truncated")
-        return {"boxes_xyxy": self.xyxy} | {name: getattr(self, name) for name in names}
+        return {"boxes_xyxy": self.xyxy} | {name: getattr(self, name) for name in COLUMNS[1:]}
 
     @staticmethod
     def collate(frames: Sequence[Arrays]) -> Arrays:

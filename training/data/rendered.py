@@ -7,17 +7,18 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from typing_extensions import Self, Unpack
+from typing_extensions import Self
 
 from perception.classes import DETECTION
 from perception.errors import UserError, check_known
 from perception.files import WriteError, replacing, write_atomic
-from training.data.dataset import Dataset, OpenOptions, wanted_tasks
+from training.data.dataset import Dataset, wanted_tasks
 from training.data.roads.frame import RenderedFrame, render
 from training.data.roads.world import build
 from training.data.sample import Sample
@@ -62,13 +63,17 @@ class RenderedRoads(Dataset):
         self.tasks = tuple(tasks)
 
     @classmethod
-    def open(
+    def reader(cls, *_: object) -> Callable[..., Dataset]:
+        return cls.of_text
+
+    @classmethod
+    def of_text(
         cls,
         root: Path,
         split: str,
-        tasks: Sequence[str] | None = None,
-        size_hw: tuple[int, int] | None = None,
-        **options: Unpack[OpenOptions],
+        tasks: Sequence[str] | None,
+        size_hw: tuple[int, int] | None,
+        **_: Any,
     ) -> Self:
         """`root` is [TRAIN[/VAL]][@SEED], e.g. 2000/100@7: the number of frames of each split."""
         text = "" if root == Path() else str(root)

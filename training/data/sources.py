@@ -78,10 +78,15 @@ def open_dataset(
     size_hw: tuple[int, int] | None = None,
     **options: Unpack[OpenOptions],
 ) -> Dataset:
-    """One split of a `--data` argument; the arguments are those of `Dataset.open`."""
+    """One split of a `--data` argument, with the labels that it has of `tasks` (None: of all).
+
+    `size_hw` is the size that frames will be scaled to: images may be decoded at a reduced size
+    that still covers it. Raises UserError naming the folder and what to do.
+    """
     kind, root = kind_and_root(word)
     try:
-        return DATASETS[kind].open(root, split, tasks, size_hw, **options)
+        reader = DATASETS[kind].reader(root, options.get("labels"), options.get("classes"))
+        return reader(root, split, tasks, size_hw, **options)
     except PermissionError as error:
         raise UserError(f"{root}: cannot be read ({error.strerror})") from None
 

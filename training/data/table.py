@@ -21,10 +21,6 @@ from perception.files import cache_folder
 from training.data.files import stamp
 
 FORMAT: Final = 7
-REACH: Final = 100_000  # pixels; no frame is larger
-TOLERANCE: Final = 2.0  # pixels a box may stand outside: annotation tools round
-FRACTION_TOLERANCE: Final = 0.01  # the same of boxes in fractions of the frame
-OUTSIDE: Final = "is outside the frame"
 IGNORE_FLAG, OCCLUDED_FLAG, TRUNCATED_FLAG = 1, 2, 4
 # What an outline is: a filled area, a line, or a filled lane marking.
 AREA, LINE, MARKING = 0, 1, 2
@@ -103,10 +99,8 @@ class Table:
         return Table, tuple(vars(self).values())
 
 
-def cached_table(
-    reader: str, sources: Iterable[str | Path], build: Callable[[], Table]
-) -> tuple[Table, str]:
-    """(the table, a digest of what it was read from): from the cache, else built and cached.
+def cached_table(reader: str, sources: Iterable[str | Path], build: Callable[[], Table]) -> Table:
+    """The table from the cache, else built and cached.
 
     `reader` names the reader and its folder; `sources` are label files and folders, of which what
     comes and goes in them counts. A table of the same reader that is older is removed. Where the
@@ -123,12 +117,12 @@ def cached_table(
         try:
             _save(found, target)
         except OSError:
-            return found, target.name
+            return found
         for other in target.parent.glob(f"{place_}-*"):
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
         found = _load(target) or found
-    return found, target.name
+    return found
 
 
 def _save(table: Table, target: Path) -> None:

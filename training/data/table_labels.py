@@ -14,6 +14,7 @@ from perception.classes import (
 )
 from perception.errors import UserError
 from training.data.bdd_names import is_bdd100k
+from training.data.builder import OUTSIDE, TOLERANCE
 from training.data.classes import (
     BACKGROUND,
     IGNORE,
@@ -33,8 +34,6 @@ from training.data.table import (
     LINE,
     MARKING,
     OCCLUDED_FLAG,
-    OUTSIDE,
-    TOLERANCE,
     TRUNCATED_FLAG,
     Table,
 )

@@ -21,19 +21,11 @@ from perception.classes import VOC_OBJECTS
 from perception.errors import UserError
 from perception.files import read_bounded
 from perception.images import read_pixels
+from training.data import files
 from training.data.annotated import Annotated
 from training.data.builder import Builder
 from training.data.classes import ONLY, ClassLists
 from training.data.dataset import Dataset
-from training.data.files import (
-    SPLITS,
-    expecting,
-    files_below,
-    first_has,
-    nfc,
-    read_text,
-    split_folder,
-)
 from training.data.images import Images
 from training.data.labels import Boxes, Label, Labels, Mask
 from training.data.masks import by_palette
@@ -65,26 +57,26 @@ class PascalXML(Annotated):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return first_has(root, ".xml", "<annotation>")
+        return files.first_has(root, ".xml", "<annotation>")
 
     def read(self, builder: Builder, images: Images) -> None:
         listed = split_lists(self.label_root, "Main")
         whole_set = images.any_below("JPEGImages/")
         seen: set[str] = set()
-        for inside in files_below(self.label_root, ".xml", distinct=True):
+        for inside in files.files_below(self.label_root, ".xml", distinct=True):
             path, folder = self.label_root / inside, inside.rpartition("/")[0]
             found = read_annotation(path)
             if found is None:
                 continue
             stem, where, near = path.stem, str(path), "JPEGImages/" if whole_set else folder
-            seen.add(nfc(stem))
-            splits = listed.get(nfc(stem), [])
-            with builder.part(*splits or [split_folder(inside)]):
+            seen.add(files.nfc(stem))
+            splits = listed.get(files.nfc(stem), [])
+            with builder.part(*splits or [files.split_folder(inside)]):
                 if found.wrong and images.find(stem, where, near) is None:
                     raise UserError(found.wrong)
                 name = stem + os.path.splitext(found.filename)[1]
                 image = images.find(name, where, near) or images.need(stem, where, near)
-                for split in splits or [split_folder(image) or split_folder(inside)]:
+                for split in splits or [files.split_folder(image) or files.split_folder(inside)]:
                     frame = builder.frame(image, split, found.size_hw, where)
                     _annotate(builder, frame, found, where)
         for name in (name for name in listed if name not in seen and listed[name] != ["test"]):
@@ -104,15 +96,15 @@ def split_lists(root: Path, folder: str) -> dict[str, list[str]]:
     """{name: its splits} of the lists in a folder of ImageSets. Raises UserError for a name that
     leaves its folder."""
     found: dict[str, list[str]] = defaultdict(list)
-    for word, split in SPLITS.items():
+    for word, split in files.SPLITS.items():
         path = root / "ImageSets" / folder / f"{word}.txt"
-        for line in read_text(path, MAX_LIST).splitlines() if path.is_file() else ():
+        for line in files.read_text(path, MAX_LIST).splitlines() if path.is_file() else ():
             # Lists of a class end in -1, 0 or 1: whether the image shows it.
             name = re.sub("(  | -)[01]$", "", line.partition("\t")[0].strip())
             if not name.isprintable() or name[:1] == "/" or ".." in name.split("/"):
                 raise UserError(f"{path} names {name!r:.100}, which leaves its folder; fix it")
             if name:
-                found[nfc(name)].append(split)
+                found[files.nfc(name)].append(split)
     return found
 
 
@@ -128,7 +120,7 @@ class Annotation(NamedTuple):
 def read_annotation(path: Path) -> Annotation | None:
     """None for XML of another kind."""
     try:
-        with expecting(path, "XML of Pascal VOC"):
+        with files.expecting(path, "XML of Pascal VOC"):
             root = ElementTree.fromstring(read_bounded(path, MAX_XML))
             if root.tag != "annotation":
                 return None
@@ -191,9 +183,9 @@ class VOC(PascalXML):
             if name not in VOC_OBJECTS:
                 raise UserError(f"{first}: {name!r:.60} is no class of VOC; pass --classes")
         code, listed = builder.encoding(""), split_lists(self.root, "Segmentation")
-        for inside in files_below(self.root / "SegmentationClass", ".png"):
+        for inside in files.files_below(self.root / "SegmentationClass", ".png"):
             path = f"SegmentationClass/{inside}"
-            splits = listed.get(nfc(Path(path).stem), [])
+            splits = listed.get(files.nfc(Path(path).stem), [])
             if not splits:
                 text = f"{self.root / path}: in no list of ImageSets/Segmentation"
                 builder.leave_out("label without frame", text)
@@ -225,7 +217,7 @@ def read_class_mask(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
     """Class numbers of a palette PNG, which OpenCV decodes to colours: they are mapped back."""
     pixels = read_pixels(path, size_hw)
     numbers = np.arange(len(VOC_OBJECTS) + 1, dtype=np.uint8)[:, None]
-    with expecting(path, "class numbers or colours"):
+    with files.expecting(path, "class numbers or colours"):
         return by_palette(pixels, numbers if pixels.ndim == 2 else palette())
 
 

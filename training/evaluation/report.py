@@ -56,26 +56,21 @@ def headline_grid(result: Mapping[str, Any]) -> ScoreTable:
             objects = str(sum(about["counts"].values())) if counted else "–"
             for key in about["headlines"]:
                 value = result["scores"][protocol][task].get(key, math.nan)
-                row = [protocol, task, key, number(value)]
-                row += interval(result, protocol, task, key)
+                cells = [number(value), *interval(result, protocol, task, key)]
                 frames = result["labelled"][protocol][task]
-                rows.append([*row, str(frames), objects])
-    columns = ["protocol", "task", "score", "value", "frames", "objects"]
-    if result["intervals"]:
-        columns.insert(4, "95 % interval")
+                rows.append([protocol, task, key, *cells, str(frames), objects])
+    columns = ["protocol", "task", "score", "value", *intervals(result), "frames", "objects"]
     return ScoreTable("Headline scores", columns, rows, fixed=3)
 
 
 def _overall_grid(result: Mapping[str, Any], protocol: str) -> ScoreTable:
-    intervals = ["95 % interval"] if result["intervals"] else []
-    columns = ["task", "score", "value", *intervals, "as in"]
+    columns = ["task", "score", "value", *intervals(result), "as in"]
     rows = []
     for task, scores in result["scores"][protocol].items():
         official = result["tasks"][protocol][task]["official"]
         for key, value in overall(scores).items():
-            row = [task, key, number(value)]
-            row += interval(result, protocol, task, key)
-            rows.append([*row, REFERENCE[protocol] if key in official else OURS])
+            cells = [number(value), *interval(result, protocol, task, key)]
+            rows.append([task, key, *cells, REFERENCE[protocol] if key in official else OURS])
     return ScoreTable(TITLES[protocol], columns, rows, fixed=2)
 
 
@@ -142,6 +137,11 @@ def _slice_grids(result: Mapping[str, Any]) -> Iterator[ScoreTable]:
             columns = ("attribute", "frames", *(f"{task} {key}" for task, key in heads))
             title = f"{TITLES[protocol]} by attribute (no decimals: fewer than {FEW_FRAMES} frames)"
             yield ScoreTable(title, columns, rows, fixed=2)
+
+
+def intervals(result: Mapping[str, Any]) -> list[str]:
+    """The column of the scores' intervals, where the result has them."""
+    return ["95 % interval"] if result["intervals"] else []
 
 
 def interval(result: Mapping[str, Any], protocol: str, task: str, key: str) -> list[str]:

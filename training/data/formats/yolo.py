@@ -15,11 +15,11 @@ import numpy as np
 from perception.errors import UserError
 from training.data.annotated import Annotated
 from training.data.bdd_names import is_bdd100k
-from training.data.builder import Builder
+from training.data.builder import FRACTION_TOLERANCE, Builder
 from training.data.classes import check_names, read_yaml, yolo_names
 from training.data.files import SPLITS, files_below, read_text, split_folder, stem_of, text_of
 from training.data.images import Images
-from training.data.table import AREA, FRACTION_TOLERANCE
+from training.data.table import AREA
 
 CONFIGS: Final = ("data.yaml", "data.yml", "dataset.yaml", "bdd100k.yaml")
 NAME_FILES: Final = (*CONFIGS, "classes.txt", "obj.names")
