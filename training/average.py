@@ -8,9 +8,9 @@ example:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from perception.checkpoint import Meta
-
-    Network = tuple[Meta, dict[str, Tensor]]  # its description and floating-point tensors
 
 # Fields of the description that may differ between checkpoints; the mean has the last file's.
 MAY_DIFFER: Final = ("size_hw", "scores", "training", "licence")
@@ -73,27 +71,23 @@ def mean_of(paths: Sequence[Path]) -> tuple[dict[str, "Tensor"], "Meta"]:
         check_finite(weights, str(path))
         own = {key: value.double() for key, value in weights.items() if value.is_floating_point()}
         if not total:
-            first, total = meta, own
+            first, total = network(meta, own), own
             continue
-        check_same_network(paths[0], (first, total), path, (meta, own))
+        found = network(meta, own)
+        for what in first | found:
+            one, two = first.get(what, "absent"), found.get(what, "absent")
+            if one != two:
+                raise UserError(f"{path}: {what} {two} is not {one}, as in {paths[0]}")
         total = {key: value + own[key] for key, value in total.items()}
     mean = {key: (value / len(paths)).to(torch.float32) for key, value in total.items()}
     training = meta.training | {"averaged": [str(path) for path in paths]}
     return weights | mean, replace(meta, scores={}, training=training)
 
 
-def check_same_network(first: Path, expected: "Network", path: Path, found: "Network") -> None:
-    """Raises UserError where `path` is not of the same network as `first`."""
-    for field in fields(expected[0]):
-        one, two = (getattr(meta, field.name) for meta, _ in (expected, found))
-        if one != two and field.name not in MAY_DIFFER:
-            raise UserError(f"{path}: {field.name} {two} is not {one}, as in {first}")
-    for key in sorted(expected[1].keys() | found[1].keys()):
-        one, two = (
-            tuple(own[key].shape) if key in own else "absent" for _, own in (expected, found)
-        )
-        if one != two:
-            raise UserError(f"{path}: {key!r} has shape {two}, not {one} as in {first}")
+def network(meta: "Meta", weights: dict[str, "Tensor"]) -> dict[str, Any]:
+    """What checkpoints of one network have in common, by what it is called in messages."""
+    about = {name: value for name, value in vars(meta).items() if name not in MAY_DIFFER}
+    return about | {f"shape of {key!r}": tuple(value.shape) for key, value in weights.items()}
 
 
 def main() -> None:

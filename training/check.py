@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,11 +57,7 @@ def check() -> int:
     check_places(args)
     classes = read_classes(args.classes) if args.classes else None
     with make_progress(Console(stderr=True)) as bar:
-        line = bar.add_task("frames")
-
-        def advance(done: int, total: int) -> None:
-            bar.update(line, completed=done, total=total)
-
+        advance = partial(bar.update, bar.add_task("frames"))
         report, datasets = examine(args.data, args.jobs, advance, args.labels, classes)
     text = json.dumps(report.to_json(), indent=1)
     if args.json == "-":

@@ -145,34 +145,24 @@ def open_data(options: DataOptions, predictor: "Predictor", unlabelled: bool) ->
     """The frames to score, decoded at full size; `unlabelled`: frames without labels will do."""
     from training.data.class_lookup import joint_lists
     from training.data.classes import ClassLists, read_classes
+    from training.data.dataset import OpenOptions
     from training.data.frames import Frames
     from training.data.sources import open_dataset
 
     given = read_classes(options.classes) if options.classes else None
     classes = ClassLists.of_views(predictor.views, given)
-
-    def opened(tasks: Sequence[str]) -> "Dataset":
-        dataset = open_dataset(
-            word,
-            options.split,
-            tasks,
-            predictor.size_hw,
-            exact=True,
-            strict=not options.skip_bad,
-            labels=options.labels,
-            classes=classes,
-        )
-        return Frames([dataset], lists=joint_lists([dataset], classes))
-
+    strict, labels = not options.skip_bad, options.labels
+    how = OpenOptions(exact=True, strict=strict, labels=labels, classes=classes)
     # Rendered roads are made: only as many as are scored.
     made = f"rendered:{options.limit}/{options.limit}" if options.limit else "rendered"
-    word = options.data or made
+    word, split, size_hw = options.data or made, options.split, predictor.size_hw
     try:
-        return opened(tuple(predictor.views))
+        dataset = open_dataset(word, split, tuple(predictor.views), size_hw, **how)
     except UserError:
         if not unlabelled:
             raise
-        return opened(())
+        dataset = open_dataset(word, split, (), size_hw, **how)
+    return Frames([dataset], lists=joint_lists([dataset], classes))
 
 
 def score(arguments: Arguments, predictor: "Predictor") -> None:

@@ -68,14 +68,9 @@ class Run:
             self.console.print(f"{' and '.join(splits)}: {line}", markup=False)
         views = views_of(self.train.classes)
         self.learner = make_learner(config, self.world, self.console.print, views)
-        self.order = Order(
-            len(self.train),
-            config.data.batch,
-            config.run.seed,
-            self.world.rank,
-            self.world.size,
-            weights=self.train.draws(config.data.repeat_rare),
-        )
+        count, batch, seed = len(self.train), config.data.batch, config.run.seed
+        weights = self.train.draws(config.data.repeat_rare)
+        self.order = Order(count, batch, seed, self.world.rank, self.world.size, weights)
         with lost_rank(self.world):
             self._resume_or_start()
         self.regrouping = Regrouping(self.learner, self.steps)

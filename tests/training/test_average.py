@@ -81,7 +81,7 @@ def test_invalid_inputs_are_refused(
         (folder / "other.safetensors", "tasks ['lane'] is not ['scene']"),
         (tmp_path / "none.safetensors", "no such checkpoint"),
         (broken, "NaN or infinity"),
-        (resized, "has shape"),
+        (resized, "shape of"),
     ):
         assert command(monkeypatch, a, other, "-o", out) == 2
         (line,) = capsys.readouterr().err.splitlines()

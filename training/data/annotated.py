@@ -20,13 +20,7 @@ from training.data.builder import Builder
 from training.data.classes import BACKGROUND, ONLY, ClassLists
 from training.data.dataset import Dataset, OpenOptions, wanted_tasks
 from training.data.files import split_folder, walk
-from training.data.images import (
-    Images,
-    attribute_files,
-    check_duplicates,
-    images_root,
-    read_attributes,
-)
+from training.data.images import Images, attribute_files, images_root, read_attributes
 from training.data.labels import Label
 from training.data.sample import Sample
 from training.data.table import AREA, Table, cached_table, whole_split
@@ -247,7 +241,7 @@ class Annotated(Dataset):
                 raise UserError(builder.problems[0][1])
             why = "".join(f"; {text}" for _, text in builder.unused[:1])
             raise NoFramesError(f"{self.root}: no frames found{why}; expected {self.expected()}")
-        check_duplicates(builder, self.frame_name)
+        builder.check_duplicates(self.frame_name)
         if self.every_image:
             self._unlisted(builder, images)
         for path in attribute_files(self.label_root):

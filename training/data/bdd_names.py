@@ -4,7 +4,7 @@ those of 2018, of 2020, and those that custom exports use."""
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from perception.classes import ATTRIBUTES, DETECTION, LANE_CATEGORIES
+from perception import classes
 
 RENAMED: Final = {
     "bike": "bicycle",
@@ -15,7 +15,7 @@ RENAMED: Final = {
 }
 # Uncertain objects: ignored regions.
 IGNORED: Final = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-BOXES: Final = {name: name for name in DETECTION} | RENAMED | IGNORED
+BOXES: Final = {name: name for name in classes.DETECTION} | RENAMED | IGNORED
 AREAS: Final = {
     "direct": "direct",
     "alternative": "alternative",
@@ -35,8 +35,8 @@ def is_bdd100k(names: Iterable[str], groups: Iterable[str] = ()) -> bool:
     found = {name: BOXES.get(name) for name in names}
     if None in found.values():
         return False
-    whole = set(found.values()) == set(DETECTION)
-    return set(found) <= set(DETECTION) or whole or set(ATTRIBUTES) <= set(groups)
+    whole = set(found.values()) == set(classes.DETECTION)
+    return set(found) <= set(classes.DETECTION) or whole or set(classes.ATTRIBUTES) <= set(groups)
 
 
 def area_name(category: str, attributes: Mapping[str, Any]) -> str | None:
@@ -57,5 +57,15 @@ def lane_name(category: str, attributes: Mapping[str, Any]) -> str | None:
     elif category.startswith("lane/"):
         name = category[len("lane/") :]
     else:
-        return category if category in LANE_CATEGORIES else None
-    return name if name in LANE_CATEGORIES else LANE
+        return category if category in classes.LANE_CATEGORIES else None
+    return name if name in classes.LANE_CATEGORIES else LANE
+
+
+def lane_bits(attributes: Mapping[str, Any]) -> int:
+    """Style and direction of a lane's attributes; the unknown bit where they lack one."""
+    style = str(attributes.get("laneStyle", attributes.get("style", "")))
+    direction = str(attributes.get("laneDirection", attributes.get("direction", "")))
+    if style in classes.LANE_STYLES and direction in classes.LANE_DIRECTIONS:
+        bits = classes.LANE_STYLES.index(style) << classes.LANE_STYLE_SHIFT
+        return bits | classes.LANE_DIRECTIONS.index(direction) << classes.LANE_DIRECTION_SHIFT
+    return classes.LANE_TYPE_UNKNOWN

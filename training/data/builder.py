@@ -3,18 +3,15 @@
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from perception.classes import LANE_DIRECTION_SHIFT as DIRECTION
-from perception.classes import LANE_DIRECTIONS, LANE_STYLES
-from perception.classes import LANE_STYLE_SHIFT as STYLE
-from perception.classes import LANE_TYPE_UNKNOWN as UNTYPED
 from perception.errors import UserError
+from training.data.bdd_names import lane_bits
 from training.data.table import AREA, MASK_TASKS, NO_MASK, Table, whole_split
 
 REACH: Final = 100_000  # pixels; no frame is larger
@@ -111,6 +108,16 @@ class Builder:
         except UserError as error:
             for split in splits:
                 self.split_problem(split, str(error))
+
+    def check_duplicates(self, name: Callable[[str], str]) -> None:
+        """Notes two frames of a split that have the same name; `name`: of an image."""
+        seen: dict[tuple[int, str], str] = {}
+        splits = list(self.splits)
+        for image, split in zip(self.images, self.columns["split"], strict=True):
+            other = seen.setdefault((split, name(image)), image)
+            if other != image:
+                text = f"{other} and {image} are two frames of one name in two folders"
+                self.split_problem(splits[split], f"{self.root}: {text}; rename one")
 
     def leave_out(self, kind: str, text: str) -> None:
         """Something in the files that is not used: "label without frame", "file: what it is".
@@ -293,12 +300,3 @@ def one_line(text: str) -> str:
 def place(where: str, part: object) -> str:
     """`where`, with the number or id of what is in it."""
     return f"{where} {part!s:.30}" if part != "" else where
-
-
-def lane_bits(attributes: Mapping[str, Any]) -> int:
-    """Style and direction of a lane's attributes; the unknown bit where they lack one."""
-    style = str(attributes.get("laneStyle", attributes.get("style", "")))
-    direction = str(attributes.get("laneDirection", attributes.get("direction", "")))
-    if style in LANE_STYLES and direction in LANE_DIRECTIONS:
-        return LANE_STYLES.index(style) << STYLE | LANE_DIRECTIONS.index(direction) << DIRECTION
-    return UNTYPED

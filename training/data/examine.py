@@ -80,7 +80,7 @@ class FrameCheck:
 def examine(
     word: str,
     jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[..., None] | None = None,
     labels: Path | None = None,
     classes: ClassLists | None = None,
 ) -> tuple[CheckReport, dict[str, Dataset]]:
@@ -101,7 +101,7 @@ def examine(
             frames += part
             done += len(part)
             if progress:
-                progress(done, total)
+                progress(completed=done, total=total)
         for frame in frames:
             if frame.error and frame.error not in known:
                 report.add("broken frame", frame.error, split)

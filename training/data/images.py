@@ -5,7 +5,6 @@ import csv
 import io
 import os
 from collections import defaultdict
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -132,17 +131,6 @@ def images_root(root: Path) -> Path:
 def _common_end(first: list[str], second: list[str]) -> int:
     pairs = zip(reversed(first), reversed(second), strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
-
-
-def check_duplicates(builder: Builder, name: Callable[[str], str]) -> None:
-    """Notes two frames of a split that have the same name; `name`: of an image."""
-    seen: dict[tuple[int, str], str] = {}
-    splits = list(builder.splits)
-    for image, split in zip(builder.images, builder.columns["split"], strict=True):
-        other = seen.setdefault((split, name(image)), image)
-        if other != image:
-            text = f"{other} and {image} are two frames of one name in two folders"
-            builder.split_problem(splits[split], f"{builder.root}: {text}; rename one")
 
 
 def attribute_files(root: Path) -> list[Path]:

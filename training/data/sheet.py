@@ -38,11 +38,10 @@ def tile(sample: Sample, caption: str, views: Mapping[str, View]) -> np.ndarray:
     """One frame with its labels; below, which tasks have one."""
     sample = sample.window(WHOLE, TILE_HW)
     canvas = sample.image
-    for task, label in sample.labels.items():
+    for task, label in sorted(sample.labels.items(), key=lambda item: type(item[1]) is not Mask):
         if isinstance(label, Mask):  # below lanes and boxes
             _areas(canvas, label.mask, views[task])
-    for task, label in sample.labels.items():
-        if isinstance(label, LaneMask):
+        elif isinstance(label, LaneMask):
             _lanes(canvas, label.lane, views[task])
         elif isinstance(label, Boxes):
             _boxes(canvas, label, views[task].classes)

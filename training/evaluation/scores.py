@@ -67,9 +67,13 @@ class Channel:
         picked = row[frames]
         return picked[picked >= 0]
 
-    def official(self, key: str) -> bool:
-        """Whether a score is computed exactly as by the protocol's reference code."""
-        return any(fnmatchcase(key, pattern) for pattern in self.metric.official)
+    def describe(self) -> dict[str, Any]:
+        """Headlines, counts per class and their unit, and the scores that are computed exactly as
+        by the protocol's reference code."""
+        metric = self.metric
+        known = [k for k in metric.compute() if any(fnmatchcase(k, p) for p in metric.official)]
+        about = {"headlines": self.headlines, "official": known}
+        return about | {"unit": metric.unit, "counts": metric.counts()}
 
 
 def make_channels(
@@ -143,19 +147,8 @@ class Evaluation:
         }
 
     def describe(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{protocol: {task: headlines, official keys, unit and counts per class}}."""
-        return nested(
-            (
-                channel,
-                {
-                    "headlines": channel.headlines,
-                    "official": [key for key in channel.metric.compute() if channel.official(key)],
-                    "unit": channel.metric.unit,
-                    "counts": channel.metric.counts(),
-                },
-            )
-            for channel in self.used
-        )
+        """{protocol: {task: what its scores are of}}."""
+        return nested((channel, channel.describe()) for channel in self.used)
 
     def notes(self) -> list[str]:
         """The notes of the metrics, and tasks that were not scored."""

@@ -8,7 +8,8 @@ import pytest
 from pycocotools import mask as coco
 
 from training.data import examine as checks
-from training.data.builder import Builder, lane_bits
+from training.data.bdd_names import lane_bits
+from training.data.builder import Builder
 from training.data.cityscapes import to_metres
 from training.data.class_lookup import _boxes
 from training.data.dataset import Dataset
