@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
@@ -133,7 +133,8 @@ def registered_names() -> str:
     from perception.tasks import TASKS
     from training.balance import BALANCERS
 
-    known = {"tasks": TASKS, "models": ZOO, "balancing methods": BALANCERS, "recipes": recipes()}
+    known: dict[str, Iterable[str]] = {"tasks": TASKS, "models": ZOO}
+    known |= {"balancing methods": BALANCERS, "recipes": recipes()}
     return "\n\n".join(f"{what}: {', '.join(names)}" for what, names in known.items())
 
 

@@ -1,32 +1,28 @@
-"""Training in bf16 on a CPU: replacements for three operators with slow PyTorch kernels.
+"""Training in bf16 on a CPU: replacements for two operators with slow PyTorch kernels.
 
 `for_cpu` inserts equivalent modules; parameter names, weights and checkpoints do not change.
 Measured on one thread of an AMD EPYC at 384x640, batch 8: gradient of a depthwise 5x5's weight
-187 -> 41 ms, gradient of GELU 97 -> 39 ms, attention to 240 tokens of 15,360 188 -> 134 ms; at
-256x448, batch 16: gradients of a depthwise 5x5 of stride 2 and 144 channels 331 -> 54 ms, of a
-depthwise 3x3 of stride 2 and 96 channels 223 -> 90 ms.
+187 -> 41 ms, attention to 240 tokens of 15,360 188 -> 134 ms; at 256x448, batch 16: gradients of a
+depthwise 5x5 of stride 2 and 144 channels 331 -> 54 ms, of a depthwise 3x3 of stride 2 and 96
+channels 223 -> 90 ms.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, gelu, pad
-
-CHUNK: Final = 1 << 20  # values converted to float32 at a time; they fit in the cache
+from torch.nn.functional import conv2d, pad
 
 
 def for_cpu(model: nn.Module) -> None:
-    """Replaces GELU, slow depthwise convolutions and fused attention by faster ones, in place."""
+    """Replaces slow depthwise convolutions and fused attention by faster ones, in place."""
     for module in model.modules():
         if vars(module).get("fused_attn", False):
             # Two matrix products and a softmax in bf16 beat the fused kernel, which works in float.
             vars(module)["fused_attn"] = False
         for name, child in module.named_children():
-            if type(child) is nn.GELU and child.approximate == "none":
-                setattr(module, name, Gelu())
-            elif isinstance(child, nn.Conv2d) and _is_slow(child):
+            if isinstance(child, nn.Conv2d) and _is_slow(child):
                 setattr(module, name, Depthwise(child))
 
 
@@ -43,38 +39,6 @@ def _is_slow(conv: nn.Conv2d) -> bool:
 def _in_bf16(x: Tensor) -> bool:
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
     return x.device.type == "cpu" and torch.bfloat16 in (x.dtype, autocast)
-
-
-class Gelu(nn.Module):
-    """The exact GELU; its gradient in bf16 is computed in float32, in chunks."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
-        if x.dtype == torch.bfloat16 and x.is_contiguous() and x.device.type == "cpu":
-            return _Gelu.apply(x)
-        return gelu(x)
-
-
-class _Gelu(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return gelu(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        pieces = zip(gradients[0].reshape(-1).split(CHUNK), x.view(-1).split(CHUNK), strict=True)
-        slopes = [
-            torch.ops.aten.gelu_backward(gradient.float(), value.float()).to(x.dtype)
-            for gradient, value in pieces
-        ]
-        return torch.cat(slopes).view(x.shape)
 
 
 class Depthwise(nn.Conv2d):

@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -169,15 +169,6 @@ class Builder:
         columns["box_frame"].append(frame)
         columns["box_class"].append(number)
         columns["box_flags"].append(flags)
-        columns["boxes"][frame] = 1
-
-    def boxes(self, frame: int, names: Sequence[int], xyxy: Sequence[float]) -> None:
-        """Adds boxes that were checked: 4 numbers each, of class numbers that `name` gave."""
-        columns = self.columns
-        columns["box_xyxy"].extend(xyxy)
-        columns["box_frame"].extend([frame] * len(names))
-        columns["box_class"].extend(names)
-        columns["box_flags"].extend(bytes(len(names)))
         columns["boxes"][frame] = 1
 
     def shape(

@@ -10,16 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from perception.errors import UserError
+from perception.errors import MALFORMED, UserError
 from perception.files import read_bounded
 
 DEEPEST: Final = 8  # levels of folders below the root
 MOST_FOLDERS: Final = 200_000  # links may multiply them
 # What code that reads one kind of file raises for another; SyntaxError is that of XML too.
-WRONG_CONTENT: Final = (
-    *(ArithmeticError, AttributeError, LookupError, RecursionError),
-    *(SyntaxError, TypeError, ValueError),
-)
+WRONG_CONTENT: Final = (*MALFORMED, ArithmeticError, SyntaxError)
 SPLITS: Final = {
     "train": "train",
     "training": "train",

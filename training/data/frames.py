@@ -107,12 +107,12 @@ class Frames(Dataset):
             for name, column in choice.dataset.label_columns().items()
         }
 
-    def draws(self, rare: bool, wanted_share: float = WANTED_SHARE) -> np.ndarray | None:
+    def draws(self, rare: bool) -> np.ndarray | None:
         """(len(self),) float64: how often to draw each frame, relative to the others; None where
         each is drawn once per epoch. With `rare`, frames with rare traits more often."""
         weights = np.concatenate([choice.weights for choice in self.choices])
         if rare:
-            weights = weights * repeat_factors(self.presence(), len(self), wanted_share)
+            weights = weights * repeat_factors(self.presence(), len(self))
         return None if np.all(weights == weights[:1]) else weights
 
     def counts(self) -> dict[str, int]:
@@ -194,15 +194,13 @@ def select(
     return selected
 
 
-def repeat_factors(
-    presence: dict[str, np.ndarray], count: int, wanted_share: float = WANTED_SHARE
-) -> np.ndarray:
+def repeat_factors(presence: dict[str, np.ndarray], count: int) -> np.ndarray:
     """(count,) float64: for each frame the factor of the rarest trait it has, at least 1."""
     factors = np.ones(count)
     for has in presence.values():
         share = has.mean() if count else 0.0
-        if 0 < share < wanted_share:
-            factor = min(float(np.sqrt(wanted_share / share)), MOST_REPEATS)
+        if 0 < share < WANTED_SHARE:
+            factor = min(float(np.sqrt(WANTED_SHARE / share)), MOST_REPEATS)
             np.maximum(factors, np.where(has, factor, 1.0), out=factors)
     return factors
 

@@ -121,8 +121,9 @@ class Boxes(Label):
 
     def joined(self, other: "Boxes") -> Self:
         """These boxes, then those of another label of the frame."""
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in COLUMNS}
-        return replace(self, **{name: np.concatenate(pair) for name, pair in pairs.items()})
+        both = {name: (getattr(self, name), getattr(other, name)) for name in COLUMNS}
+        columns: dict[str, Any] = {name: np.concatenate(pair) for name, pair in both.items()}
+        return replace(self, **columns)
 
     def pad(self, top_left: tuple[int, int], size_hw: tuple[int, int]) -> Self:
         offset = np.array([top_left[1], top_left[0]] * 2, np.float32)

@@ -97,8 +97,6 @@ class SkipBad:
     """
 
     def __init__(self, frames: Dataset, max_share: float = 0.01) -> None:
-        if not 0 <= max_share < 1:
-            raise UserError(f"--skip-bad {max_share}: give a share from 0 to below 1")
         self.frames, self.max_share = frames, max_share
         # Shared memory: the main process and all workers see the same flags.
         self._bad = multiprocessing.RawArray("B", max(len(frames), 1))

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from perception.errors import UserError
 from training.data.annotated import Annotated
 from training.data.bdd_names import is_bdd100k
-from training.data.builder import FRACTION_TOLERANCE, Builder
+from training.data.builder import Builder
 from training.data.classes import check_names, read_yaml, yolo_names
 from training.data.files import SPLITS, files_below, read_text, split_folder, stem_of, text_of
 from training.data.images import Images
@@ -26,7 +24,6 @@ NAME_FILES: Final = (*CONFIGS, "classes.txt", "obj.names")
 MAX_BYTES: Final = 1 << 20
 MAX_LIST: Final = 64 << 20
 MOST_LINES: Final = 10_000
-REACH: Final = 0.5 + FRACTION_TOLERANCE  # of a side, from the middle of the frame
 
 
 class YOLO(Annotated):
@@ -179,8 +176,6 @@ def read_lines(
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise OSError(f"more than {MAX_BYTES >> 20} MB")
-        if _read_plain(builder, frame, data, path, names):
-            return
         lines = text_of(data).splitlines()
     except (UnicodeDecodeError, OSError) as error:
         builder.problem(frame, f"{path}: cannot be read ({error!s:.100}); restore it")
@@ -203,32 +198,6 @@ def read_lines(
         else:
             text = f"class {kind:g} is not among the {len(names)} names of the data file"
             builder.problem(frame, f"{where}: {text}; add its name there or fix the line")
-
-
-def _read_plain(
-    builder: Builder, frame: int, data: bytes, path: Path, names: Sequence[str]
-) -> bool:
-    """Adds the boxes of a file that holds nothing but correct lines of five numbers, which is
-    several times faster than line by line; else False."""
-    lines = [line for line in data.split(b"\n") if line.strip()]
-    if any(line.count(b" ") != 4 for line in lines) or len(lines) > MOST_LINES:
-        return False
-    try:
-        values = np.array(b" ".join(lines).split(), np.float64).reshape(-1, 5)
-    except ValueError:
-        return False
-    kinds, centre, half = values[:, 0], values[:, 1:3], values[:, 3:5] / 2
-    xyxy = np.hstack([centre - half, centre + half])
-    fine = np.isin(kinds, np.arange(len(names))) & (np.abs(xyxy - 0.5) <= REACH).all(1)
-    corners = np.clip(xyxy, 0, 1)
-    if not (fine & (corners[:, :2] < corners[:, 2:]).all(1)).all():
-        return False
-    found = [names[int(number)] for number in kinds]
-    for line, name in enumerate(found, 1):
-        if name not in builder.first:
-            builder.name(name, f"{path} line {line}")
-    builder.boxes(frame, [builder.names[name] for name in found], corners.reshape(-1).tolist())
-    return True
 
 
 def _add(
