@@ -10,6 +10,65 @@ from perception.runtime.description import Description
 from perception.runtime.view import LANE_BYTE, Group, View
 
 SIZE_HW = (48, 80)
+# Left out by `-m "not slow"`, as is what is marked where it stands: tests with these fixtures,
+# and those whose names begin so. They train, export, or start processes.
+SLOW_FIXTURES = {"exported"}
+SLOW_TESTS = tuple(
+    f"tests/{name}"
+    for name in (
+        "demo/test_archive.py::test_a_hanging_process",
+        "demo/test_archive.py::test_an_unreachable_cluster",
+        "demo/test_archive.py::test_child_processes",
+        "demo/test_archive.py::test_the_process_ends_with_its_parent",
+        "demo/test_faults_command.py::test_a_log_that_the_shell_appends_to",
+        "demo/test_faults_command.py::test_a_reader_that_has_seen_enough",
+        "demo/test_faults_command.py::test_a_stopped_run",
+        "demo/test_faults_command.py::test_a_view_switch",
+        "demo/test_faults_command.py::test_json_on_standard_output",
+        "demo/test_faults_command.py::test_names_that_the_terminal_cannot_show",
+        "demo/test_full_disk.py::test_a_full_disk_is_one_line",
+        "demo/test_full_disk.py::test_a_killed_run",
+        "demo/test_live.py::test_a_server_that_accepts_and_sends_nothing",
+        "demo/test_live.py::test_a_stalled_stream",
+        "demo/test_log.py::test_a_list_is_what_scalabel_loads",
+        "demo/test_log.py::test_the_number_of_outlines",
+        "demo/test_perceive.py::test_it_runs_without_torch",
+        "demo/test_perceive.py::test_real_clips",
+        "demo/test_serve.py::test_an_active_viewer",
+        "demo/test_video.py::test_clips_of_unusual_sizes",
+        "export/test_inference_rewrite.py::test_rewritten_trunk",
+        "perception/metrics/test_detection.py::test_memory",
+        "perception/runtime/test_description.py::test_a_written_description",
+        "perception/runtime/test_onnx_page.py::test_the_function_gives_what_the_runner_gives",
+        "perception/runtime/test_runner.py::test_a_provider_that_crashes",
+        "perception/sharing/test_passes.py::test_all_experts",
+        "perception/sharing/test_passes.py::test_every_residual_branch",
+        "perception/sharing/test_sharing.py::test_every_part",
+        "perception/sharing/test_sharing.py::test_intermediate_predictions",
+        "perception/sharing/test_sharing.py::test_one_head_alone",
+        "perception/sharing/test_sharing.py::test_rewritten_for_export",
+        "perception/sharing/test_sharing.py::test_survives_saving",
+        "perception/tasks/test_det.py::test_training_on_one_scene",
+        "perception/tasks/test_every_task.py::test_learns_one_sample",
+        "perception/test_arguments.py::test_a_reader_that_has_enough",
+        "perception/test_arguments.py::test_help_of_a_command",
+        "perception/test_checkpoint.py::test_trunk_weights",
+        "perception/test_images.py::test_one_limit_on_pixels",
+        "perception/test_model.py::test_study_trunks",
+        "training/balance/test_balance.py::test_equal_is_plain_backward_through_the_real_trunk",
+        "training/data/test_datasets.py::test_imagenet_coco_and_ade20k_train_one_network",
+        "training/data/test_exported_labels.py::test_what_is_exported",
+        "training/data/test_formats.py::test_check_bdd_is_clean",
+        "training/data/test_rendered.py::test_rendered_roads_have_every",
+        "training/evaluation/test_command.py::test_a_full_disk",
+        "training/test_faults_files.py::test_a_corrupt",
+        "training/test_logs.py::test_validation_gives",
+        "training/test_train.py::test_a_full_disk",
+        "training/test_train.py::test_a_run_is_freed",
+        "training/test_train.py::test_one_task_runs",
+        "training/test_train.py::test_the_command_prints",
+    )
+)
 # Output names are no task's name: the runtime must not care.
 VIEWS = {
     "things": View("boxes", classes=("car", "pedestrian")),
@@ -25,6 +84,15 @@ VIEWS = {
     "far": View("map", unit="m", range=(0, 255)),
     "way": View("normals"),
 }
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks slow tests, see SLOW_TESTS."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if item.nodeid.startswith(SLOW_TESTS) or not SLOW_FIXTURES.isdisjoint(fixtures):
+            item.add_marker("slow")
 
 
 def tiny_model(

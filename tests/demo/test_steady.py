@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.temporal import LABEL_S, BoxTracker, CameraMotion, Steady, tracking_available
+from demo.temporal import BoxTracker, CameraMotion, Steady, tracking_available
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
 
@@ -75,7 +75,7 @@ def test_labels_are_a_mean_that_sums_to_one():
     steady, shares = Steady(), []
     for index, day in enumerate((1.0, 0.0, 0.0)):
         labels = Labels({"light": {"day": day, "night": 1 - day}})
-        out = steady.update(Scene((4, 4), {"l": labels}), index * LABEL_S)
+        out = steady.update(Scene((4, 4), {"l": labels}), index * 0.25)
         shares.append(out.outputs["l"].groups["light"])
     kept = np.exp(-1)
     assert [share["day"] for share in shares] == pytest.approx([1, kept, kept**2])

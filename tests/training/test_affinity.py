@@ -1,12 +1,14 @@
 """Affinity on a constructed case: two tasks with equal targets and one with the opposite."""
 
 import copy
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
 import torch
 from timm.utils import ModelEmaV3
 
+from perception.errors import UserError
 from perception.model import build
 from perception.sharing import own_maps
 from perception.tasks.depth import Depth
@@ -66,6 +68,22 @@ def test_look_ahead_is_positive_for_equal_and_negative_for_opposite_targets(foun
     assert ahead["far"]["near"] < 0 < ahead["far"]["far"]
 
 
+def test_a_step_has_a_thousandth_of_the_length_of_the_weights(planted, monkeypatch):
+    learner, batch = planted
+    sizes = []
+
+    @contextmanager
+    def moved(parameters, direction, size):
+        sizes.append(size)
+        yield
+
+    monkeypatch.setattr("training.affinity.moved", moved)
+    ahead = probe(learner, batch)["ahead"]
+    length = float(torch.cat([p.detach().flatten() for p in learner.shared]).norm())
+    assert sizes == [pytest.approx(-1e-3 * length, rel=1e-4)] * 3
+    assert ahead["near"]["far"] == 0  # nothing moved
+
+
 def test_the_grouping_search_separates_opposite_tasks(found):
     assert best_groups(found["tasks"], found["ahead"]) == (("near", "close"), ("far",))
     assert best_groups(found["tasks"], found["ahead"], most=1) == (("near", "close", "far"),)
@@ -106,6 +124,14 @@ def test_of_equal_affinities_the_fewest_networks_are_proposed():
     assert best_groups(tasks, ahead) == (tasks,)
 
 
+def test_ten_tasks_are_grouped_and_eleven_are_too_many():
+    tasks = tuple("abcdefghijk")
+    ahead = {one: dict.fromkeys(tasks, 0.0) for one in tasks}
+    assert best_groups(tasks[:10], ahead, most=1) == (tasks[:10],)
+    with pytest.raises(UserError, match="11 tasks"):
+        best_groups(tasks, ahead, most=1)
+
+
 def test_tasks_that_disturb_each_other_get_a_trunk_of_their_own():
     learner, batch = planted_learner("pvt-hydranet-b0+regroup")
     learner.ema = ModelEmaV3(learner.model)
@@ -140,6 +166,7 @@ def test_tasks_that_disturb_each_other_get_a_trunk_of_their_own():
     [
         ([1.0, 1.0, 1.0, 1.0], 2),  # without variance
         ([1.0, 2.0, 3.0, 4.0], 2),  # mean 2.5, standard error 0.65, limit 2.35 * 0.65 = 1.52
+        ([0.5, 1.5, 2.5, 3.5], 2),  # mean 2, same limit; 3.18 * 0.65 = 2.05 if two-sided
         ([-1.0, 1.0, 2.0, 4.0], 1),  # mean 1.5, standard error 1.04, limit 2.45
         ([-1.0, -2.0, -3.0, -4.0], 1),
         ([0.0, 0.0, 0.0, 0.0], 1),
@@ -151,5 +178,6 @@ def test_a_group_is_split_only_if_newer_probes_confirm_it(gains: list[float], pa
         return {"a": {"b": -gain - 0.5}, "b": {"a": -gain + 0.5}}
 
     assert len(split(["a", "b"], [ahead(1.0)] * 4 + [ahead(gain) for gain in gains])) == parts
-    assert split(["a", "b"], [ahead(-1.0)] * 4 + [ahead(1.0)] * 4) == (("a", "b"),)
+    # The older half chooses, whatever the mean over all says.
+    assert split(["a", "b"], [ahead(-1.0)] * 4 + [ahead(3.0)] * 4) == (("a", "b"),)
     assert split(["a"], [ahead(1.0)] * 8) == (("a",),)

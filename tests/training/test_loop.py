@@ -8,6 +8,7 @@ import pytest
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from perception.errors import UserError
 from perception.metrics.base import Metric
@@ -46,10 +47,12 @@ class Level(Task):
     score = "error"
     higher_is_better = False
     loss_parts = ("squared",)
+    counters = ("labels",)
 
     def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__(channels, strides)
         self.guess = nn.Linear(channels, 1)
+        self.register_buffer("labels", torch.tensor(10.0))
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         self.seen = features[0].detach()
@@ -57,6 +60,8 @@ class Level(Task):
 
     def loss(self, raw: Raw, target: Target) -> dict[str, LossPart]:
         squared = (raw["level"] - target["level"]).square()
+        if self.training:
+            self.labels += len(squared)
         return {"squared": LossPart(squared.sum(), torch.tensor(len(squared)))}
 
     def decode(self, raw: Raw) -> Tensor:
@@ -124,6 +129,8 @@ def test_losses_fall(method: str) -> None:
     assert [report.step for report in reports] == list(range(60))
     for task in ("one", "two"):
         assert reports[-1].parts[task]["squared"] < 0.3 * reports[0].parts[task]["squared"]
+    # Methods that compute the losses again do not count their batch a second time.
+    assert student.model.trunk[1].num_batches_tracked == 60
     first = reports[0]
     assert first.loss == pytest.approx(sum(sum(part.values()) for part in first.parts.values()))
 
@@ -170,7 +177,15 @@ def test_two_ranks_that_see_the_same_make_the_step_of_one() -> None:
     assert (two.progress, two.rate, two.frames) == (0.25, one.rate, 2 * one.frames)
     assert two.loss == pytest.approx(one.loss)
     for key, value in alone.model.state_dict().items():
-        torch.testing.assert_close(twin.model.state_dict()[key], value, rtol=1e-4, atol=1e-6)
+        # 10 at the start, and 4 and 2 labels of this rank, twice on two ranks.
+        wanted = 2 * value - 10 if key.endswith("labels") else value
+        torch.testing.assert_close(twin.model.state_dict()[key], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_clipped() -> None:
+    student = learner(clip=0.01)
+    assert train_step(student, batch(), half()).norm > 0.1
+    assert float(get_total_norm(p.grad for p in student.trained)) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_what_is_saved_restores_every_part() -> None:

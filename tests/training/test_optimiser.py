@@ -149,6 +149,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
 def test_vectors_and_the_balancers_own_parameters_have_no_weight_decay(muon: bool) -> None:
     model, balancer = Layers(), nn.Linear(3, 3)
     optimizer = make_optimizer(model, balancer, RATE, 0.05, 1.0, muon)
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
     decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert decays[parameter] == (0.05 if name.endswith("weight") else 0.0), name

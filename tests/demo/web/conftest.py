@@ -35,7 +35,8 @@ def serve(runtime: None) -> Iterator[Callable[[Path], Server]]:
 
     def start(model: Path) -> Server:
         servers.append(make_server(model, ("127.0.0.1", 0)))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        # `shutdown` waits for the next look at it, every half second if not told otherwise.
+        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
         return servers[-1]
 
     yield start

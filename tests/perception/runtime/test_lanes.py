@@ -55,6 +55,32 @@ def test_a_wide_band_becomes_its_centre():
     assert (line.category, line.style) == ("single white", "solid")
 
 
+@pytest.mark.parametrize(("half", "count"), [(10, 1), (12, 0)])
+def test_runs_of_more_than_a_seventh_of_the_width_are_across(half, count):
+    """0.14 of 160 are 22 pixels of the mask."""
+    assert len(lines(band(empty(), lambda y: 80, lambda y: WHITE, half=half))) == count
+
+
+@pytest.mark.parametrize(("rows", "count"), [(3, 0), (4, 1)])
+def test_a_marking_is_seen_in_a_third_of_its_rows(rows, count):
+    """Every second row is followed: a quarter of them, or half."""
+    byte = band(empty(), left, lambda y: WHITE if y % 8 < rows else 255)
+    assert len(lines(byte)) == count
+
+
+@pytest.mark.parametrize(("shift", "count"), [(14, 1), (18, 0)])
+def test_a_marking_aims_at_the_vanishing_point(shift, count):
+    """To a tenth of the width of 160 columns."""
+    assert len(lines(band(empty(), lambda y: left(y) + shift, lambda y: WHITE))) == count
+
+
+@pytest.mark.parametrize(("column", "count"), [(2, 0), (3, 1)])
+def test_runs_at_the_edge_of_the_frame_have_no_centre(column, count):
+    """A marking five pixels wide, of which the edge may hide more."""
+    mask = Mask(band(empty(), lambda y: column, lambda y: WHITE), (200, 320), VIEW)
+    assert len(lines_along(mask, AHEAD)) == count
+
+
 def test_the_points_of_a_line_are_the_middles_of_its_rows():
     byte = band(empty(), left, lambda y: WHITE, half=3)
     (line,) = lines_along(Mask(byte, (200, 320), VIEW), AHEAD)
@@ -116,6 +142,10 @@ def test_the_score_of_a_missed_lane_falls():
     (after,) = tracker.update(Mask(empty(), (200, 320), VIEW), [], AHEAD, 0.1)
     assert after.score == pytest.approx(before.score * np.exp(-0.1 / FADE_S))
     assert after.score == pytest.approx(0.70 * before.score, abs=0.005)
+    kept = [
+        len(tracker.update(Mask(empty(), (200, 320), VIEW), [], AHEAD, s)) for s in (0.29, 0.31)
+    ]
+    assert kept == [1, 0]
 
 
 def test_the_score_of_a_lane_is_smoothed():
@@ -154,6 +184,16 @@ def test_a_marking_a_lane_further_is_another_one():
         ids.append({lane.side: lane.id for lane in found})
     assert ids[0] == {"ego left": 1}
     assert ids[-1] == {"ego left": 1, "ego right": 2}  # the first is kept for a moment
+
+
+@pytest.mark.parametrize(("shift", "last"), [(4, 1), (6, 2)])
+def test_a_marking_is_the_same_within_three_percent_of_the_width(shift, last):
+    """Shifted by 8 and by 12 pixels of the frame; the limit is 9.6."""
+    tracker = LaneTracker()
+    for step, by in enumerate((0, shift)):
+        mask = Mask(band(empty(), lambda y, by=by: left(y) + by, lambda y: WHITE), (200, 320), VIEW)
+        tracker.update(mask, lines_along(mask, AHEAD), AHEAD, step / 10)
+    assert tracker.last_id == last
 
 
 def test_the_error_of_the_horizon_follows_from_the_cost(monkeypatch):

@@ -11,7 +11,7 @@ from perception.runtime import birds_eye
 from perception.runtime.camera import Camera
 from perception.runtime.camera_estimate import FLOOR, SIGMA_MOUNT, CameraEstimator, usual_camera
 from perception.runtime.camera_file import CameraFile
-from perception.runtime.distance import foot_sigma
+from perception.runtime.distance import _ttc, foot_sigma
 from perception.runtime.road import RoadGeometry
 from perception.runtime.scene import Boxes, Mask, Scene
 from perception.runtime.view import LANE_BYTE, View
@@ -328,6 +328,9 @@ def test_a_rider_stands_where_the_two_wheeler_does():
     boxes.xyxy[1:, 3] -= 8  # the feet are above the road
     ranges = with_camera().update(seen, 0.0).ranges["b"]
     np.testing.assert_allclose(ranges.distance_m, [20, 20, np.nan], rtol=0.02)
+    width = boxes.xyxy[1, 2] - boxes.xyxy[1, 0]
+    boxes.xyxy[1, [0, 2]] += 0.6 * width  # less than half above the wheels
+    assert np.isnan(with_camera().update(seen, 0.0).ranges["b"].distance_m[1])
 
 
 def test_time_to_collision_comes_from_the_track():
@@ -346,10 +349,21 @@ def test_time_to_collision_comes_from_the_track():
 
 def test_a_track_that_is_hidden_for_a_moment_keeps_its_history():
     geometry = with_camera()
-    for step in range(12):
-        cars = {} if step in (8, 9, 10) else {7: (0, 40 - 0.8 * step)}
+    for step in range(15):
+        cars = {} if 7 < step < 14 else {7: (0, 40 - 0.8 * step)}
         road = geometry.update(scene(cars=cars), step / 10)
-    assert road.ranges["b"].ttc_s[0] == pytest.approx(3.9, rel=0.1)
+    assert road.ranges["b"].ttc_s[0] == pytest.approx(3.6, rel=0.1)
+
+
+@pytest.mark.parametrize(("error", "given"), [(20.0, True), (34.0, False)])
+def test_a_time_to_collision_is_two_standard_deviations_from_none(error, given):
+    """Rows and widths grow by a fifth per second. An error of 20 pixels makes 2.8 standard
+    deviations of that, 34 pixels 1.7."""
+    t = np.linspace(0, 1, 11)
+    size = 100 * np.exp(0.2 * t)
+    samples = np.column_stack([t, 180 + size, size, np.full(11, error)])
+    ttc, _ = _ttc(samples, 180.0, 1.0)
+    assert ttc == (pytest.approx(5 - 0.5) if given else pytest.approx(np.nan, nan_ok=True))
 
 
 def test_a_warning_is_given_where_it_holds_one_standard_deviation_later():
@@ -456,6 +470,13 @@ def test_parallel_stripes_of_a_quarter_of_a_camera_height_are_one_marking(gap, m
     assert len(road.lanes) == markings
 
 
+@pytest.mark.parametrize(("line", "side"), [(4.1, "ego right"), (4.3, "")])
+def test_the_ego_line_is_within_the_width_of_a_lane(line, side):
+    """MAX_LANE_WIDTH is 3 camera heights of 1.4 m."""
+    lanes = with_camera().update(scene({-1.9: WHITE, line: WHITE}), 0.0).lanes
+    assert [lane.side for lane in lanes] == ["ego left", side]
+
+
 def test_a_line_less_than_a_lane_further_is_not_the_next_one():
     """MIN_LANE_WIDTH is 1.2 camera heights of 1.4 m."""
     lines = dict.fromkeys((-1.9, 1.6, 2.8, 5.0), WHITE)
@@ -481,6 +502,26 @@ def estimate_from_cars(times: list[float], pitches: list[float]) -> list[tuple[f
         estimator.update([], [seen.outputs["b"]], seconds)
         found.append(estimator.row)
     return found
+
+
+def test_the_horizon_by_one_car_and_its_error():
+    """It cuts the car at 1.4 of its 1.55 m, 0.16 m more or less. Of an error of the lower edge
+    1 - 1.4 / 1.55 remain in the row, of one of the upper edge 1.4 / 1.55."""
+    boxes = scene({}, cars={1: (0.0, 25.0)}).outputs["b"]
+    boxes.xyxy[0, [1, 3]] = (188.0, 250.0)
+    estimator = CameraEstimator(replace(usual_camera(SIZE, 1.4, VIEW_DEG), sigma_height=0.0))
+    ((row, sigma),) = estimator._user_rows(boxes)
+    ratio, forward = 1.4 / 1.55, 550 * 1.4 / (250 - 180)
+    share = np.hypot(0.16 / 1.55, 0.5 * 1e-4 * forward**2 / 1.4)
+    edge = np.hypot(0.015 * 62, 360 / 384)
+    assert row == pytest.approx(250 - 62 * ratio)
+    assert sigma == pytest.approx(np.hypot(share * 62 * ratio, edge * np.hypot(1 - ratio, ratio)))
+
+
+@pytest.mark.parametrize(("height", "used", "sigma"), [(None, 1.4, 0.2), (1.2, 1.2, 0.05)])
+def test_an_unknown_height_is_less_certain(height, used, sigma):
+    camera = usual_camera(SIZE, height, 60.0)
+    assert (camera.height, camera.sigma_height) == (used, sigma)
 
 
 def test_what_the_camera_saw_long_ago_is_forgotten():
@@ -515,6 +556,15 @@ def test_the_costmap_asks_for_the_ground_at_the_middle_of_a_cell():
     row = grid[200 - 40]
     assert row[49] == birds_eye.UNKNOWN
     assert row[50] == birds_eye.FREE
+
+
+def test_the_vehicle_ahead_stays_it_a_little_outside_of_the_path():
+    """The path ends at 0.8 of half the lane's width, 1.25 m to the right; a held lead at 1.6 m."""
+    for track, lead in ((1, 0), (2, -1)):
+        geometry = with_camera()
+        geometry.update(scene(cars={1: (0.0, 20.0)}), 0.0)
+        road = geometry.update(scene(cars={track: (1.45, 20.0)}), 0.1)
+        assert road.ranges["b"].lead == lead
 
 
 @pytest.mark.parametrize("side", [-1, 1])

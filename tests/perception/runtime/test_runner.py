@@ -294,6 +294,16 @@ def test_boxes_that_are_no_numbers_are_refused(column, boxes):
     assert "is nan" in choose.difference(description, {"x": expected}, {"x": got})
 
 
+def test_a_box_that_only_one_side_has_counts():
+    wanted = np.zeros((6, 6), np.float32)
+    wanted[:4] = [[10 * n, 0, 10 * n + 9, 9, 0.9, 1] for n in range(4)]
+    got = wanted.copy()
+    got[3] = 0
+    for one, other in ((wanted, got), (got, wanted)):
+        (measured,) = KINDS["boxes"].compare(one, other, LIMITS["fp32"])
+        assert measured[1] == pytest.approx(0.25)
+
+
 def test_numbers_differ_by_a_share_of_the_largest():
     """The largest is 4, so 0.2 of difference is 5 % of it; one NaN is a disagreement."""
     wanted, got = np.array([0.0, 2.0, 4.0]), np.array([0.1, 2.2, 4.1])

@@ -20,10 +20,12 @@ from perception.model import Deployed, build
 from perception.sharing import SHARINGS, own_maps
 from perception.sharing.cross_stitch import CrossStitch
 from perception.sharing.gated_adapters import GatedAdapter
+from perception.sharing.mtan import Attention
 from perception.sharing.pad_net import Distillation, PADNet
 from perception.sharing.regroup import Regroup
 from perception.sharing.sparse import Masked, Sparse, iterative_pruning, prune
 from perception.tasks.base import total_loss
+from perception.trunk import Trunk
 from training.config import ModelArgs
 from training.init import initialise
 
@@ -144,6 +146,16 @@ def test_heads_see_their_own_maps_only():
         assert not torch.equal(before, model.tasks["depth"](changed)["log_depth"])
 
 
+def test_mtan_begins_close_to_hard_sharing():
+    shared = torch.rand(1, 8, 2, 2)
+    torch.testing.assert_close(Attention(0, 8)(shared, None), 0.952574 * shared)  # sigmoid of 3
+
+
+def test_the_others_of_three_have_a_tenth_in_total():
+    trunk = CrossStitch(lambda: Trunk("pvt_v2_b0"), 3)
+    assert trunk.mixes[0][1].tolist() == pytest.approx([0.05, 0.9, 0.05])
+
+
 def test_cross_stitch_mixes_by_its_weights():
     model = model_of("cross-stitch").eval()
     trunk = model.trunk
@@ -183,6 +195,7 @@ def test_a_share_of_the_used_weights_is_pruned_over_all_tensors_together():
     assert twice["a"].tolist() == [False, True, False]
     assert twice["b"].tolist() == [[True, False]]
     assert prune(weights, masks, 0.0)["a"].all()
+    assert prune(weights, masks, 0.55)["a"].tolist() == [False, True, False]  # 2.75 of five: three
 
 
 def test_pruning_is_repeated_and_each_round_trains_with_the_masks_of_the_last():

@@ -143,8 +143,9 @@ def test_imtl_losses() -> None:
 
 def test_dwa_weighs_by_the_rate_of_the_last_two_epochs() -> None:
     balancer, toy = make("dwa"), Toy()
-    for values in ({"a": 4.0, "b": 4.0}, {"a": 2.0, "b": 3.0}):
-        np.testing.assert_allclose(toy.step(balancer, {"a": A, "b": B}, values), A + B)
+    for steps, values in ((1, {"a": 4.0, "b": 4.0}), (3, {"a": 2.0, "b": 3.0})):
+        for _ in range(steps):  # the mean over them counts
+            np.testing.assert_allclose(toy.step(balancer, {"a": A, "b": B}, values), A + B)
         balancer.end_epoch()
     rates = np.exp(np.array([2 / 4, 3 / 4]) / 2.0)
     weights = 2 * rates / rates.sum()
@@ -189,6 +190,8 @@ def test_rlw_draws_a_new_convex_combination_each_step() -> None:
         np.testing.assert_allclose(gradient, expected, rtol=1e-5)
         drawn.append(toy.weights["a"])
     assert drawn[0] != drawn[1]
+    toy.step(BALANCERS["rlw"](("a", "b"), 1), {"a": A, "b": B}, VALUES)
+    assert toy.weights["a"] != drawn[0]  # another seed, the same step
 
 
 def test_a_loss_of_zero_leaves_the_geometric_mean_a_small_gradient() -> None:
@@ -219,6 +222,17 @@ def test_famo_without_a_change_of_losses_decays_to_equal_shares() -> None:
     balancer.after_step(lambda: VALUES)
     # The first step of Adam has the size of its rate, 0.025, whatever the gradient's.
     assert balancer.logits.tolist() == pytest.approx([0.975, -0.475], abs=1e-4)
+    balancer.after_step(lambda: VALUES)  # and the second, as the gradient is nearly the same
+    assert balancer.logits.tolist() == pytest.approx([0.95, -0.45], abs=1e-3)
+
+
+def test_famo_s_decay_is_small_next_to_a_change_of_two_percent() -> None:
+    """The gradient of "a" is z_a z_b (-0.02) + 0.001 * 1 = -0.0030 + 0.001: it weighs more."""
+    balancer, toy = make("famo"), Toy()
+    balancer.logits[:] = torch.tensor([1.0, -0.5])
+    toy.step(balancer, {"a": A, "b": B}, VALUES)
+    balancer.after_step(lambda: {"a": 2.0 * np.exp(0.02), "b": 3.0})
+    assert balancer.logits.tolist() == pytest.approx([1.025, -0.525], abs=1e-4)
 
 
 def test_stch_weighs_by_relative_loss_after_the_first_epoch() -> None:
@@ -242,6 +256,14 @@ def test_stch_takes_the_mean_over_the_steps_of_each_task() -> None:
     np.testing.assert_allclose(gradient, 2 / (1 / 4 + 3 / 6) * (A / 4 + B / 6), rtol=1e-5)
 
 
+def test_stch_of_a_task_first_seen_later_is_relative_to_its_first_loss() -> None:
+    balancer, toy = make("stch"), Toy()
+    toy.step(balancer, {"a": A}, {"a": 4.0})
+    balancer.end_epoch()
+    gradient = toy.step(balancer, {"a": A, "b": B}, {"a": 1.0, "b": 6.0})
+    np.testing.assert_allclose(gradient, 2 / (1 / 4 + 6 / 6) * (A / 4 + B / 6), rtol=1e-5)
+
+
 def test_gradnorm_moves_towards_equal_rates() -> None:
     balancer, toy = make("gradnorm"), Toy()
     first = toy.step(balancer, {"a": A, "b": B}, {"a": 2.0, "b": 3.0})
@@ -249,6 +271,11 @@ def test_gradnorm_moves_towards_equal_rates() -> None:
     # Equal rates: norms 2 and sqrt 2 must come together, so "a" loses and "b" gains weight:
     # w - lr * sign(G - mean) * norm, rescaled to the sum 2.
     moved = np.array([1 - 0.025 * 2.0, 1 + 0.025 * np.sqrt(2.0)])
+    np.testing.assert_allclose(balancer.weights, 2 * moved / moved.sum(), rtol=1e-5)
+    # The step is as large as the norm of the plain loss, whatever its weight.
+    balancer.weights[:] = torch.tensor([1.5, 0.5])
+    toy.step(balancer, {"a": A, "b": B}, VALUES)
+    moved = np.array([1.5 - 0.025 * 2.0, 0.5 + 0.025 * np.sqrt(2.0)])
     np.testing.assert_allclose(balancer.weights, 2 * moved / moved.sum(), rtol=1e-5)
 
 

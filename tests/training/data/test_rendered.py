@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -211,6 +212,43 @@ def test_an_object_is_occluded_below_88_and_left_out_below_12_percent(
     seen = VisibleObject(2, 1, 50, 50, [200, 100, 220, 120], alone=400)
     found = truth.labelled(face, seen)
     assert (found and found.occluded) == occluded
+
+
+@pytest.mark.parametrize(
+    ("tall", "wide", "found"), [(4, 4, True), (3, 6, False), (6, 3, True), (8, 2, False)]
+)
+def test_the_smallest_objects_are_three_and_a_half_rows_tall(
+    tall: int, wide: int, found: bool
+) -> None:
+    """And 0.7 of that wide, in 384 rows."""
+    face = np.zeros((384, 640), np.int32)
+    face[100 : 100 + tall, 200 : 200 + wide] = 50
+    seen = VisibleObject(2, 1, 50, 50, [200, 100, 200 + wide, 100 + tall], alone=tall * wide)
+    assert (truth.labelled(face, seen) is not None) == found
+
+
+@pytest.mark.parametrize(
+    ("side", "by", "truncated"),
+    [(0, -1, False), (0, -2, True), (1, -2, True), (2, 1, False), (2, 2, True), (3, 2, True)],
+)
+def test_an_object_is_truncated_more_than_a_pixel_outside(
+    side: int, by: int, truncated: bool
+) -> None:
+    face = np.full((384, 640), 50, np.int32)
+    extent = [0.0, 0.0, 640.0, 384.0]
+    extent[side] += by
+    found = truth.labelled(face, VisibleObject(2, 1, 50, 50, extent, alone=face.size))
+    assert found is not None
+    assert found.truncated == truncated
+
+
+def test_the_normal_of_rising_ground_leans_towards_the_camera() -> None:
+    """20 m ahead of a flat place that rises by 0.002 z, the slope is 0.04."""
+    world = replace(picture([]).drive, lift=(0.002, 0.0))
+    frame = render(world, 0.0, ("normals",), np.random.default_rng(0))
+    x, y = frame.view.project(np.array([20.0]), np.array([0.5]))[0].round().astype(int)
+    normal = frame.labels["normals"].arrays()["normals"][:, y, x]
+    np.testing.assert_allclose(normal, (0, -1, -0.04), atol=3e-3)
 
 
 def test_a_box_encloses_exactly_the_pixels_of_its_object() -> None:

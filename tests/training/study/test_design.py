@@ -71,6 +71,12 @@ def test_rounds_of_pruning_are_part_of_the_plan(monkeypatch):
     assert plan_of([sparse], {}, 1, print).frames == 1600 + 2 * 3 * 320
 
 
+@pytest.mark.parametrize(("limit", "frames"), [(20, 24), (24, 24), (25, 32), (5, 5)])
+def test_an_epoch_has_whole_batches(limit: int, frames: int):
+    base = replace(BASE, data=replace(BASE.data, limit=limit))
+    assert design.epoch_frames(base, ("lane",)) == frames
+
+
 def test_speeds_are_medians_over_the_runs_of_a_row():
     records = [record(LANE, s, frames=10, seconds=float(s)) for s in (1, 2, 9)]
     assert measured_speeds([*records, record(BOTH, 0)]) == {LANE: pytest.approx(0.2)}

@@ -116,9 +116,10 @@ def test_a_score_that_is_not_finite_leaves_out_its_seed(value: float | None):
     [
         ({"mAP50": 0.0}, None, "mAP50 0 below 1"),
         ({"mAP50": 0.9}, None, "mAP50 0.9 below 1"),
+        ({"mAP50": 1.0}, None, ""),
         ({"mAP50": 5.0}, 12.0, "vehicle mAP50 12 below 20"),
         ({"mAP50": 5.0}, 0.0, "vehicle mAP50 0 below 20"),
-        ({"mAP50": 5.0}, 21.0, ""),
+        ({"mAP50": 5.0}, 20.0, ""),
         ({"mAP50": 5.0}, None, ""),
     ],
 )

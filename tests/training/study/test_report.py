@@ -4,7 +4,8 @@ import cv2
 import pytest
 
 from training.config import Config
-from training.study.gain import Study, by_row
+from training.study.gain import RowResult, Study, by_row
+from training.study.grouping import largest_probed
 from training.study.plan import Row, Trial
 from training.study.report import About, answer, draw_gains, write_report
 
@@ -118,12 +119,22 @@ def test_a_failed_row_is_named_with_its_reason(tmp_path):
     assert "not comparable: MTL pvt-hydranet-b0" in text
 
 
-@pytest.mark.parametrize(("rows", "said"), [(1, False), (3, True)])
-def test_many_intervals_are_counted(rows: int, said: bool, tmp_path):
+# Three rows and two tasks against single-task networks, and two of the rows against equal weights.
+@pytest.mark.parametrize(("rows", "said"), [(1, False), (3, "10 intervals: about 0.5 exclude")])
+def test_many_intervals_are_counted(rows: int, said: str | bool, tmp_path):
     names = ("equal", "pcgrad", "mgda")[:rows]
     study = table(**dict.fromkeys(names, (40.0, 40.0)))
     text = write_report(tmp_path, study, About("x", Config())).read_text()
-    assert ("exclude zero by chance alone" in text) == said
+    assert ("exclude zero by chance alone" in text) == bool(said)
+    assert not said or said in text
+
+
+def test_the_largest_network_of_those_that_were_probed():
+    rows = [Row(TASKS[:1]), Row(TASKS), Row((*TASKS, "det")), Row((*TASKS, "det", "depth"))]
+    probes = ([{}], [{}], [{}], [])
+    found = [RowResult(r, [{"probes": p}]) for r, p in zip(rows, probes, strict=True)]
+    assert largest_probed(found) is found[2]
+    assert largest_probed(found[:1]) is None
 
 
 def test_affinities_of_the_largest_network_are_shown_in_pairs(tmp_path):
