@@ -36,6 +36,8 @@ SLOW_TESTS = tuple(
         "demo/test_perceive.py::test_real_clips",
         "demo/test_serve.py::test_an_active_viewer",
         "demo/test_video.py::test_clips_of_unusual_sizes",
+        "export/test_export_onnx.py::test_a_packaged_model",
+        "export/test_export_onnx.py::test_the_model_that_ships",
         "export/test_inference_rewrite.py::test_rewritten_trunk",
         "perception/metrics/test_detection.py::test_memory",
         "perception/runtime/test_description.py::test_a_written_description",

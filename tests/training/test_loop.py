@@ -52,7 +52,7 @@ class Level(Task):
     def __init__(self, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__(channels, strides)
         self.guess = nn.Linear(channels, 1)
-        self.register_buffer("labels", torch.tensor(10.0))
+        self.register_buffer("labels", torch.tensor([10.0]))
 
     def forward(self, features: Sequence[Tensor]) -> Raw:
         self.seen = features[0].detach()
