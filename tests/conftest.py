@@ -58,6 +58,7 @@ SLOW_TESTS = tuple(
         "perception/test_images.py::test_one_limit_on_pixels",
         "perception/test_model.py::test_study_trunks",
         "training/balance/test_balance.py::test_equal_is_plain_backward_through_the_real_trunk",
+        "training/test_affinity.py::test_tasks_that_disturb_each_other",
         "training/data/test_datasets.py::test_imagenet_coco_and_ade20k_train_one_network",
         "training/data/test_exported_labels.py::test_what_is_exported",
         "training/data/test_formats.py::test_check_bdd_is_clean",

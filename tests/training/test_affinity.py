@@ -80,7 +80,7 @@ def test_a_step_has_a_thousandth_of_the_length_of_the_weights(planted, monkeypat
     monkeypatch.setattr("training.affinity.moved", moved)
     ahead = probe(learner, batch)["ahead"]
     length = float(torch.cat([p.detach().flatten() for p in learner.shared]).norm())
-    assert sizes == [pytest.approx(-1e-3 * length, rel=1e-4)] * 3
+    assert sizes == [pytest.approx(-1e-3 * length, rel=1e-3)] * 3
     assert ahead["near"]["far"] == 0  # nothing moved
 
 

@@ -9,6 +9,7 @@ from perception.tasks import TASKS
 from perception.tasks.base import total_loss
 from perception.tasks.dense import cross_entropy, mask_loss
 from perception.tasks.depth import FARTHEST, NEAREST, Depth
+from perception.tasks.image_classes import ClassesVOC
 from perception.tasks.normals import Normals
 
 STRIDES = (4, 8, 16, 32)
@@ -64,6 +65,13 @@ def test_depth_loss_is_zero_at_the_truth_and_ignores_unknown_pixels():
     assert float(parts["metres"].mean()) == pytest.approx(
         0.5, abs=1e-5
     )  # 20 m off at a mean of 20 m
+
+
+def test_f1_of_what_an_image_shows_by_hand():
+    """Found present four times: absent, present, difficult and unknown in truth; one is missed."""
+    metric = ClassesVOC.metric(ClassesVOC.view)
+    metric.update(np.eye(3)[[1, 1, 1, 1, 0]], {"labels": np.array([0, 1, 2, -1, 1])})
+    assert metric.compute() == {"F1": pytest.approx(100 * 2 / (3 + 2)), "accuracy": 25.0}
 
 
 def test_depth_out_of_range_is_not_scored():

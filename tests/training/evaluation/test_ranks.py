@@ -22,6 +22,18 @@ def test_images_stay_on_their_rank():
     assert same is outputs
 
 
+def test_frames_of_all_ranks_come_in_the_order_of_the_dataset():
+    def of(index):
+        return LabelledFrame(index, str(index), NATIVE, None, {}, {}), {}
+
+    class Two(World):
+        def gather(self, own):
+            return [own, [of(1), of(3)]]
+
+    found = gather(Two(0, 2, ALONE.device), [of(0), of(2)])
+    assert [frame.index for frame, _ in found] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_scores_do_not_depend_on_the_number_of_ranks(ranks, folder, oracle, score, monkeypatch):
     """Each rank in turn, as the messages between them would have it."""

@@ -8,6 +8,7 @@ import pytest
 
 from perception.runtime.scene import Scene
 from training.evaluation.predictor import LabelledFrame
+from training.evaluation.reference import expressible
 from training.evaluation.submission import Submission
 
 NATIVE = (180, 320)
@@ -70,6 +71,11 @@ def test_a_submission_scored_by_the_toolkit_gives_our_scores(folder, oracle, sco
         result = toolkit.evaluate_masks(kind, masks, sorted((out / task).iterdir()))
         assert ours[task][name] == pytest.approx(result[key][-1]["AVERAGE"], abs=1e-6)
         assert 5 < ours[task][name] < 100
+
+
+@pytest.mark.parametrize(("labels", "held"), [([0, 5, 0], True), ([0, -1, 0], False)])
+def test_official_files_hold_attributes_that_are_all_known(labels, held):
+    assert expressible({"labels": np.array(labels)}) == held
 
 
 def test_a_failing_submission_leaves_nothing(oracle, tmp_path):

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.classes import DETECTION
+from perception.classes import ATTRIBUTES, DETECTION
 from perception.errors import UserError
 from perception.runtime.view import View
 from training.data.sources import open_dataset
-from training.evaluation.predictor import read_frames
+from training.evaluation.predictor import attribute_names, read_frames
 from training.evaluation.scores import Evaluation, evaluate
 
 NATIVE = (180, 320)
@@ -171,6 +171,11 @@ def test_outputs_that_are_no_boxes_are_scored_as_the_car_sees_them(folder, oracl
     for protocol, tasks in score(folder, oracle())["scores"].items():
         broken = score(folder, predictor)["scores"][protocol]["det"]
         assert broken == pytest.approx(tasks["det"], nan_ok=True)
+
+
+def test_attributes_by_name():
+    names = dict(zip(ATTRIBUTES, ("rainy", "undefined", "daytime"), strict=True))
+    assert attribute_names(np.array([0, -1, 0])) == names
 
 
 def test_an_unreadable_frame_is_named_or_skipped(folder, oracle, score):
