@@ -55,7 +55,9 @@ def test_without_rates_nothing_is_tried(tmp_path: Path):
     assert search_rates(ROWS, StudyArgs("sharing", out=tmp_path), Config(), print) == []
 
 
-@pytest.mark.parametrize(("epochs", "share", "left"), [(5, 1.0, 1), (1, 0.2, 1), (40, 1.0, 8)])
+@pytest.mark.parametrize(
+    ("epochs", "share", "left"), [(5, 1.0, 1), (1, 0.2, 1), (8, 1.0, 2), (40, 1.0, 8)]
+)
 def test_a_rate_is_tried_on_a_fifth_of_the_budget(epochs: int, share: float, left: int):
     base = Config(optim=OptimArgs(epochs=epochs))
     (trial,) = search_trials(ROWS[:1], (2e-3,), base)
