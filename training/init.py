@@ -42,7 +42,10 @@ def initialise(model: HydraNet, path: Path, part: str = "all") -> str:
     shared = [key for key in own if not key.startswith("tasks.")]
     lacking = [key for key in shared if key not in found]
     if lacking:
-        raise UserError(f"{path}: {lacking[0]!r} is missing or has another shape; another --model?")
+        raise UserError(
+            f"{path}: {lacking[0]!r} is missing or has another shape; another --model? Between "
+            "ways of sharing, --init-part trunk copies the trunk"
+        )
     with torch.no_grad():
         model.load_state_dict(own | found)
     heads = sorted({key.split(".")[1] for key in found if key.startswith("tasks.")})
