@@ -21,8 +21,8 @@ QUESTIONS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         (BASELINES, "tasks=all balance={methods}"),
     ),
     "groups": (
-        "Groups of tasks by look-ahead affinity, against random groups, groups found while training "
-        "and one network, on fresh seeds.",
+        "Groups of tasks by look-ahead affinity, against random groups, groups found while "
+        "training and one network, on fresh seeds.",
         ("tasks=all sharing=regroup", BASELINES),
     ),
     "trunks": ("stl-vs-mtl for several networks (--models).", (BASELINES + " model={models}",)),
