@@ -6,6 +6,7 @@ split. The partition is chosen on the older half of the probes and tested on the
 one-sided paired t-test at 5 %. Groups are never joined again.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -76,4 +77,4 @@ def copy_state(optimizer: optim.Optimizer, old: nn.Module, new: nn.Module) -> No
     """The optimiser's state of one module's parameters, for those of an equal module."""
     for one, two in zip(old.parameters(), new.parameters(), strict=True):
         if one in optimizer.state:
-            optimizer.state[two] = {k: v.clone() for k, v in optimizer.state[one].items()}
+            optimizer.state[two] = copy.deepcopy(optimizer.state[one])
