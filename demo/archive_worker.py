@@ -21,8 +21,8 @@ from queue import SimpleQueue
 import cv2
 
 from demo.archive_jobs import Job, Settings, VideoOutcome
-from demo.log import ScalabelSink
 from demo.pipeline import Packet
+from demo.sinks import ScalabelSink
 from demo.temporal import BoxTracker
 from demo.video import VideoFile
 from perception.errors import UserError

@@ -29,16 +29,14 @@ class _Deinterlacer:
 
         self.kind = (first.width, first.height, first.format.name)
         width, height, pix_fmt = self.kind
-        graph: Any = av.filter.Graph()
-        self.input: Any = graph.add_buffer(
-            width=width, height=height, format=pix_fmt, time_base=first.time_base
-        )
-        deinterlace = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        self.output: Any = graph.add("buffersink")
-        self.input.link_to(deinterlace)
-        deinterlace.link_to(self.output)
-        graph.configure()
-        self.graph = graph
+        self.graph: Any = av.filter.Graph()
+        self.graph.link_nodes(
+            self.graph.add_buffer(
+                width=width, height=height, format=pix_fmt, time_base=first.time_base
+            ),
+            self.graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+            self.graph.add("buffersink"),
+        ).configure()
 
     def takes(self, frame: Any) -> bool:
         """Whether the frame has the size and format of the first one."""
@@ -48,9 +46,9 @@ class _Deinterlacer:
         """The frames that are ready after this one; None flushes."""
         from av import FFmpegError
 
-        self.input.push(frame)
+        self.graph.vpush(frame)
         while True:
             try:
-                yield self.output.pull()
+                yield self.graph.vpull()
             except (FFmpegError, BlockingIOError, EOFError):  # none ready
                 return

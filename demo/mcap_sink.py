@@ -25,7 +25,6 @@ from perception.runtime.birds_eye import (
     forward_left,
 )
 from perception.runtime.colours import BGR, colour
-from perception.runtime.distance import Ranges
 from perception.runtime.lanes import Lane
 from perception.runtime.road import Road
 from perception.runtime.scene import Boxes, Labels, Mask, Scene
@@ -98,19 +97,26 @@ def _picture(image: np.ndarray, kind: str, stamp: fox.Timestamp) -> Any:
 
 def _notes(scene: Scene, road: Road | None, stamp: fox.Timestamp) -> Any:
     """Boxes, labels and lanes over the image."""
-    points, texts = [], []
+    points, texts, kind = [], [], fox.PointsAnnotationType
     for name, boxes in scene.of(Boxes):
         ranges = road.ranges[name] if road is not None else None
         for i in np.flatnonzero(boxes.counted).tolist():
-            points.append(_outline(boxes, i, stamp))
-            texts.append(_caption(boxes, i, ranges, stamp))
+            (x1, y1, x2, y2), ink, text = (
+                boxes.xyxy[i].tolist(),
+                colour(boxes.name(i)),
+                boxes.text(i),
+            )
+            corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+            points.append(_points(corners, ink, kind.LineLoop, stamp))
+            if ranges is not None and np.isfinite(ranges.distance_m[i]):
+                text += f" {ranges.distance_m[i]:.0f} m"
+            texts.append(_text(text, x1, y1, ink, stamp))
     for _, labels in scene.of(Labels):
         for row, (group, (name, share)) in enumerate(labels.best().items(), 1):
             text = f"{group}: {name} {100 * share:.0f}%"
             texts.append(_text(text, 8.0, 20.0 * row, (240, 240, 240), stamp))
-    strip = fox.PointsAnnotationType.LineStrip
     for lane in road.lanes if road is not None else ():
-        points.append(_points(lane.points, colour(lane.category), strip, stamp))
+        points.append(_points(lane.points, colour(lane.category), kind.LineStrip, stamp))
     return fox.ImageAnnotations(points=points, texts=texts, timestamp=stamp)
 
 
@@ -122,20 +128,6 @@ def _points(path: np.ndarray, ink: BGR, kind: Any, stamp: Any) -> fox.PointsAnno
         outline_color=_ink(ink),
         thickness=2.0,
     )
-
-
-def _outline(boxes: Boxes, i: int, stamp: Any) -> fox.PointsAnnotation:
-    x1, y1, x2, y2 = boxes.xyxy[i]
-    corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-    return _points(corners, colour(boxes.name(i)), fox.PointsAnnotationType.LineLoop, stamp)
-
-
-def _caption(boxes: Boxes, i: int, ranges: Ranges | None, stamp: Any) -> fox.TextAnnotation:
-    x, y = (float(value) for value in boxes.xyxy[i, :2])
-    text = boxes.text(i)
-    if ranges is not None and np.isfinite(ranges.distance_m[i]):
-        text += f" {ranges.distance_m[i]:.0f} m"
-    return _text(text, x, y, colour(boxes.name(i)), stamp)
 
 
 def _text(text: str, x: float, y: float, paper: BGR, stamp: Any) -> fox.TextAnnotation:

@@ -10,13 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from demo.log import ScalabelSink
 from demo.options import Job, Options, read_options
 from demo.overlay import KEYS, Controls, Overlay
 from demo.pipeline import Packet, Pipeline, Source, Stage
 from demo.progress import Statistics, say
 from demo.save import ClipSink, check_save, save_picture
-from demo.sinks import descriptor, is_stdout
+from demo.sinks import ScalabelSink, descriptor, is_stdout
 from demo.sources import open_source
 from demo.temporal import BoxTracker, Steady, tracking_available
 from perception.errors import cli, some_of

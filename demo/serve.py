@@ -38,6 +38,7 @@ MAX_WIDTH = 1280
 POLL_S = 0.01
 REPEAT_S = 0.3
 BOUNDARY = "frame"
+SWITCHES = {"ego": "ego", "smooth": "smooth", "pause": "paused"}  # address: field of Controls
 
 
 class Newest:
@@ -176,19 +177,11 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
         controls.score = percent / 100
         return status()
 
-    @app.post("/ego", dependencies=ours)
-    def ego() -> dict[str, Any]:
-        controls.ego = not controls.ego
-        return status()
-
-    @app.post("/smooth", dependencies=ours)
-    def smooth() -> dict[str, Any]:
-        controls.smooth = not controls.smooth
-        return status()
-
-    @app.post("/pause", dependencies=ours)
-    def pause() -> dict[str, Any]:
-        controls.key(" ")
+    @app.post("/{switch}", dependencies=ours)
+    def turn(switch: str) -> dict[str, Any]:
+        if switch not in SWITCHES:
+            raise HTTPException(404, f"no switch {switch!r:.100}")
+        setattr(controls, SWITCHES[switch], not getattr(controls, SWITCHES[switch]))
         return status()
 
     @app.get("/live")

@@ -13,4 +13,4 @@ def _command(module: str) -> Callable[[], int]:
 
 perceive = _command("demo.perceive")
 archive = _command("demo.archive")
-web = _command("demo.web_command")
+web = _command("demo.web_site")

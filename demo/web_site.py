@@ -1,7 +1,15 @@
-"""The page that runs a model in the browser: its files, a server for them, a folder of them."""
+"""Prepare the page that runs a model in the browser. `perceive --web` serves it on this machine.
 
+examples:
+  perceive-web fetch         download onnxruntime-web into the cache, once
+  perceive-web build site/   write page, runtime and model into a folder for a static host
+"""
+
+import argparse
 import json
 import socket
+import sys
+from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,8 +17,10 @@ from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from demo.command_line import add_model
 from demo.options import LOCAL, listening
-from demo.web_runtime import runtime_files
+from demo.web_runtime import fetch, runtime_files
+from perception.errors import cli
 from perception.files import write_atomic
 from perception.hub import ONNX, PACKAGED, local_file, packaged_name
 from perception.runtime.colours import COLOURS
@@ -135,3 +145,38 @@ def make_server(model: Path, address: tuple[str, int]) -> Server:
     content = site(model)
     with listening("--web", *address):  # it may have become busy since the start
         return Server(*address, content)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Exit code 2 and one line for a user's mistake."""
+    args = parser().parse_args(argv)
+    return cli(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Either command."""
+    if "folder" not in args:
+        print(f"onnxruntime-web is in {fetch(args.tarball)}")
+        return
+    build(local_file(args.model, ONNX), args.folder)
+    print(f"wrote {args.folder}; put it on any static host, its start page is index.html")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        "perceive-web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = made.add_subparsers(required=True)
+    one = commands.add_parser("fetch", help="download onnxruntime-web (npm) into the cache")
+    one.add_argument(
+        "--tarball", type=Path, metavar="FILE", help="the npm package, where npm is not installed"
+    )
+    two = commands.add_parser("build", help="write the page into a folder")
+    two.add_argument("folder", type=Path)
+    add_model(two)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

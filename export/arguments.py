@@ -70,16 +70,12 @@ class BenchOnnxArguments:
     """Timed runs per model."""
     warmup: int = 5
     """Untimed runs per model before the first timed one."""
-    pause: float = 0.01
-    """Seconds between two runs, so that the previous model's threads stop spinning."""
     size: Size = (384, 640)
     """Input size where a model leaves it free, and of networks that are exported on the fly."""
     tasks: Tasks = ()
     """Tasks of zoo:NAME, comma-separated; default: the first four."""
     frame: FrameSize = (720, 1280)
     """Size of the camera frame, for letterboxing and post-processing of this project's models."""
-    seed: int = 0
-    """Seed of the order of runs and of the bootstrap."""
     json: Path | None = None
     """Write every time to this JSON file."""
 

@@ -99,7 +99,7 @@ def measure(
     subjects: Sequence[Subject],
     rounds: int,
     warmup: int,
-    pause: float,
+    pause: float = 0.01,
     seed: int = 0,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
@@ -145,10 +145,8 @@ def ratio(
 
 
 def pin(threads: int) -> list[int]:
-    """Pins this process to as many cores as threads where the system supports it; returns them."""
+    """Pins this process to as many cores as threads; returns them."""
     cv2.setNumThreads(threads)
-    if not hasattr(os, "sched_setaffinity"):
-        return []
     allowed = sorted(os.sched_getaffinity(0))
     if threads > len(allowed):
         raise UserError(

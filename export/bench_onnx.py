@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # these need extras, which main() checks first
 
 TIMM: Final = "timm:"
 ZOO: Final = "zoo:"
+COSTS: Final = (("parameters", "params M", 1e6), ("multiply_adds", "GMAC", 1e9))  # of the zoo
 
 
 def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
@@ -36,10 +37,8 @@ def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
     found = []
     for model in arguments.models:
         cost: dict[str, int] = {}
-        if model.startswith(ZOO):
-            path, cost = _export_zoo(model.removeprefix(ZOO), arguments, folder)
-        elif model.startswith(TIMM):
-            path = _export_timm(model.removeprefix(TIMM), arguments.size, folder)
+        if model.startswith((TIMM, ZOO)):
+            path, cost = _export(model, arguments, folder)
         else:
             path = local_file(model, ONNX)
         for provider in arguments.providers:
@@ -51,42 +50,33 @@ def subjects(arguments: "BenchOnnxArguments", folder: Path) -> "list[Subject]":
     return found
 
 
-def _export_timm(name: str, size_hw: tuple[int, int], folder: Path) -> Path:
-    _require_export()
-    from export.to_onnx import latency_reference, save
-
-    path = folder / f"{name}.onnx"
-    save(latency_reference(name, size_hw), path)
-    return path
-
-
-def _export_zoo(
-    name: str, arguments: "BenchOnnxArguments", folder: Path
+def _export(
+    model: str, arguments: "BenchOnnxArguments", folder: Path
 ) -> tuple[Path, dict[str, int]]:
-    _require_export()
+    """The file of a network by name, and what one of the zoo costs."""
+    require_extra("train", "torch", "timm")
+    require_extra("export", "onnx", "onnxslim")
     from timm.layers import set_fused_attn
 
     from export.cost import cost_of
-    from export.to_onnx import describe, save, to_onnx
+    from export.to_onnx import describe, latency_reference, save, to_onnx
     from perception.checkpoint import Meta
     from perception.model import build
     from perception.tasks import TASKS
 
+    name, size_hw = model.partition(":")[2], arguments.size
+    path = folder / f"{name}.onnx"
+    if model.startswith(TIMM):
+        save(latency_reference(name, size_hw), path)
+        return path, {}
     set_fused_attn(False)  # multiply_adds cannot see inside the fused call
     tasks = list(arguments.tasks or list(TASKS)[:4])
-    model = build(name, tasks).eval()
-    path = folder / f"{name}.onnx"
-    description = describe(model, Meta(name, tasks, arguments.size), arguments.size)
-    save(to_onnx(model, description), path)
-    return path, cost_of(model, arguments.size)
+    network = build(name, tasks).eval()
+    save(to_onnx(network, describe(network, Meta(name, tasks, size_hw), size_hw)), path)
+    return path, cost_of(network, size_hw)
 
 
-def _require_export() -> None:
-    require_extra("train", "torch", "timm")
-    require_extra("export", "onnx", "onnxslim")
-
-
-def report(found: "Sequence[Subject]", seed: int) -> list[dict[str, Any]]:
+def report(found: "Sequence[Subject]") -> list[dict[str, Any]]:
     """One JSON-able row per subject; ratios are to the first."""
     from export.bench import MODEL, ratio, summary
 
@@ -95,7 +85,7 @@ def report(found: "Sequence[Subject]", seed: int) -> list[dict[str, Any]]:
         {
             **{key: value for key, value in vars(subject).items() if key != "run"},
             "ms": {stage: summary(times) for stage, times in subject.times.items()},
-            "ratio": ratio(subject.times[MODEL], base, seed),
+            "ratio": ratio(subject.times[MODEL], base),
         }
         for subject in found
     ]
@@ -113,9 +103,9 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
         Column("model", overflow="fold"), "provider", "MB", "load s", "p10 / median / p90 ms"
     )
     table.title = title
-    counted = any(row["cost"] for row in rows)
-    costs = ("params M", "GMAC") if counted else ()
-    for head in ("x first (95 %)", "x first, p10", *costs, *(f"{stage} ms" for stage in others)):
+    costs = COSTS if any(row["cost"] for row in rows) else ()
+    heads = (*(head for _, head, _ in costs), *(f"{stage} ms" for stage in others))
+    for head in ("x first (95 %)", "x first, p10", *heads):
         table.add_column(head, justify="right")
     for row in rows:
         times, share = row["ms"][MODEL], row["ratio"]
@@ -128,18 +118,12 @@ def show(rows: Sequence[dict[str, Any]], title: str) -> None:
             f"{times['p10']:.1f} / {times['median']:.1f} / {times['p90']:.1f}",
             f"{share['median']:.3f} ({share['low']:.3f}-{share['high']:.3f})",
             f"{share['p10']:.3f}",
-            *(_costs(row["cost"]) if counted else ()),
+            *(f"{row['cost'][key] / unit:.2f}" if row["cost"] else "" for key, _, unit in costs),
             *apart,
         )
     # rich assumes 80 columns where stdout is a file or a pipe.
     console = Console()
     (console if console.is_terminal else Console(width=180)).print(table)
-
-
-def _costs(cost: dict[str, int]) -> tuple[str, str]:
-    if not cost:
-        return "", ""
-    return f"{cost['parameters'] / 1e6:.2f}", f"{cost['multiply_adds'] / 1e9:.2f}"
 
 
 def run(arguments: "BenchOnnxArguments") -> int:
@@ -149,19 +133,12 @@ def run(arguments: "BenchOnnxArguments") -> int:
     from export.bench import machine, measure, pin
 
     cores = pin(arguments.threads)
-    load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load_before = os.getloadavg()[0]
     with TemporaryDirectory() as folder, Progress(transient=True) as progress:
         found = subjects(arguments, Path(folder))
         bar = progress.add_task("timing", total=arguments.rounds * len(found))
-        measure(
-            found,
-            arguments.rounds,
-            arguments.warmup,
-            arguments.pause,
-            arguments.seed,
-            lambda: progress.advance(bar),
-        )
-    rows = report(found, arguments.seed)
+        measure(found, arguments.rounds, arguments.warmup, tick=lambda: progress.advance(bar))
+    rows = report(found)
     show(rows, f"{arguments.rounds} rounds, {arguments.threads} threads, batch 1")
     if load_before > 0.5:
         print(

@@ -33,18 +33,14 @@ def check(
         found = compare(model, path, description, frames, precision)
         count, height, width = frames.shape[:3]
         title = f"PyTorch and ONNX Runtime on {count} frames of {height}x{width}"
-        Console().print(_table(found, title))
+        table = Table("output", "kind", "measure", "worst frame", "allowed", "", title=title)
+        for d in found:
+            verdict = "ok" if d.agrees else "[red]differs"
+            table.add_row(d.output, d.kind, d.measure, f"{d.value:.2g}", f"{d.limit:.2g}", verdict)
+        Console().print(table)
         for d in found:
             if not d.agrees:
                 raise DisagreementError(d.text("PyTorch"))
-
-
-def _table(found: Sequence[Difference], title: str) -> Table:
-    table = Table("output", "kind", "measure", "worst frame", "allowed", "", title=title)
-    for d in found:
-        verdict = "ok" if d.agrees else "[red]differs"
-        table.add_row(d.output, d.kind, d.measure, f"{d.value:.2g}", f"{d.limit:.2g}", verdict)
-    return table
 
 
 def compare(
@@ -67,8 +63,5 @@ def compare(
         wanted = {name: one.numpy() for name, one in zip(description.views, outputs, strict=True)}
         got = dict(zip(engine.names, engine.run(frame[None]), strict=True))
         found.append(description.differences(wanted, got, precision))
-    return [_worst(column) for column in zip(*found, strict=True)]
-
-
-def _worst(column: Sequence[Difference]) -> Difference:
-    return max(column, key=lambda d: np.inf if np.isnan(d.value) else d.value)
+    columns = zip(*found, strict=True)
+    return [max(one, key=lambda d: np.inf if np.isnan(d.value) else d.value) for one in columns]

@@ -27,6 +27,7 @@ def run(arguments: "ExportArguments") -> int:
     if arguments.int8:
         require_extra("int8", "nncf")
     from export.check import DisagreementError, check
+    from export.frames import synthetic_frames
     from export.to_onnx import describe, round_to_half, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
@@ -52,8 +53,10 @@ def run(arguments: "ExportArguments") -> int:
         with replacing(arguments.out) as temporary:
             save(graph, temporary)
             if arguments.check:
-                others = _other_size(arguments, description.size_hw)
-                check(model, temporary, description, [frames[:8], *others], arguments.precision)
+                batches = [frames[:8]]
+                if arguments.dynamic:  # a size that was not traced reveals constants in the graph
+                    batches.append(synthetic_frames((height + 64, width + 32), 2, seed=1))
+                check(model, temporary, description, batches, arguments.precision)
     except DisagreementError as error:
         print(f"{arguments.out}: not written; {error}", file=sys.stderr)
         return 1
@@ -77,14 +80,6 @@ def _frames(arguments: "ExportArguments", size_hw: tuple[int, int]) -> "np.ndarr
     if len(frames) < FEWEST:
         raise UserError(f"--int8 {arguments.int8}: {len(frames)} frames; at least {FEWEST}")
     return frames
-
-
-def _other_size(arguments: "ExportArguments", size_hw: tuple[int, int]) -> "list[np.ndarray]":
-    """Frames of a size that was not traced: they reveal constants in a dynamic graph."""
-    from export.frames import synthetic_frames
-
-    height, width = size_hw
-    return [synthetic_frames((height + 64, width + 32), 2, seed=1)] if arguments.dynamic else []
 
 
 def main() -> int:

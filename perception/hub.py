@@ -130,6 +130,8 @@ def _check_hash(name: str, path: Path) -> None:
     In the cache a file is a link to a blob that is named by its hash: SHA-256 for large files,
     git's SHA-1 for small ones.
     """
+    from huggingface_hub.utils.sha import git_hash
+
     blob = path.resolve()
     expected = blob.name
     if blob == path.absolute() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", expected):
@@ -137,17 +139,13 @@ def _check_hash(name: str, path: Path) -> None:
             f"{name}: the cache does not say which hash {path.name} should have; set HF_HOME to a "
             "folder whose file system supports links"
         )
-    digest = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(usedforsecurity=False)
-    if len(expected) == 40:
-        digest.update(f"blob {blob.stat().st_size}\0".encode())
-    with open(blob, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
+    data = blob.read_bytes()
+    found = hashlib.sha256(data).hexdigest() if len(expected) == 64 else git_hash(data)
+    if found != expected:
         path.unlink()
         blob.unlink()
         raise UserError(
-            f"{name}: {path.name} has hash {digest.hexdigest()[:16]}…, the hub names "
+            f"{name}: {path.name} has hash {found[:16]}…, the hub names "
             f"{expected[:16]}…; the download was removed, run the command again"
         )
 

@@ -177,7 +177,7 @@ def test_runtime_and_command_load_without_torch():
     """For real, in a fresh interpreter where importing torch fails, whatever imports what."""
     blocked = ", ".join(f"{name!r}: None" for name in sorted(TORCH))
     modules = [label(p)[:-3].replace("/", ".") for p in sources("perception/runtime")]
-    modules += ["demo.perceive", "demo.sources", "demo.pipeline", "demo.log", "demo.show"]
+    modules += ["demo.perceive", "demo.sources", "demo.pipeline", "demo.sinks", "demo.show"]
     code = f"import sys; sys.modules.update({{{blocked}}})\n" + "\n".join(
         f"import {name.removesuffix('.__init__')}" for name in modules
     )

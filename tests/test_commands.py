@@ -18,7 +18,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 MODULES = {
     "perceive": "demo.perceive",
     "perceive-archive": "demo.archive",
-    "perceive-web": "demo.web_command",
+    "perceive-web": "demo.web_site",
 }
 
 

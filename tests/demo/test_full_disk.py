@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from demo import log, sinks
-from demo.log import ScalabelSink
 from demo.pipeline import Packet, SourceFrame
 from demo.save import ClipSink
-from demo.sinks import DiskFullError, output_file
+from demo.sinks import DiskFullError, ScalabelSink, output_file
 from perception.errors import UserError
 from perception.files import leftovers
 from perception.runtime.scene import Scene

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.log import ScalabelSink
 from demo.pipeline import Packet, SourceFrame
+from demo.sinks import ScalabelSink
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.runtime.camera import Camera
 from perception.runtime.camera_file import CameraFile

@@ -158,7 +158,7 @@ def test_round_trip_push_then_perceive(hub, tiny_onnx, tmp_path, video):
 COMMANDS = {
     "perceive": ["-m", "demo.perceive", "VIDEO", "--model", "NAME"],
     "perceive-archive": ["-m", "demo.archive", "VIDEO", "--out", "OUT", "--model", "NAME"],
-    "perceive-web": ["-m", "demo.web_command", "build", "OUT", "--model", "NAME"],
+    "perceive-web": ["-m", "demo.web_site", "build", "OUT", "--model", "NAME"],
     "eval-bdd": ["-m", "training.evaluate", "NAME", "--limit", "1"],
     "export-onnx": ["-m", "export.export_onnx", "NAME", "-o", "OUT"],
     "bench-onnx": ["-m", "export.bench_onnx", "NAME"],

@@ -79,39 +79,23 @@ class Parameters:
             )
 
 
-@dataclass(frozen=True)
 class Ros:
-    """The parts of ROS that are used; the only place that imports it."""
+    """The parts of ROS that are used: rclpy, and `msg`, the message classes by name. The only place
+    that imports them. Raises UserError where ROS or a message package is missing."""
 
-    rclpy: Any
-    qos: Any
-    ExternalShutdownException: Any
-    msg: Any  # the message classes by name
-
-    @staticmethod
-    def load() -> "Ros":
-        """Raises UserError where ROS or a message package is missing."""
+    def __init__(self) -> None:
+        self.msg: Any = SimpleNamespace()
         try:
-            rclpy, qos = import_module("rclpy"), import_module("rclpy.qos")
-            ended = import_module("rclpy.executors").ExternalShutdownException
-            msg = SimpleNamespace()
+            self.rclpy, self.qos = import_module("rclpy"), import_module("rclpy.qos")
+            self.ended = import_module("rclpy.executors").ExternalShutdownException
             for package, names in MESSAGES.items():
                 module = import_module(f"{package}.msg")
-                vars(msg).update({name: getattr(module, name) for name in names})
+                vars(self.msg).update({name: getattr(module, name) for name in names})
         except ImportError as error:
             raise UserError(
                 f"{error}: source a ROS 2 setup.bash (Humble or newer) and install its "
                 "vision-msgs package; neither is on PyPI"
             ) from None
-        return Ros(rclpy, qos, ended, msg)
-
-    def newest_only(self) -> Any:
-        """Sensor-data quality, but only the last image: best effort, from any camera driver."""
-        return self.qos.QoSProfile(depth=1, reliability=self.qos.ReliabilityPolicy.BEST_EFFORT)
-
-    def latched(self) -> Any:
-        """Quality of a topic whose last message late subscribers receive too."""
-        return self.qos.QoSProfile(depth=1, durability=self.qos.DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Perceive:
@@ -128,22 +112,23 @@ class Perceive:
         self.error: BaseException | None = None
         self.publishers: dict[str, Any] = {}
         self.thread = threading.Thread(target=self._work, daemon=True)
-        self.geometry = _geometry(given)
+        height = given.camera_height or None
+        file = read_camera(Path(given.camera), height) if given.camera else None
+        self.geometry = RoadGeometry(file, height) if file or height else None
         track = given.track and tracking_available()
         self.tracker = BoxTracker(given.fps) if track else None
         kind = ros.msg.CompressedImage if given.compressed else ros.msg.Image
-        node.create_subscription(kind, "image", self.newest.put, ros.newest_only())
-        self.describe()
+        # Only the last image, best effort: from any camera driver.
+        newest = ros.qos.QoSProfile(depth=1, reliability=ros.qos.ReliabilityPolicy.BEST_EFFORT)
+        node.create_subscription(kind, "image", self.newest.put, newest)
+        kept = ros.qos.QoSProfile(depth=1, durability=ros.qos.DurabilityPolicy.TRANSIENT_LOCAL)
+        description = ros.msg.String(data=runner.description.to_json())
+        self._publish("~/description", description, kept)  # once, for late subscribers too
 
     @property
     def dropped(self) -> int:
         """Images replaced by a newer one before they were processed."""
         return self.newest.dropped
-
-    def describe(self) -> None:
-        """Publishes the model's JSON description once, kept for late subscribers."""
-        text = self.ros.msg.String(data=self.runner.description.to_json())
-        self._publish("~/description", text, self.ros.latched())
 
     def _publish(self, topic_name: str, message: Any, quality: Any = 10) -> None:
         """Quality 10: reliable, as subscribers ask for by default, and a queue of ten."""
@@ -168,9 +153,7 @@ class Perceive:
             scene, seconds = self.runner(image), stamp.sec + 1e-9 * stamp.nanosec
             if self.tracker is not None:
                 self.tracker.update(scene, image, seconds)
-            road = None
-            if self.geometry is not None:
-                road = self.geometry.update(scene, seconds)
+            road = self.geometry.update(scene, seconds) if self.geometry is not None else None
         except UserError as error:
             self.refused += 1
             self.node.get_logger().warning(str(error), throttle_duration_sec=LOG_EVERY_S)
@@ -191,8 +174,7 @@ class Perceive:
             plain = topic(name)
             if isinstance(output, Boxes):
                 ranges = road.ranges[name] if road is not None else None
-                found = boxes_message(msg, output, header, ranges, place)
-                self._publish(f"~/{plain}", found)
+                self._publish(f"~/{plain}", boxes_message(msg, output, header, ranges, place))
             elif isinstance(output, Labels):
                 for group, message in class_messages(msg, output, header).items():
                     self._publish(f"~/{plain}/{topic(group)}", message)
@@ -219,21 +201,13 @@ class Perceive:
         self.thread.start()
         try:
             self.ros.rclpy.spin(self.node)
-        except (KeyboardInterrupt, self.ros.ExternalShutdownException):
+        except (KeyboardInterrupt, self.ros.ended):
             pass  # ordinary ways to end a node
         finally:
             self.newest.abort()
             self.thread.join(timeout=5)
         if self.error is not None:
             raise self.error
-
-
-def _geometry(given: Parameters) -> RoadGeometry | None:
-    height = given.camera_height or None
-    if not (given.camera or height):
-        return None
-    file = read_camera(Path(given.camera), height) if given.camera else None
-    return RoadGeometry(file, height)
 
 
 def topic(name: str) -> str:
@@ -244,7 +218,7 @@ def topic(name: str) -> str:
 
 def perceive(arguments: Sequence[str] | None, make: Callable[..., Runner] = Runner) -> int:
     """Starts ROS and the node; ends when ROS does."""
-    ros = Ros.load()
+    ros = Ros()
     ros.rclpy.init(args=arguments)
     node = ros.rclpy.create_node(NAME)
     try:

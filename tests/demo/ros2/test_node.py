@@ -174,7 +174,7 @@ def test_the_newest_image_is_processed_and_drops_are_counted(world, tiny_onnx, p
 
     slow.description = runner.description
     node = world.node()
-    perceive = Perceive(Ros.load(), node, slow, Parameters())
+    perceive = Perceive(Ros(), node, slow, Parameters())
 
     def script(node):
         node.callback(picture(some_frame(), sec=0))
@@ -198,7 +198,7 @@ def test_an_error_in_the_model_ends_the_node(world, tiny_onnx, picture):
 
     broken.description = Runner(tiny_onnx, "cpu", 1).description
     node = world.node()
-    perceive = Perceive(Ros.load(), node, broken, Parameters())
+    perceive = Perceive(Ros(), node, broken, Parameters())
 
     def script(node):
         node.callback(picture(some_frame()))

@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from demo.perceive import main
-from demo.web_command import main as web_main
 from demo.web_site import build, make_server, site
+from demo.web_site import main as web_main
 from perception.errors import UserError
 from perception.hub import DEFAULT, FAST, ONNX, local_file
 from perception.runtime.colours import COLOURS

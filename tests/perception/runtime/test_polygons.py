@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.runtime.polygons import outlines
 from perception.runtime.scene import Mask
+from perception.runtime.shapes import outlines
 from perception.runtime.view import View
 
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.log import ScalabelSink
 from demo.pipeline import Packet, SourceFrame
+from demo.sinks import ScalabelSink
 from perception.classes import DRIVABLE, LANE_CATEGORIES, LANE_DIRECTIONS, LANE_STYLES
 from perception.hub import DEFAULT, FAST, ONNX, local_file
 from perception.runtime.runner import Runner
