@@ -18,7 +18,6 @@ from typing import Any
 import cv2
 import numpy as np
 from drives import SIZE_HW, true_boxes
-from supervision import Detections
 from trackers import BoTSORTTracker, ByteTrackTracker, CBIoUTracker, OCSORTTracker
 from trackers.eval import (
     aggregate_clear_metrics,
@@ -30,7 +29,7 @@ from trackers.eval import (
     compute_identity_metrics,
 )
 
-from demo.temporal import LOWEST_SCORE, BoxTracker
+from demo.temporal import LOWEST_SCORE, BoxTracker, track_ids
 from perception.runtime.runner import Runner, default_model
 from perception.runtime.scene import Boxes, Scene
 from training.data import rendered
@@ -49,13 +48,9 @@ class LibraryTracker:
     def update(self, scene: Scene, image: np.ndarray, seconds: float) -> None:
         """Sets the track ids of the scene's boxes."""
         ((name, boxes),) = scene.of(Boxes)
-        given = Detections(boxes.xyxy, None, boxes.scores, boxes.classes)
-        given.data["row"] = np.arange(len(boxes))
         frame = image if getattr(self.tracker, "enable_cmc", False) else None
-        found = self.tracker.update(given, frame=frame, timestamp=seconds)
-        ids = np.full(len(boxes), -1, np.int64)
-        if len(found) and found.tracker_id is not None:
-            ids[np.asarray(found.data["row"], np.int64)] = found.tracker_id
+        rows = np.arange(len(boxes))
+        ids = track_ids(self.tracker, boxes, rows, boxes.scores, frame, seconds)
         scene.outputs[name] = replace(boxes, track_ids=ids)
 
 

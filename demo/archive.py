@@ -70,7 +70,7 @@ def only_run(out: Path) -> Iterator[None]:
 
 def label_archive(args: argparse.Namespace, settings: Settings) -> int:
     """The run, once nothing else writes to the folder."""
-    jobs = find_jobs(args.videos, args.out, "" if args.pick else args.export)
+    jobs = find_jobs(args.videos, args.out, None if args.pick else args.export)
     todo = [job for job in jobs if args.redo or not is_done(job)]
     summary = ArchiveSummary(args.out, settings, {job.name for job in jobs}, len(todo))
     say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
@@ -89,7 +89,7 @@ def label_archive(args: argparse.Namespace, settings: Settings) -> int:
     if args.pick:
         from demo.pick import pick
 
-        print(pick(jobs, args.pick, *parse_export(args.export), settings))
+        print(pick(jobs, args.pick, *args.export, settings))
     return FAILED if problems else 0
 
 
@@ -112,7 +112,11 @@ def check(args: argparse.Namespace) -> Settings:
     if args.pick and not args.export:
         raise UserError("--pick: add --export FORMAT:DIR for the picked frames and their labels")
     if args.export:
-        check_target(*parse_export(args.export), bool(args.pick))
+        args.export = kind, path = parse_export(args.export)
+        if path.is_file():
+            raise UserError(f"--export {kind}:{path}: a file; name a folder")
+        if args.pick and path.is_dir() and any(path.iterdir()):
+            raise UserError(f"--export {kind}:{path}: not empty; name a new folder")
     # Not resolve(): in the cache of the hub the name is a link to a file without .onnx.
     model = local_file(args.model, ONNX).absolute()
     description = read_description(model)
@@ -123,14 +127,6 @@ def check(args: argparse.Namespace) -> Settings:
     say(f"{description.name} on {provider}")
     score = description.box_score if args.score is None else args.score
     return Settings(str(model), provider, args.threads, score, args.every, args.frames, args.track)
-
-
-def check_target(name: str, path: Path, picked: bool) -> None:
-    """Raises UserError where the folder of --export is a file, or holds picked frames already."""
-    if path.is_file():
-        raise UserError(f"--export {name}:{path}: a file; name a folder")
-    if picked and path.is_dir() and any(path.iterdir()):
-        raise UserError(f"--export {name}:{path}: not empty; name a new folder")
 
 
 class ArchiveSummary:
@@ -193,12 +189,7 @@ class ArchiveSummary:
     def save(self) -> None:
         """Writes the file. Raises UserError where that fails."""
         videos = [self.videos[name] for name in sorted(self.videos)]
-        try:
-            write_atomic(
-                self.path, json.dumps({"settings": self.settings, "videos": videos}, indent=1)
-            )
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error})") from None
+        write_atomic(self.path, json.dumps({"settings": self.settings, "videos": videos}, indent=1))
         self.saved = time.monotonic()
 
     def problems(self) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perception.errors import UserError
-from perception.runtime.annotations import FORMATS, parse_export
+from perception.runtime.annotations import FORMATS
 
 VIDEOS = r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|mjpeg|wmv|flv|3gp)$"
 
@@ -32,7 +32,7 @@ class Job:
     name: str  # relative to the folder on the command line
     video: str
     labels: str  # the file to write
-    export: str = ""  # FORMAT:PATH to write in addition
+    export: tuple[str, str] | None = None  # format and path to write in addition
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,11 @@ class VideoOutcome:
     problem: str = ""
 
 
-def find_jobs(places: Iterable[Path], out: Path, export: str = "") -> list[Job]:
-    """Every video under the folders, in order. Raises UserError where there is none, and where two
+def find_jobs(
+    places: Iterable[Path], out: Path, export: tuple[str, Path] | None = None
+) -> list[Job]:
+    """Every video under the folders, in order; `export`: the format and the folder above all of its
+    files. Raises UserError where there is none, and where two
     would have the same label file."""
     jobs: dict[str, Job] = {}
     for place in places:
@@ -61,19 +64,14 @@ def find_jobs(places: Iterable[Path], out: Path, export: str = "") -> list[Job]:
                     f"{jobs[name].video} and {video} would share one label file; "
                     "give the folder above them"
                 )
-            labels = out.resolve() / f"{name}.jsonl"
-            jobs[name] = Job(name, str(video.absolute()), str(labels), _export_of(export, name))
+            labels, target = out.resolve() / f"{name}.jsonl", None
+            if export:
+                kind, folder = export
+                target = kind, f"{folder.resolve() / name}{FORMATS[kind].suffix}"
+            jobs[name] = Job(name, str(video.absolute()), str(labels), target)
     if not jobs:
         raise UserError(f"no video in {' '.join(map(str, places))}; names must match {VIDEOS}")
     return [jobs[name] for name in sorted(jobs)]
-
-
-def _export_of(export: str, video: str) -> str:
-    """FORMAT:PATH for one video, below the folder given for all."""
-    if not export:
-        return ""
-    kind, folder = parse_export(export)
-    return f"{kind}:{folder.resolve() / video}{FORMATS[kind].suffix}"
 
 
 def _videos(folder: Path) -> Iterator[Path]:
@@ -88,7 +86,7 @@ def _videos(folder: Path) -> Iterator[Path]:
 def is_done(job: Job) -> bool:
     """Whether its label file exists and is no older than the video; it is never partial."""
     try:
-        if job.export and not parse_export(job.export)[1].exists():
+        if job.export and not os.path.exists(job.export[1]):
             return False
         return os.stat(job.labels).st_mtime_ns >= os.stat(job.video).st_mtime_ns
     except OSError:

@@ -16,7 +16,7 @@ import numpy as np
 
 from demo.archive_jobs import Job, Settings, VideoOutcome
 from demo.archive_worker import Worker
-from perception.errors import UserError, require_extra
+from perception.errors import UserError
 
 CONNECT_TIMEOUT_S = 120.0
 
@@ -44,9 +44,8 @@ def label_all(
 ) -> Iterator[VideoOutcome]:
     """An outcome per job, in the order they finish. `workers` 0: as many as fit.
 
-    Raises UserError where Ray is missing, or the cluster does not answer or is lost.
+    Raises UserError where the cluster does not answer or is lost.
     """
-    require_extra("ray", "ray", "pyarrow", "pandas")
     import ray
 
     start(address)

@@ -27,7 +27,7 @@ from demo.temporal import BoxTracker
 from demo.video import VideoFile
 from perception.errors import UserError
 from perception.files import leftovers
-from perception.runtime.annotations import Export, parse_export
+from perception.runtime.annotations import Export
 from perception.runtime.road import RoadGeometry
 from perception.runtime.runner import Runner
 
@@ -72,8 +72,8 @@ class Labeller:
             sink = stack.enter_context(ScalabelSink(labels, job.name, keep=False))
             export = None
             if job.export:
-                views, target = self.runner.description.views, parse_export(job.export)
-                export = stack.enter_context(Export(*target, views, replace=True))
+                views, (kind, path) = self.runner.description.views, job.export
+                export = stack.enter_context(Export(kind, Path(path), views, replace=True))
             for frame in source:
                 if frame.index % settings.every:
                     continue
@@ -107,9 +107,12 @@ class Worker(AbstractContextManager["Worker"]):
         process = self.process or self.start()
         try:
             self.pipe.send(job)
-            while isinstance(answer := self.receive(), int):
+            while self.pipe.poll(self.timeout_s):
+                answer = self.pipe.recv()  # finished frames, or the outcome
+                if not isinstance(answer, int):
+                    return answer
                 frames = answer
-            return answer
+            raise TimeoutError
         except (TimeoutError, OSError, EOFError) as error:
             problem = f"{job.video}: {self._lost(process, error)} at frame {frames}"
             for left in leftovers(Path(job.labels)):
@@ -130,13 +133,6 @@ class Worker(AbstractContextManager["Worker"]):
             self.process = process
         theirs.close()  # the child's copy is the last one, so its end is seen here
         return process
-
-    def receive(self) -> "int | VideoOutcome":
-        """Finished frames, or the outcome. Raises TimeoutError after `timeout_s`, EOFError at the
-        child's end."""
-        if not self.pipe.poll(self.timeout_s):
-            raise TimeoutError
-        return self.pipe.recv()
 
     def stop(self) -> None:
         """Ends the child from another thread, and lets none start; the call that waits for it

@@ -134,7 +134,9 @@ class Connection:
 
 def connect(address: str) -> cv2.VideoCapture:
     """Opens a camera number or an address; FFmpeg times out after five seconds without data."""
-    quiet()
+    # FFmpeg's messages: the errors are reported in one line of our own.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if number := re.fullmatch(
         r"(?:/dev/video)?(\d+)", os.path.realpath(address) if os.path.exists(address) else address
     ):
@@ -145,12 +147,6 @@ def connect(address: str) -> cv2.VideoCapture:
         cv2.CAP_FFMPEG,
         [value for limit in limits for value in (limit, FFMPEG_TIMEOUT_MS)],
     )
-
-
-def quiet() -> None:
-    """Silences FFmpeg's messages; the errors are reported in one line of our own."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def shown_address(address: str) -> str:

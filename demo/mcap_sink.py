@@ -101,11 +101,8 @@ def _notes(scene: Scene, road: Road | None, stamp: fox.Timestamp) -> Any:
     for name, boxes in scene.of(Boxes):
         ranges = road.ranges[name] if road is not None else None
         for i in np.flatnonzero(boxes.counted).tolist():
-            (x1, y1, x2, y2), ink, text = (
-                boxes.xyxy[i].tolist(),
-                colour(boxes.name(i)),
-                boxes.text(i),
-            )
+            x1, y1, x2, y2 = boxes.xyxy[i].tolist()
+            ink, text = colour(boxes.name(i)), boxes.text(i)
             corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
             points.append(_points(corners, ink, kind.LineLoop, stamp))
             if ranges is not None and np.isfinite(ranges.distance_m[i]):

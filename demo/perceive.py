@@ -232,7 +232,7 @@ class Run:
             alone = source.still and source.count == 1
             sinks.append(partial(save_picture, job.save, alone))
         if job.json:
-            metric = self._geometry().metric
+            metric = bool(self.options.camera or self.options.camera_height)
             logged = ScalabelSink(job.json, source.name, geometry=metric)
             sinks.append(stack.enter_context(logged).write)
         if job.export:
@@ -242,22 +242,19 @@ class Run:
             from demo.mcap_sink import McapSink
 
             sinks.append(stack.enter_context(McapSink(job.mcap, source)).write)
-        if job.rerun:
-            from demo.rerun_sink import RerunFile
+        if job.rerun or self.options.viewer:
+            from demo.rerun_sink import RerunFile, RerunViewer
 
-            sinks.append(stack.enter_context(RerunFile(job.rerun, source.name)).write)
-        if self.options.viewer:
-            from demo.rerun_sink import RerunViewer
-
-            sinks.append(stack.enter_context(RerunViewer(source.name)).write)
+            name = source.name
+            made = RerunFile(job.rerun, name) if job.rerun else RerunViewer(name)
+            sinks.append(stack.enter_context(made).write)
         return sinks
 
 
 def written(job: Job) -> list[str]:
     """The files that a run has written, as the user named them."""
-    named = [str(path) for path in (job.json, job.mcap, job.rerun) if path and path.exists()]
-    if job.export and job.export[1].exists():
-        named.append(str(job.export[1]))
+    files = (job.json, job.mcap, job.rerun, job.export and job.export[1])
+    named = [str(path) for path in files if path and path.exists()]
     if not job.save or not any(path.exists() for _, path in job.saved()):
         return named
     several = len(job.saved()) > 1 and not job.save.endswith("/") and not Path(job.save).is_dir()

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demo.pipeline import Packet
-from perception.errors import UserError
-from perception.files import replacing
+from perception.files import WriteError, replacing
 from perception.runtime.annotations import scalabel_frame
 from perception.runtime.shapes import annotate
 
@@ -23,10 +22,6 @@ if TYPE_CHECKING:  # in typing from Python 3.11
 # Writing stops while this much is free, so that all files can still be completed: an MP4's index
 # takes about 16 bytes per frame, an MCAP's last chunk and index a few megabytes.
 RESERVED_BYTES = 8 << 20
-
-
-class DiskFullError(UserError):
-    """The disk is full; what was written so far is completed and kept."""
 
 
 class FileSink(ABC):
@@ -49,7 +44,7 @@ class FileSink(ABC):
         return self
 
     def write(self, packet: Packet) -> None:
-        """Appends one frame. Raises DiskFullError when the disk is full."""
+        """Appends one frame. Raises WriteError when the disk is full."""
         try:
             self.append(packet)
         except BrokenPipeError:
@@ -133,12 +128,12 @@ class ScalabelSink(FileSink):
 @contextmanager
 def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
     """Yields the path to write to: a new file in the same folder, renamed to `path` on leaving
-    without an error, and with `keep` also on leaving with DiskFullError.
+    without an error, and with `keep` also where the disk is full.
 
     On any other error it is removed, and an older file at `path` stays. A device or a pipe is
     yielded as it is. Raises UserError where the file cannot be written at all.
     """
-    full: DiskFullError | None = None
+    full: WriteError | None = None
     if descriptor(path) is not None:
         yield path
         return
@@ -146,8 +141,8 @@ def output_file(path: Path, keep: bool = True) -> Iterator[Path]:
         check_space(path)
         try:
             yield part
-        except DiskFullError as error:
-            if not keep or not part.is_file() or not part.stat().st_size:
+        except WriteError as error:
+            if not error.full or not keep or not part.is_file() or not part.stat().st_size:
                 raise
             full = error
     if full is not None:
@@ -173,13 +168,13 @@ def is_stdout(path: Path) -> bool:
 
 
 def check_space(path: Path) -> None:
-    """Raises DiskFullError when the disk of a regular file is nearly full."""
+    """Raises WriteError when the disk of a regular file is nearly full."""
     if path.exists() and not path.is_file():
         return
     if shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free < RESERVED_BYTES:
         raise disk_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
-def disk_error(path: Path, error: OSError) -> DiskFullError:
-    """The error for a failed write."""
-    return DiskFullError(f"{path}: {error.strerror or error}; free space or write elsewhere")
+def disk_error(path: Path, error: OSError) -> WriteError:
+    """The error for a failed write, which is taken for a full disk."""
+    return WriteError(f"{path}: {error.strerror or error}; free space or write elsewhere", True)

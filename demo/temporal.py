@@ -62,10 +62,8 @@ class _BoTSORT:
     scaled: a box of its class's lowest score gets the lowest score of all classes."""
 
     def __init__(self, fps: float, least: float | Sequence[float], width: int) -> None:
-        from supervision import Detections
         from trackers import BoTSORTTracker
 
-        self.detections = Detections
         self.least = np.maximum(np.atleast_1d(np.asarray(least, np.float64)), LEAST)
         score = float(self.least.min())
         # The library's limits for IoU times score suit boxes that score 0.7 and more.
@@ -86,21 +84,30 @@ class _BoTSORT:
         rows = np.flatnonzero(boxes.scores >= LOWEST_SCORE)
         least = np.broadcast_to(self.least, len(boxes.names))[boxes.classes[rows]]
         scores = np.minimum(boxes.scores[rows] * self.least.min() / least, 1.0)
-        found = self.tracker.update(
-            self.detections(
-                xyxy=boxes.xyxy[rows].reshape(-1, 4),
-                confidence=scores,
-                class_id=boxes.classes[rows],
-                data={"row": rows},
-            ),
-            frame=image,
-            timestamp=seconds,
-        )
-        ids = np.full(len(boxes), -1, np.int64)
-        if len(found) and found.tracker_id is not None:
-            # The tracker may return the boxes in another order, or fewer.
-            ids[np.asarray(found.data["row"], np.int64)] = found.tracker_id
-        return ids
+        return track_ids(self.tracker, boxes, rows, scores, image, seconds)
+
+
+def track_ids(
+    tracker: Any,
+    boxes: Boxes,
+    rows: np.ndarray,
+    scores: np.ndarray,
+    image: np.ndarray | None,
+    seconds: float | None,
+) -> np.ndarray:
+    """int64 (N,) ids that a tracker of the library gives; it sees the boxes at `rows` (M,), with
+    the `scores` (M,)."""
+    from supervision import Detections
+
+    given = Detections(
+        boxes.xyxy[rows].reshape(-1, 4), None, scores, boxes.classes[rows], data={"row": rows}
+    )
+    found = tracker.update(given, frame=image, timestamp=seconds)
+    ids = np.full(len(boxes), -1, np.int64)
+    if len(found) and found.tracker_id is not None:
+        # The tracker may return the boxes in another order, or fewer.
+        ids[np.asarray(found.data["row"], np.int64)] = found.tracker_id
+    return ids
 
 
 class CameraMotion:

@@ -33,7 +33,7 @@ class Subject:
     run: Callable[[], dict[str, float]]
     megabytes: float = 0.0  # of the file
     load_s: float = 0.0
-    cost: dict[str, int] = field(default_factory=dict)  # of a network of the zoo, by export.cost
+    cost: dict[str, int] = field(default_factory=dict)  # of a network of the zoo
     times: dict[str, list[float]] = field(default_factory=dict)
 
 

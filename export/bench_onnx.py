@@ -24,6 +24,7 @@ from perception.hub import ONNX, local_file
 if TYPE_CHECKING:  # these need extras, which main() checks first
     from export.arguments import BenchOnnxArguments
     from export.bench import Subject
+    from perception.model import HydraNet
 
 TIMM: Final = "timm:"
 ZOO: Final = "zoo:"
@@ -58,7 +59,6 @@ def _export(
     require_extra("export", "onnx", "onnxslim")
     from timm.layers import set_fused_attn
 
-    from export.cost import cost_of
     from export.to_onnx import describe, latency_reference, save, to_onnx
     from perception.checkpoint import Meta
     from perception.model import build
@@ -73,7 +73,26 @@ def _export(
     tasks = list(arguments.tasks or list(TASKS)[:4])
     network = build(name, tasks).eval()
     save(to_onnx(network, describe(network, Meta(name, tasks, size_hw), size_hw)), path)
-    return path, cost_of(network, size_hw)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return path, {"parameters": parameters, "multiply_adds": multiply_adds(network, size_hw)}
+
+
+def multiply_adds(model: "HydraNet", size_hw: tuple[int, int]) -> int:
+    """Multiply-adds per deployed frame: convolutions and all matrix products, attention included.
+
+    Build the model with timm's fused attention off; the products of the fused call are not counted.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from export.inference_rewrite import rewrite_for_inference
+    from perception.model import Deployed
+
+    deployed = Deployed(rewrite_for_inference(model)).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        deployed(torch.zeros(1, *size_hw, 3, dtype=torch.uint8))
+    return counter.get_total_flops() // 2
 
 
 def report(found: "Sequence[Subject]") -> list[dict[str, Any]]:

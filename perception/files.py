@@ -1,8 +1,8 @@
 """Atomic writes, bounded reads, and the user's cache folder."""
 
 import errno
+import glob
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
@@ -82,10 +82,8 @@ def _new_file(path: Path) -> Path:
 
 def leftovers(path: Path) -> Iterator[Path]:
     """Temporary files of `path` that runs which were killed have left."""
-    names = (path.stem[:40], path.suffix)
-    pattern = re.compile(rf"\.{re.escape(names[0])}\.[0-9a-f]{{8}}\.part{re.escape(names[1])}")
-    if path.parent.is_dir():
-        yield from (one for one in path.parent.iterdir() if pattern.fullmatch(one.name))
+    stem, suffix = glob.escape(path.stem[:40]), glob.escape(path.suffix)
+    yield from path.parent.glob(f".{stem}.{'[0-9a-f]' * 8}{PARTIAL}{suffix}")
 
 
 @contextmanager

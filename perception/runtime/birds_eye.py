@@ -10,7 +10,7 @@ from perception.runtime.camera import Camera
 from perception.runtime.colours import colour
 from perception.runtime.distance import Ranges
 from perception.runtime.drawing import chip
-from perception.runtime.lanes import EGO_LEFT, EGO_RIGHT, MAX_GROUND_SIGMA
+from perception.runtime.lanes import MAX_GROUND_SIGMA
 from perception.runtime.road import Road, drivable_mask
 from perception.runtime.scene import Boxes, Mask, Scene
 
@@ -107,11 +107,9 @@ def picture(scene: Scene, road: Road, height: int) -> np.ndarray | None:
     scale = height / FORWARD_M * CELL_M
     for lane in road.lanes:
         if lane.ground is not None and len(lane.ground) > 1:
-            ego = lane.side in (EGO_LEFT, EGO_RIGHT)
+            ink, width = (OWN, 2) if lane.is_ego else (PAINT, 1)
             path = _path(lane.ground, scale)
-            cv2.polylines(
-                canvas, [path], False, OWN if ego else PAINT, 2 if ego else 1, cv2.LINE_AA
-            )
+            cv2.polylines(canvas, [path], False, ink, width, cv2.LINE_AA)
     text = max(7, height // 34)
     for z in (10, 20, 30, 40):
         y = round((FORWARD_M - z) / CELL_M * scale)

@@ -72,8 +72,3 @@ def unmatched_boxes(ours: np.ndarray, theirs: np.ndarray, limits: Limits) -> flo
     same = clear[:, None, 5] == theirs[None, :, 5]
     near = np.abs(clear[:, None, 4] - theirs[None, :, 4]) <= limits.score
     return float(1 - ((apart <= limits.pixels) & same & near).any(1).mean())
-
-
-def largest(difference: np.ndarray) -> float:
-    """Largest absolute value."""
-    return float(np.abs(difference).max())

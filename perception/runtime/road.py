@@ -89,11 +89,6 @@ class RoadGeometry:
         self.size_hw: tuple[int, int] | None = None
         self.estimator: CameraEstimator | None = None
 
-    @property
-    def metric(self) -> bool:
-        """Whether numbers in metres are possible."""
-        return self.height_m is not None
-
     def update(self, scene: Scene, seconds: float, speed_m_s: float | None = None) -> Road:
         """The geometry of the next frame; `speed_m_s` is the own speed, for the headway only."""
         if self.size_hw != scene.frame_hw:
@@ -109,7 +104,7 @@ class RoadGeometry:
             self.estimator.update([line[:, :2] for line in lines], users, seconds)
             camera, certain = self.estimator.camera(), self.estimator.certain
         # The direction of the own path needs no metres: an uncertain camera is enough for it.
-        road = Road(camera=camera if certain and self.metric else None)
+        road = Road(camera=camera if certain and self.height_m is not None else None)
         if mask is not None:
             road.lanes = self.lane_tracker.update(mask, lines, camera.vanishing_xy, seconds)
         if road.camera is not None:

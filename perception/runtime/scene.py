@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from perception.runtime.colours import map_picture, vector_picture
-from perception.runtime.compare import Limits, Measured, largest, unmatched_boxes
+from perception.runtime.compare import Limits, Measured, unmatched_boxes
 from perception.runtime.letterbox import Letterbox, resize
 from perception.runtime.view import BOX_SCORE, BOXES, LABEL, LANE_BYTE, MAP, MASK, NORMALS, View
 
@@ -45,7 +45,7 @@ class Output(ABC):
         """How far two decoded outputs differ: a file's from PyTorch's (export-onnx), a provider's
         from the CPU's (provider `auto`)."""
         scale = max(float(np.abs(wanted).max()), 1e-6)
-        difference = largest(wanted - got) / scale
+        difference = float(np.abs(wanted - got).max()) / scale
         return [("largest difference / largest value", difference, limits.relative)]
 
     def caption(self, name: str) -> str:
@@ -206,7 +206,8 @@ class Labels(Output):
 
     @staticmethod
     def compare(wanted: np.ndarray, got: np.ndarray, limits: Limits) -> list[Measured]:
-        return [("largest probability difference", largest(wanted - got), limits.score)]
+        difference = float(np.abs(wanted - got).max())
+        return [("largest probability difference", difference, limits.score)]
 
     @classmethod
     def read(cls, array: np.ndarray, view: View, box: Letterbox) -> "Labels":

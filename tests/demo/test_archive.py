@@ -184,7 +184,7 @@ from demo.archive_worker import Job, Settings, Worker
 ask = Worker(Settings({str(tiny_onnx)!r}, "cpu"))
 child = ask.start()
 ask.pipe.send(Job("long.avi", {str(long)!r}, {str(tmp_path / "l.jsonl")!r}))
-assert isinstance(ask.receive(), int)
+assert isinstance(ask.pipe.recv(), int)
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)
 """

@@ -18,9 +18,9 @@ import pytest
 from demo import log, sinks
 from demo.pipeline import Packet, SourceFrame
 from demo.save import ClipSink
-from demo.sinks import DiskFullError, ScalabelSink, output_file
+from demo.sinks import ScalabelSink, output_file
 from perception.errors import UserError
-from perception.files import leftovers
+from perception.files import WriteError, leftovers
 from perception.runtime.scene import Scene
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ def test_a_full_disk_is_one_line_and_the_written_part_is_readable(
             for given in range(1, 2000):
                 sink.write(packet(given - 1))
 
-    with pytest.raises(DiskFullError, match=rf"o\{suffix}: No space left"):
+    with pytest.raises(WriteError, match=rf"o\{suffix}: No space left"):
         fill()
     assert 20 < given < 1999
     assert read(path) == given
@@ -112,7 +112,7 @@ def test_without_keep_a_full_disk_leaves_nothing(small_disk, tmp_path):
             for index in range(2000):
                 sink.write(packet(index))
 
-    with pytest.raises(DiskFullError):
+    with pytest.raises(WriteError):
         fill()
     assert list(tmp_path.iterdir()) == []
 
@@ -151,7 +151,7 @@ def test_a_write_that_fails_without_a_full_disk_keeps_whole_lines(tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(log, "open", lambda path, *a, **k: Quota(path, "w"), raising=False)
-        with pytest.raises(DiskFullError, match="quota"):
+        with pytest.raises(WriteError, match="quota"):
             fill()
     assert 0 < written == read_jsonl(path)
 

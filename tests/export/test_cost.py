@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from export import bench_onnx
-from export.cost import multiply_adds
+from export.bench_onnx import multiply_adds
 
 
 def test_attention_is_counted(exported: SimpleNamespace) -> None:

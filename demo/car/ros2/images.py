@@ -35,7 +35,12 @@ def to_bgr(message: Any) -> np.ndarray:
 
     Raises UserError on an unsupported encoding, and on data that do not decode or do not fit.
     """
-    return _raw(message) if hasattr(message, "encoding") else _compressed(message)
+    if hasattr(message, "encoding"):
+        return _raw(message)
+    try:
+        return as_bgr(decode(np.frombuffer(message.data, np.uint8)))
+    except ValueError as error:
+        raise UserError(f"compressed image ({message.format!r:.40}) {error}") from None
 
 
 def _raw(message: Any) -> np.ndarray:
@@ -61,10 +66,3 @@ def _raw(message: Any) -> np.ndarray:
         return as_bgr(pixels if code is None else cv2.cvtColor(pixels, code))
     except cv2.error:  # such as YUV of an odd width
         raise UserError(f"image of {width}x{height} {message.encoding}: not convertible") from None
-
-
-def _compressed(message: Any) -> np.ndarray:
-    try:
-        return as_bgr(decode(np.frombuffer(message.data, np.uint8)))
-    except ValueError as error:
-        raise UserError(f"compressed image ({message.format!r:.40}) {error}") from None
