@@ -42,7 +42,6 @@ class Frame:
 
     @property
     def boxes(self) -> Boxes:
-        """The true boxes."""
         return next(boxes for _, boxes in self.scene.of(Boxes))
 
 

@@ -92,19 +92,17 @@ def clip(seed: int, args: argparse.Namespace) -> Clip:
     kept = np.random.default_rng(3).random(args.frames) >= args.drop
     moves = np.random.default_rng(args.frames).normal(size=(args.frames, 2))
     moves = np.round(moves * (0.4 * args.shake, args.shake)).astype(np.float32)
-    made.pictures = [_moved(*item) for item in zip(made.pictures, moves, strict=True)]
+    warps = (np.array([[1, 0, x], [0, 1, y]], np.float32) for x, y in moves)
+    made.pictures = [
+        cv2.warpAffine(picture, warp, picture.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+        for picture, warp in zip(made.pictures, warps, strict=True)
+    ]
     made.real = [
         replace(boxes, xyxy=boxes.xyxy + np.tile(move, 2))
         for boxes, move in zip(made.real, moves, strict=True)
     ]
     pictures, seconds = compress(made.pictures, kept), compress(made.seconds, kept)
     return Clip([*pictures], [*seconds], [*compress(made.real, kept)], made.light)
-
-
-def _moved(picture: np.ndarray, move: np.ndarray) -> np.ndarray:
-    warp = np.array([[1, 0, move[0]], [0, 1, move[1]]], np.float32)
-    size = picture.shape[1::-1]
-    return cv2.warpAffine(picture, warp, size, borderMode=cv2.BORDER_REPLICATE)
 
 
 def model_boxes(drive: Clip, runner: Runner, score: float) -> list[Boxes]:

@@ -50,7 +50,27 @@ def archive(args: argparse.Namespace) -> int:
     """Finds the videos, labels those without labels, reports each outcome."""
     settings = check(args)
     with only_run(args.out):
-        return label_archive(args, settings)
+        jobs = find_jobs(args.videos, args.out, None if args.pick else args.export)
+        todo = [job for job in jobs if args.redo or not is_done(job)]
+        summary = ArchiveSummary(args.out, settings, {job.name for job in jobs}, len(todo))
+        say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
+        if todo:
+            if args.address:
+                where = (args.address, args.workers, args.gpus)
+                outcomes = label_all(todo, settings, args.timeout, *where)
+            else:
+                outcomes = label_here(todo, settings, args.timeout, args.workers)
+            for outcome in outcomes:
+                say(summary.add(outcome))
+        summary.save()
+        problems = summary.problems()
+        print(f"{len(jobs)} videos: {summary.total(len(jobs) - len(todo), len(problems))}")
+        print(f"summary: {summary.path}")
+        if args.pick:
+            from demo.pick import pick
+
+            print(pick(jobs, args.pick, *args.export, settings))
+        return FAILED if problems else 0
 
 
 @contextmanager
@@ -66,31 +86,6 @@ def only_run(out: Path) -> Iterator[None]:
             yield
         finally:
             (out / ".lock").unlink(missing_ok=True)
-
-
-def label_archive(args: argparse.Namespace, settings: Settings) -> int:
-    """The run, once nothing else writes to the folder."""
-    jobs = find_jobs(args.videos, args.out, None if args.pick else args.export)
-    todo = [job for job in jobs if args.redo or not is_done(job)]
-    summary = ArchiveSummary(args.out, settings, {job.name for job in jobs}, len(todo))
-    say(f"{len(jobs)} videos, {len(jobs) - len(todo)} of them done before")
-    if todo:
-        if args.address:
-            where = (args.address, args.workers, args.gpus)
-            outcomes = label_all(todo, settings, args.timeout, *where)
-        else:
-            outcomes = label_here(todo, settings, args.timeout, args.workers)
-        for outcome in outcomes:
-            say(summary.add(outcome))
-    summary.save()
-    problems = summary.problems()
-    print(f"{len(jobs)} videos: {summary.total(len(jobs) - len(todo), len(problems))}")
-    print(f"summary: {summary.path}")
-    if args.pick:
-        from demo.pick import pick
-
-        print(pick(jobs, args.pick, *args.export, settings))
-    return FAILED if problems else 0
 
 
 def check(args: argparse.Namespace) -> Settings:
@@ -138,7 +133,10 @@ class ArchiveSummary:
 
     def __init__(self, out: Path, settings: Settings, names: set[str], todo: int) -> None:
         self.path = out / SUMMARY
-        self.settings = _identity(settings)
+        # Those that affect the labels; the model by its digest.
+        kept = {key: getattr(settings, key) for key in ("score", "every", "frames", "track")}
+        model = hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()[:16]
+        self.settings: dict[str, Any] = {"model": model} | kept
         before = self._read()
         self.videos = {name: entry for name, entry in before.items() if name in names}
         self.todo, self.now, self.start = todo, list[VideoOutcome](), time.monotonic()
@@ -197,15 +195,7 @@ class ArchiveSummary:
         return [entry["problem"] for _, entry in sorted(self.videos.items()) if entry["problem"]]
 
 
-def _identity(settings: Settings) -> dict[str, Any]:
-    """The settings that affect the labels; the model by its digest."""
-    model = hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()[:16]
-    kept = {key: getattr(settings, key) for key in ("score", "every", "frames", "track")}
-    return {"model": model} | kept
-
-
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
     made = argparse.ArgumentParser(
         "perceive-archive",
         usage="perceive-archive FOLDER... --out DIR [options]",

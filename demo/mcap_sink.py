@@ -68,7 +68,6 @@ class McapSink(FileSink):
         self.channels: dict[str, Any] = {}
 
     def append(self, packet: Packet) -> None:
-        """Logs a frame."""
         scene, road = packet.scene, packet.road
         now = self.source.epoch_ns + round(1e9 * packet.frame.seconds)
         stamp = fox.Timestamp(sec=now // 10**9, nsec=now % 10**9)

@@ -137,7 +137,6 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
         args.model = read["model"] = local_file(args.model, ONNX)
     inputs = [(f"--{name}", Path(path)) for name, path in read.items() if path]
     check_files(jobs, inputs)
-    check_logs(jobs)
     check_extras(args, jobs)
     for option, at in (("--serve", args.serve), ("--web", args.web)):
         if at is not None:
@@ -271,13 +270,9 @@ def check_files(jobs: Sequence[Job], inputs: Sequence[tuple[str, Path]]) -> None
             )
         before[at] = source
     check_outputs([(option, path) for option, _, path in outputs], [*read, *inputs])
-
-
-def check_logs(jobs: Sequence[Job]) -> None:
-    """Raises UserError for a --json of another kind; a device or a pipe may have any name."""
-    for path in (one.json for one in jobs if one.json is not None):
-        device = path.is_relative_to("/dev") or (path.exists() and not path.is_file())
-        if not device and path.suffix.lower() not in LOGS:
+    for path in (one.json for one in jobs if one.json and one.json.suffix.lower() not in LOGS):
+        # A device or a pipe may have any name.
+        if not path.is_relative_to("/dev") and (path.is_file() or not path.exists()):
             raise UserError(f"--json {path}: end the name in {' or '.join(LOGS)}")
 
 

@@ -64,7 +64,6 @@ class RerunFile(FileSink):
         self.on_close(self.recording.disconnect)  # completes the file
 
     def append(self, packet: Packet) -> None:
-        """Logs a frame."""
         log(self.recording, packet)
 
 
@@ -81,7 +80,14 @@ def log(recording: rerun.RecordingStream, packet: Packet) -> None:
     rgb = cv2.cvtColor(packet.frame.image, cv2.COLOR_BGR2RGB)
     recording.log("camera", rerun.Image(rgb).compress(jpeg_quality=85))
     for name, boxes in packet.scene.of(Boxes):
-        recording.log(f"camera/{name}", _shapes(boxes.take(boxes.counted)))
+        shown = boxes.take(boxes.counted)
+        drawn = rerun.Boxes2D(
+            array=shown.xyxy,
+            array_format=rerun.Box2DFormat.XYXY,
+            labels=[shown.text(i) for i in range(len(shown))],
+            colors=[colour(shown.name(i))[::-1] for i in range(len(shown))],
+        )
+        recording.log(f"camera/{name}", drawn)
     for name, mask in packet.scene.of(Mask):
         recording.log(f"camera/{name}", rerun.SegmentationImage(mask.full))
     for name, values in packet.scene.of(Map):
@@ -94,12 +100,3 @@ def log(recording: rerun.RecordingStream, packet: Packet) -> None:
     for name, labels in packet.scene.of(Labels):
         text = ", ".join(f"{label} {share:.2f}" for label, share in labels.best().values())
         recording.log(name, rerun.TextLog(text))
-
-
-def _shapes(boxes: Boxes) -> rerun.Boxes2D:
-    return rerun.Boxes2D(
-        array=boxes.xyxy,
-        array_format=rerun.Box2DFormat.XYXY,
-        labels=[boxes.text(i) for i in range(len(boxes))],
-        colors=[colour(boxes.name(i))[::-1] for i in range(len(boxes))],
-    )

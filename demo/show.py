@@ -99,7 +99,7 @@ def main(title: str) -> int:
     closed."""
     cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     cv2.waitKey(1)
-    _print("ready")
+    print("ready", flush=True)
     sized = False
     while header := sys.stdin.buffer.read(HEADER.size):
         height, width = HEADER.unpack(header)
@@ -113,15 +113,11 @@ def main(title: str) -> int:
         cv2.imshow(title, np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
         key = cv2.waitKey(1) & 0xFF
         if key != 255:
-            _print(f"key {key}")
+            print(f"key {key}", flush=True)
         if cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1:
-            _print(f"key {ord('q')}")
+            print(f"key {ord('q')}", flush=True)
             break
     return 0
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

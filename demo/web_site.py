@@ -163,7 +163,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
     made = argparse.ArgumentParser(
         "perceive-web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -172,8 +172,6 @@ def run(arguments: "BenchOnnxArguments") -> int:
 
 
 def main() -> int:
-    """The command."""
-
     def command() -> int:
         require_extra("export", "rich", "tyro")
         require_extra("cpu", "onnxruntime")

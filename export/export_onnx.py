@@ -83,8 +83,6 @@ def _frames(arguments: "ExportArguments", size_hw: tuple[int, int]) -> "np.ndarr
 
 
 def main() -> int:
-    """The command."""
-
     def command() -> int:
         require_extra("train", "torch", "timm", "safetensors")
         require_extra("export", "onnx", "onnxslim", "tyro", "rich")

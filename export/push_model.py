@@ -38,7 +38,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
     made = argparse.ArgumentParser(
         "push-model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -7,6 +7,7 @@ it turns clockwise as seen from behind, yaw when it looks to the right of the dr
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,10 +73,11 @@ class Camera:
         """(N, 2) pixels of the frame -> (N, 2) pixels of a camera without lens distortion."""
         if not any(self.distortion) or not len(pixels):
             return np.asarray(pixels, np.float64).reshape(-1, 2)
-        points = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
-        coefficients = np.array(self.distortion)
-        undo = cv2.fisheye.undistortPoints if self._fisheye else cv2.undistortPoints
-        return undo(points, self.matrix, coefficients, P=self.matrix).reshape(-1, 2)
+        points, coefficients = np.asarray(pixels, np.float64), np.array(self.distortion)
+        found = self._lens.undistortPoints(
+            points.reshape(-1, 1, 2), self.matrix, coefficients, P=self.matrix
+        )
+        return found.reshape(-1, 2)
 
     def ground(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 2) pixels -> (N, 2) ground points; NaN on and above the horizon and beyond
@@ -117,14 +119,11 @@ class Camera:
         return np.sqrt((row / rows) ** 2 + bump**2 + known)
 
     @property
-    def _fisheye(self) -> bool:
-        return self.distortion_model == FISHEYE
+    def _lens(self) -> Any:
+        """The part of OpenCV that knows this model of a lens."""
+        return cv2.fisheye if self.distortion_model == FISHEYE else cv2
 
     def _distort(self, rays: np.ndarray) -> np.ndarray:
-        coefficients = np.array(self.distortion)
-        if self._fisheye:
-            one = np.eye(3)
-            return cv2.fisheye.distortPoints(rays[:, None], one, coefficients).reshape(-1, 2)
-        points = np.column_stack([rays, np.ones(len(rays))])
-        zero = np.zeros(3)
-        return cv2.projectPoints(points, zero, zero, np.eye(3), coefficients)[0].reshape(-1, 2)
+        points = np.column_stack([rays, np.ones(len(rays))])[:, None]
+        zero, coefficients = np.zeros(3), np.array(self.distortion)
+        return self._lens.projectPoints(points, zero, zero, np.eye(3), coefficients)[0][:, 0]

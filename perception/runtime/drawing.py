@@ -42,7 +42,11 @@ def draw(
     canvas = frame.copy()
     shown = {name: output for name, output in scene.outputs.items() if name not in hidden}
     masks = {name: output for name, output in shown.items() if isinstance(output, Mask)}
-    covering = [name for name, mask in masks.items() if covers_frame(mask)]
+    covering = [  # those that give every pixel a class, none of them background
+        name
+        for name, mask in masks.items()
+        if not mask.is_lane_byte and BACKGROUND not in mask.view.classes
+    ]
     if len(covering) == len(masks):
         covering = covering[1:]
     for mask in sorted(
@@ -66,11 +70,6 @@ def draw(
         height = text_height(canvas.shape[:2])
         chip(canvas, text, (height, height), height, opacity=0.65)
     return canvas
-
-
-def covers_frame(mask: Mask) -> bool:
-    """Whether a mask gives every pixel a class, none of them background."""
-    return not mask.is_lane_byte and BACKGROUND not in mask.view.classes
 
 
 def draw_areas(canvas: np.ndarray, mask: Mask) -> None:

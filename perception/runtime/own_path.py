@@ -69,12 +69,6 @@ class OwnPath:
         """Pixels of a metre on the road at a row."""
         return (y - self.camera.vanishing_xy[1]) / self.camera.height
 
-    def too_narrow(self, boxes: Boxes, index: int, y: float) -> bool:
-        """Whether a vehicle with its foot at this row is too narrow for its kind, whatever the
-        focal length."""
-        x1, _, x2, _ = boxes.xyxy[index].tolist()
-        return x2 - x1 < NARROWEST * WIDTHS_M.get(boxes.name(index), 0.0) * self.metre(y)
-
     def _own_columns(self, y: float, half: float) -> np.ndarray | None:
         """Frame columns of the own lane in the drivable mask just below a row; None without a
         mask or below its last row."""
@@ -101,7 +95,10 @@ def lead_vehicle(
         x, y = feet[i].tolist()
         if boxes.name(i) not in VEHICLES or y <= max(path.camera.vanishing_xy[1] + 2, row):
             continue
-        if ranges.distance_m[i] > MAX_LEAD_M or path.too_narrow(boxes, i, y):
+        x1, _, x2, _ = boxes.xyxy[i].tolist()
+        # Too narrow for its kind, whatever the focal length.
+        narrow = x2 - x1 < NARROWEST * WIDTHS_M.get(boxes.name(i), 0.0) * path.metre(y)
+        if ranges.distance_m[i] > MAX_LEAD_M or narrow:
             continue
         same = boxes.track_ids is not None and boxes.track_ids[i] == held >= 0
         if path.holds(x, y, HELD if same else 0.0):
