@@ -28,7 +28,7 @@ from perception.runtime.providers import read_description
 SUMMARY = "summary.json"
 SAVE_EVERY_S = 5.0
 FAILED = 1
-LEAST = {"every": 1, "frames": 0, "workers": 0, "threads": 1, "gpus": 0, "timeout": 1}
+LEAST = {"every": 1, "frames": 0, "pick": 0, "workers": 0, "threads": 1, "gpus": 0, "timeout": 1}
 DESCRIPTION = """\
 Runs the perception model on every video of an archive and writes one Scalabel file per video.
 Run it again to continue.
@@ -63,8 +63,8 @@ def archive(args: argparse.Namespace) -> int:
             for outcome in outcomes:
                 say(summary.add(outcome))
         summary.save()
-        problems = summary.problems()
-        print(f"{len(jobs)} videos: {summary.total(len(jobs) - len(todo), len(problems))}")
+        problems = sum(bool(one["problem"]) for one in summary.videos.values())
+        print(f"{len(jobs)} videos: {summary.total(len(jobs) - len(todo), problems)}")
         print(f"summary: {summary.path}")
         if args.pick:
             from demo.pick import pick
@@ -102,8 +102,6 @@ def check(args: argparse.Namespace) -> Settings:
             raise UserError(f"--{name} {getattr(args, name)}: give {least} or more")
     if args.track and not tracking_available():
         require_extra("demo", "trackers", "supervision")
-    if args.pick < 0:
-        raise UserError(f"--pick {args.pick}: give 1 or more; 0 picks none")
     if args.pick and not args.export:
         raise UserError("--pick: add --export FORMAT:DIR for the picked frames and their labels")
     if args.export:
@@ -189,10 +187,6 @@ class ArchiveSummary:
         videos = [self.videos[name] for name in sorted(self.videos)]
         write_atomic(self.path, json.dumps({"settings": self.settings, "videos": videos}, indent=1))
         self.saved = time.monotonic()
-
-    def problems(self) -> list[str]:
-        """One line per video with a problem, from this run or an earlier one."""
-        return [entry["problem"] for _, entry in sorted(self.videos.items()) if entry["problem"]]
 
 
 def parser() -> argparse.ArgumentParser:

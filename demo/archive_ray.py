@@ -74,9 +74,13 @@ def label_all(
         )
 
 
-def check_cluster(address: str) -> None:
-    """Raises UserError where no cluster answers. Done in a child process, because ray.init has no
-    timeout."""
+def start(address: str) -> None:
+    """Joins a cluster, without Ray's own log output."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    import ray
+    from ray.data import DataContext
+
+    # Asked first in a child process, because ray.init has no timeout.
     code = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
     command = [sys.executable, "-c", code, address]
     try:
@@ -86,15 +90,6 @@ def check_cluster(address: str) -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1][:200]
         raise UserError(f"--address {address}: no Ray cluster there ({reason})")
-
-
-def start(address: str) -> None:
-    """Joins a cluster, without Ray's own log output."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
-    import ray
-    from ray.data import DataContext
-
-    check_cluster(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(address, **options)

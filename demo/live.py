@@ -4,7 +4,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import cv2
@@ -15,7 +15,6 @@ from demo.progress import say
 from perception.errors import UserError
 from perception.runtime.letterbox import as_bgr
 
-ATTEMPTS, PAUSE_S = 5, 1.0
 # Longer than FFmpeg's own timeouts: those end a read cleanly, these abandon its thread.
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 8.0
 FFMPEG_TIMEOUT_MS = 5000
@@ -30,18 +29,12 @@ class Live(Source):
     """
 
     live = True
+    attempts, pause_s, timeout_s = 5, 1.0, READ_TIMEOUT_S
 
-    def __init__(
-        self,
-        address: str,
-        attempts: int = ATTEMPTS,
-        pause_s: float = PAUSE_S,
-        timeout_s: float = READ_TIMEOUT_S,
-    ) -> None:
-        self.address, self.shown, self.attempts = address, shown_address(address), attempts
-        self.pause_s, self.timeout_s = pause_s, timeout_s
+    def __init__(self, address: str) -> None:
+        self.address, self.shown = address, shown_address(address)
         self.closed = threading.Event()
-        self.connection = Connection(lambda: connect(address))
+        self.connection = Connection(address)
         if not self.connection.opens(OPEN_TIMEOUT_S):
             kind = "stream" if "://" in address else "camera"
             reason = self.connection.reason or f"no answer for {OPEN_TIMEOUT_S:.0f} s"
@@ -78,7 +71,7 @@ class Live(Source):
         say(f"{self.shown}: {reason}; {number}")
         self.reconnects += 1
         self.closed.wait(self.pause_s * 2**failures)
-        self.connection = Connection(lambda: connect(self.address))
+        self.connection = Connection(self.address)
         self.connection.opens(OPEN_TIMEOUT_S)
         return True
 
@@ -93,8 +86,8 @@ class Connection:
     """One capture, opened and read in its own thread, because neither call can be interrupted and
     either may block indefinitely. `reason` says how it ended."""
 
-    def __init__(self, open_capture: Callable[[], cv2.VideoCapture]) -> None:
-        self.open_capture = open_capture
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.images: BoundedQueue[np.ndarray] = BoundedQueue(1)
         self.tried, self.is_open = threading.Event(), False
         self.fps, self.reason = 0.0, ""
@@ -107,7 +100,7 @@ class Connection:
 
     def _run(self) -> None:
         try:
-            capture = self.open_capture()
+            capture = connect(self.address)
             try:
                 self._read(capture)
             finally:

@@ -3,13 +3,13 @@ above and a colour legend, and the switches for them."""
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from demo.pipeline import Packet
 from perception.runtime import birds_eye
-from perception.runtime.distance import Ranges
 from perception.runtime.drawing import (
     blend_rectangle,
     chip,
@@ -29,25 +29,28 @@ LEGEND_FRAMES = 50  # a class stays in the legend for so long after it was last 
 KEYS = "space pause, n step, 1-9 hide or show an output, s save the frame, q quit"
 
 
+@dataclass
 class Controls:
     """Shared by the window, the page and the loop. Fields are only ever replaced whole, so one
-    thread may read while another writes.
+    thread may read while another writes. They change the picture, never a log."""
 
-    `titles`: {output: name on the page}; `score`: lowest score of a drawn box, None for that of
-    the run. They change the picture, never a log.
-    """
+    titles: Mapping[str, str]  # of the outputs, by name
+    score: float | None = None  # lowest of a drawn box; None: that of the run
+    ego: bool = False
+    smooth: bool = True
+    figures: bool = False  # frame rate and model time
+    side_by_side: bool = False  # the input on the left
+    birds_eye: bool = False  # the road from above
+    hidden: frozenset[str] = frozenset()
+    paused: bool = False
+    step: bool = False
+    save: bool = False
+    quit: bool = False
 
-    def __init__(
-        self,
-        titles: Mapping[str, str],
-        score: float | None = None,
-        ego: bool = False,
-        smooth: bool = True,
-    ) -> None:
-        self.titles, self.outputs = dict(titles), tuple(titles)
-        self.score, self.ego, self.smooth = score, ego, smooth
-        self.hidden: frozenset[str] = frozenset()
-        self.paused = self.step = self.save = self.quit = False
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Their names, in the model's order."""
+        return tuple(self.titles)
 
     def toggle(self, name: str) -> None:
         """Hides an output, or shows it again; an unknown name does nothing."""
@@ -69,23 +72,11 @@ class Controls:
 
 
 class Overlay:
-    """Draws packets. `controls` are read per frame, so switches act at once.
+    """Draws packets. `controls` are read per frame, so switches act at once. `still`: photos, whose
+    legends are their own."""
 
-    `figures`: also draws frame rate and model time; `side_by_side`: the input on the left;
-    `birds_eye`: the road from above; `still`: photos, whose legends are their own.
-    """
-
-    def __init__(
-        self,
-        controls: Controls,
-        provider: str,
-        figures: bool = False,
-        side_by_side: bool = False,
-        birds_eye: bool = False,
-        still: bool = False,
-    ) -> None:
+    def __init__(self, controls: Controls, provider: str, still: bool = False) -> None:
         self.controls, self.provider = controls, provider
-        self.figures, self.side_by_side, self.birds_eye = figures, side_by_side, birds_eye
         self.kept = 1 if still else LEGEND_FRAMES
         self.times: deque[float] = deque(maxlen=30)
         self.frames, self.seen = 0, dict[str, int]()
@@ -103,11 +94,11 @@ class Overlay:
             for lane in packet.road.borders.values():
                 draw_ego(canvas, lane.points)
         if packet.road is not None:
-            draw_road(canvas, given, packet.road, self.birds_eye)
+            draw_road(canvas, given, packet.road, controls.birds_eye)
         draw_legend(canvas, self.legend(scene))
-        if self.figures:
+        if controls.figures:
             self._figures(canvas, packet)
-        packet.canvas = np.hstack([packet.frame.image, canvas]) if self.side_by_side else canvas
+        packet.canvas = np.hstack([packet.frame.image, canvas]) if controls.side_by_side else canvas
 
     def legend(self, scene: Scene) -> list[str]:
         """Class names of the visible masks, seen in this frame or a moment ago."""
@@ -149,7 +140,24 @@ def draw_road(canvas: np.ndarray, scene: Scene, road: Road, inset: bool) -> None
     """Distances under the boxes, warnings at the top, and the view from above."""
     height = max(8, text_height(canvas.shape[:2]) * 4 // 5)
     for name, boxes in scene.of(Boxes):
-        _draw_ranges(canvas, boxes, road.ranges[name], road.headway_s, height)
+        ranges = road.ranges[name]
+        shown = np.flatnonzero(boxes.counted)
+        for i in shown[np.argsort(-np.nan_to_num(ranges.distance_m[shown]))]:
+            x1, _, x2, y2 = (round(float(value)) for value in boxes.xyxy[i])
+            lead = i == ranges.lead
+            if lead:
+                cv2.line(canvas, (x1, y2), (x2, y2), LEAD_COLOUR, max(2, height // 4), cv2.LINE_AA)
+            if not np.isfinite(ranges.distance_m[i]):
+                continue
+            if not lead and (x2 - x1) < 2 * height:
+                continue  # the numbers of far vehicles would cover them
+            text = f"{ranges.distance_m[i]:.0f} m"
+            if lead and road.headway_s is not None:
+                text += f"  gap {road.headway_s:.1f} s"
+            if lead and np.isfinite(ranges.ttc_s[i]):
+                text += f"  TTC {ranges.ttc_s[i]:.1f} s"
+            wide, _ = text_size(text, height)
+            chip(canvas, text, ((x1 + x2 - wide) // 2, y2 + 1), height, opacity=0.6)
     notes = [f"lane departure {road.departure}"] if road.departure else []
     notes += ["collision warning"] if road.collision else []
     y = canvas.shape[0] // 12
@@ -160,32 +168,6 @@ def draw_road(canvas: np.ndarray, scene: Scene, road: Road, inset: bool) -> None
     if inset:
         picture = birds_eye.picture(scene, road, round(0.46 * canvas.shape[0]))
         draw_inset(canvas, picture, scene)
-
-
-def _draw_ranges(
-    canvas: np.ndarray,
-    boxes: Boxes,
-    ranges: Ranges,
-    headway_s: float | None,
-    height: int,
-) -> None:
-    shown = np.flatnonzero(boxes.counted)
-    for i in shown[np.argsort(-np.nan_to_num(ranges.distance_m[shown]))]:
-        x1, _, x2, y2 = (round(float(value)) for value in boxes.xyxy[i])
-        lead = i == ranges.lead
-        if lead:
-            cv2.line(canvas, (x1, y2), (x2, y2), LEAD_COLOUR, max(2, height // 4), cv2.LINE_AA)
-        if not np.isfinite(ranges.distance_m[i]):
-            continue
-        if not lead and (x2 - x1) < 2 * height:
-            continue  # the numbers of far vehicles would cover them
-        text = f"{ranges.distance_m[i]:.0f} m"
-        if lead and headway_s is not None:
-            text += f"  gap {headway_s:.1f} s"
-        if lead and np.isfinite(ranges.ttc_s[i]):
-            text += f"  TTC {ranges.ttc_s[i]:.1f} s"
-        wide, _ = text_size(text, height)
-        chip(canvas, text, ((x1 + x2 - wide) // 2, y2 + 1), height, opacity=0.6)
 
 
 def draw_inset(canvas: np.ndarray, picture: np.ndarray | None, scene: Scene) -> None:

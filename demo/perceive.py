@@ -77,7 +77,8 @@ class Run:
         self.options, self.runner, self.stop, self.streams = options, runner, stop, streams
         self.views = runner.description.views
         titles = {name: view.title(name) for name, view in self.views.items()}
-        self.controls = Controls(titles, options.score, options.ego, not options.raw)
+        look = (options.fps, options.side_by_side, options.birds_eye)
+        self.controls = Controls(titles, options.score, options.ego, not options.raw, *look)
         self.statistics = Statistics()
         self.watching = self._watching(stack)
         self.ends = 0.0
@@ -186,14 +187,7 @@ class Run:
         tracker = BoxTracker(source.fps) if track else None
         steady = None if still or options.raw else Steady()
         geometry = self._geometry()
-        overlay = Overlay(
-            controls,
-            self.runner.provider,
-            options.fps,
-            options.side_by_side,
-            options.birds_eye,
-            still,
-        )
+        overlay = Overlay(controls, self.runner.provider, still)
         drawn = bool(job.save or self.watching)
 
         def infer(packet: Packet) -> None:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -97,23 +97,20 @@ def read_frames(job: int, labels: Path) -> Iterator[Seen]:
     with open(labels, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield _seen(job, json.loads(line))
+                entry = json.loads(line)
+                boxes = [label for label in entry["labels"] if label.get("box2d")]
+                areas = [label for label in entry["labels"] if label.get("poly2d")]
+                scores = np.array([float(label["score"]) for label in boxes])
+                shown = {str(label["category"]) for label in [*boxes, *areas]}
+                for name, value in (entry.get("attributes") or {}).items():
+                    if isinstance(value, str):
+                        shown.add(f"{name}={value}")
+                yield Seen(job, int(entry["frameIndex"]), scores, shown)
             except MALFORMED as error:
                 raise UserError(
                     f"{labels} line {number}: not a line of perceive-archive ({error!r:.100}); "
                     "run with --redo"
                 ) from None
-
-
-def _seen(job: int, entry: dict[str, Any]) -> Seen:
-    boxes = [label for label in entry["labels"] if label.get("box2d")]
-    areas = [label for label in entry["labels"] if label.get("poly2d")]
-    scores = np.array([float(label["score"]) for label in boxes])
-    shown = {str(label["category"]) for label in [*boxes, *areas]}
-    for name, value in (entry.get("attributes") or {}).items():
-        if isinstance(value, str):
-            shown.add(f"{name}={value}")
-    return Seen(job, int(entry["frameIndex"]), scores, shown)
 
 
 # Parts of a frame's value -----------------------------------------------------------------------

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -149,7 +150,7 @@ class Packet:
     dropped: int = 0  # frames of a live source dropped so far
 
 
-class Pipeline:
+class Pipeline(AbstractContextManager["Pipeline"]):
     """Iterate it for packets, in order, that have passed every stage. The first stage runs on
     `at_once` packets at the same time.
 
@@ -180,9 +181,6 @@ class Pipeline:
     def dropped(self) -> int:
         """Frames of a live source that were replaced by newer ones before inference."""
         return self.queues[0].dropped
-
-    def __enter__(self) -> "Pipeline":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -69,13 +69,6 @@ class Statistics:
         rest = [sum(t) / len(t) for one, t in self.timings.items() if one in ("decode", "finish")]
         return 1e3 / max(frame_ms, *rest, 1e-3)
 
-    def other_ms(self) -> float:
-        """Mean time per frame of all stages without the model, by their newest timings."""
-        stages = {"decode", "infer", "finish"} & set(self.timings)
-        spent = sum(sum(self.timings[one]) / len(self.timings[one]) for one in stages)
-        model = self.timings.get("model", ())
-        return spent - sum(model) / max(len(model), 1)
-
     def snapshot(self) -> dict[str, Any]:
         """The same figures as a JSON-able dict."""
         stages = {
@@ -94,10 +87,12 @@ class Statistics:
         model_fps = 1000 * self.at_once * self.frames / self.model_ms if self.model_ms else 0.0
         share = 100 * self.fps() / model_fps if model_fps else 0.0
         of_model = f" ({share:.0f} % of the model's)" if share else ""
+        means = {stage: sum(times) / len(times) for stage, times in self.timings.items()}
+        others = sum(means.get(stage, 0.0) for stage in ("decode", "infer", "finish"))
         lines = [
             f"{count}, {self.dropped} dropped",
             f"whole pipeline {self.fps():.1f} fps{of_model}, model alone {model_fps:.1f} fps",
-            f"not the model: {self.other_ms():.1f} ms per frame",
+            f"not the model: {others - means.get('model', 0.0):.1f} ms per frame",
         ]
         lines += [
             f"  {stage:<8} median {_quantile(times, 0.5):6.1f} ms   "

@@ -38,6 +38,7 @@ MAX_WIDTH = 1280
 POLL_S = 0.01
 REPEAT_S = 0.3
 BOUNDARY = "frame"
+Viewers = dict[object, float]  # open live view: when it last took a picture (seconds, monotonic)
 SWITCHES = {"ego": "ego", "smooth": "smooth", "pause": "paused"}  # address: field of Controls
 
 
@@ -107,13 +108,8 @@ class ServeSink(AbstractContextManager["ServeSink"]):
             timeout_graceful_shutdown=1,
         )
         self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-
-    def _serve(self) -> None:
-        try:
-            self.server.run()
-        except SystemExit:  # how uvicorn reports a port in use
-            return
+        # A port in use ends the thread by SystemExit.
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
 
     def __enter__(self) -> "ServeSink":
         self.thread.start()
@@ -144,7 +140,8 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[", "[::1]", "testserver"]
         )
-    viewers, ours = Viewers(), [Depends(from_our_page)]
+    viewers: Viewers = {}
+    ours = [Depends(from_our_page)]
 
     @app.get("/")
     def page() -> HTMLResponse:
@@ -186,7 +183,7 @@ def make_app(newest: Newest, controls: Controls, statistics: Statistics, local: 
 
     @app.get("/live")
     async def live() -> StreamingResponse:
-        if viewers.full():
+        if is_full(viewers):
             raise HTTPException(503, f"at most {MAX_VIEWERS} viewers at once")
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
         return StreamingResponse(parts(newest, viewers), media_type=kind)
@@ -201,20 +198,12 @@ def from_our_page(request: Request) -> None:
         raise HTTPException(403, "only the page itself may do this")
 
 
-class Viewers:
-    """The open live views and when each last took a picture (seconds, monotonic)."""
-
-    def __init__(self) -> None:
-        self.taken: dict[object, float] = {}
-
-    def __len__(self) -> int:
-        return len(self.taken)
-
-    def full(self) -> bool:
-        """Whether no place is left, once stalled viewers have lost theirs."""
-        oldest = time.monotonic() - STALLED_S
-        self.taken = {viewer: at for viewer, at in self.taken.items() if at > oldest}
-        return len(self) >= MAX_VIEWERS
+def is_full(viewers: Viewers) -> bool:
+    """Whether no place is left, once stalled viewers have lost theirs."""
+    oldest = time.monotonic() - STALLED_S
+    for viewer in [one for one, taken in viewers.items() if taken <= oldest]:
+        del viewers[viewer]
+    return len(viewers) >= MAX_VIEWERS
 
 
 async def parts(newest: Newest, viewers: Viewers) -> AsyncIterator[bytes]:
@@ -223,12 +212,12 @@ async def parts(newest: Newest, viewers: Viewers) -> AsyncIterator[bytes]:
     The last one before a pause is sent twice: Chromium shows a part when the next one begins.
     """
     me, shown, repeat_at = object(), 0, math.inf
-    if viewers.full():  # several may have passed the first check at once
+    if is_full(viewers):  # several may have passed the first check at once
         return
-    viewers.taken[me] = time.monotonic()
+    viewers[me] = time.monotonic()
     try:
-        while me in viewers.taken:
-            viewers.taken[me] = time.monotonic()
+        while me in viewers:
+            viewers[me] = time.monotonic()
             if newest.number == shown and time.monotonic() < repeat_at:
                 await asyncio.sleep(POLL_S)
                 continue
@@ -240,4 +229,4 @@ async def parts(newest: Newest, viewers: Viewers) -> AsyncIterator[bytes]:
             )
             yield head.encode() + data + b"\r\n"
     finally:
-        viewers.taken.pop(me, None)
+        viewers.pop(me, None)

@@ -34,8 +34,6 @@ class ShowSink(AbstractContextManager["ShowSink"]):
     def __init__(
         self, title: str, controls: Controls, command: tuple[str, ...] = ("-m", "demo.show")
     ) -> None:
-        if not has_display():
-            raise UserError(NO_DISPLAY)
         self.command, self.controls = [sys.executable, *command, title], controls
         self.newest: np.ndarray | None = None
         self.arrived, self.closed = threading.Event(), False

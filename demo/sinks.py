@@ -9,15 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from demo.pipeline import Packet
 from perception.files import WriteError, replacing
 from perception.runtime.annotations import scalabel_frame
 from perception.runtime.shapes import annotate
-
-if TYPE_CHECKING:  # in typing from Python 3.11
-    from typing_extensions import Self
 
 # Writing stops while this much is free, so that all files can still be completed: an MP4's index
 # takes about 16 bytes per frame, an MCAP's last chunk and index a few megabytes.
@@ -35,7 +32,7 @@ class FileSink(ABC):
     def __init__(self, path: Path, keep: bool = True) -> None:
         self.path, self.keep = path, keep
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> "FileSink":
         with ExitStack() as stack:
             self.part = stack.enter_context(output_file(self.path, self.keep))
             self.stack = stack

@@ -13,8 +13,6 @@ from perception.arguments import parse
 from perception.errors import UserError, cli, require_extra
 
 if TYPE_CHECKING:  # the slow imports come after the command line is parsed
-    import numpy as np
-
     from export.arguments import ExportArguments
 
 
@@ -26,8 +24,9 @@ def run(arguments: "ExportArguments") -> int:
         )
     if arguments.int8:
         require_extra("int8", "nncf")
+    from export.arguments import FEWEST
     from export.check import DisagreementError, check
-    from export.frames import synthetic_frames
+    from export.frames import read_frames, synthetic_frames
     from export.to_onnx import describe, round_to_half, save, to_onnx
     from perception.checkpoint import load
     from perception.files import replacing
@@ -40,7 +39,12 @@ def run(arguments: "ExportArguments") -> int:
         size_hw = read_description(local_file(name, ONNX)).size_hw
     height, width = arguments.size or size_hw
     description = describe(model, meta, (height, width))
-    frames = _frames(arguments, description.size_hw)
+    if arguments.int8 is None:
+        frames = synthetic_frames(description.size_hw, 3)
+    else:
+        frames = read_frames(arguments.int8, description.size_hw, arguments.int8_frames)
+        if len(frames) < FEWEST:
+            raise UserError(f"--int8 {arguments.int8}: {len(frames)} frames; at least {FEWEST}")
     if arguments.half_weights:
         round_to_half(model)
     plain = arguments.precision == "fp32"
@@ -68,18 +72,6 @@ def run(arguments: "ExportArguments") -> int:
     if arguments.int8:
         print("INT8 is faster on CPUs with VNNI or AMX instructions: compare with bench-onnx")
     return 0
-
-
-def _frames(arguments: "ExportArguments", size_hw: tuple[int, int]) -> "np.ndarray":
-    from export.arguments import FEWEST
-    from export.frames import read_frames, synthetic_frames
-
-    if arguments.int8 is None:
-        return synthetic_frames(size_hw, 3)
-    frames = read_frames(arguments.int8, size_hw, arguments.int8_frames)
-    if len(frames) < FEWEST:
-        raise UserError(f"--int8 {arguments.int8}: {len(frames)} frames; at least {FEWEST}")
-    return frames
 
 
 def main() -> int:

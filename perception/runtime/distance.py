@@ -56,8 +56,6 @@ def measure(
 ) -> Ranges:
     """Distance and offset of the `whole` boxes (see `usable`) whose foot is on the ground."""
     ranges = Ranges.empty(len(boxes))
-    if not len(boxes):
-        return ranges
     ground = camera.ground(feet)
     sigma = camera.relative_sigma(ground[:, 1], feet[:, 0], row_sigma)
     given = whole & (sigma <= MAX_SIGMA)

@@ -145,27 +145,16 @@ def draw_boxes(canvas: np.ndarray, boxes: Boxes) -> None:
         cv2.rectangle(canvas, (x1, y1), (x2, y2), ink, line)
         _corners(canvas, (x1, y1, x2, y2), ink, 2 * line)
     taken: list[tuple[int, int, int, int]] = []
-    for i in order[::-1].tolist():  # names after all rectangles, near ones first
-        _box_chip(canvas, boxes, i, places[i], height, taken)
-
-
-def _box_chip(
-    canvas: np.ndarray,
-    boxes: Boxes,
-    i: int,
-    place: list[int],
-    height: int,
-    taken: list[tuple[int, int, int, int]],
-) -> None:
-    """The name above the box, unless a nearer box's name covers the place."""
-    x1, y1, x2, _ = place
-    small = max(8, round(height * 0.8)) if x2 - x1 < 4 * height else height
-    text = boxes.text(i)
-    wide, tall = text_size(text, small)
-    x, y = max(0, min(x1, canvas.shape[1] - wide)), max(0, y1 - tall - 1)
-    if all(x >= c or a >= x + wide or y >= d or b >= y + tall for a, b, c, d in taken):
-        taken.append((x, y, x + wide, y + tall))
-        chip(canvas, text, (x, y), small, colour(boxes.name(i)), 0.85)
+    # Names after all rectangles, near ones first, unless a nearer box's name covers the place.
+    for i in order[::-1].tolist():
+        x1, y1, x2, _ = places[i]
+        small = max(8, round(height * 0.8)) if x2 - x1 < 4 * height else height
+        text = boxes.text(i)
+        wide, tall = text_size(text, small)
+        x, y = max(0, min(x1, canvas.shape[1] - wide)), max(0, y1 - tall - 1)
+        if all(x >= c or a >= x + wide or y >= d or b >= y + tall for a, b, c, d in taken):
+            taken.append((x, y, x + wide, y + tall))
+            chip(canvas, text, (x, y), small, colour(boxes.name(i)), 0.85)
 
 
 def _corners(canvas: np.ndarray, box: tuple[int, int, int, int], ink: BGR, line: int) -> None:

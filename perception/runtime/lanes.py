@@ -239,20 +239,16 @@ def across_lanes(mask: Mask) -> list[Lane]:
             x, y, w, h, pixels = stats[i]
             if pixels < least or w < 1.5 * h:
                 continue
-            inside = labels[y : y + h, x : x + w] == i
-            out.append(_across(mask, side, inside, left + x, top + y))
+            rows, columns = np.nonzero(labels[y : y + h, x : x + w] == i)
+            fit = np.polyfit(columns, rows, 1)
+            ends = np.array([0, w // 2, w - 1])
+            points = np.column_stack([ends + (left + x), np.polyval(fit, ends) + (top + y)])
+            values = mask.small[rows + top + y, columns + left + x]
+            off = np.abs(np.polyval(fit, columns) - rows)
+            score = float((off <= 0.01 * mask.small.shape[0]).mean())
+            points = (points + 0.5) * frame_scale(mask)
+            out.append(Lane(points, *named(mask.view, values), score, side))
     return out
-
-
-def _across(mask: Mask, side: str, inside: np.ndarray, x: int, y: int) -> Lane:
-    rows, columns = np.nonzero(inside)
-    fit = np.polyfit(columns, rows, 1)
-    ends = np.array([0, inside.shape[1] // 2, inside.shape[1] - 1])
-    points = np.column_stack([ends + x, np.polyval(fit, ends) + y])
-    values = mask.small[rows + y, columns + x]
-    off = np.abs(np.polyval(fit, columns) - rows)
-    score = float((off <= 0.01 * mask.small.shape[0]).mean())
-    return Lane((points + 0.5) * frame_scale(mask), *named(mask.view, values), score, side)
 
 
 def named(view: View, values: np.ndarray) -> tuple[str, str, str]:

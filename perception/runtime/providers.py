@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from perception.runtime.onnx_file import check
 CPU: Final = "CPUExecutionProvider"
 # Names of bfloat16 instructions in /proc/cpuinfo, of x86 and ARM.
 BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+ARENA: Final[list[int]] = []  # bytes of this process's memory arena, once there is one
 
 
 class Engine(Protocol):
@@ -93,24 +94,19 @@ def _own_name(output: Any) -> str:
     return name if name in output.get_names() else output.get_any_name()
 
 
-class Arena:
-    """The memory arena that bounded sessions of this process share; ONNX Runtime allows one."""
+def join_arena(options: Any, memory: int) -> None:
+    """Bounds a session's tensors to `memory` bytes, in the one arena that ONNX Runtime allows a
+    process. A later session that needs more is unbounded."""
+    import onnxruntime
 
-    limit: ClassVar[int] = 0
-
-    @classmethod
-    def join(cls, options: Any, memory: int) -> None:
-        """Bounds a session's tensors to `memory` bytes; a later one needing more is unbounded."""
-        import onnxruntime
-
-        if not cls.limit:
-            kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-            place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
-            bounds = onnxruntime.OrtArenaCfg(memory, -1, -1, -1)
-            onnxruntime.create_and_register_allocator(place, bounds)
-            cls.limit = memory
-        if memory <= cls.limit:
-            options.add_session_config_entry("session.use_env_allocators", "1")
+    if not ARENA:
+        kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+        place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+        bounds = onnxruntime.OrtArenaCfg(memory, -1, -1, -1)
+        onnxruntime.create_and_register_allocator(place, bounds)
+        ARENA.append(memory)
+    if memory <= ARENA[0]:
+        options.add_session_config_entry("session.use_env_allocators", "1")
 
 
 def memory_limit(size_hw: tuple[int, int]) -> int:
@@ -136,7 +132,7 @@ def ort_session(
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     if memory and provider == CPU:
-        Arena.join(options, memory)
+        join_arena(options, memory)
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -234,14 +234,15 @@ def test_a_password_is_in_no_message_and_no_name(monkeypatch, capsys):
             pass
 
     monkeypatch.setattr(live, "connect", lambda _: Camera())
-    source = Live("http://admin:s3cret@h/x", attempts=1, pause_s=0)
+    source = Live("http://admin:s3cret@h/x")
+    source.attempts, source.pause_s = 1, 0
     assert list(source) == []
     said = "".join(capsys.readouterr())
     assert "RuntimeError" in said
     assert "s3cret" not in said + source.name + "".join(source.problems)
     monkeypatch.setattr(Camera, "isOpened", lambda _: False)
     with pytest.raises(UserError, match="stream rtsp://127") as caught:
-        Live("rtsp://admin:s3cret@127.0.0.1:1/none", timeout_s=1)
+        Live("rtsp://admin:s3cret@127.0.0.1:1/none")
     assert "s3cret" not in str(caught.value)
 
 

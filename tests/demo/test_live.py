@@ -46,9 +46,15 @@ def cameras(monkeypatch):
     return waiting
 
 
+def stream(address="rtsp://car/front", **settings) -> Live:
+    source = Live(address)
+    vars(source).update(settings)
+    return source
+
+
 def test_a_broken_stream_is_reopened_also_at_another_size(cameras, capsys):
     cameras += [Camera([SMALL, SMALL]), Camera(opens=False), Camera([LARGE])]
-    source = Live("rtsp://car/front", attempts=2, pause_s=0)
+    source = stream(attempts=2, pause_s=0)
     frames = list(source)
     assert source.live
     assert [frame.image.shape[0] for frame in frames] == [4, 4, 8]
@@ -63,7 +69,7 @@ def test_a_broken_stream_is_reopened_also_at_another_size(cameras, capsys):
 
 def test_a_hanging_read_is_abandoned_and_the_stream_reopened(cameras, capsys):
     cameras += [Camera([SMALL], hangs=True), Camera([LARGE], hangs=True)]
-    source = Live("rtsp://car/front", attempts=1, pause_s=0, timeout_s=0.2)
+    source = stream(attempts=1, pause_s=0, timeout_s=0.2)
     assert [frame.image.shape[0] for frame in source] == [4, 8]
     assert "no frame for 0.2 s" in capsys.readouterr().err
     assert len(source.problems) == 1
@@ -71,7 +77,7 @@ def test_a_hanging_read_is_abandoned_and_the_stream_reopened(cameras, capsys):
 
 def test_a_stream_without_frames_ends_after_the_attempts(cameras):
     cameras += [Camera() for _ in range(50)]
-    source = Live("rtsp://car/front", attempts=3, pause_s=0)
+    source = stream(attempts=3, pause_s=0)
     assert list(source) == []
     assert source.reconnects == 3
     assert "3 reconnections" in source.problems[0]
@@ -79,7 +85,7 @@ def test_a_stream_without_frames_ends_after_the_attempts(cameras):
 
 def test_the_pauses_before_reconnecting_double(cameras):
     cameras += [Camera() for _ in range(50)]
-    source, pauses = Live("rtsp://car/front", attempts=4, pause_s=0.5), []
+    source, pauses = stream(attempts=4, pause_s=0.5), []
     source.closed.wait = pauses.append
     assert list(source) == []
     assert pauses == [0.5, 1.0, 2.0, 4.0]
@@ -89,7 +95,7 @@ def test_a_stalled_stream_closes_at_once(cameras):
     """As Ctrl-C, q and --seconds do it: without waiting for the frame that never comes."""
     cameras.append(Camera([SMALL], hangs=True))
     seen = []
-    with Pipeline(Live("0", timeout_s=1e6), [], ended=lambda: bool(seen)) as pipeline:
+    with Pipeline(stream("0", timeout_s=1e6), [], ended=lambda: bool(seen)) as pipeline:
         for packet in pipeline:
             seen.append(packet.frame.index)
     assert seen == [0]

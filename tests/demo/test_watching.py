@@ -51,8 +51,9 @@ def test_keys(keys, state, controls):
 
 def test_the_overlay_hides_switched_off_outputs_at_once(controls, tiny_onnx):
     scene = Runner(tiny_onnx, "cpu", 1)(IMAGE)
-    controls.outputs = tuple(scene.outputs)
-    overlay = Overlay(controls, "cpu", figures=True)
+    controls.titles = dict.fromkeys(scene.outputs, "")
+    controls.figures = True
+    overlay = Overlay(controls, "cpu")
     first, second = packet(scene=scene), packet(1, scene=scene, dropped=3)
     overlay.draw(first, 1.0)
     controls.hidden = frozenset(scene.outputs)

@@ -82,35 +82,30 @@ def boxes_message(
     pose of the hypothesis is the object's foot on the road, with its covariance, where the geometry
     supports a distance; elsewhere the covariance begins with UNKNOWN.
     """
-    found = [
-        _detection(msg, boxes, i, header, ranges, place)
-        for i in np.flatnonzero(boxes.counted).tolist()
-    ]
+    found = []
+    for i in np.flatnonzero(boxes.counted).tolist():
+        x1, y1, x2, y2 = map(float, boxes.xyxy[i])
+        made = msg.Detection2D(header=header)
+        made.bbox.center.position.x, made.bbox.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
+        made.bbox.size_x, made.bbox.size_y = x2 - x1, y2 - y1
+        if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
+            made.id = str(boxes.track_ids[i])
+        guess = msg.ObjectHypothesisWithPose()
+        guess.hypothesis.class_id = boxes.name(i)
+        guess.hypothesis.score = float(boxes.scores[i])
+        covariance = np.zeros((6, 6))
+        if ranges is None or place is None or not np.isfinite(ranges.distance_m[i]):
+            covariance[0, 0] = UNKNOWN
+        else:
+            road = np.array([[ranges.offset_m[i], ranges.distance_m[i]]])
+            guess.pose.pose.position = _point(msg, place.points(road)[0])
+            covariance[:3, :3] = place.covariance(
+                ranges.offset_sigma_m[i], ranges.distance_sigma_m[i]
+            )
+        guess.pose.covariance = covariance.ravel()
+        made.results = [guess]
+        found.append(made)
     return msg.Detection2DArray(header=header, detections=found)
-
-
-def _detection(
-    msg: Any, boxes: Boxes, i: int, header: Any, ranges: Ranges | None, place: Place | None
-) -> Any:
-    x1, y1, x2, y2 = map(float, boxes.xyxy[i])
-    made = msg.Detection2D(header=header)
-    made.bbox.center.position.x, made.bbox.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
-    made.bbox.size_x, made.bbox.size_y = x2 - x1, y2 - y1
-    if boxes.track_ids is not None and boxes.track_ids[i] >= 0:
-        made.id = str(boxes.track_ids[i])
-    guess = msg.ObjectHypothesisWithPose()
-    guess.hypothesis.class_id = boxes.name(i)
-    guess.hypothesis.score = float(boxes.scores[i])
-    covariance = np.zeros((6, 6))
-    if ranges is None or place is None or not np.isfinite(ranges.distance_m[i]):
-        covariance[0, 0] = UNKNOWN
-    else:
-        road = np.array([[ranges.offset_m[i], ranges.distance_m[i]]])
-        guess.pose.pose.position = _point(msg, place.points(road)[0])
-        covariance[:3, :3] = place.covariance(ranges.offset_sigma_m[i], ranges.distance_sigma_m[i])
-    guess.pose.covariance = covariance.ravel()
-    made.results = [guess]
-    return made
 
 
 def class_messages(msg: Any, labels: Labels, header: Any) -> dict[str, Any]:

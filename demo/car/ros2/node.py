@@ -181,20 +181,15 @@ class Perceive:
             elif isinstance(output, Mask | Map):
                 self._publish(f"~/{plain}", image_message(msg, output.full, header))
         if road is not None and place is not None:
-            self._publish_road(scene, header, road, place)
+            if self.given.ground_frame:
+                header = type(header)(stamp=header.stamp, frame_id=self.given.ground_frame)
+            self._publish("~/lanes", lanes_message(msg, road.lanes, header, place))
+            grid = costmap(scene, road)
+            if grid is not None:
+                self._publish("~/grid", grid_message(msg, grid, header, place))
+            numbers = json.dumps(road.attributes(), allow_nan=False)
+            self._publish("~/road", msg.String(data=numbers))
         self._publish("~/dropped", msg.UInt64(data=self.dropped))
-
-    def _publish_road(self, scene: Scene, header: Any, road: Road, place: Place) -> None:
-        """Lanes, the occupancy grid and the frame's numbers."""
-        msg, frame = self.ros.msg, self.given.ground_frame
-        if frame:
-            header = type(header)(stamp=header.stamp, frame_id=frame)
-        self._publish("~/lanes", lanes_message(msg, road.lanes, header, place))
-        grid = costmap(scene, road)
-        if grid is not None:
-            self._publish("~/grid", grid_message(msg, grid, header, place))
-        numbers = json.dumps(road.attributes(), allow_nan=False)
-        self._publish("~/road", msg.String(data=numbers))
 
     def run(self) -> None:
         """Runs until ROS shuts down. Raises the error that ended the processing, if any."""
