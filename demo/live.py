@@ -136,9 +136,7 @@ def connect(address: str) -> cv2.VideoCapture:
         return cv2.VideoCapture(int(number[1]))
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC]
     return cv2.VideoCapture(
-        address,
-        cv2.CAP_FFMPEG,
-        [value for limit in limits for value in (limit, FFMPEG_TIMEOUT_MS)],
+        address, cv2.CAP_FFMPEG, [value for limit in limits for value in (limit, FFMPEG_TIMEOUT_MS)]
     )
 
 

@@ -40,10 +40,7 @@ class ShowSink(AbstractContextManager["ShowSink"]):
 
     def __enter__(self) -> "ShowSink":
         self.child = subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert self.child.stdout is not None
         if self.child.stdout.readline().strip() != b"ready":

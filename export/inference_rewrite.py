@@ -228,10 +228,7 @@ def _linear(
 
 
 def _filled(
-    layer: Layer,
-    weight: Tensor,
-    bias: Tensor | None,
-    factors: tuple[Tensor, Tensor] | None = None,
+    layer: Layer, weight: Tensor, bias: Tensor | None, factors: tuple[Tensor, Tensor] | None = None
 ) -> Layer:
     layer.factors = factors  # type: ignore[assignment]
     layer = layer.to(weight.device, weight.dtype).eval().requires_grad_(False)

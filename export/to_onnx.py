@@ -131,10 +131,7 @@ class Half(nn.Module):
 
 
 def trace(
-    module: nn.Module,
-    example: torch.Tensor,
-    outputs: list[str],
-    axes: dict[int, str] | None = None,
+    module: nn.Module, example: torch.Tensor, outputs: list[str], axes: dict[int, str] | None = None
 ) -> onnx.ModelProto:
     """A module with one input as a simplified ONNX graph."""
     with torch.no_grad(), warnings.catch_warnings(), TemporaryDirectory() as folder:

@@ -72,11 +72,7 @@ def _centres(marks: np.ndarray, rows: np.ndarray, longest: float) -> list[tuple[
 
 
 def _assign(
-    centres: list[float],
-    lines: list[_Line],
-    y: int,
-    vanishing_xy: tuple[float, float],
-    width: int,
+    centres: list[float], lines: list[_Line], y: int, vanishing_xy: tuple[float, float], width: int
 ) -> dict[int, _Line]:
     """{index of a run: the line it continues}, closest pairs first."""
     least = max(2.5, 0.006 * width)

@@ -5,13 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from perception.runtime.lane_curve import LaneCurve
-from perception.runtime.lanes import (
-    Lane,
-    across_lanes,
-    along_lanes,
-    assign_sides,
-    curve_points,
-)
+from perception.runtime.lanes import Lane, across_lanes, along_lanes, assign_sides, curve_points
 from perception.runtime.scene import Mask
 
 SMOOTH_S = 0.13  # time constant of the smoothed curves
@@ -51,11 +45,7 @@ class LaneTracker:
         self.first = self.now = -np.inf  # seconds of the first frame and of the newest
 
     def update(
-        self,
-        mask: Mask,
-        lines: list[np.ndarray],
-        vanishing_xy: tuple[float, float],
-        seconds: float,
+        self, mask: Mask, lines: list[np.ndarray], vanishing_xy: tuple[float, float], seconds: float
     ) -> list[Lane]:
         """The lanes of the next frame, at `seconds` of the drive; `lines`: of lines_along."""
         lanes = along_lanes(mask, lines, vanishing_xy)

@@ -10,13 +10,7 @@ from perception.hub import DEFAULT, ONNX, local_file
 from perception.runtime.adapters import AdaptedEngine, Adapter
 from perception.runtime.choose import choose
 from perception.runtime.letterbox import Letterbox, as_bgr
-from perception.runtime.providers import (
-    Engine,
-    check_outputs,
-    load,
-    memory_limit,
-    read_description,
-)
+from perception.runtime.providers import Engine, check_outputs, load, memory_limit, read_description
 from perception.runtime.scene import KINDS, Scene, read_scene
 from perception.runtime.view import View
 

@@ -57,10 +57,7 @@ class Annotated:
 
 
 def annotate(
-    name: str,
-    scene: Scene,
-    road: Road | None = None,
-    outlined: bool = False,
+    name: str, scene: Scene, road: Road | None = None, outlined: bool = False
 ) -> Annotated:
     """What is in a scene: boxes that count, areas, and the lanes and numbers of `road`, or,
     for a frame by itself, the lanes of this frame; `outlined`: the markings' areas instead."""

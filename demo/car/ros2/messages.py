@@ -70,11 +70,7 @@ def image_message(msg: Any, values: np.ndarray, header: Any) -> Any:
 
 
 def boxes_message(
-    msg: Any,
-    boxes: Boxes,
-    header: Any,
-    ranges: Ranges | None = None,
-    place: Place | None = None,
+    msg: Any, boxes: Boxes, header: Any, ranges: Ranges | None = None, place: Place | None = None
 ) -> Any:
     """vision_msgs/Detection2DArray of the boxes that count, best first.
 
