@@ -69,7 +69,8 @@ def archive(args: argparse.Namespace) -> int:
         if args.pick:
             from demo.pick import pick
 
-            print(pick(jobs, args.pick, *args.export, settings))
+            kind, folder = args.export
+            print(pick(jobs, args.pick, kind, folder, settings))
         return FAILED if problems else 0
 
 

@@ -239,9 +239,10 @@ class Run:
         if job.rerun or self.options.viewer:
             from demo.rerun_sink import RerunFile, RerunViewer
 
-            name = source.name
-            made = RerunFile(job.rerun, name) if job.rerun else RerunViewer(name)
-            sinks.append(stack.enter_context(made).write)
+            if job.rerun:
+                sinks.append(stack.enter_context(RerunFile(job.rerun, source.name)).write)
+            else:
+                sinks.append(stack.enter_context(RerunViewer(source.name)).write)
         return sinks
 
 
