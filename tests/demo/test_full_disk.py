@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from demo import log, sinks
+from demo import sinks
 from demo.pipeline import Packet, SourceFrame
 from demo.save import ClipSink
 from demo.sinks import ScalabelSink, output_file
@@ -150,7 +150,7 @@ def test_a_write_that_fails_without_a_full_disk_keeps_whole_lines(tmp_path, monk
                 sink.write(packet(written))
 
     with monkeypatch.context() as patch:
-        patch.setattr(log, "open", lambda path, *a, **k: Quota(path, "w"), raising=False)
+        patch.setattr(sinks, "open", lambda path, *a, **k: Quota(path, "w"), raising=False)
         with pytest.raises(WriteError, match="quota"):
             fill()
     assert 0 < written == read_jsonl(path)

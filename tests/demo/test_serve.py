@@ -175,6 +175,7 @@ def test_other_host_names_are_refused_on_localhost(sink):
     assert ask(sink, "/", Host="evil.com") == 400
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # SystemExit
 def test_a_port_in_use_is_one_line(sink, serve, controls):
     second = serve.ServeSink((sink.host, sink.port), controls, Statistics())
     with pytest.raises(UserError, match="in use"), second:

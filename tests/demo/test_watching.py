@@ -140,8 +140,8 @@ def test_a_window_that_cannot_open_is_one_line(kind, controls, monkeypatch):
 def test_without_a_display_no_window_is_opened(controls, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(UserError, match="--serve or --save"):
-        ShowSink("title", controls)
+    with pytest.raises(UserError, match="--serve or --save"), ShowSink("title", controls):
+        pass
 
 
 @pytest.mark.parametrize("kind", ["display lost", "hangs"])
