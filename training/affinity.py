@@ -1,5 +1,5 @@
 """Affinity of tasks in the shared trunk: cosines between their gradients, look-ahead affinity, and
-which tasks should share a trunk by it.
+the best groups by it.
 
 Look-ahead affinity (TAG, Fifty et al., NeurIPS 2021, eq. 1): how much a step of the shared
 parameters along the gradient of task i lowers the loss of task j,
@@ -24,7 +24,7 @@ from training.nonfinite import Memory
 
 Matrix = dict[str, dict[str, float]]
 Ahead = Mapping[str, Mapping[str, float]]
-"""Source task -> target task -> Z (see affinity.py)."""
+"""Source task -> target task -> Z."""
 Groups = tuple[tuple[str, ...], ...]
 
 

@@ -211,7 +211,7 @@ class Run:
         self.trackers.log(points | {"loss": report.loss, "lr": line["lr"]}, report.step)
 
     def regroup(self) -> None:
-        """Probes the affinities of tasks on random frames, and splits what disturbs each other."""
+        """Probes the tasks' affinities on random training frames; logs them and splits."""
         count = min(self.config.data.batch, len(self.train))
         rng = np.random.default_rng((self.config.run.seed, self.state.step))
         found = self.regrouping.step(self.probe_batch(rng.choice(len(self.train), count, False)))

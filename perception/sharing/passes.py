@@ -66,11 +66,15 @@ class Passes(nn.Module):
 
 
 class Unfolded(nn.Module):
-    """One trunk per task."""
+    """One trunk per task, or `order`: the number of the trunk that each task uses."""
 
-    def __init__(self, trunks: Sequence[Trunk], parts: Sequence[Part]) -> None:
+    def __init__(
+        self, trunks: Sequence[Trunk], parts: Sequence[Part] = (), order: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.trunks, self.parts = nn.ModuleList(trunks), nn.ModuleList(parts)
+        self.order = order or range(len(trunks))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [feature for trunk in self.trunks for feature in trunk(image)]
+        maps = [trunk(image) for trunk in self.trunks]
+        return [feature for number in self.order for feature in maps[number]]

@@ -1,8 +1,8 @@
-"""A trunk that splits while it is trained: tasks share one until training finds that some disturb
-the others (training/regrouping.py). Then their group gets a copy of it that trains on by itself.
+"""A trunk that splits while it is trained: all tasks share it until training finds that some
+disturb others (training/regrouping.py). From then on each of the two groups has a copy of its own.
 
-The trunk of a group is that of its first task. The weights of tasks that lead no group are not
-used, but are there, so that checkpoints have one form before and after a split.
+There is a trunk per task. A group uses that of its first task; the others are idle, but stay in the
+checkpoint, so that its form is the same before and after a split.
 """
 
 import copy
@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from perception.sharing.passes import Unfolded
 from perception.trunk import Trunk
 
 
@@ -60,21 +61,8 @@ class Regroup(nn.Module):
         idle = [trunk for task, trunk in enumerate(self.trunks) if task not in used]
         return sum(p.numel() for trunk in idle for p in trunk.parameters())
 
-    def unfolded(self) -> "Split":
+    def unfolded(self) -> Unfolded:
         """The same network with the used trunks alone, for export."""
-        groups = self.groups()
-        return Split([cast(Trunk, self.trunks[group[0]]) for group in groups], groups)
-
-
-class Split(nn.Module):
-    """A trunk per group; `groups` are the tasks of each."""
-
-    def __init__(self, trunks: Sequence[Trunk], groups: Sequence[Sequence[int]]) -> None:
-        super().__init__()
-        self.trunks = nn.ModuleList(trunks)
-        of = {task: number for number, group in enumerate(groups) for task in group}
-        self.order = [of[task] for task in sorted(of)]
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        maps = [trunk(image) for trunk in self.trunks]
-        return [feature for number in self.order for feature in maps[number]]
+        used = [group[0] for group in self.groups()]
+        order = [used.index(int(leader)) for leader in self.leader]
+        return Unfolded([cast(Trunk, self.trunks[task]) for task in used], order=order)

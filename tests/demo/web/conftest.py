@@ -35,7 +35,7 @@ def serve(runtime: None) -> Iterator[Callable[[Path], Server]]:
 
     def start(model: Path) -> Server:
         servers.append(make_server(model, ("127.0.0.1", 0)))
-        # `shutdown` waits for the next look at it, every half second if not told otherwise.
+        # Seconds between checks for `shutdown`, which the teardown waits for; the default is 0.5.
         threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
         return servers[-1]
 
